@@ -1,0 +1,180 @@
+"""The records that travel between stages.
+
+A `Sample` is a question about a clip; a `Prompt` is what one model gets to read, see and hear; a
+`Completion` is what it wrote. An absent modality is `None`, so a teacher cannot see what it must
+not see.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = [
+    "LETTERS",
+    "RELATIONS",
+    "Completion",
+    "FinishReason",
+    "Frames",
+    "Modality",
+    "Prompt",
+    "Relation",
+    "Request",
+    "Sample",
+    "Sampling",
+    "Waveform",
+]
+
+LETTERS = "ABCDEFGH"
+Relation = Literal["both", "sound", "visual"]
+RELATIONS: tuple[Relation, ...] = ("both", "sound", "visual")
+Modality = Literal["a", "v", "av"]
+"""What an evaluated model is given: audio, vision, or both."""
+FinishReason = Literal["stop", "length", "error"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One multiple-choice question about one clip. Gold is (index, letter, text); options carry no
+    letters.
+    """
+
+    id: str
+    """Unique in its dataset, stable across runs."""
+    question: str
+    options: tuple[str, ...]
+    """Two to eight texts without letters."""
+    answer_index: int
+    question_type: str
+    question_relation: Relation
+    video_id: str
+    """What a split must keep together: all questions about one clip share it."""
+    video: str | None
+    """Path of the video, relative to the dataset's root; its own sound is used when `audio` is
+    None.
+    """
+    image: str | None
+    """Path of a still picture, for datasets that pair a picture with a sound."""
+    audio: str | None
+    """Path of a separate sound file."""
+    source: str
+    """File and row it was read from, for messages."""
+
+    def __post_init__(self) -> None:
+        if not 2 <= len(self.options) <= len(LETTERS):
+            raise ValueError(
+                f"{self.source}: {len(self.options)} options; need 2 to {len(LETTERS)}"
+            )
+        if not 0 <= self.answer_index < len(self.options):
+            n_options = len(self.options)
+            raise ValueError(
+                f"{self.source}: answer {self.answer_index} is outside the {n_options} options"
+            )
+
+    @property
+    def target(self) -> str:
+        """The gold letter."""
+        return LETTERS[self.answer_index]
+
+    @property
+    def target_text(self) -> str:
+        """The gold option's text."""
+        return self.options[self.answer_index]
+
+    @property
+    def sound_path(self) -> str | None:
+        """The file the sound comes from: the separate track, else the video."""
+        return self.audio or self.video
+
+    @property
+    def picture_path(self) -> str | None:
+        """The file the frames come from: the video, else the still picture."""
+        return self.video or self.image
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """Decoded pictures in order of time."""
+
+    pixels: NDArray[np.uint8]
+    """Shape (n_frames, height, width, 3), RGB."""
+    times_s: tuple[float, ...]
+    """Presentation time of each frame."""
+    fps: float
+    """Rate of these sampled frames, in frames per second: (n - 1) / (last - first); the student's
+    positions need it.
+    """
+    still: bool = False
+    """True for a picture file: it has one frame and no time."""
+
+    @property
+    def digest(self) -> str:
+        """sha256 over shape and pixels: part of a call's key."""
+        return hashlib.sha256(repr(self.pixels.shape).encode() + self.pixels.tobytes()).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Waveform:
+    """Mono sound."""
+
+    samples: NDArray[np.float32]
+    """Shape (n_samples,), in [-1, 1]."""
+    rate_hz: int = 16_000
+
+    @property
+    def duration_s(self) -> float:
+        return len(self.samples) / self.rate_hz
+
+    @property
+    def digest(self) -> str:
+        """sha256 over rate and samples: part of a call's key."""
+        return hashlib.sha256(str(self.rate_hz).encode() + self.samples.tobytes()).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """Everything one model gets. Media come before the text; what is None is not there."""
+
+    text: str
+    system: str | None = None
+    frames: Frames | None = None
+    audio: Waveform | None = None
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to decode. Temperature 0 is greedy."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_new_tokens: int = 512
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """One call to a model, under the key that identifies its content."""
+
+    key: str
+    prompt: Prompt
+    sampling: Sampling
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A model's whole reply, or the named failure of this one call."""
+
+    text: str
+    finish_reason: FinishReason
+    n_prompt_tokens: int = 0
+    n_completion_tokens: int = 0
+    latency_s: float = 0.0
+    error_class: str | None = None
+    """Set when finish_reason is "error": "http_400", "timeout", "too_long", ..."""
+    error: str | None = None
+    """The failure in words."""
