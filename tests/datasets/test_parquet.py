@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from avrt.datasets import (
+    SAMPLE_SCHEMA,
+    read_avrt_parquet,
+    row_to_sample,
+    sample_to_row,
+    write_samples,
+)
+from avrt.errors import DataError
+from avrt.runs import write_parquet
+from avrt.types import RELATIONS, Sample
+
+SAMPLE = Sample(
+    id="world-1",
+    question="Which object sounds?",
+    options=("a bell", "a drum"),
+    answer_index=1,
+    question_type="Which",
+    question_relation="both",
+    video_id="clip-1",
+    video="videos/1.mp4",
+    image=None,
+    audio=None,
+    source="world:1",
+)
+
+
+def write_row(root, **changes):
+    write_parquet(root / "train.parquet", [sample_to_row(SAMPLE) | changes], SAMPLE_SCHEMA)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"answer_index": 2}, "answer 2 is outside"),
+        ({"options": ["one"]}, "1 options"),
+        ({"question_relation": "smell"}, "'smell' is not one of"),
+        ({"video": "/etc/passwd"}, "leaves the dataset's folder"),
+        ({"audio": "../other/x.wav"}, "leaves the dataset's folder"),
+    ],
+)
+def test_an_impossible_row_is_named(tmp_path, changes, complaint):
+    with pytest.raises(DataError, match=r"train\.parquet: row 1: ") as caught:
+        list(read_avrt_parquet(write_row(tmp_path, **changes), "train"))
+    assert complaint in str(caught.value)
+
+
+def test_what_is_no_parquet_is_refused(tmp_path):
+    (tmp_path / "train.parquet").write_text("id,question\n")
+    with pytest.raises(DataError, match="not a readable Parquet file"):
+        list(read_avrt_parquet(tmp_path, "train"))
+
+
+def test_missing_columns_are_named(tmp_path):
+    pq.write_table(pa.table({"id": ["1"], "question": ["?"]}), tmp_path / "train.parquet")
+    with pytest.raises(DataError, match=r"no column options, answer_index, .*source"):
+        list(read_avrt_parquet(tmp_path, "train"))
+
+
+def test_a_duplicate_id_names_both_rows(tmp_path):
+    write_samples(tmp_path / "train.parquet", [SAMPLE, replace(SAMPLE, id="other"), SAMPLE])
+    with pytest.raises(DataError, match="rows 1 and 3 have the same id 'world-1'"):
+        list(read_avrt_parquet(tmp_path, "train"))
+
+
+def test_samples_come_back_as_they_were_and_bytes_are_stable(tmp_path):
+    pair = replace(SAMPLE, id="pair", video=None, image="a.png", audio="a.wav")
+    write_samples(tmp_path / "train.parquet", [SAMPLE, pair])
+    assert list(read_avrt_parquet(tmp_path, "train")) == [SAMPLE, pair]
+    write_samples(tmp_path / "again.parquet", [SAMPLE, pair])
+    same = (tmp_path / "again.parquet").read_bytes() == (tmp_path / "train.parquet").read_bytes()
+    assert same
+
+
+TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
+
+
+@given(
+    st.builds(
+        Sample,
+        id=TEXT,
+        question=TEXT,
+        options=st.lists(TEXT, min_size=2, max_size=8).map(tuple),
+        answer_index=st.integers(0, 1),
+        question_type=TEXT,
+        question_relation=st.sampled_from(RELATIONS),
+        video_id=TEXT,
+        video=st.sampled_from([None, "videos/x.mp4"]),
+        image=st.sampled_from([None, "x.png"]),
+        audio=st.sampled_from([None, "x.wav"]),
+        source=TEXT,
+    )
+)
+def test_row_and_sample_are_inverse(sample):
+    table = pa.Table.from_pylist([sample_to_row(sample)], schema=SAMPLE_SCHEMA)
+    assert row_to_sample(table.to_pylist()[0]) == sample

@@ -1,0 +1,300 @@
+from __future__ import annotations
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from avrt.config import MediaConfig
+from avrt.errors import MediaError
+from avrt.media import fit_size, read_frames, sample_indices
+from avrt.media.frames import SCALING, decode_video
+from clips import encode_clip, numbers, tone
+
+SMALL = MediaConfig(n_frames=8, max_pixels=784 * 12, size_factor=28)
+
+
+def damaged(path, kind):
+    content = path.read_bytes()
+    cut = content[: int(len(content) * 0.6)]
+    return {"cut": cut, "html": b"<!doctype html><title>404</title>" * 40, "empty": b""}[kind]
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(MediaError, match=r"absent\.mp4: missing: .*download") as caught:
+        read_frames(tmp_path / "absent.mp4", SMALL)
+    assert caught.value.error_class == "missing"
+
+
+@pytest.mark.parametrize(("kind", "wanted"), [("html", "not_media"), ("empty", "not_media")])
+def test_what_is_no_media_is_named(tmp_path, clip, kind, wanted):
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(damaged(clip, kind))
+    with pytest.raises(MediaError) as caught:
+        read_frames(path, SMALL)
+    assert caught.value.error_class == wanted
+
+
+def test_a_folder_is_no_media(tmp_path):
+    with pytest.raises(MediaError, match="not_media: a folder"):
+        read_frames(tmp_path, SMALL)
+
+
+def test_a_playlist_that_points_at_a_clip_is_not_followed(tmp_path, clip):
+    path = tmp_path / "list.mp4"
+    path.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{clip}\n#EXT-X-ENDLIST\n")
+    with pytest.raises(MediaError, match="not_media"):
+        read_frames(path, SMALL)
+
+
+@pytest.mark.parametrize("flags", ["", "+faststart", "frag_keyframe+empty_moov"])
+def test_a_cut_mp4_is_truncated_wherever_its_index_lies(tmp_path, flags):
+    options = {"movflags": flags} if flags else {}
+    whole = encode_clip(tmp_path / "whole.mp4", sound=tone(2.0), options=options)
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(damaged(whole, "cut"))
+    read_frames(whole, SMALL)
+    with pytest.raises(MediaError) as caught:
+        read_frames(cut, SMALL)
+    assert caught.value.error_class == "truncated"
+
+
+def test_a_sound_file_has_no_video(tmp_path):
+    path = encode_clip(tmp_path / "sound.m4a", n_frames=0, sound=tone(1.0))
+    with pytest.raises(MediaError) as caught:
+        read_frames(path, SMALL)
+    assert caught.value.error_class == "no_video"
+
+
+def test_too_many_pixels_are_refused(clip, monkeypatch):
+    monkeypatch.setattr("avrt.media.files.MAX_PIXELS", 100 * 80)
+    with pytest.raises(MediaError, match="too_large: 112x84"):
+        read_frames(clip, SMALL)
+
+
+@pytest.mark.parametrize("n_frames", [1, 2, 7, 8, 49, 50])
+def test_exactly_the_frames_of_the_rule_are_taken(clip, n_frames):
+    frames = read_frames(clip, SMALL.model_copy(update={"n_frames": n_frames}))
+    wanted = np.linspace(0, 49, n_frames).round().astype(int).tolist()
+    assert numbers(frames.pixels) == wanted
+    assert frames.times_s == pytest.approx([number / 25 for number in wanted])
+
+
+def test_rate_is_that_of_the_sampled_frames(clip):
+    assert read_frames(clip, SMALL).fps == pytest.approx(7 / (49 / 25))
+    assert read_frames(clip, SMALL.model_copy(update={"n_frames": 1})).fps == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("n_shown", [1, 3, 5])
+def test_a_short_clip_repeats_frames(tmp_path, n_shown):
+    frames = read_frames(encode_clip(tmp_path / "short.mp4", n_frames=n_shown), SMALL)
+    assert numbers(frames.pixels) == np.linspace(0, n_shown - 1, 8).round().astype(int).tolist()
+    assert frames.fps > 0
+
+
+@pytest.mark.parametrize("name", ["clip.mkv", "clip.avi", "clip.ts"])
+def test_other_containers_give_the_same_frames(tmp_path, name):
+    codec = "mpeg4" if name.endswith("avi") else "libx264"
+    frames = read_frames(encode_clip(tmp_path / name, codec=codec), SMALL)
+    assert numbers(frames.pixels) == [0, 7, 14, 21, 28, 35, 42, 49]
+    assert frames.times_s[0] == 0.0
+
+
+def test_a_late_first_picture_starts_the_time(tmp_path, clip):
+    path = remux(clip, tmp_path / "late.mkv", shift_s=1.0)
+    assert read_frames(path, SMALL).times_s[0] == 0.0
+
+
+def test_frames_hidden_by_an_edit_list_are_not_counted(tmp_path, clip):
+    path = remux(clip, tmp_path / "edited.mp4", shift_s=-0.4)  # hides the first ten frames
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].frames == 50
+    frames = read_frames(path, SMALL.model_copy(update={"n_frames": 5}))
+    assert numbers(frames.pixels) == [10, 20, 30, 39, 49]
+
+
+def remux(source, target, shift_s):
+    """Copy the video packets with shifted times; MP4 hides what starts before zero."""
+    options = {"avoid_negative_ts": "disabled"}
+    with av.open(str(source)) as given, av.open(str(target), "w", options=options) as copy:
+        stream = given.streams.video[0]
+        track = copy.add_stream_from_template(stream)
+        for packet in given.demux(stream):
+            if packet.size:
+                shift = round(shift_s / packet.time_base)
+                packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+                packet.stream = track
+                copy.mux(packet)
+    return target
+
+
+def test_a_damaged_packet_costs_only_its_neighbours(tmp_path, clip):
+    with av.open(str(clip)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        start, size = packets[45].pos, packets[45].size
+    content = bytearray(clip.read_bytes())
+    content[start : start + size] = bytes(size)
+    path = tmp_path / "damaged.mp4"
+    path.write_bytes(content)
+    frames = read_frames(path, SMALL)
+    assert len(frames.pixels) == 8
+    assert numbers(frames.pixels)[:6] == pytest.approx([0, 7, 14, 21, 28, 35], abs=1)
+
+
+def test_a_clip_of_which_nothing_decodes_is_undecodable(tmp_path, clip):
+    with av.open(str(clip)) as container:
+        spans = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    content = bytearray(clip.read_bytes())
+    for start, size in spans:
+        content[start : start + size] = bytes(size)
+    path = tmp_path / "zeros.mp4"
+    path.write_bytes(content)
+    with pytest.raises(MediaError) as caught:
+        read_frames(path, SMALL)
+    assert caught.value.error_class == "undecodable"
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+def test_rotation_brings_the_picture_upright(tmp_path, rotation):
+    def corner(_):
+        pixels = np.zeros((56, 112, 3), np.uint8)
+        pixels[:28, :28] = 255  # top left
+        return pixels
+
+    path = tmp_path / "turned.mp4"
+    encode_clip(path, n_frames=5, size=(56, 112), rotation=rotation, picture=corner)
+    pixels = read_frames(path, SMALL).pixels[0]
+    wanted = np.rot90(corner(0), rotation // 90)  # counter-clockwise, as FFmpeg defines it
+    assert pixels.shape == wanted.shape
+    assert np.abs(pixels.astype(int) - wanted).mean() < 8
+
+
+def test_full_range_and_bt709_are_honoured(tmp_path):
+    path = tmp_path / "red.mp4"
+    red = np.full((56, 56, 3), (200, 30, 40), np.uint8)
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25)
+        video.width = video.height = 56
+        video.pix_fmt = "yuv420p"
+        context = video.codec_context
+        context.colorspace, context.color_range = 1, 2  # BT.709, full
+        frame = av.VideoFrame.from_ndarray(red, "rgb24").reformat(
+            format="yuv420p", dst_colorspace="ITU709", dst_color_range="JPEG"
+        )
+        container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+    pixels = read_frames(path, SMALL).pixels[0]
+    assert np.abs(pixels.reshape(-1, 3).mean(axis=0) - red[0, 0]).max() < 4
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_a_picture_is_one_still_frame(tmp_path, kind):
+    path = tmp_path / "picture.dat"  # the content decides, not the name
+    Image.new("RGB", (100, 60), (250, 0, 0)).save(path, kind)
+    frames = read_frames(path, SMALL)
+    assert frames.still
+    assert frames.pixels.shape == (1, 56, 84, 3)
+    assert np.abs(frames.pixels[0, 20, 20].astype(int) - (250, 0, 0)).max() < 6
+
+
+def test_a_picture_is_turned_by_its_exif(tmp_path):
+    path = tmp_path / "turned.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn clockwise by 90 degrees to see it upright
+    Image.new("RGB", (112, 56)).save(path, exif=exif)
+    assert read_frames(path, SMALL).pixels.shape == (1, 112, 56, 3)
+
+
+def test_transparency_is_over_white(tmp_path):
+    path = tmp_path / "stamp.png"
+    Image.new("RGBA", (56, 56), (0, 0, 0, 0)).save(path)
+    assert (read_frames(path, SMALL).pixels == 255).all()
+
+
+def test_a_cut_picture_is_truncated(tmp_path):
+    path = tmp_path / "cut.jpg"
+    noise = np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(MediaError) as caught:
+        read_frames(path, SMALL)
+    assert caught.value.error_class == "truncated"
+
+
+def test_the_digest_is_stable_and_tells_clips_apart(tmp_path, clip):
+    other = encode_clip(tmp_path / "other.mp4", n_frames=49)
+    assert read_frames(clip, SMALL).digest == read_frames(clip, SMALL).digest
+    assert read_frames(clip, SMALL).digest != read_frames(other, SMALL).digest
+
+
+def test_skipping_changes_no_pixel_of_real_clips(real_clips):
+    media = MediaConfig(max_pixels=784 * 60)
+    for path in real_clips:
+        frames = read_frames(path, media)
+        height, width = frames.pixels.shape[1:3]
+        with av.open(str(path)) as container:
+            decoded = list(container.decode(video=0))
+            wanted = [decoded[index] for index in sample_indices(len(decoded), 8)]
+            plain = [
+                frame.reformat(width, height, "rgb24", interpolation=SCALING).to_ndarray()
+                for frame in wanted
+            ]
+        assert (frames.pixels == np.stack(plain)).all(), path.name
+
+
+def test_unwanted_frames_are_really_not_decoded(clip):
+    with av.open(str(clip)) as container:
+        stream = container.streams.video[0]
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        n_all = sum(1 for _ in decode_video(stream, packets))
+        n_few = sum(1 for _ in decode_video(stream, packets, {packets[0].pts}))
+    assert n_all == 50
+    assert n_few < 30
+
+
+@given(st.integers(1, 20_000), st.integers(1, 768))
+def test_indices_are_ascending_and_reach_both_ends(n_shown, n_frames):
+    indices = sample_indices(n_shown, n_frames)
+    assert len(indices) == n_frames
+    assert indices == sorted(indices)
+    assert indices[0] == 0
+    assert n_frames == 1 or indices[-1] == n_shown - 1
+
+
+@given(st.integers(1, 20_000), st.integers(1, 200))
+def test_indices_repeat_only_when_there_are_too_few(n_shown, n_frames):
+    indices = sample_indices(n_shown, n_frames)
+    assert len(set(indices)) == min(n_shown, n_frames)
+
+
+def test_the_rule_is_qwens():
+    assert sample_indices(250, 8) == [0, 36, 71, 107, 142, 178, 213, 249]
+
+
+@given(
+    st.integers(1, 9000),
+    st.integers(1, 9000),
+    st.integers(784, 2_000_000),
+    st.sampled_from([1, 14, 16, 28, 32]),
+)
+def test_sizes_are_legal_and_never_enlarged(height, width, max_pixels, factor):
+    rows, columns = fit_size(height, width, max_pixels, factor)
+    assert rows % factor == columns % factor == 0
+    assert rows * columns <= max(max_pixels, factor**2)
+    assert factor <= rows <= max(height, factor)
+    assert factor <= columns <= max(width, factor)
+
+
+@pytest.mark.parametrize(
+    ("size", "wanted"),
+    [
+        ((56, 56), (56, 56)),
+        ((5, 9), (28, 28)),
+        ((720, 1280), (560, 1008)),
+        ((360, 640), (336, 616)),
+    ],
+)
+def test_sizes_of_usual_clips(size, wanted):
+    assert fit_size(*size, 602_112, 28) == wanted
