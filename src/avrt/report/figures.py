@@ -1,0 +1,185 @@
+"""The figures, as SVG that follows the page's colours and is byte-identical for equal numbers.
+
+Nothing is read. Ink is drawn in a marker colour that becomes `currentColor`, so that one file
+serves light and dark pages; text stays text. Ids get the figure's name in front, because several
+figures share one page.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from xml.sax.saxutils import quoteattr
+
+from avrt.errors import ConfigError
+from avrt.evaluate.summary import percent
+from avrt.report.funnel import Step
+from avrt.report.results import LABELS, BenchmarkResults
+from avrt.report.training import METRICS, TrainingRun
+
+__all__ = ["Figure", "accuracy_figure", "funnel_figure", "training_figure"]
+
+_INK = "#010203"
+_COLOURS = {"a": "#c8641b", "v": "#3b78c4", "av": "#0f9d84"}
+_MARKERS = {"a": "^", "v": "s", "av": "o"}
+_KEPT, _LOST = "#0f9d84", "#b9bec7"
+_PANELS = (
+    ("loss", "eval_loss"),
+    ("reward", "reward_format", "reward_accuracy"),
+    ("kl",),
+    ("completion_length",),
+    ("learning_rate",),
+)
+"""Metrics that share a panel; a panel without numbers is left out."""
+_LINES = ("#0f9d84", "#c8641b", "#3b78c4")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing with its file name and caption."""
+
+    name: str
+    caption: str
+    svg: str
+
+
+def accuracy_figure(benchmark: BenchmarkResults) -> Figure:
+    """Accuracy with 95 % intervals: one line per model, one mark per modality."""
+    models = benchmark.models
+    figure, [axes] = _new_figure(7.2, 0.9 + 0.62 * len(models))
+    offsets = {m: 0.22 * (i - (len(benchmark.modalities) - 1) / 2)
+               for i, m in enumerate(benchmark.modalities)}  # fmt: skip
+    for modality in benchmark.modalities:
+        for row, model in enumerate(models):
+            result = benchmark.cells.get((model, modality))
+            if result is None or not result.has_media or result.accuracy.value is None:
+                continue
+            y, value = row + offsets[modality], 100 * result.accuracy.value
+            low, high = result.accuracy.interval
+            colour = _COLOURS[modality]
+            axes.plot([100 * low, 100 * high], [y, y], color=colour, linewidth=1.6)
+            label = LABELS[modality] if row == 0 else None
+            axes.plot([value], [y], _MARKERS[modality], color=colour, markersize=6, label=label)
+    if benchmark.chance is not None:
+        axes.axvline(100 * benchmark.chance, color=_INK, linewidth=0.8, linestyle=(0, (3, 3)))
+    axes.set_yticks(range(len(models)), models)
+    axes.set_ylim(len(models) - 0.5, -0.5)
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("accuracy, %; dashed: guessing")
+    axes.grid(axis="x", color=_INK, alpha=0.12, linewidth=0.6)
+    figure.legend(loc="outside upper left", ncols=3, frameon=False)
+    return _finish(
+        figure, f"{benchmark.name}-accuracy", f"{benchmark.name}: accuracy with 95 % intervals"
+    )
+
+
+def funnel_figure(steps: Sequence[Step]) -> Figure:
+    """What was read, then what each stage kept; the grey part is what the stage took away."""
+    bars = [("read", steps[0].n_read), *((f"after {step.stage}", step.n_kept) for step in steps)]
+    n_read = bars[0][1]
+    figure, [axes] = _new_figure(7.2, 0.5 + 0.42 * len(bars))
+    n_before = n_read
+    for row, (_, n) in enumerate(bars):
+        axes.barh(row, n, height=0.62, color=_KEPT)
+        axes.barh(row, max(n_before - n, 0), left=n, height=0.62, color=_LOST)
+        text = f"{n} ({percent(n / n_read if n_read else None)})"
+        axes.text(max(n_before, n) + 0.012 * n_read, row, text, va="center", fontsize=9)
+        n_before = n
+    axes.set_yticks(range(len(bars)), [name for name, _ in bars])
+    axes.set_ylim(len(bars) - 0.5, -0.5)
+    axes.set_xlim(0, 1.25 * max(n_read, 1))
+    axes.set_xticks([])
+    axes.spines["bottom"].set_visible(False)
+    return _finish(
+        figure, "funnel", "Questions kept after each stage; grey: what the stage took away"
+    )
+
+
+def training_figure(training: TrainingRun) -> Figure:
+    """One panel per group of metrics: every step thin, a moving average thick."""
+    panels = [[m for m in panel if m in training.series] for panel in _PANELS]
+    panels = [panel for panel in panels if panel]
+    n_rows = (len(panels) + 1) // 2
+    figure, all_axes = _new_figure(7.6, 2.4 * n_rows, n_rows, 2)
+    for axes in all_axes[len(panels) :]:
+        axes.remove()
+    for axes, panel in zip(all_axes, panels, strict=False):
+        for metric, colour in zip(panel, _LINES, strict=False):
+            points = training.series[metric]
+            steps, values = [step for step, _ in points], [value for _, value in points]
+            axes.plot(steps, values, color=colour, linewidth=0.7, alpha=0.35)
+            smooth = _moving_average(values, len(values) // 20)
+            axes.plot(steps, smooth, color=colour, linewidth=1.8, label=METRICS[metric])
+        axes.set_title(METRICS[panel[0]] if len(panel) == 1 else panel[0], loc="left", fontsize=10)
+        axes.set_xlabel("optimizer step")
+        axes.grid(color=_INK, alpha=0.12, linewidth=0.6)
+        if len(panel) > 1:
+            axes.legend(frameon=False, fontsize=8)
+    return _finish(figure, f"{training.name}-curves", f"{training.name}: training curves")
+
+
+def _new_figure(
+    width: float, height: float, n_rows: int = 1, n_columns: int = 1
+) -> tuple[Any, list[Any]]:
+    """A figure outside pyplot (no global state, no display) and its axes, row by row."""
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure as Drawing
+    except ImportError as error:
+        raise ConfigError(
+            "the report needs matplotlib; install it with: pip install 'avrt[report]'"
+        ) from error
+    with matplotlib.rc_context(_STYLE):
+        figure = Drawing(figsize=(width, height), layout="constrained")
+        all_axes = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
+    return figure, all_axes
+
+
+_STYLE: dict[Any, Any] = {
+    "axes.edgecolor": _INK,
+    "axes.labelcolor": _INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9.5,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "avrt",
+    "text.color": _INK,
+    "text.parse_math": False,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "ytick.major.size": 0,
+}
+
+
+def _finish(drawing: Any, name: str, caption: str) -> Figure:
+    """SVG text that can stand in a page: no XML head, own ids, the page's ink, a description."""
+    import matplotlib
+
+    buffer = io.StringIO()
+    with matplotlib.rc_context(_STYLE):
+        metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        drawing.savefig(buffer, format="svg", metadata=metadata, transparent=True)
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :].replace(_INK, "currentColor")
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", svg)
+    # The page sets the width; the view box keeps the shape.
+    svg = re.sub(
+        r'(<svg [^>]*?)width="([\d.]+)pt" height="[\d.]+pt"', r'\1width="\2"', svg, count=1
+    )
+    label = f'<svg role="img" fill="currentColor" aria-label={quoteattr(caption)} '
+    return Figure(name, caption, svg.replace("<svg ", label, 1).strip() + "\n")
+
+
+def _moving_average(values: Sequence[float], radius: int) -> list[float]:
+    """Mean over up to 2 x radius + 1 neighbours."""
+    return [
+        sum(window) / len(window)
+        for i in range(len(values))
+        for window in [values[max(0, i - radius) : i + radius + 1]]
+    ]

@@ -1,0 +1,133 @@
+"""Write the page, the Markdown tables and the figures of a run.
+
+Reads the run directory (and, for the gallery, the media it names); writes RUN/report/:
+index.html, tables/*.md, figures/*.svg, media/. No model is called and no clock is read: equal
+inputs give equal bytes. The template escapes every text; the only markup passed through is that
+of our own figures.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+from typing import Any
+
+import yaml
+
+from avrt import __version__
+from avrt.config import Config
+from avrt.errors import ConfigError
+from avrt.report.gallery import collect, show_media
+from avrt.report.results import read_benchmarks
+from avrt.report.sections import Section, facts, sections
+from avrt.report.tables import to_markdown
+from avrt.runs import Result, write_atomic
+
+__all__ = ["plan", "run"]
+
+
+def run(config: Config) -> Result:
+    """Write RUN/report from what is there.
+
+    Raises:
+        ConfigError: no such run, or the report's packages are not installed.
+        DataError: a file of the run that cannot be read.
+    """
+    path = config.run.path
+    if not path.is_dir():
+        raise ConfigError(f"{path}: no such run; set run.dir and run.name, or run `avrt prepare`")
+    template = _load_template()
+    benchmarks = read_benchmarks(path, list(config.eval.models))
+    parts = sections(config, benchmarks)
+    items = collect(config, benchmarks)
+    report = path / "report"
+    _clear(report)
+    page = template.render(
+        run_name=config.run.name,
+        version=__version__,
+        facts=facts(path, benchmarks),
+        sections=parts,
+        gallery=[(item, show_media(item, config.media, report / "media")) for item in items],
+        settings=_settings_text(path),
+    )
+    counts = _write_parts(report, parts)
+    _write_text(report / "index.html", page)
+    return Result(f"report: {report / 'index.html'}", {**counts, "gallery": len(items)})
+
+
+def plan(config: Config) -> str:
+    """What `run` would write, in words."""
+    return f"report: write {config.run.path / 'report' / 'index.html'}, its tables and figures"
+
+
+def _load_template() -> Any:
+    try:
+        import jinja2
+    except ImportError as error:
+        raise ConfigError(
+            "the report needs jinja2; install it with: pip install 'avrt[report]'"
+        ) from error
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("avrt.report", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["with_code"] = _with_code
+    return environment.get_template("page.html.j2")
+
+
+def _with_code(text: str) -> Any:
+    """Escaped text in which `words` between backticks are code."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def _clear(report: Path) -> None:
+    """Remove what an earlier report wrote, and nothing else."""
+    for folder in ("media", "tables", "figures"):
+        shutil.rmtree(report / folder, ignore_errors=True)
+
+
+def _write_parts(report: Path, parts: Sequence[Section]) -> dict[str, int]:
+    """Write tables and figures as files of their own."""
+    tables = [table for part in parts for table in (*part.tables, *part.folded)]
+    figures = [figure for part in parts for figure in part.figures]
+    for table in tables:
+        _write_text(report / "tables" / f"{table.name}.md", to_markdown(table))
+    for figure in figures:
+        _write_text(report / "figures" / f"{figure.name}.svg", figure.svg)
+    return {"tables": len(tables), "figures": len(figures)}
+
+
+def _write_text(path: Path, text: str) -> None:
+    # A lone surrogate in a model's text cannot be UTF-8; it is shown as its escape.
+    write_atomic(path, lambda file: file.write(text.encode("utf-8", errors="backslashreplace")))
+
+
+def _settings_text(run: Path) -> str:
+    """The run's configuration; paths that tell about this machine are cut to their last part."""
+    path = run / "config.yaml"
+    if not path.is_file():
+        return ""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(
+            f"{path}: not valid YAML: {error}; run a stage again to write it"
+        ) from error
+    return yaml.safe_dump(_without_outer_paths(tree), sort_keys=False, allow_unicode=True)
+
+
+def _without_outer_paths(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {key: _without_outer_paths(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_without_outer_paths(value) for value in tree]
+    if isinstance(tree, str) and (PurePath(tree).is_absolute() or tree.startswith("../")):
+        return f"…/{PurePath(tree).name}"
+    return tree

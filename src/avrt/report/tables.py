@@ -1,0 +1,66 @@
+"""A table that is written twice: into the page and as Markdown.
+
+Nothing is read. Cells are text; the page's template escapes them, `to_markdown` escapes what
+would end a cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = ["Cell", "Table", "to_markdown"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One value, with smaller lines below it."""
+
+    text: str
+    details: tuple[str, ...] = ()
+    strong: bool = False
+    """The value that the reader came for."""
+
+    def __str__(self) -> str:
+        text = f"**{self.text}**" if self.strong else self.text
+        return "; ".join([text, *self.details])
+
+
+@dataclass(frozen=True)
+class Table:
+    """A caption, a header and rows; the first column names the row."""
+
+    name: str
+    """File name without ending."""
+    caption: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[Cell | str, ...], ...]
+    notes: tuple[str, ...] = ()
+    text_columns: int = 1
+    """How many columns from the left hold words; the others hold numbers."""
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.header):
+                raise ValueError(
+                    f"table {self.name}: row of {len(row)}, header of {len(self.header)}"
+                )
+
+
+def to_markdown(table: Table) -> str:
+    """The table as GitHub Markdown."""
+    rule = [":--" if i < table.text_columns else "--:" for i in range(len(table.header))]
+    lines = [f"# {_escape(table.caption)}", "", _row(table.header), _row(rule)]
+    lines += [_row([str(cell) for cell in row]) for row in table.rows]
+    if table.notes:
+        lines += ["", *(f"- {_escape(note)}" for note in table.notes)]
+    return "\n".join(lines) + "\n"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(_escape(cell) for cell in cells)} |"
+
+
+def _escape(text: str) -> str:
+    """Keep text on one line, inside its cell, and from being read as HTML."""
+    return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").split())

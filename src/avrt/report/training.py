@@ -1,0 +1,91 @@
+"""What the training logs say: curves, and the same numbers at the start and at the end.
+
+Reads RUN/sft/log.jsonl and RUN/grpo*/log.jsonl.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from avrt.errors import DataError
+from avrt.report.tables import Table
+
+__all__ = ["METRICS", "TrainingRun", "read_training", "training_table"]
+
+METRICS: Mapping[str, str] = {
+    "loss": "loss",
+    "eval_loss": "validation loss",
+    "reward": "reward",
+    "reward_format": "format reward",
+    "reward_accuracy": "accuracy reward",
+    "kl": "KL to the reference",
+    "completion_length": "completion length (tokens)",
+    "truncated": "share of cut completions",
+    "zero_spread": "share of groups without spread",
+    "clip_fraction": "share of clipped ratios",
+    "grad_norm": "gradient norm",
+    "learning_rate": "learning rate",
+}
+"""Field of the log and its name for readers, in the order in which they are shown."""
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """The log of one training stage."""
+
+    name: str
+    series: Mapping[str, Sequence[tuple[int, float]]]
+    """(step, value) by metric; a metric that was never logged is absent."""
+
+    @property
+    def n_steps(self) -> int:
+        return max((step for points in self.series.values() for step, _ in points), default=0)
+
+
+def read_training(run: Path) -> list[TrainingRun]:
+    """Every training log of a run: sft, then the grpo runs by name."""
+    paths = sorted(run.glob("sft/log.jsonl")) + sorted(run.glob("grpo*/log.jsonl"))
+    runs = [TrainingRun(path.parent.name, _read_series(path)) for path in paths]
+    return [training for training in runs if training.series]
+
+
+def training_table(runs: Sequence[TrainingRun]) -> Table:
+    """Each metric's mean over the first and the last tenth of its steps."""
+    rows = [
+        (training.name, METRICS[metric], *_ends(points), str(len(points)))
+        for training in runs
+        for metric, points in training.series.items()
+    ]
+    return Table(
+        "training",
+        "Training, start and end",
+        ("Stage", "Metric", "First tenth", "Last tenth", "Points"),
+        tuple(rows),
+        text_columns=2,
+    )
+
+
+def _read_series(path: Path) -> Mapping[str, Sequence[tuple[int, float]]]:
+    series: dict[str, list[tuple[int, float]]] = {metric: [] for metric in METRICS}
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # a torn last line is not a step
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+            for metric in METRICS:
+                value = row.get(metric)
+                if value is not None and math.isfinite(value):
+                    series[metric].append((int(row["step"]), float(value)))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{path}:{number}: not a row of a training log: {error}") from error
+    return {metric: points for metric, points in series.items() if points}
+
+
+def _ends(points: Sequence[tuple[int, float]]) -> tuple[str, str]:
+    width = max(1, len(points) // 10)
+    values = [value for _, value in points]
+    first, last = values[:width], values[-width:]
+    return f"{sum(first) / width:.4g}", f"{sum(last) / width:.4g}"

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from avrt.config import DataConfig
+from avrt.datasets import read_samples, write_samples
+from avrt.engines.scripted import ScriptedEngine
+from avrt.errors import ConfigError, DataError
+from avrt.evaluate import compare, plan, run
+from avrt.evaluate.logs import log_path, read_log
+from avrt.evaluate.summary import read_results
+from avrt.types import Prompt
+
+N_ITEMS = 6
+
+
+def answer_a(prompt: Prompt) -> str:
+    return "<think>a guess</think><answer>A</answer>"
+
+
+def factory(answer, opened: Counter[str] | None = None):
+    def make(config, model):
+        if opened is not None:
+            opened[model] += 1
+        return ScriptedEngine(answer, {"model": model})
+
+    return make
+
+
+def with_eval(config, **fields):
+    return config.model_copy(update={"eval": config.eval.model_copy(update=fields)})
+
+
+def lines_of(config, modality, model="base", bench="clips"):
+    return {x.sample_id: x for x in read_log(log_path(config.run.path, bench, model, modality))}
+
+
+def test_every_item_ends_in_every_log_and_media_are_as_asked(config):
+    seen: Counter[tuple[bool, bool]] = Counter()
+
+    def answer(prompt: Prompt) -> str:
+        seen[prompt.frames is not None, prompt.audio is not None] += 1
+        return answer_a(prompt)
+
+    result = run(config, models=["base"], make=factory(answer))
+    assert seen == {(False, True): N_ITEMS - 1, (True, False): N_ITEMS, (True, True): N_ITEMS - 1}
+    assert result.counts == {"scored": 3 * N_ITEMS - 2, "missing_media": 2}
+    for modality in ("a", "v", "av"):
+        assert len(lines_of(config, modality)) == N_ITEMS
+
+
+def test_the_text_is_the_same_in_all_modalities(config):
+    run(config, models=["base"], make=factory(answer_a))
+    a, v, av = (lines_of(config, modality)["q0"] for modality in ("a", "v", "av"))
+    assert a.prompt_digest == v.prompt_digest == av.prompt_digest
+    assert (a.frames_digest, v.audio_digest) == (None, None)
+    assert (av.frames_digest, av.audio_digest) == (v.frames_digest, a.audio_digest)
+
+
+def test_an_item_without_sound_stays_in_the_denominator(config, bench_root):
+    run(config, models=["base"], make=factory(answer_a))
+    line = lines_of(config, "a")["q5"]
+    assert (line.status, line.error_class, line.correct) == ("missing_media", "no_audio", False)
+    accuracy = {r.modality: r.accuracy for r in read_results(config.run.path)}["a"]
+    assert (accuracy.k, accuracy.n) == (2, N_ITEMS)
+    log = log_path(config.run.path, "clips", "base", "a").read_text()
+    assert str(bench_root) not in log
+
+
+def test_a_modality_that_no_item_has_is_skipped_and_said(config, bench_root, capsys):
+    sounds = DataConfig(format="parquet", root=bench_root, split="sounds")
+    config = with_eval(config, benchmarks={"sounds": sounds})
+    run(config, models=["base"], make=factory(answer_a))
+    assert "sounds: no item has V, AV; skipped" in capsys.readouterr().out
+    assert [r.modality for r in read_results(config.run.path)] == ["a"]
+
+
+def test_a_failed_call_is_counted_and_not_repeated(config):
+    def answer(prompt: Prompt) -> str | None:
+        return None if "Question 0" in prompt.text else "I cannot tell"
+
+    first = run(config, models=["base"], modalities=["v"], make=factory(answer))
+    assert first.counts == {"failed": 1, "unparsable": N_ITEMS - 1}
+    assert "0.0 % [0.0, 39.0]" in first.summary
+    assert "base V: 5 unparsable, 1 failed" in first.summary
+    again = run(config, models=["base"], modalities=["v"], make=factory(answer_a))
+    assert again.counts == first.counts
+
+
+def test_a_killed_run_goes_on_where_it_stopped(config):
+    class Killed(BaseException):
+        pass
+
+    asked: Counter[str] = Counter()
+
+    def dying(prompt: Prompt) -> str:
+        if sum(asked.values()) == 7:
+            raise Killed
+        return surviving(prompt)
+
+    def surviving(prompt: Prompt) -> str:
+        asked[f"{prompt.text}{prompt.frames is None}{prompt.audio is None}"] += 1
+        return answer_a(prompt)
+
+    with pytest.raises(Killed):
+        run(config, models=["base"], make=factory(dying))
+    assert "not evaluated yet" in str([r.notes for r in read_results(config.run.path)])
+    run(config, models=["base"], make=factory(surviving))
+    assert set(asked.values()) == {1}
+    assert sum(asked.values()) == 3 * N_ITEMS - 2
+
+
+def test_a_model_is_loaded_once_and_not_at_all_when_nothing_is_left(config):
+    opened: Counter[str] = Counter()
+    run(config, make=factory(answer_a, opened))
+    assert opened == {"some/model": 1, "some/other": 1}
+    run(config, make=factory(answer_a, opened))
+    assert opened == {"some/model": 1, "some/other": 1}
+
+
+def test_other_settings_are_refused_before_a_model_is_loaded(config):
+    run(config, models=["base"], make=factory(answer_a))
+    opened: Counter[str] = Counter()
+    with pytest.raises(ConfigError, match=r"other settings \(max_new_tokens\)"):
+        run(with_eval(config, max_new_tokens=9), models=["base"], make=factory(answer_a, opened))
+    assert not opened
+
+
+def test_a_changed_question_is_refused(config, bench_root, tmp_path):
+    run(config, models=["base"], make=factory(answer_a))
+    samples = list(read_samples(config.eval.benchmarks["clips"]))
+    other = tmp_path / "bench"
+    other.mkdir()
+    for name in ("clip.mp4", "silent.mp4"):
+        (other / name).symlink_to(bench_root / name)
+    write_samples(other / "clips.parquet", samples[1:])
+    moved = with_eval(
+        config, benchmarks={"clips": DataConfig(format="parquet", root=other, split="clips")}
+    )
+    with pytest.raises(ConfigError, match="item 'q0' is not the question"):
+        run(moved, models=["base"], make=factory(answer_a))
+
+
+def test_a_larger_limit_adds_the_missing_items(config):
+    run(with_eval(config, limit=2), models=["base"], make=factory(answer_a))
+    assert list(lines_of(config, "v")) == ["q0", "q1"]
+    run(config, models=["base"], make=factory(answer_a))
+    assert list(lines_of(config, "v")) == [f"q{n}" for n in range(N_ITEMS)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"benchmarks": {}}, "eval.benchmarks is empty"),
+        ({"models": {"../x": "base"}}, "'../x' becomes a folder"),
+        ({"models": {"sft": "sft"}}, "run `avrt sft`"),
+    ],
+)
+def test_wrong_use_is_refused(config, fields, message):
+    with pytest.raises(ConfigError, match=message):
+        run(with_eval(config, **fields), make=factory(answer_a))
+
+
+def test_an_unknown_model_is_refused(config):
+    with pytest.raises(ConfigError, match=r"'nope' is not in eval.models; known: base, other"):
+        run(config, models=["nope"], make=factory(answer_a))
+
+
+def test_an_empty_benchmark_is_refused(config, tmp_path):
+    write_samples(tmp_path / "none.parquet", [])
+    empty = DataConfig(format="parquet", root=tmp_path, split="none")
+    with pytest.raises(DataError, match=r"eval.benchmarks.empty: no questions"):
+        run(with_eval(config, benchmarks={"empty": empty}), make=factory(answer_a))
+
+
+def test_two_models_are_compared_on_the_same_items(config):
+    def make(config, model):
+        answers = {"some/model": "A", "some/other": "B"}
+        return ScriptedEngine(lambda _: f"<answer>{answers[model]}</answer>", {"model": model})
+
+    run(config, make=make)
+    text = compare(config, "base", "other")
+    assert "clips V   +0.0 points" in text
+    assert "n = 6, only first right 2, only second right 2, p = 1.000" in text
+    with pytest.raises(ConfigError, match="no log of model 'nope'"):
+        compare(config, "base", "nope")
+
+
+def test_the_plan_names_models_benchmarks_and_items(config):
+    text = plan(with_eval(config, limit=4))
+    assert "model other: some/other" in text
+    assert "benchmark clips: 4 items by A, V, AV" in text
