@@ -1,0 +1,50 @@
+"""What every engine offers: requests in, completions out, in whatever order they finish.
+
+The failure of one prompt is data (a `Completion` with an error class); an engine that cannot work
+at all raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+from avrt.types import Completion, Request
+
+__all__ = ["Engine", "OnCompletion", "failure"]
+
+OnCompletion = Callable[[Request, Completion], None]
+
+
+class Engine(Protocol):
+    """A way to reach one model."""
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What decides replies besides prompt and sampling: model, revision, form of the media.
+
+        It goes into every call's key, so it holds no address, no concurrency and no path of this
+        machine.
+        """
+        ...
+
+    def generate(self, requests: Iterable[Request], on_completion: OnCompletion) -> None:
+        """Complete every request; each reply goes to `on_completion` at once, in this thread.
+
+        Requests are taken from the iterable only when there is room for them, perhaps from another
+        thread, one at a time. An exception of the iterable or of `on_completion` stops the work and
+        is raised unchanged.
+
+        Raises:
+            EngineError: the server or model cannot be used at all.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free what the engine holds."""
+        ...
+
+
+def failure(error_class: str, error: str, latency_s: float = 0.0) -> Completion:
+    """The completion that stands for one failed call."""
+    return Completion("", "error", latency_s=latency_s, error_class=error_class, error=error)

@@ -1,0 +1,263 @@
+"""From a prompt to a model's inputs, alike for SFT, GRPO, evaluation and teachers in process.
+
+Takes decoded frames and sound as they are. The media stage has already chosen frames and sizes, so
+the processor must neither sample nor resize: its own defaults (128 x 28 x 28 pixels at least, 2
+frames per second) would override both without a word, and so would a saved configuration. What
+comes out is checked against what went in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from avrt.errors import EngineError
+from avrt.types import Frames, Prompt
+
+__all__ = ["Encoded", "collate", "encode", "merge_media", "suppress_token_ids"]
+
+_TEXT_KEYS = ("input_ids", "attention_mask", "mm_token_type_ids")
+_SOUND_KEYS = ("input_features", "feature_attention_mask", "input_features_mask")
+"""Their last axis is time, and may differ between rows."""
+_MEDIA_TOKENS = (
+    *("image_token", "video_token", "audio_token"),
+    *("vision_bos_token", "vision_eos_token", "audio_bos_token", "audio_eos_token"),
+)
+"""Attributes of processors and tokenizers that name a media token."""
+_QWEN_VL_TOKENS = (
+    *("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>"),
+    *("<|image_pad|>", "<|video_pad|>"),
+)
+"""Qwen2.5-VL's tokenizer has these without naming them as attributes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """One prompt as model inputs. T: tokens, media placeholders included."""
+
+    input_ids: Tensor
+    """Shape (T,)."""
+    media: dict[str, Tensor] = field(default_factory=dict)
+    """Everything else that the model's forward takes, with the sample's items along axis 0."""
+    token_types: Tensor | None = None
+    """Shape (T,): text 0, image 1, video 2; Qwen2.5-VL builds its positions from them."""
+
+
+def encode(processor: Any, prompt: Prompt) -> Encoded:
+    """The inputs for one prompt; text models have a plain tokenizer as their `processor`.
+
+    Raises:
+        EngineError: the prompt holds a modality that the model does not take, or that did not
+        arrive in the inputs.
+    """
+    if not hasattr(processor, "tokenizer"):
+        return _encode_text(processor, prompt)
+    parts, media = _media_arguments(processor, prompt)
+    messages = [{"role": "user", "content": [*parts, {"type": "text", "text": prompt.text}]}]
+    if prompt.system is not None:
+        messages.insert(0, {"role": "system", "content": [{"type": "text", "text": prompt.system}]})
+    text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    try:
+        inputs = processor(text=[text], return_tensors="pt", **media)
+    except ValueError as error:  # as many media as places for them, which the chat template makes
+        raise EngineError(
+            f"{_name(processor)} and its chat template cannot encode this prompt: {error}"
+        ) from error
+    input_ids = inputs["input_ids"][0]
+    tensors = {
+        key: torch.as_tensor(value) for key, value in inputs.items() if key not in _TEXT_KEYS
+    }
+    if prompt.frames is not None:
+        _check_frames(processor, prompt.frames, tensors)
+    if prompt.audio is not None:
+        _check_audio(processor, input_ids, tensors)
+        tensors = _trim_sound(processor, tensors)
+    types = inputs.get("mm_token_type_ids")
+    return Encoded(input_ids, tensors, None if types is None else types[0])
+
+
+def merge_media(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Several samples' media as one batch: joined along axis 0, sounds padded to the longest.
+
+    A sample without some modality adds nothing to it: models match items to the placeholders in
+    order of the rows.
+    """
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    return {key: _concatenate(key, [row[key] for row in rows if key in row]) for key in keys}
+
+
+def collate(
+    encoded: Sequence[Encoded], pad_id: int, side: Literal["left", "right"]
+) -> dict[str, Tensor]:
+    """A batch of B prompts: `input_ids`, `attention_mask` of shape (B, T), and the media."""
+    batch = {
+        "input_ids": _pad([row.input_ids for row in encoded], pad_id, side),
+        "attention_mask": _pad([torch.ones_like(row.input_ids) for row in encoded], 0, side),
+    }
+    if any(row.token_types is not None for row in encoded):
+        types = [
+            torch.zeros_like(row.input_ids) if row.token_types is None else row.token_types
+            for row in encoded
+        ]
+        batch["mm_token_type_ids"] = _pad(types, 0, side)
+    return {**batch, **merge_media([row.media for row in encoded])}
+
+
+def suppress_token_ids(processor: Any) -> list[int]:
+    """Media tokens, which a model must never write: one `<|audio_bos|>` breaks a batch's positions.
+
+    A plain tokenizer belongs to a text model, for which these are tokens like any other: nothing is
+    suppressed.
+    """
+    tokenizer = getattr(processor, "tokenizer", None)
+    if tokenizer is None:
+        return []
+    named = [
+        getattr(owner, name, None) for owner in (processor, tokenizer) for name in _MEDIA_TOKENS
+    ]
+    vocabulary = tokenizer.get_vocab()
+    return sorted(
+        {vocabulary[token] for token in (*named, *_QWEN_VL_TOKENS) if token in vocabulary}
+    )
+
+
+def _encode_text(tokenizer: Any, prompt: Prompt) -> Encoded:
+    for name, media in (("frames", prompt.frames), ("audio", prompt.audio)):
+        if media is not None:
+            raise EngineError(
+                f"the prompt has {name}, but {_name(tokenizer)} is a text-only tokenizer"
+            )
+    messages = [{"role": "user", "content": prompt.text}]
+    if prompt.system is not None:
+        messages.insert(0, {"role": "system", "content": prompt.system})
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
+    return Encoded(ids[0])
+
+
+def _media_arguments(processor: Any, prompt: Prompt) -> tuple[list[dict[str, str]], dict[str, Any]]:
+    """The message parts and the processor's arguments.
+
+    A part has the key `type` alone, because chat templates look at which keys are there.
+    """
+    parts: list[dict[str, str]] = []
+    arguments: dict[str, Any] = {}
+    frames, audio = prompt.frames, prompt.audio
+    if frames is not None:
+        if getattr(processor, "image_processor", None) is None:
+            raise EngineError(f"the prompt has frames, but {_name(processor)} takes no pictures")
+        _check_size(processor, frames)
+        if frames.still or getattr(processor, "video_processor", None) is None:
+            parts += [{"type": "image"} for _ in frames.pixels]
+            arguments |= {"images": list(frames.pixels), "images_kwargs": {"do_resize": False}}
+        else:
+            parts.append({"type": "video"})
+            arguments |= {"videos": [frames.pixels], "videos_kwargs": _video_settings(frames)}
+    if audio is not None:
+        extractor = getattr(processor, "feature_extractor", None)
+        if extractor is None:
+            raise EngineError(f"the prompt has audio, but {_name(processor)} takes no sound")
+        if extractor.sampling_rate != audio.rate_hz:
+            raise EngineError(
+                f"{_name(processor)} needs {extractor.sampling_rate} Hz, "
+                f"the sound has {audio.rate_hz} Hz"
+            )
+        longest = getattr(extractor, "n_samples", len(audio.samples))
+        if len(audio.samples) > longest:
+            # The extractor would cut it without a word.
+            raise EngineError(
+                f"{audio.duration_s:.1f} s of sound, but {_name(processor)} hears at most "
+                f"{longest / audio.rate_hz:g} s; set media.max_audio_s to that or less"
+            )
+        parts.append({"type": "audio"})
+        arguments |= {"audio": [audio.samples], "audio_kwargs": {"sampling_rate": audio.rate_hz}}
+    return parts, arguments
+
+
+def _video_settings(frames: Frames) -> dict[str, Any]:
+    # Qwen2.5-Omni takes its seconds per grid from `fps`, Qwen2.5-VL from the metadata.
+    n_frames = len(frames.pixels)
+    metadata = {
+        "fps": frames.fps,
+        "total_num_frames": n_frames,
+        "frames_indices": list(range(n_frames)),
+    }
+    return {
+        "do_sample_frames": False,
+        "do_resize": False,
+        "cap_pixels_per_frame": False,
+        "fps": frames.fps,
+        "video_metadata": [metadata],
+    }
+
+
+def _check_size(processor: Any, frames: Frames) -> None:
+    pictures = processor.image_processor
+    factor = getattr(pictures, "patch_size", 1) * getattr(pictures, "merge_size", 1)
+    height, width = frames.pixels.shape[1:3]
+    if height % factor or width % factor:
+        raise EngineError(
+            f"frames of {height} x {width} pixels do not fit {_name(processor)}, which needs "
+            f"multiples of {factor}; set media.size_factor to {factor}"
+        )
+
+
+def _check_frames(processor: Any, frames: Frames, tensors: Mapping[str, Tensor]) -> None:
+    """The grid must be the frames' own: else the processor has sampled or resized them."""
+    pictures = processor.image_processor
+    n_frames, height, width = frames.pixels.shape[:3]
+    rows, columns = height // pictures.patch_size, width // pictures.patch_size
+    if "video_grid_thw" in tensors:
+        expected = [[-(-n_frames // processor.video_processor.temporal_patch_size), rows, columns]]
+    else:
+        expected = [[1, rows, columns]] * n_frames
+    grid = tensors.get("video_grid_thw", tensors.get("image_grid_thw"))
+    if grid is None or grid.tolist() != expected:
+        found = None if grid is None else grid.tolist()
+        raise EngineError(
+            f"{_name(processor)} made the grid {found} of frames whose own grid is {expected}"
+        )
+
+
+def _check_audio(processor: Any, input_ids: Tensor, tensors: Mapping[str, Tensor]) -> None:
+    if "input_features" not in tensors or not bool((input_ids == processor.audio_token_id).any()):
+        raise EngineError(
+            f"the prompt has audio, but {_name(processor)} made no audio tokens of it"
+        )
+
+
+def _trim_sound(processor: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Cut the padding that Qwen2.5-Omni's processor adds (up to 300 s); its tower ignores it.
+
+    Other encoders (Qwen2-Audio) take exactly their fixed length, so only the thinker's features are
+    cut.
+    """
+    if "Omni" not in type(processor).__name__:
+        return tensors
+    n_valid = int(tensors["feature_attention_mask"].sum(-1).max())
+    return {
+        key: value[..., :n_valid] if key in _SOUND_KEYS else value for key, value in tensors.items()
+    }
+
+
+def _concatenate(key: str, tensors: list[Tensor]) -> Tensor:
+    if key in _SOUND_KEYS:
+        longest = max(tensor.shape[-1] for tensor in tensors)
+        tensors = [
+            torch.nn.functional.pad(tensor, (0, longest - tensor.shape[-1])) for tensor in tensors
+        ]
+    return torch.cat(tensors)
+
+
+def _pad(rows: Sequence[Tensor], value: int, side: Literal["left", "right"]) -> Tensor:
+    return torch.nn.utils.rnn.pad_sequence(
+        list(rows), batch_first=True, padding_value=value, padding_side=side
+    )
+
+
+def _name(processor: Any) -> str:
+    return type(processor).__name__

@@ -1,0 +1,181 @@
+"""The in-process engine: any transformers model, in batches of `batch_size`.
+
+Each row is sampled with its own seed by adding Gumbel noise to its scaled log-probabilities and
+taking the largest, which draws from exactly that distribution: unlike the library's own sampling, a
+row's result then does not depend on which other rows share its batch. Defaults saved with a model
+(repetition penalty, top-k) are not used: what a run's configuration says is what happens.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import avrt.torchcompat  # noqa: F401  # isort: skip  # pyright: ignore[reportUnusedImport]
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+
+from avrt.config import EngineConfig
+from avrt.engines.base import OnCompletion, failure
+from avrt.engines.checkpoints import Loaded, in_process_identity, load
+from avrt.engines.encode import Encoded, collate, encode, suppress_token_ids
+from avrt.errors import EngineError
+from avrt.types import Completion, Request, Sampling
+
+__all__ = ["SeededSampler", "TransformersEngine"]
+
+
+class TransformersEngine:
+    """One model in this process."""
+
+    def __init__(self, config: EngineConfig, model: str, revision: str | None) -> None:
+        self._loaded: Loaded | None = load(model, revision, config.device, config.dtype)
+        self._batch_size = config.batch_size
+        self._name = model
+        self.identity = in_process_identity(model, revision, config.dtype)
+
+    def generate(self, requests: Iterable[Request], on_completion: OnCompletion) -> None:
+        """Complete every request; see `Engine.generate`. Replies come a batch at a time."""
+        for batch in _batches(requests, self._batch_size):
+            fitting: list[tuple[Request, Encoded]] = []
+            for request in batch:
+                encoded = encode(self._model.processor, request.prompt)
+                problem = self._too_long(encoded, request.sampling)
+                if problem:
+                    on_completion(request, failure("too_long", problem))
+                else:
+                    fitting.append((request, encoded))
+            for request, completion in self._complete(fitting):
+                on_completion(request, completion)
+
+    def close(self) -> None:
+        """Drop the model and give its memory back."""
+        self._loaded = None
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    @property
+    def _model(self) -> Loaded:
+        if self._loaded is None:
+            raise EngineError(f"{self._name}: the engine is closed")
+        return self._loaded
+
+    def _too_long(self, encoded: Encoded, sampling: Sampling) -> str | None:
+        config = self._model.model.config.get_text_config()
+        limit = getattr(config, "max_position_embeddings", None)
+        n_prompt = len(encoded.input_ids)
+        if limit is None or n_prompt + sampling.max_new_tokens <= limit:
+            return None
+        return (
+            f"{n_prompt} prompt tokens and max_new_tokens {sampling.max_new_tokens} "
+            f"exceed the model's {limit}"
+        )
+
+    @torch.inference_mode()
+    def _complete(
+        self, batch: list[tuple[Request, Encoded]]
+    ) -> Iterator[tuple[Request, Completion]]:
+        if not batch:
+            return
+        model, tokenizer = self._model.model, self._model.tokenizer
+        started = time.monotonic()
+        samplings = [request.sampling for request, _ in batch]
+        settings = self._generation_config(samplings[0].max_new_tokens)
+        inputs = collate([encoded for _, encoded in batch], settings.pad_token_id, "left")
+        inputs = {key: value.to(model.device) for key, value in inputs.items()}
+        sampler = LogitsProcessorList(
+            [SeededSampler(samplings)] if samplings[0].temperature > 0 else []
+        )
+        try:
+            output = model.generate(**inputs, generation_config=settings, logits_processor=sampler)
+        except torch.OutOfMemoryError as error:
+            raise EngineError(
+                f"{self._name}: out of memory with {len(batch)} prompts together; "
+                f"lower engine.batch_size ({self._batch_size})"
+            ) from error
+        latency_s = time.monotonic() - started
+        new_tokens = output[:, inputs["input_ids"].shape[1] :].cpu()
+        for (request, encoded), row in zip(batch, new_tokens, strict=True):
+            n_prompt = len(encoded.input_ids)
+            yield request, _read_row(tokenizer, row, settings.eos_token_id, n_prompt, latency_s)
+
+    def _generation_config(self, max_new_tokens: int) -> GenerationConfig:
+        saved, tokenizer = self._model.model.generation_config, self._model.tokenizer
+        ends = saved.eos_token_id if saved.eos_token_id is not None else tokenizer.eos_token_id
+        ends = [ends] if isinstance(ends, int) else list(ends)
+        pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
+        self._model.model.generation_config = GenerationConfig(eos_token_id=ends, pad_token_id=pad)
+        return GenerationConfig(
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            eos_token_id=ends,
+            pad_token_id=pad,
+            suppress_tokens=suppress_token_ids(self._model.processor) or None,
+        )
+
+
+class SeededSampler(LogitsProcessor):
+    """Makes the largest score of each row a draw from its distribution, from the row's own seed.
+
+    B: rows, V: vocabulary. Add it last, and decode greedily.
+    """
+
+    def __init__(self, samplings: list[Sampling]) -> None:
+        self._samplings = samplings
+        self._generators = [torch.Generator().manual_seed(sampling.seed) for sampling in samplings]
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # noqa: ARG002
+        rows = zip(scores, self._samplings, self._generators, strict=True)
+        return torch.stack([self._draw(*row) for row in rows])
+
+    @staticmethod
+    def _draw(scores_V: Tensor, sampling: Sampling, generator: torch.Generator) -> Tensor:
+        logits_V = scores_V.float() / sampling.temperature
+        if sampling.top_p < 1.0:
+            logits_V = _keep_top_p(logits_V, sampling.top_p)
+        # Drawn on the CPU, so that a seed means the same on every device.
+        uniform_V = torch.rand(len(logits_V), generator=generator, dtype=torch.float64)
+        gumbel_V = -torch.log(-torch.log(uniform_V.clamp_min(torch.finfo(torch.float64).tiny)))
+        return logits_V + gumbel_V.to(logits_V)
+
+
+def _keep_top_p(logits_V: Tensor, top_p: float) -> Tensor:
+    """Keep the most likely tokens that first reach `top_p` together, one at least."""
+    sorted_V, order_V = logits_V.sort(descending=True)
+    before_V = sorted_V.softmax(-1).cumsum(-1) - sorted_V.softmax(-1)
+    return logits_V.masked_fill((before_V >= top_p)[order_V.argsort()], -torch.inf)
+
+
+def _batches(requests: Iterable[Request], size: int) -> Iterator[list[Request]]:
+    """Consecutive requests, at most `size`, that decode alike: one length limit, greedy or not."""
+    batch: list[Request] = []
+    for request in requests:
+        if batch and (len(batch) == size or _decoding(request) != _decoding(batch[0])):
+            yield batch
+            batch = []
+        batch.append(request)
+    if batch:
+        yield batch
+
+
+def _decoding(request: Request) -> tuple[int, bool]:
+    return request.sampling.max_new_tokens, request.sampling.temperature > 0
+
+
+def _read_row(
+    tokenizer: Any, row: Tensor, ends: list[int], n_prompt_tokens: int, latency_s: float
+) -> Completion:
+    """The completion in a row of new tokens, which is padded after its end token."""
+    tokens = row.tolist()
+    end = next((place for place, token in enumerate(tokens) if token in ends), None)
+    kept = tokens if end is None else tokens[:end]
+    return Completion(
+        tokenizer.decode(kept, skip_special_tokens=True),
+        "length" if end is None else "stop",
+        n_prompt_tokens=n_prompt_tokens,
+        n_completion_tokens=len(kept) + (end is not None),
+        latency_s=latency_s,
+    )
