@@ -1,0 +1,1 @@
+"""Generation: trace, merge, build, stats. The ledger keeps every call; the rest derives from it."""

@@ -1,0 +1,107 @@
+"""Facts about the stage `merge`: who is merged, and what the merger reads."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import Any
+
+import pytest
+
+from avrt.config import Config
+from avrt.errors import AvrtError, ConfigError, DataError
+from avrt.generate import calls, merge, trace
+from avrt.generate.records import load_merged, merged_path
+from scripted_run import MakeConfig, replies, right, wrong
+
+MIXED = replies({("VISION", 1): f"Answer: ({wrong(1)})", ("AUDIO", 2): "Who knows."})
+
+
+def merged(config: Config) -> merge.Result:
+    trace.run(config)
+    return merge.run(config)
+
+
+def requests(config: Config) -> list[dict[str, Any]]:
+    connection = sqlite3.connect(config.run.path / "ledger.sqlite")
+    query = "SELECT request_json FROM calls WHERE stage = 'merge'"
+    found = [json.loads(text) for (text,) in connection.execute(query)]
+    connection.close()
+    return found
+
+
+def test_a_run_that_is_not_traced_is_refused(make_config: MakeConfig) -> None:
+    with pytest.raises(DataError, match=r"teachers\.parquet: not found"):
+        merge.run(make_config())
+
+
+@pytest.mark.parametrize(
+    ("view", "counts"),
+    [
+        ("paper", {"kept": 5, "dropped/one_teacher_wrong": 1, "dropped/no_answer": 1}),
+        ("either", {"kept": 7}),
+        ("unfiltered", {"kept": 6, "dropped/no_answer": 1}),
+    ],
+)
+def test_the_view_selects_and_every_other_sample_is_counted(
+    make_config: MakeConfig, view: str, counts: dict[str, int]
+) -> None:
+    config = make_config(MIXED, f"build.view={view}")
+    assert dict(merged(config).counts) == {"read": 7, **counts}
+    assert len(load_merged(config.run.path)) == counts["kept"]
+
+
+def test_the_merger_reads_gold_and_both_analyses_and_no_media(make_config: MakeConfig) -> None:
+    config = make_config()
+    merged(config)
+    assert len(requests(config)) == 7
+    (third,) = (one for one in requests(config) if "question 3?" in one["text"])
+    assert third["text"] == (
+        "MERGE question 3?\n(A) dog\n(B) cat\n(C) car\n(D) rain\n(D) rain\n"
+        f"Audio Description: a3\nAnswer: ({right(3)})\n"
+        f"Visual Description: v3\nAnswer: ({right(3)})"
+    )
+    assert (third["frames"], third["audio"], third["recipe"]) == (None, None, None)
+
+
+def test_traces_are_rebuilt_from_the_ledger_byte_by_byte(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config()
+    merged(config)
+    path = merged_path(config.run.path)
+    before = path.read_bytes()
+    path.unlink()
+    monkeypatch.setattr(calls, "make_engine", None)
+    merge.run(config)
+    assert path.read_bytes() == before
+    assert "nothing to do" in merge.run(config).summary
+
+
+def test_too_many_failures_stop_the_run(make_config: MakeConfig) -> None:
+    config = make_config(replies({("MERGE", number): None for number in (1, 2, 3)}))
+    with pytest.raises(AvrtError, match="merge: 3 of 7 calls failed"):
+        merged(config)
+    assert load_merged(config.run.path)["avqa-train-1"].status == "no_reply"
+
+
+def test_another_view_is_refused_with_a_remedy(make_config: MakeConfig) -> None:
+    merged(make_config())
+    with pytest.raises(ConfigError, match=r"other settings \(view\)"):
+        merge.run(make_config(None, "build.view=either"))
+
+
+def test_nothing_selected_is_no_error_and_needs_no_engine(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config(dict.fromkeys(replies(), "no idea"))
+    trace.run(config)
+    monkeypatch.setattr(calls, "make_engine", None)
+    assert dict(merge.run(config).counts) == {"read": 7, "kept": 0, "dropped/no_answer": 7}
+
+
+def test_the_plan_says_how_many(make_config: MakeConfig) -> None:
+    config = make_config(MIXED)
+    assert "every sample of the view 'paper'" in merge.plan(config)
+    trace.run(config)
+    assert "5 of 7 samples are in the view 'paper'; 0 finished" in merge.plan(config)

@@ -1,0 +1,257 @@
+"""Facts about the stage `trace`: what each teacher gets, what is stored, and what a resume does."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from avrt.config import Config
+from avrt.engines.scripted import ScriptedEngine
+from avrt.errors import AvrtError, ConfigError, DataError
+from avrt.generate import calls, trace
+from avrt.generate.records import load_teachers, teachers_path
+from avrt.types import Prompt
+from scripted_run import MakeConfig, replies, right, wrong
+
+Answer = Callable[[Prompt], str | None]
+
+
+@pytest.fixture
+def use_answers(monkeypatch: pytest.MonkeyPatch) -> Callable[[Answer], list[Prompt]]:
+    """Let a function answer, under one identity whatever it says; returns the prompts it gets."""
+
+    def use(answer: Answer) -> list[Prompt]:
+        seen: list[Prompt] = []
+
+        def make(*_: Any) -> ScriptedEngine:
+            return ScriptedEngine(
+                lambda prompt: (seen.append(prompt), answer(prompt))[1], {"model": "m"}
+            )
+
+        monkeypatch.setattr(calls, "make_engine", make)
+        for module in (calls, trace):
+            monkeypatch.setattr(module, "engine_identity", lambda *_: {"model": "m"})
+        return seen
+
+    return use
+
+
+def answer_b(prompt: Prompt) -> str:
+    return "Answer: (B) cat"
+
+
+def remove_derived(config: Config) -> None:
+    shutil.rmtree(config.run.path / "traces")
+    (config.run.path / "manifests" / "trace.json").unlink()
+
+
+def test_a_run_that_is_not_prepared_is_refused(make_config: MakeConfig) -> None:
+    config = make_config(None, "run.name=other")
+    with pytest.raises(DataError, match=r"samples\.parquet: not found"):
+        trace.run(config)
+
+
+def test_answers_strata_and_failures_are_counted(make_config: MakeConfig) -> None:
+    script = replies(
+        {
+            ("VISION", 1): f"Answer: ({wrong(1)})",
+            ("AUDIO", 2): f"Answer: ({wrong(2)})",
+            ("VISION", 3): f"Answer: ({wrong(3)})",
+            ("AUDIO", 3): "I cannot tell.",
+            ("AUDIO", 4): None,
+        }
+    )
+    result = trace.run(make_config(script))
+    wanted = {
+        "read": 7,
+        "kept": 6,
+        "failed/no_reply": 1,
+        "stratum/both": 3,
+        "stratum/vision_only": 1,
+        "stratum/audio_only": 1,
+        "stratum/none": 1,
+        "vision/right": 5,
+        "vision/wrong": 2,
+        "audio/right": 4,
+        "audio/wrong": 1,
+        "audio/unparsable": 1,
+        "audio/failed": 1,
+    }
+    assert dict(result.counts) == wanted
+    assert "vision right             3           1" in result.summary
+
+
+def test_rows_come_in_sample_order_with_the_raw_text(make_config: MakeConfig) -> None:
+    config = make_config()
+    trace.run(config)
+    pairs = load_teachers(config.run.path)
+    assert list(pairs) == [f"avqa-train-{number}" for number in range(1, 8)]
+    vision, audio = pairs["avqa-train-2"]
+    assert (vision.role, audio.role) == ("vision", "audio")
+    assert vision.text == f"Visual Description: v2\nAnswer: ({right(2)})"
+    assert (vision.answer, vision.correct, vision.status) == (right(2), True, "ok")
+
+
+def test_each_teacher_gets_its_modality_and_nothing_else(
+    make_config: MakeConfig, use_answers: Callable[[Answer], list[Prompt]]
+) -> None:
+    prompts = use_answers(answer_b)
+    trace.run(make_config())
+    assert len(prompts) == 14
+    for prompt in prompts:
+        if prompt.text.startswith("VISION"):
+            assert prompt.frames is not None
+            assert len(prompt.frames.pixels) == 4
+            assert prompt.audio is None
+        else:
+            assert prompt.audio is not None
+            assert prompt.frames is None
+
+
+def test_rebuilding_from_the_ledger_opens_no_media_and_makes_no_engine(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config()
+    trace.run(config)
+    before = teachers_path(config.run.path).read_bytes()
+    remove_derived(config)
+    shutil.rmtree(config.data.root)
+    monkeypatch.setattr(calls, "make_engine", None)
+    trace.run(config)
+    assert teachers_path(config.run.path).read_bytes() == before
+
+
+def test_a_finished_stage_has_nothing_to_do(
+    make_config: MakeConfig, use_answers: Callable[[Answer], list[Prompt]]
+) -> None:
+    prompts = use_answers(answer_b)
+    config = make_config()
+    first = trace.run(config)
+    second = trace.run(config)
+    assert len(prompts) == 14
+    assert "nothing to do" in second.summary
+    assert second.counts == first.counts
+
+
+def test_other_settings_are_refused_with_a_remedy(make_config: MakeConfig) -> None:
+    trace.run(make_config())
+    with pytest.raises(ConfigError, match=r"other settings \(audio\); choose another run\.name"):
+        trace.run(make_config(None, "teachers.audio.temperature=0.5"))
+
+
+def test_failed_calls_and_only_those_are_tried_again(
+    make_config: MakeConfig, use_answers: Callable[[Answer], list[Prompt]]
+) -> None:
+    config = make_config()
+    use_answers(lambda prompt: None if "question 3?" in prompt.text else "Answer: (B)")
+    assert trace.run(config).counts["failed/no_reply"] == 1
+    prompts = use_answers(answer_b)
+    assert trace.run(config).counts["kept"] == 7
+    assert sorted(prompt.text.split("?")[0] for prompt in prompts) == [
+        "AUDIO question 3",
+        "VISION question 3",
+    ]
+
+
+def test_too_many_failures_stop_the_run_after_everything_is_stored(
+    make_config: MakeConfig, use_answers: Callable[[Answer], list[Prompt]]
+) -> None:
+    config = make_config()
+    use_answers(lambda prompt: "Answer: (B)" if "question 3?" in prompt.text else None)
+    with pytest.raises(
+        AvrtError, match=r"6 of 7 calls failed \(6 no_reply; .*max_failure_rate"
+    ) as info:
+        trace.run(config)
+    assert info.value.exit_code == 1
+    assert load_teachers(config.run.path)["avqa-train-3"][0].answer == "B"
+    prompts = use_answers(answer_b)
+    trace.run(config)
+    assert len(prompts) == 12
+
+
+def test_an_engine_that_breaks_keeps_what_was_finished(
+    make_config: MakeConfig, use_answers: Callable[[Answer], list[Prompt]]
+) -> None:
+    config = make_config()
+
+    def answers() -> Iterator[str]:
+        yield from ["Answer: (B)"] * 3
+        raise RuntimeError("out of memory")
+
+    replies_left = answers()
+    use_answers(lambda _: next(replies_left))
+    with pytest.raises(RuntimeError, match="out of memory"):
+        trace.run(config)
+    prompts = use_answers(answer_b)
+    trace.run(config)
+    assert len(prompts) == 11
+
+
+def test_a_clip_that_vanished_fails_its_samples_only(make_config: MakeConfig) -> None:
+    config = make_config()
+    clip: Path = config.data.root / "videos" / "clip1_000001.mp4"
+    clip.unlink()
+    result = trace.run(config)
+    assert result.counts["failed/missing"] == 3
+    assert result.counts["kept"] == 4
+    vision, _ = load_teachers(config.run.path)["avqa-train-1"]
+    assert (vision.status, vision.key, vision.correct) == ("missing", None, False)
+
+
+def test_a_cut_completion_has_no_answer(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config()
+    completion = calls.Completion("Answer: (B) cat. Furthermore", "length")
+
+    class Cut(ScriptedEngine):
+        def generate(self, requests: Any, on_completion: Any) -> None:
+            for request in requests:
+                on_completion(request, completion)
+
+    make = calls.make_engine
+    monkeypatch.setattr(
+        calls, "make_engine", lambda *settings: Cut(answer_b, make(*settings).identity)
+    )
+    counts = trace.run(config).counts
+    assert counts["vision/truncated"] == 7
+    assert counts["stratum/none"] == 7
+
+
+def test_text_that_no_file_can_hold_is_mended_and_kept(
+    make_config: MakeConfig, use_answers: Callable[[Answer], list[Prompt]]
+) -> None:
+    config = make_config()
+    use_answers(lambda _: "a broken \ud83d sign\nAnswer: (B)")
+    trace.run(config)
+    vision, _ = load_teachers(config.run.path)["avqa-train-1"]
+    assert vision.text == "a broken ? sign\nAnswer: (B)"
+    assert vision.correct
+
+
+def test_the_seed_is_the_samples_own() -> None:
+    role = Config().teachers.vision
+    assert calls.sampling_of(role, 0, "a") == calls.sampling_of(role, 0, "a")
+    seeds = {calls.sampling_of(role, run, sample).seed for run in (0, 1) for sample in ("a", "b")}
+    assert len(seeds) == 4
+    assert all(0 <= seed < 2**31 for seed in seeds)
+
+
+def test_the_plan_counts_without_calling(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config()
+    assert "7 samples x 2 teachers; 0 finished" in trace.plan(config)
+    trace.run(config)
+    monkeypatch.setattr(calls, "make_engine", None)
+    assert "14 finished calls" in trace.plan(config)
+    assert "every sample that prepare finds" in trace.plan(make_config(None, "run.name=other"))
+
+
+def test_an_absent_prompt_is_refused_before_any_call(make_config: MakeConfig) -> None:
+    with pytest.raises(ConfigError, match="absent"):
+        trace.run(make_config(None, "teachers.vision.prompt=absent.txt"))

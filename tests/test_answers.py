@@ -1,0 +1,207 @@
+"""Facts about the answer parser."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from avrt.answers import extract_answer, is_well_formed, split_trace
+from avrt.types import LETTERS
+
+OPTIONS = ("dog", "cat", "A man is talking", "D minor")
+
+ANSWERED = {
+    "<think>It barks.</think><answer>A</answer>": "A",
+    "<think>First <answer>A</answer>?</think><answer>B</answer>": "B",
+    "<think>x</think><answer>A</answer> no: <answer> B </answer>": "B",
+    "<think>x</think>\n<answer>(B)</answer>": "B",
+    "<answer>B. cat</answer>": "B",
+    "<answer>B cat</answer>": "B",
+    "<answer>b</answer>": "B",
+    "<answer>a man is talking.</answer>": "C",
+    "<ANSWER>D</ANSWER>": "D",
+    "prefilled thought</think>The answer is B": "B",
+    "◁think▷Perhaps Answer: (A) dog◁/think▷Answer: (B) cat": "B",
+    "Answer: (B) cat": "B",
+    "Answer: (A) dog\nLet me think again.\nAnswer: (B) cat": "B",
+    "Answer:\n(B) cat": "B",
+    "**Answer:** **(B)** cat": "B",
+    "Final answer: B": "B",
+    "Answer: b) cat": "B",
+    "Answer: Option B": "B",
+    "Answer: B - cat": "B",
+    "Answer: B (cat)": "B",
+    "Answer: cat": "B",
+    "Answer: D minor": "D",
+    "Answer: A man is talking": "C",
+    "Answer: (B) cat. (A) and (D) are out.": "B",
+    "Answer: B, because A is silent.": "B",
+    "Option (A) barks, (C) talks. The correct answer is B.": "B",
+    "The answer is B because it purrs.": "B",
+    "The answer is clear from the sound. The answer is (B).": "B",
+    "The answer is cat.": "B",
+    "(B)": "B",
+    "B.": "B",
+    "B) cat": "B",
+    "B. cat": "B",
+    "B": "B",
+    "I go with (B) here.": "B",
+    "It must be option B.": "B",
+    "It is not (A), it is (B).": "B",
+    "It purrs, so\ncat": "B",
+    "CAT.": "B",
+    "A man is talking": "C",
+    "(E) and (F) are no options here, (B) is.": "B",
+}
+
+UNANSWERED = [
+    "",
+    "<think>The answer is B",
+    "<think>Answer: (B) cat</think>",
+    "<think>x</think><answer></answer>",
+    "<think>x</think><answer>E</answer>",
+    "<think>x</think><answer>A or B</answer>",
+    "<think>x</think><answer>A, B</answer>",
+    "<think>(B)</think><answer>I cannot tell</answer>",
+    "Answer: (A) cat",
+    "Answer: (A) or (B)",
+    "Answer: A - cat",
+    "Answer: (A) dog or (B) cat",
+    "Answer: A/B",
+    "Answer: a",
+    "Answer: a dog",
+    "Answer: A dog or so",
+    "Answer: A man who sings",
+    "Answer: E",
+    "Option (A) is wrong. Answer: the one that purrs",
+    "Answer:",
+    "The answer is a",
+    "The answer is a dog that barks",
+    "The answer is A man who sings",
+    "The answer is not (A).",
+    "A man walks by a dog.",
+    "a",
+    "A big dog",
+    "It is (A) or (B).",
+    "(A) dog\n(B) cat\n(C) A man is talking\n(D) D minor",
+    "A) dog B) cat",
+    "A. dog B. cat",
+    "He has (blood type A) in the key of D.",
+    "Both dog and cat.",
+    "(E)",
+]
+
+
+@pytest.mark.parametrize(("text", "letter"), ANSWERED.items())
+def test_reads_the_answer(text: str, letter: str) -> None:
+    assert extract_answer(text, OPTIONS) == letter
+
+
+@pytest.mark.parametrize("text", UNANSWERED)
+def test_never_guesses(text: str) -> None:
+    assert extract_answer(text, OPTIONS) is None
+
+
+def test_two_options_that_read_alike_need_a_letter() -> None:
+    options = ("dog", "cat", "dog")
+    assert extract_answer("Answer: dog", options) is None
+    assert extract_answer("Answer: (C) dog", options) == "C"
+
+
+def test_options_that_are_letters_are_read_by_position() -> None:
+    assert extract_answer("<answer>A</answer>", ("B", "A")) == "A"
+
+
+@pytest.mark.parametrize("letter", LETTERS)
+def test_every_letter_is_read_alike(letter: str) -> None:
+    options = [f"option text {index}" for index in range(8)]
+    for form in (
+        "<answer>{}</answer>",
+        "Answer: ({}) x",
+        "Answer: {}",
+        "the answer is {}.",
+        "({})",
+        "{}. x",
+        "{})",
+    ):
+        assert extract_answer(form.format(letter), options) == letter
+        assert extract_answer(
+            form.format(letter), options[: LETTERS.index(letter)] or ["x", "y"]
+        ) in (None if LETTERS.index(letter) else letter,)
+
+
+def test_well_formed_is_one_thought_then_one_letter() -> None:
+    assert is_well_formed("\n<think>It purrs.</think>\n<answer>B</answer>\n", 4)
+    assert split_trace("<think> It purrs. </think><answer>B</answer>") == ("It purrs.", "B")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<answer>B</answer>",
+        "<think></think><answer>B</answer>",
+        "<think> \n </think><answer>B</answer>",
+        "<think>x</think><answer>b</answer>",
+        "<think>x</think><answer>E</answer>",
+        "<think>x</think><answer>(B)</answer>",
+        "<think>x</think>B",
+        "<think>x</think> so <answer>B</answer>",
+        "Sure! <think>x</think><answer>B</answer>",
+        "<think>x</think><answer>B</answer> Done.",
+        "<think>x</think><answer>B</answer><answer>B</answer>",
+        "<think>x</think><think>y</think><answer>B</answer>",
+        "<think>x <answer>B</answer></think><answer>B</answer>",
+        "<think>x<answer>B</answer>",
+    ],
+)
+def test_anything_else_is_not_well_formed(text: str) -> None:
+    assert not is_well_formed(text, 4)
+
+
+PIECES = st.sampled_from(
+    [
+        "<think>",
+        "</think>",
+        "<answer>",
+        "</answer>",
+        "Answer:",
+        "the answer is ",
+        "(A)",
+        "(B)",
+        "B.",
+        "C)",
+        "D",
+        "E",
+        "a",
+        "A man",
+        "dog",
+        "cat",
+        " or ",
+        ", ",
+        "\n",
+        " ",
+        "not ",
+        "◁think▷",
+        "◁/think▷",
+        "option ",
+    ]
+)
+TEXTS = st.one_of(st.text(), st.lists(PIECES, max_size=12).map("".join))
+
+
+@given(TEXTS, st.lists(st.text(max_size=8), min_size=2, max_size=8))
+def test_any_text_gives_a_letter_of_the_options_or_none(text: str, options: list[str]) -> None:
+    assert extract_answer(text, options) in (None, *LETTERS[: len(options)])
+
+
+@given(TEXTS, st.sampled_from("ABCD"))
+def test_a_final_answer_block_always_decides(text: str, letter: str) -> None:
+    assert extract_answer(f"{text}</think><answer>{letter}</answer>", OPTIONS) == letter
+
+
+@given(TEXTS)
+def test_a_well_formed_trace_answers_its_own_letter(text: str) -> None:
+    trace = f"<think>{text}</think><answer>C</answer>"
+    if is_well_formed(trace, len(OPTIONS)):
+        assert extract_answer(trace, OPTIONS) == "C"
