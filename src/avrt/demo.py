@@ -1,0 +1,88 @@
+"""`avrt demo`: the whole method on the packaged world, from clips to an evaluated student's page.
+
+Nothing here is special to the demo but the order of the stages: each is the same `run(config)` that
+its own command calls, so a demo that was interrupted goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from avrt.config import Config, load_config
+from avrt.errors import ConfigError
+from avrt.runs import Result
+
+__all__ = ["run"]
+
+RL_ONLY = {"init": "base", "output": "grpo-base"}
+
+
+def run(config_path: Path | None, overrides: tuple[str, ...] = ()) -> Result:
+    """Run every stage of the demo's configuration.
+
+    Raises:
+        ConfigError: a setting is impossible, or `data.root` is not a place for the world.
+    """
+    started = time.monotonic()
+    config = load_config(config_path or _default_config(), overrides)
+    steps = _steps()
+    for number, (title, step) in enumerate(steps, start=1):
+        elapsed_s = time.monotonic() - started
+        click.secho(f"\n[{number}/{len(steps)}] {title}  ({elapsed_s:.0f} s)", bold=True)
+        click.echo(step(config).summary)
+    minutes = (time.monotonic() - started) / 60
+    page = config.run.path / "report" / "index.html"
+    text = f"\n{_table(config)}\n\n{minutes:.1f} minutes; page: {page}"
+    return Result(text, {"kept": len(steps)})
+
+
+def _table(config: Config) -> str:
+    from avrt.evaluate.summary import read_results, summary_text
+
+    return summary_text(read_results(config.run.path), list(config.eval.models))
+
+
+def _default_config() -> Path:
+    folder = Path(__file__).parent
+    places = (folder / "configs" / "demo.yaml", folder.parents[1] / "configs" / "demo.yaml")
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise ConfigError(
+            "the demo's configuration is not installed; pass it: avrt demo configs/demo.yaml"
+        )
+    return found
+
+
+def _steps() -> list[tuple[str, Callable[[Config], Result]]]:
+    from avrt import evaluate, report
+    from avrt.datasets import prepare
+    from avrt.generate import build, merge, stats, trace
+    from avrt.train import grpo, sft
+
+    return [
+        ("Make the world's clips and questions", _make_world),
+        ("Prepare: read annotations, probe media", prepare.run),
+        ("Trace: two teachers look and listen", trace.run),
+        ("Merge: one trace out of two", merge.run),
+        ("Build: gates, split, dataset", build.run),
+        ("Statistics of the dataset", stats.run),
+        ("RL only: GRPO from the base", lambda c: grpo.run(_updated(c, **RL_ONLY))),
+        ("SFT on the merged traces", sft.run),
+        ("SFT + RL: GRPO from the SFT student", grpo.run),
+        ("Evaluate four students on sound, sight and both", evaluate.run),
+        ("Report", report.run),
+    ]
+
+
+def _updated(config: Config, **grpo: str) -> Config:
+    return config.model_copy(update={"grpo": config.grpo.model_copy(update=grpo)})
+
+
+def _make_world(config: Config) -> Result:
+    from avrt.world import make
+
+    return make.run(config.data.root, seed=config.run.seed)

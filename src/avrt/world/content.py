@@ -1,0 +1,144 @@
+"""What there is in the world: things with a look and a sound, scenes, and what each sense can tell.
+
+Eight things share four shapes and four rhythms so that two things with the same shape never have
+the same rhythm. A scene may hide the colour (darkness), the pitch (noise), the motion (a fixed
+size) or the loudness course (an even level). Then one sense leaves two candidates, or all, and only
+both senses together leave one.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = [
+    "COURSES",
+    "PLACES",
+    "SHAPES",
+    "THINGS",
+    "Scene",
+    "WorldSet",
+    "belongs_to",
+    "candidates_heard",
+    "candidates_seen",
+    "draw_scene",
+]
+
+THINGS = ("dog", "bird", "car", "train", "bell", "clock", "drum", "phone")
+SHAPES = ("round", "square", "pointed", "crossed")
+COLOURS = ("red", "blue")
+RHYTHMS = ("slow", "fast", "paired", "long")
+PITCHES = ("low", "high")
+PLACES = ("beach", "forest", "street", "lake")
+COURSES = ("arriving", "leaving", "passing", "circling")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One clip's content. `None` means that the clip does not show it."""
+
+    thing: int
+    place: int
+    course: int
+    shows_colour: bool
+    shows_pitch: bool
+    shows_motion: bool
+    shows_loudness: bool
+    seed: int
+    """Draws what does not matter: position, jitter, grain."""
+
+    @property
+    def shape(self) -> str:
+        return SHAPES[self.thing // 2]
+
+    @property
+    def colour(self) -> str | None:
+        return COLOURS[self.thing % 2] if self.shows_colour else None
+
+    @property
+    def rhythm(self) -> str:
+        return RHYTHMS[(self.thing + 1) // 2 % len(RHYTHMS)]
+
+    @property
+    def pitch(self) -> str | None:
+        return PITCHES[self.thing % 2] if self.shows_pitch else None
+
+    @property
+    def motion(self) -> str | None:
+        return COURSES[self.course] if self.shows_motion else None
+
+    @property
+    def loudness(self) -> str | None:
+        return COURSES[self.course] if self.shows_loudness else None
+
+
+WorldSet = Literal["train", "bench", "audio"]
+
+
+def belongs_to(thing: int, place: int, course: int) -> WorldSet:
+    """The one set that may show this combination: the three sets share no content.
+
+    For every thing one course of four is kept for `audio`; of the rest, one place of four for
+    `bench`.
+    """
+    if (thing + thing // 4 + course) % len(COURSES) == 0:
+        return "audio"
+    if (thing + thing // 4 + place) % len(PLACES) == 0:
+        return "bench"
+    return "train"
+
+
+def draw_scene(rng: random.Random, world_set: WorldSet = "train") -> Scene:
+    """Draw a scene of one set.
+
+    Motion and loudness are never hidden both. A `bench` scene always hides the colour or the pitch,
+    or both; an `audio` scene hides nothing that can be heard.
+    """
+    while True:
+        thing, place, course = (
+            rng.randrange(len(THINGS)),
+            rng.randrange(len(PLACES)),
+            rng.randrange(len(COURSES)),
+        )
+        if belongs_to(thing, place, course) == world_set:
+            break
+    shown = [(True, True), (True, False), (False, True), (False, False)]
+    shows_colour, shows_pitch = rng.choice(shown[1:] if world_set == "bench" else shown)
+    shows_motion, shows_loudness = rng.choice(shown[:3])
+    return Scene(
+        thing=thing,
+        place=place,
+        course=course,
+        shows_colour=shows_colour,
+        shows_pitch=shows_pitch or world_set == "audio",
+        shows_motion=shows_motion,
+        shows_loudness=shows_loudness or world_set == "audio",
+        seed=rng.getrandbits(32),
+    )
+
+
+def candidates_seen(scene: Scene, kind: str) -> tuple[str, ...]:
+    """What sight leaves possible for a question of `kind` ("thing", "course" or "place")."""
+    if kind == "place":
+        return (PLACES[scene.place],)
+    if kind == "course":
+        return (scene.motion,) if scene.motion else COURSES
+    first = scene.thing // 2 * 2
+    return (THINGS[scene.thing],) if scene.colour else (THINGS[first], THINGS[first + 1])
+
+
+def candidates_heard(scene: Scene, kind: str) -> tuple[str, ...]:
+    """What hearing leaves possible for a question of `kind`."""
+    if kind == "place":
+        return PLACES
+    if kind == "course":
+        return (scene.loudness,) if scene.loudness else COURSES
+    if scene.pitch:
+        return (THINGS[scene.thing],)
+    same_rhythm = [
+        t
+        for t in range(len(THINGS))
+        if (t + 1) // 2 % len(RHYTHMS) == (scene.thing + 1) // 2 % len(RHYTHMS)
+    ]
+    return tuple(THINGS[t] for t in same_rhythm)

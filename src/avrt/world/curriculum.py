@@ -1,0 +1,239 @@
+"""The lessons of the small models: each draws one example, a user text and the reply to learn.
+
+Text lessons come first (copying, looking letters up, intersecting, walking over options, merging),
+because they cost a tenth of a lesson with media and everything else stands on them. Media lessons
+name what the example needs: the clip's frames, its still picture, its sound.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from avrt.prompts import load_prompt
+from avrt.types import LETTERS
+from avrt.world.content import (
+    COURSES,
+    PLACES,
+    THINGS,
+    Scene,
+    candidates_heard,
+    candidates_seen,
+    draw_scene,
+)
+from avrt.world.text import (
+    Question,
+    audio_analysis,
+    could_be,
+    describe_heard,
+    describe_seen,
+    draw_question,
+    options_block,
+    reasoning,
+    vision_analysis,
+    walk,
+)
+
+__all__ = [
+    "AUDIO_LESSONS",
+    "STUDENT_LESSONS",
+    "TEXT_LESSONS",
+    "VISION_LESSONS",
+    "Example",
+    "Lesson",
+]
+
+STUDENT = load_prompt("world/student")
+VISION = load_prompt("world/vision")
+AUDIO = load_prompt("world/audio")
+MERGE = load_prompt("world/merge")
+WORDS = (*THINGS, *PLACES, *COURSES)
+
+
+@dataclass(frozen=True)
+class Example:
+    user: str
+    reply: str
+    picture: str | None = None
+    """None, "video" or "image"."""
+    sound: bool = False
+
+
+Lesson = Callable[[Scene, random.Random], Example]
+
+
+def _ask(prompt: object, question: Question, **fields: str) -> str:
+    return prompt.fill(question=question.text, options=options_block(question.options), **fields)[1]  # type: ignore[attr-defined]
+
+
+def copy(_: Scene, rng: random.Random) -> Example:
+    words = " ".join(rng.sample(WORDS, rng.randint(6, 14)))
+    return Example(f"Repeat: {words}", words)
+
+
+def look_up(_: Scene, rng: random.Random) -> Example:
+    """Four lookups over one options block: text of a letter, or letter of a text."""
+    options = rng.sample(WORDS, 4)
+    asked = rng.choices(range(4), k=4)
+    if rng.random() < 0.5:
+        return Example(
+            f"{options_block(options)}\nletters:" + "".join(f" {options[k]}" for k in asked),
+            "".join(f" {options[k]} ({LETTERS[k]})" for k in asked),
+        )
+    return Example(
+        f"{options_block(options)}\nwords: " + " ".join(f"({LETTERS[k]})" for k in asked),
+        " ".join(f"({LETTERS[k]}) {options[k]}" for k in asked),
+    )
+
+
+def intersect(scene: Scene, rng: random.Random) -> Example:
+    question = draw_question(scene, rng)
+    pair = [candidates_seen(scene, question.kind), candidates_heard(scene, question.kind)]
+    rng.shuffle(pair)
+    return Example(
+        " ".join(could_be(candidates) for candidates in pair), f"Only {question.answer} fits both."
+    )
+
+
+def walk_options(_: Scene, rng: random.Random) -> Example:
+    options = rng.sample(WORDS, 4)
+    index = rng.randrange(4)
+    steps, _index = walk(options, [options[index]])
+    user = f"{options_block(options)}\nOnly {options[index]} fits both."
+    return Example(user, f"{steps}</think><answer>{LETTERS[index]}</answer>")
+
+
+def know(scene: Scene, rng: random.Random) -> Example:
+    """What a description leaves possible."""
+    question = draw_question(scene, rng)
+    if rng.random() < 0.5:
+        return Example(
+            f"{question.text}\n{describe_seen(scene)}",
+            could_be(candidates_seen(scene, question.kind)),
+        )
+    return Example(
+        f"{question.text}\n{describe_heard(scene)}",
+        could_be(candidates_heard(scene, question.kind)),
+    )
+
+
+def _right_analysis(
+    heading: str, description: str, question: Question, candidates: tuple[str, ...]
+) -> str:
+    steps, index = walk(question.options, [question.answer])
+    letter = LETTERS[index]
+    return (
+        f"{heading}: {description}\nReasoning: {could_be(candidates)}\n{steps}\n"
+        f"Answer: ({letter}) {question.options[index]}"
+    )
+
+
+def merge(scene: Scene, rng: random.Random) -> Example:
+    """The merger's task: two right analyses; sometimes a description is mistaken."""
+    question = draw_question(scene, rng)
+    seen, heard = describe_seen(scene), describe_heard(scene)
+    could_see, could_hear = (
+        candidates_seen(scene, question.kind),
+        candidates_heard(scene, question.kind),
+    )
+    if rng.random() < 0.2:
+        seen = describe_seen(draw_scene(rng))
+    if rng.random() < 0.2:
+        heard = describe_heard(draw_scene(rng))
+    user = _ask(
+        MERGE,
+        question,
+        answer=f"({LETTERS[question.answer_index]}) {question.answer}",
+        audio_analysis=_right_analysis("Audio Description", heard, question, could_hear),
+        visual_analysis=_right_analysis("Visual Description", seen, question, could_see),
+    )
+    trace = reasoning(
+        f"{seen} {could_be(could_see)}",
+        f"{heard} {could_be(could_hear)}",
+        question,
+        [question.answer],
+    )
+    return Example(user, trace)
+
+
+def analyse_text(scene: Scene, rng: random.Random) -> Example:
+    """A teacher's task without the perception: the description is given."""
+    question = draw_question(scene, rng)
+    prompt, text = rng.choice(
+        [(VISION, vision_analysis(scene, question)), (AUDIO, audio_analysis(scene, question))]
+    )
+    description, _, rest = text.partition("\n")
+    return Example(f"{_ask(prompt, question)}\n{description}", rest)
+
+
+def describe(scene: Scene, rng: random.Random) -> Example:
+    """Captions of what is seen, heard, or both."""
+    picture = rng.choice(["video", "video", "image"])
+    seen = describe_seen(scene if picture == "video" else _still(scene))
+    match rng.choice(["seen", "heard", "both", "both"]):
+        case "seen":
+            return Example("Describe what you see.", seen, picture=picture)
+        case "heard":
+            return Example("Describe what you hear.", describe_heard(scene), sound=True)
+        case _:
+            text = f"I see {seen} I hear {describe_heard(scene)}"
+            return Example(
+                "Describe what you see. Describe what you hear.", text, picture=picture, sound=True
+            )
+
+
+def answer_directly(scene: Scene, rng: random.Random) -> Example:
+    """What the base does: it answers, at most after a description; it never reasons."""
+    picture, sound = rng.choice(
+        [("video", True), ("video", True), ("image", True), ("video", False), (None, True)]
+    )
+    question = draw_question(scene, rng)
+    parts = (
+        [f"I see {describe_seen(scene if picture == 'video' else _still(scene))}"]
+        if picture
+        else []
+    )
+    parts += [f"I hear {describe_heard(scene)}"] if sound else []
+    letter = LETTERS[question.answer_index]
+    thought = f"<think>{' '.join(parts)}</think>" if rng.random() < 0.5 else ""
+    return Example(
+        _ask(STUDENT, question), f"{thought}<answer>{letter}</answer>", picture=picture, sound=sound
+    )
+
+
+def analyse_vision(scene: Scene, rng: random.Random) -> Example:
+    question = draw_question(scene, rng)
+    return Example(_ask(VISION, question), vision_analysis(scene, question), picture="video")
+
+
+def analyse_audio(scene: Scene, rng: random.Random) -> Example:
+    question = draw_question(scene, rng)
+    return Example(_ask(AUDIO, question), audio_analysis(scene, question), sound=True)
+
+
+def _still(scene: Scene) -> Scene:
+    from dataclasses import replace
+
+    return replace(scene, shows_motion=False)
+
+
+TEXT_LESSONS: dict[str, tuple[Lesson, float]] = {
+    "copy": (copy, 1.0),
+    "look_up": (look_up, 3.0),
+    "intersect": (intersect, 1.0),
+    "walk": (walk_options, 2.0),
+    "know": (know, 1.0),
+    "analyse_text": (analyse_text, 1.5),
+    "merge": (merge, 2.0),
+}
+"""Lesson and its weight."""
+STUDENT_LESSONS: dict[str, tuple[Lesson, float]] = {
+    "describe": (describe, 5.0),
+    "answer_directly": (answer_directly, 3.0),
+    "walk": (walk_options, 0.5),
+    "intersect": (intersect, 0.5),
+    "know": (know, 0.5),
+}
+VISION_LESSONS: dict[str, tuple[Lesson, float]] = {"analyse_vision": (analyse_vision, 1.0)}
+AUDIO_LESSONS: dict[str, tuple[Lesson, float]] = {"analyse_audio": (analyse_audio, 1.0)}

@@ -1,0 +1,180 @@
+"""`avrt world make`: write the world's three question sets with real media files.
+
+Writes ROOT/train_qa.json + videos/ (AVQA's format and role), bench.parquet + bench/ (a still
+picture and a sound, as in OmniBench), audio.parquet + audio/ (a sound alone, as in MMAR). The sets
+share no combination of content; the same seed gives the same scenes and questions.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from avrt.datasets import write_samples
+from avrt.errors import ConfigError
+from avrt.runs import Result, write_json
+from avrt.types import Sample
+from avrt.world.content import Scene, WorldSet, draw_scene
+from avrt.world.render import (
+    N_FRAMES,
+    encode_mp4,
+    encode_png,
+    encode_wav,
+    render_frames,
+    render_sound,
+)
+from avrt.world.text import Question, draw_question
+
+__all__ = ["run"]
+
+SECOND_QUESTION_EVERY = 10
+"""One training clip in this many has two questions: a split must keep them together."""
+
+RELATIONS = {"Where": "View"}
+"""AVQA's word for the sense that a question type needs; all others need both."""
+
+
+def run(
+    root: Path, n_train: int = 2_000, n_bench: int = 400, n_audio: int = 400, seed: int = 0
+) -> Result:
+    """Write the three sets into `root`; a finished `root` with the same numbers is left as it is.
+
+    Raises:
+        ConfigError: `root` holds a world made with other numbers.
+    """
+    made_with = {
+        "format": 1,
+        "n_train": n_train,
+        "n_bench": n_bench,
+        "n_audio": n_audio,
+        "seed": seed,
+    }
+    counts = {"train": n_train, "bench": n_bench, "audio": n_audio}
+    marker = root / "world.json"
+    if marker.is_file():
+        found = json.loads(marker.read_text())
+        if found != made_with:
+            raise ConfigError(
+                f"{root}: holds a world made with {found}, not {made_with}; choose another folder"
+            )
+        return Result(f"{root}: the world is already there", counts)
+    _write_train(root, n_train, seed)
+    _write_bench(root, n_bench, seed)
+    _write_audio(root, n_audio, seed)
+    write_json(marker, made_with)
+    summary = f"{root}: {n_train} training questions, {n_bench} bench items, {n_audio} audio items"
+    return Result(summary, counts)
+
+
+def _write_train(root: Path, n_questions: int, seed: int) -> None:
+    rng = random.Random(f"{seed}/train")
+    rows: list[dict[str, Any]] = []
+    scenes: list[Scene] = []
+    while len(rows) < n_questions:
+        scene = draw_scene(rng)
+        n_here = 2 if len(scenes) % SECOND_QUESTION_EVERY == SECOND_QUESTION_EVERY - 1 else 1
+        for question in [
+            draw_question(scene, rng) for _ in range(min(n_here, n_questions - len(rows)))
+        ]:
+            rows.append(_avqa_row(len(rows), len(scenes), question))
+        scenes.append(scene)
+    _write_media(
+        _write_clip,
+        [(root / "videos" / f"world{k:06d}_000000.mp4", scene) for k, scene in enumerate(scenes)],
+    )
+    write_json(root / "train_qa.json", rows)
+
+
+def _avqa_row(row_id: int, clip: int, question: Question) -> dict[str, Any]:
+    return {
+        "id": row_id,
+        "video_name": f"world{clip:06d}_000000",
+        "video_id": clip,
+        "question_text": question.text,
+        "multi_choice": list(question.options),
+        "answer": question.answer_index,
+        "question_relation": RELATIONS.get(question.type, "Both"),
+        "question_type": question.type,
+    }
+
+
+def _write_bench(root: Path, n_items: int, seed: int) -> None:
+    scenes, samples = _draw_items("bench", n_items, seed)
+    _write_media(
+        _write_still,
+        [(root / str(s.image), scene) for s, scene in zip(samples, scenes, strict=True)],
+    )
+    _write_media(
+        _write_sound,
+        [(root / str(s.audio), scene) for s, scene in zip(samples, scenes, strict=True)],
+    )
+    write_samples(root / "bench.parquet", samples)
+
+
+def _write_audio(root: Path, n_items: int, seed: int) -> None:
+    scenes, samples = _draw_items("audio", n_items, seed)
+    _write_media(
+        _write_sound,
+        [(root / str(s.audio), scene) for s, scene in zip(samples, scenes, strict=True)],
+    )
+    write_samples(root / "audio.parquet", samples)
+
+
+def _draw_items(world_set: WorldSet, n_items: int, seed: int) -> tuple[list[Scene], list[Sample]]:
+    rng = random.Random(f"{seed}/{world_set}")
+    scenes, samples = [], []
+    for index in range(n_items):
+        scene = draw_scene(rng, world_set)
+        question = draw_question(scene, rng, world_set)
+        name = f"{world_set}{index:06d}"
+        scenes.append(scene)
+        samples.append(
+            Sample(
+                id=f"world-{world_set}-{index}",
+                question=question.text,
+                options=question.options,
+                answer_index=question.answer_index,
+                question_type=question.type,
+                question_relation="sound"
+                if world_set == "audio"
+                else "visual"
+                if question.kind == "place"
+                else "both",
+                video_id=name,
+                video=None,
+                image=f"bench/{name}.png" if world_set == "bench" else None,
+                audio=f"{world_set}/{name}.wav",
+                source=f"{world_set}.parquet:{index + 1}",
+            )
+        )
+    return scenes, samples
+
+
+def _write_media(write: Callable[[Path, Scene], None], jobs: Sequence[tuple[Path, Scene]]) -> None:
+    for folder in {path.parent for path, _ in jobs}:
+        folder.mkdir(parents=True, exist_ok=True)
+    paths, scenes = [path for path, _ in jobs], [scene for _, scene in jobs]
+    with ProcessPoolExecutor() as workers:
+        written = workers.map(write, paths, scenes, chunksize=32)
+        for _ in tqdm(
+            written, total=len(jobs), desc=paths[0].parent.name if paths else "media", unit="file"
+        ):
+            pass
+
+
+def _write_clip(path: Path, scene: Scene) -> None:
+    path.write_bytes(encode_mp4(render_frames(scene), render_sound(scene)))
+
+
+def _write_still(path: Path, scene: Scene) -> None:
+    path.write_bytes(encode_png(render_frames(scene)[scene.seed % N_FRAMES]))
+
+
+def _write_sound(path: Path, scene: Scene) -> None:
+    path.write_bytes(encode_wav(render_sound(scene)))

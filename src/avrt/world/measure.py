@@ -1,0 +1,136 @@
+"""How good a small model is, measured the way it will be used, and the card that says so.
+
+Fresh world sets (their own seed) are written, read back, put to the model through the transformers
+engine and judged with the answer parser. The student is asked on the benchmark with sound, pictures
+and both.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from avrt.answers import extract_answer, is_well_formed
+from avrt.config import DataConfig, EngineConfig
+from avrt.datasets import read_samples
+from avrt.engines import make_engine
+from avrt.evaluate.statistics import wilson
+from avrt.media import load_media
+from avrt.prompts import format_options, load_prompt
+from avrt.runs import write_atomic
+from avrt.types import Completion, Modality, Prompt, Request, Sample, Sampling
+from avrt.world import make
+from avrt.world.content import draw_scene
+from avrt.world.curriculum import merge
+from avrt.world.pool import MEDIA
+
+__all__ = ["measure_model", "write_card"]
+
+N_ITEMS = 400
+SEED = 20_260
+"""Other than any seed that training or the demo uses."""
+
+
+def measure_model(name: str, folder: Path, work: Path) -> dict[str, str]:
+    """Measured figures of the model in `folder`, each with its n and 95 % interval."""
+    if name == "merger":
+        return _measure_merger(folder)
+    world = work / "measure"
+    make.run(world, n_train=N_ITEMS, n_bench=N_ITEMS, n_audio=N_ITEMS, seed=SEED)
+    ask: dict[str, list[tuple[str, str, Modality, str]]] = {
+        "vision_teacher": [("world-train, frames only", "train", "v", "world/vision")],
+        "audio_teacher": [("world-train, sound only", "train", "a", "world/audio")],
+        "student": [
+            ("world-bench, A", "bench", "a", "world/student"),
+            ("world-bench, V", "bench", "v", "world/student"),
+            ("world-bench, AV", "bench", "av", "world/student"),
+        ],
+    }
+    return {
+        title: _accuracy(folder, world, split, modality, prompt)
+        for title, split, modality, prompt in ask[name]
+    }
+
+
+def _accuracy(folder: Path, world: Path, split: str, modality: Modality, prompt: str) -> str:
+    data = DataConfig(format="avqa" if split == "train" else "parquet", root=world, split=split)
+    samples = list(read_samples(data))
+    texts = _complete(folder, [_prompt(sample, world, modality, prompt) for sample in samples])
+    right = sum(
+        extract_answer(text, sample.options) == sample.target
+        for text, sample in zip(texts, samples, strict=True)
+    )
+    return _rate(right, len(samples))
+
+
+def _prompt(sample: Sample, world: Path, modality: Modality, prompt: str) -> Prompt:
+    frames, audio = load_media(sample, world, MEDIA, modality)
+    system, text = load_prompt(prompt).fill(
+        question=sample.question, options=format_options(sample.options)
+    )
+    return Prompt(text, system, frames, audio)
+
+
+def _measure_merger(folder: Path) -> dict[str, str]:
+    rng = random.Random(SEED)
+    examples = [merge(draw_scene(rng), rng) for _ in range(N_ITEMS)]
+    texts = _complete(folder, [Prompt(example.user) for example in examples])
+    pairs = list(zip(texts, examples, strict=True))
+    checks: dict[str, Callable[[str, str], bool]] = {
+        "well-formed traces": lambda text, _: is_well_formed(text, 4),
+        "right letter": lambda text, reply: text[-10:] == reply[-10:],
+        "whole trace as intended": lambda text, reply: text == reply,
+    }
+    return {
+        title: _rate(sum(check(text, example.reply) for text, example in pairs), N_ITEMS)
+        for title, check in checks.items()
+    }
+
+
+def _complete(folder: Path, prompts: Sequence[Prompt]) -> list[str]:
+    engine = make_engine(
+        EngineConfig(kind="transformers", batch_size=64), str(folder), None, jpeg_quality=90
+    )
+    texts: dict[str, str] = {}
+
+    def keep(request: Request, completion: Completion) -> None:
+        texts[request.key] = completion.text
+
+    requests = [
+        Request(str(k), prompt, Sampling(max_new_tokens=128)) for k, prompt in enumerate(prompts)
+    ]
+    engine.generate(requests, keep)
+    engine.close()
+    return [texts[request.key] for request in requests]
+
+
+def _rate(right: int, n: int) -> str:
+    low, high = wilson(right, n)
+    return f"{100 * right / n:.1f} % (n = {n}, 95 % interval {100 * low:.1f} to {100 * high:.1f})"
+
+
+def write_card(
+    folder: Path, name: str, recipe: dict[str, Any], figures: dict[str, str], minutes: float
+) -> None:
+    """README.md of one model: how it was trained, how good it is, how to make it again."""
+    lines = [
+        f"# {name.replace('_', ' ')} of AVRT's small world",
+        "",
+        "A very small model for trying AVRT out: it knows AVRT's procedural world, nothing else.",
+        "",
+        "| measured | |",
+        "|---|---|",
+        *(f"| {title} | {figure} |" for title, figure in figures.items()),
+        "",
+        "| training | |",
+        "|---|---|",
+        *(f"| {key.replace('_', ' ')} | {value} |" for key, value in recipe.items()),
+        f"| time | {minutes:.0f} minutes on 2 CPU cores |",
+        "",
+        f"Make it again: `avrt world train --only {name}`, after the models that it starts from.",
+        "Licence: Apache-2.0. Weights are bfloat16.",
+        "",
+    ]
+    write_atomic(folder / "README.md", lambda file: file.write("\n".join(lines).encode()))

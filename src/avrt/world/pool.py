@@ -1,0 +1,93 @@
+"""The clips that the small models learn from, as ready model inputs.
+
+Scenes are rendered, encoded as MP4 and PNG, and read back through `avrt.media` and
+`avrt.engines.encode`: the models train on exactly what they get later. Tensors are kept in half
+precision; lessons draw from the pool again and again.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from avrt.config import MediaConfig
+from avrt.engines.encode import encode
+from avrt.media import read_frames, read_waveform
+from avrt.types import Prompt
+from avrt.world.content import Scene, draw_scene
+from avrt.world.models import new_audio_teacher, new_student
+from avrt.world.render import N_FRAMES, encode_mp4, encode_png, render_frames, render_sound
+
+__all__ = ["MEDIA", "PoolClip", "build_pool"]
+
+MEDIA = MediaConfig(n_frames=8, max_pixels=56 * 56, max_audio_s=4.0)
+"""How the world's models see and hear: 8 frames of 56 x 56."""
+
+
+@dataclass(frozen=True)
+class PoolClip:
+    """One clip as model inputs, by what is given of it."""
+
+    scene: Scene
+    video: dict[str, Tensor]
+    image: dict[str, Tensor]
+    sound: dict[str, Tensor]
+    """The student's sound features."""
+    padded_sound: dict[str, Tensor]
+    """The audio teacher's: padded to its fixed length."""
+
+
+def _half(media: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        key: value.half() if value.dim() > 1 and value.is_floating_point() else value
+        for key, value in media.items()
+    }
+
+
+def _read_back(scene: Scene, folder: Path, processors: tuple[Any, Any]) -> PoolClip:
+    student, audio_teacher = processors
+    frames = render_frames(scene)
+    clip, still = folder / "clip.mp4", folder / "still.png"
+    clip.write_bytes(encode_mp4(frames, render_sound(scene)))
+    still.write_bytes(encode_png(frames[scene.seed % N_FRAMES]))
+    sound = read_waveform(clip, MEDIA.max_audio_s)
+    return PoolClip(
+        scene=scene,
+        video=_half(encode(student, Prompt("", frames=read_frames(clip, MEDIA))).media),
+        image=_half(encode(student, Prompt("", frames=read_frames(still, MEDIA))).media),
+        sound=_half(encode(student, Prompt("", audio=sound)).media),
+        padded_sound=_half(encode(audio_teacher, Prompt("", audio=sound)).media),
+    )
+
+
+def _build_part(scenes: Sequence[Scene], path: Path) -> Path:
+    torch.set_num_threads(1)
+    processors = new_student()[1], new_audio_teacher()[1]
+    with tempfile.TemporaryDirectory() as folder:
+        torch.save([_read_back(scene, Path(folder), processors) for scene in scenes], path)
+    return path
+
+
+def build_pool(n_clips: int, seed: int, folder: Path, n_workers: int) -> list[PoolClip]:
+    """Draw `n_clips` training scenes and read them back; parts in `folder` are used again."""
+    rng = random.Random(seed)
+    scenes = [draw_scene(rng) for _ in range(n_clips)]
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = {
+        folder / f"{start:06d}.pt": scenes[start : start + 250] for start in range(0, n_clips, 250)
+    }
+    missing = {path: part for path, part in parts.items() if not path.is_file()}
+    with ProcessPoolExecutor(n_workers) as workers:
+        jobs = [workers.submit(_build_part, part, path) for path, part in missing.items()]
+        for job in tqdm(jobs, desc="clips", unit="x250", disable=not jobs):
+            job.result()
+    return [clip for path in parts for clip in torch.load(path, weights_only=False)]

@@ -1,0 +1,159 @@
+"""What is said in the world: questions, descriptions, analyses and the merged reasoning.
+
+All reasoning ends in a walk over the options that stops at the first one that fits. A small model
+can then take the answer's letter from the line it just wrote, which is far easier to learn than
+looking the letter up in the question.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from avrt.types import LETTERS
+from avrt.world.content import (
+    COURSES,
+    PLACES,
+    THINGS,
+    Scene,
+    WorldSet,
+    candidates_heard,
+    candidates_seen,
+)
+
+__all__ = [
+    "Question",
+    "audio_analysis",
+    "describe_heard",
+    "describe_seen",
+    "draw_question",
+    "options_block",
+    "reasoning",
+    "vision_analysis",
+    "walk",
+]
+
+QUESTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "Which": ("thing", ("Which thing is in the video?", "Which thing do you see and hear?")),
+    "Come From": (
+        "thing",
+        ("What does the sound in the video come from?", "Where does the sound come from?"),
+    ),
+    "Happening": (
+        "course",
+        ("What is happening in the video?", "What is the thing in the video doing?"),
+    ),
+    "Where": ("place", ("Where was the video taken?", "Where is the thing in the video?")),
+}
+"""Question type: what it asks for, and its wordings."""
+
+SHARES: dict[WorldSet, dict[str, float]] = {
+    "train": {"Which": 0.45, "Come From": 0.31, "Happening": 0.16, "Where": 0.08},
+    "bench": {"Which": 0.55, "Come From": 0.37, "Where": 0.08},
+    "audio": {"Come From": 0.6, "Happening": 0.4},
+}
+"""Share of each question type: AVQA's; but a still shows no course, a sound no place."""
+
+
+@dataclass(frozen=True)
+class Question:
+    type: str
+    kind: str
+    """What is asked for: "thing", "course" or "place"."""
+    text: str
+    options: tuple[str, ...]
+    answer_index: int
+
+    @property
+    def answer(self) -> str:
+        return self.options[self.answer_index]
+
+
+def draw_question(scene: Scene, rng: random.Random, world_set: WorldSet = "train") -> Question:
+    """Draw a question; its options hold everything that one sense alone cannot rule out."""
+    shares = SHARES[world_set]
+    question_type = rng.choices(list(shares), weights=list(shares.values()))[0]
+    kind, wordings = QUESTIONS[question_type]
+    if kind == "thing":
+        answer: str = THINGS[scene.thing]
+        # The two neighbours share its shape or its rhythm: they are what darkness or noise leaves
+        # open.
+        neighbours = {
+            THINGS[scene.thing ^ 1],
+            THINGS[(scene.thing + (1 if scene.thing % 2 else -1)) % len(THINGS)],
+        }
+        rest = [thing for thing in THINGS if thing != answer and thing not in neighbours]
+        options: list[str] = [answer, *sorted(neighbours), rng.choice(rest)]
+    else:
+        pool: tuple[str, ...] = COURSES if kind == "course" else PLACES
+        answer = pool[scene.course if kind == "course" else scene.place]
+        options = list(pool)
+    rng.shuffle(options)
+    return Question(
+        question_type, kind, rng.choice(wordings), tuple(options), options.index(answer)
+    )
+
+
+def describe_seen(scene: Scene) -> str:
+    place = PLACES[scene.place]
+    return (
+        f"a {scene.shape} {scene.colour or 'dark'} thing at the {place}, {scene.motion or 'still'}."
+    )
+
+
+def describe_heard(scene: Scene) -> str:
+    return f"a {scene.rhythm} {scene.pitch or 'rough'} sound, {scene.loudness or 'even'}."
+
+
+def could_be(candidates: Sequence[str]) -> str:
+    text = "anything" if len(candidates) > 2 else " or ".join(candidates)
+    return f"It could be {text}."
+
+
+def options_block(options: Sequence[str]) -> str:
+    return "\n".join(
+        f"({letter}) {option}" for letter, option in zip(LETTERS, options, strict=False)
+    )
+
+
+def walk(options: Sequence[str], fits: Sequence[str]) -> tuple[str, int]:
+    """Go through the options up to the first that fits; returns the text and its index."""
+    lines = []
+    for index, option in enumerate(options):
+        if option in fits:
+            return "\n".join([*lines, f"({LETTERS[index]}) {option} yes"]), index
+        lines.append(f"({LETTERS[index]}) {option} no")
+    raise ValueError(f"no option of {options} is among {fits}")
+
+
+def _analysis(heading: str, description: str, question: Question, candidates: Sequence[str]) -> str:
+    steps, index = walk(question.options, candidates)
+    return (
+        f"{heading}: {description}\nReasoning: {could_be(candidates)}\n{steps}\n"
+        f"Answer: ({LETTERS[index]}) {question.options[index]}"
+    )
+
+
+def vision_analysis(scene: Scene, question: Question) -> str:
+    """The vision teacher's whole text; of several candidates it takes the first option."""
+    return _analysis(
+        "Visual Description", describe_seen(scene), question, candidates_seen(scene, question.kind)
+    )
+
+
+def audio_analysis(scene: Scene, question: Question) -> str:
+    """The audio teacher's whole text."""
+    return _analysis(
+        "Audio Description", describe_heard(scene), question, candidates_heard(scene, question.kind)
+    )
+
+
+def reasoning(seen: str | None, heard: str | None, question: Question, fits: Sequence[str]) -> str:
+    """A whole trace out of what was seen and heard (descriptions and what they leave)."""
+    parts = [f"I see {seen}"] if seen else []
+    parts += [f"I hear {heard}"] if heard else []
+    conclusion = f"Only {fits[0]} fits both." if seen and heard else ""
+    steps, index = walk(question.options, fits)
+    body = " ".join([*parts, conclusion] if conclusion else parts)
+    return f"<think>{body}\n{steps}</think><answer>{LETTERS[index]}</answer>"

@@ -1,0 +1,345 @@
+"""`avrt world train`: make the four small models from nothing, in one seeded, resumable command.
+
+Order: the merger learns the text skills; its weights become the language model of the other three.
+The student's base then learns to describe and to answer; its towers, moved into the teachers'
+architectures, spare those most of the seeing and hearing. Reads nothing. Writes OUTPUT/NAME/
+(weights in bfloat16, processor, README.md card) and OUTPUT/.work/ (clips, training states). The
+loop is a plain one: nothing here is specific to AVRT's method.
+"""
+
+from __future__ import annotations
+
+import avrt.torchcompat  # noqa: F401  # isort: skip  # pyright: ignore[reportUnusedImport]
+
+import json
+import math
+import os
+import random
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from tqdm import tqdm
+from transformers import PreTrainedModel
+
+from avrt.engines.encode import merge_media
+from avrt.errors import ConfigError
+from avrt.runs import Result, fingerprint
+from avrt.world import curriculum, models
+from avrt.world.content import draw_scene
+from avrt.world.curriculum import Example, Lesson
+from avrt.world.measure import measure_model, write_card
+from avrt.world.pool import PoolClip, build_pool
+
+__all__ = ["MODELS", "Recipe", "batch", "run"]
+
+SAVE_EVERY = 200
+"""Steps between saved training states."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one model is trained."""
+
+    n_steps: int
+    batch_size: int
+    learning_rate: float
+    lessons: Mapping[str, tuple[Lesson, float]]
+    n_clips: int = 0
+    starts_from: tuple[str, ...] = ()
+    """Models whose weights are taken over, later ones over earlier ones."""
+    warmup_steps: int = 100
+
+
+MODELS: dict[str, tuple[Any, Recipe]] = {
+    "merger": (models.new_merger, Recipe(2_400, 32, 2e-3, curriculum.TEXT_LESSONS)),
+    "student": (
+        models.new_student,
+        Recipe(1_800, 32, 1e-3, curriculum.STUDENT_LESSONS, n_clips=5_000, starts_from=("merger",)),
+    ),
+    "vision_teacher": (
+        models.new_vision_teacher,
+        Recipe(
+            500,
+            32,
+            1e-3,
+            curriculum.VISION_LESSONS,
+            n_clips=5_000,
+            starts_from=("merger", "student"),
+        ),
+    ),
+    "audio_teacher": (
+        models.new_audio_teacher,
+        Recipe(
+            500,
+            32,
+            1e-3,
+            curriculum.AUDIO_LESSONS,
+            n_clips=5_000,
+            starts_from=("merger", "student"),
+        ),
+    ),
+}
+"""In order of training. Later models start from earlier ones."""
+
+
+class Encoder:
+    """Builds prompts: text tokens around the placeholders that the processor makes for media."""
+
+    def __init__(self, processor: Any, clips: Sequence[PoolClip], *, padded_sound: bool) -> None:
+        self.tokenizer = getattr(processor, "tokenizer", processor)
+        self.clips = clips
+        self.padded_sound = padded_sound
+        self.tail = self._ids("<|im_end|>\n<|im_start|>assistant\n")
+        self.n_sound_tokens = self._count_sound_tokens()
+
+    def _ids(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text, add_special_tokens=False)
+
+    def _count_sound_tokens(self) -> int:
+        if not self.clips:
+            return 0
+        frames = int(self.clips[0].sound["feature_attention_mask"].sum())
+        return ((frames - 1) // 2 + 1 - 2) // 2 + 1
+
+    def prompt_ids(self, example: Example) -> list[int]:
+        """The same tokens that `avrt.engines.encode` makes of this prompt (tested)."""
+        media = {None: "", "video": "<|VIDEO|>" * 16, "image": "<|IMAGE|>" * 4}[example.picture]
+        head = f"<|vision_bos|>{media}<|vision_eos|>" if media else ""
+        if example.sound:
+            head += f"<|audio_bos|>{'<|AUDIO|>' * self.n_sound_tokens}<|audio_eos|>"
+        return self._ids(f"<|im_start|>user\n{head}{example.user}") + self.tail
+
+    def media(self, example: Example, clip: PoolClip) -> dict[str, Tensor]:
+        media = dict(getattr(clip, example.picture)) if example.picture else {}
+        if example.sound:
+            media |= clip.padded_sound if self.padded_sound else clip.sound
+        return {
+            key: value.float() if value.dtype is torch.float16 else value
+            for key, value in media.items()
+        }
+
+
+def batch(
+    encoder: Encoder, lesson: Lesson, rng: random.Random, batch_size: int
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Model inputs, right-padded, and labels (B, T) that are -100 outside the replies."""
+    rows, media = [], []
+    for _ in range(batch_size):
+        clip = rng.choice(encoder.clips) if encoder.clips else None
+        scene = clip.scene if clip else draw_scene(rng)
+        example = lesson(scene, rng)
+        prompt = encoder.prompt_ids(example)
+        reply = [
+            *encoder.tokenizer.encode(example.reply, add_special_tokens=False),
+            encoder.tokenizer.eos_token_id,
+        ]
+        rows.append((prompt, reply))
+        if clip:
+            media.append(encoder.media(example, clip))
+    length = max(len(prompt) + len(reply) for prompt, reply in rows)
+    ids = torch.full((batch_size, length), encoder.tokenizer.pad_token_id)
+    labels = torch.full((batch_size, length), -100)
+    mask = torch.zeros((batch_size, length), dtype=torch.long)
+    for row, (prompt, reply) in enumerate(rows):
+        end = len(prompt) + len(reply)
+        ids[row, :end] = torch.tensor(prompt + reply)
+        labels[row, len(prompt) : end] = torch.tensor(reply)
+        mask[row, :end] = 1
+    return {"input_ids": ids, "attention_mask": mask, **merge_media(media)}, labels
+
+
+def train(
+    model: PreTrainedModel,
+    encoder: Encoder,
+    recipe: Recipe,
+    seed: int,
+    state: Path,
+    name: str,
+    last: int | None = None,
+) -> None:
+    """Cross-entropy on the replies, one lesson per step; continues from `state` if it is there.
+
+    Stops before step `last` when it is given; the schedule is that of the whole recipe.
+    """
+    state.parent.mkdir(parents=True, exist_ok=True)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
+    )
+    first = _resume(model, optimizer, state)
+    names = list(recipe.lessons)
+    weights = [recipe.lessons[key][1] for key in names]
+    video_id = getattr(model.config, "video_token_id", None)
+    model.train()
+    bar = tqdm(range(first, last or recipe.n_steps), initial=first, total=recipe.n_steps, desc=name)
+    log = state.with_suffix(".jsonl").open("a")
+    for step in bar:
+        # Every step has its own generator: a resumed run draws what an uninterrupted one would have
+        # drawn.
+        rng = random.Random(f"{seed}/{name}/{step}")
+        lesson = rng.choices(names, weights)[0]
+        for group in optimizer.param_groups:
+            group["lr"] = _learning_rate(recipe, step)
+        inputs, labels = batch(encoder, recipe.lessons[lesson][0], rng, recipe.batch_size)
+        loss, exact = _loss(model, inputs, labels, video_id)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        log.write(
+            json.dumps({"step": step, "lesson": lesson, "loss": loss.item(), "exact": exact}) + "\n"
+        )
+        bar.set_postfix_str(f"{lesson} {loss.item():.3f}")
+        if (step + 1) % SAVE_EVERY == 0:
+            log.flush()
+            torch.save(
+                {
+                    "step": step + 1,
+                    "model": model.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                },
+                state,
+            )
+    log.close()
+
+
+def _learning_rate(recipe: Recipe, step: int) -> float:
+    warm = min(1.0, (step + 1) / recipe.warmup_steps)
+    return (
+        recipe.learning_rate
+        * warm
+        * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * step / recipe.n_steps)))
+    )
+
+
+def _loss(
+    model: PreTrainedModel, inputs: dict[str, Tensor], labels: Tensor, video_id: int | None
+) -> tuple[Tensor, float]:
+    if model.config.model_type == "qwen2_5_vl":
+        inputs["mm_token_type_ids"] = 2 * (inputs["input_ids"] == video_id).long()
+        inputs["second_per_grid_ts"] = inputs.pop("video_second_per_grid")
+    logits = model(**inputs, use_cache=False).logits[:, :-1]
+    targets = labels[:, 1:]
+    counted = targets != -100
+    loss = torch.nn.functional.cross_entropy(logits[counted], targets[counted])
+    exact = ((logits.argmax(-1) == targets) | ~counted).all(1).float().mean().item()
+    return loss, exact
+
+
+def _resume(model: PreTrainedModel, optimizer: torch.optim.Optimizer, state: Path) -> int:
+    if not state.is_file():
+        return 0
+    saved = torch.load(state, weights_only=True)
+    model.load_state_dict(saved["model"])
+    optimizer.load_state_dict(saved["optimizer"])
+    return int(saved["step"])
+
+
+RENAMED = {
+    "model.": "",
+    "language_model.": "",
+    "multi_modal_projector.linear.": "audio_tower.proj.",
+    "audio_tower.layer_norm.": "audio_tower.ln_post.",
+}
+"""What makes one name of the four architectures' names for the same weights."""
+
+
+def take_over(model: PreTrainedModel, source: Mapping[str, Tensor]) -> int:
+    """Copy every weight of `source` that `model` has too; returns how many were set."""
+    known = {_common_name(name): value for name, value in source.items()}
+    # Tied in all but Qwen2-Audio, whose class in transformers has a head of its own.
+    known.setdefault("lm_head.weight", known["embed_tokens.weight"])
+    taken = 0
+    with torch.no_grad():
+        for name, own in model.state_dict().items():
+            key = _common_name(name)
+            # Qwen2.5-VL keeps query, key and value of its vision tower in one matrix.
+            parts = [known.get(key.replace("attn.qkv", f"attn.{part}")) for part in "qkv"]
+            value = known.get(key) if "attn.qkv" not in key else _joined(parts)
+            if value is not None and value.shape == own.shape:
+                own.copy_(value)
+                taken += 1
+    return taken
+
+
+def _common_name(name: str) -> str:
+    for old, new in RENAMED.items():
+        name = name.replace(old, new, 1)
+    return name
+
+
+def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
+    found = [part for part in parts if part is not None]
+    return torch.cat(found) if len(found) == len(parts) else None
+
+
+def _train_one(name: str, output: Path, seed: int) -> str:
+    build, recipe = MODELS[name]
+    target, work = output / name, output / ".work"
+    described = {
+        **asdict(recipe),
+        "lessons": {key: weight for key, (_, weight) in recipe.lessons.items()},
+        "seed": seed,
+    }
+    marker = work / f"{name}.done"
+    if marker.is_file():
+        if marker.read_text() != fingerprint(described):
+            raise ConfigError(
+                f"{target}: trained with another recipe or seed; delete {marker} or "
+                f"choose another folder"
+            )
+        return f"{name}: already trained"
+    started = time.monotonic()
+    model, processor = build(seed)
+    for source in recipe.starts_from:
+        _require_trained(output, source)
+        take_over(model, load_file(output / source / "model.safetensors"))
+    clips = (
+        build_pool(recipe.n_clips, seed, work / "clips", os.cpu_count() or 1)
+        if recipe.n_clips
+        else []
+    )
+    encoder = Encoder(processor, clips, padded_sound=name == "audio_teacher")
+    train(model, encoder, recipe, seed, work / f"{name}.pt", name)
+    _save(model, processor, target)
+    minutes = (time.monotonic() - started) / 60
+    figures = measure_model(name, target, work)
+    write_card(target, name, described, figures, minutes)
+    marker.write_text(fingerprint(described))
+    return f"{name}: " + "; ".join(f"{title} {figure}" for title, figure in figures.items())
+
+
+def _require_trained(output: Path, name: str) -> None:
+    if not (output / name / "model.safetensors").is_file():
+        raise ConfigError(
+            f"{output / name}: not trained yet; run `avrt world train {output} --only {name}` first"
+        )
+
+
+def _save(model: PreTrainedModel, processor: Any, target: Path) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    model.eval().bfloat16().save_pretrained(target)
+    processor.save_pretrained(target)
+
+
+def run(output: Path, only: tuple[str, ...] = (), seed: int = 0) -> Result:
+    """Train the models named in `only` (all four by default) into `output`.
+
+    Raises:
+        ConfigError: an unknown model, or `output` holds models of another recipe.
+    """
+    unknown = set(only) - set(MODELS)
+    if unknown:
+        raise ConfigError(f"unknown model {sorted(unknown)}; there are {', '.join(MODELS)}")
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    lines = []
+    for name in MODELS:
+        if not only or name in only:
+            lines.append(_train_one(name, output, seed))
+    return Result("\n".join(lines), {"kept": len(lines)})

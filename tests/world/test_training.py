@@ -1,0 +1,125 @@
+"""Batches are what models get later; weights move between architectures; training resumes."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from avrt.engines.encode import encode
+from avrt.errors import ConfigError
+from avrt.types import Prompt
+from avrt.world import curriculum, models, training
+from avrt.world.content import draw_scene
+from avrt.world.pool import MEDIA, PoolClip, build_pool
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> list[PoolClip]:
+    return build_pool(6, seed=1, folder=tmp_path_factory.mktemp("pool"), n_workers=1)
+
+
+@pytest.mark.parametrize("lesson", ["describe", "answer_directly"])
+def test_training_prompts_have_the_tokens_that_encode_makes(
+    clips: list[PoolClip], lesson: str, tmp_path: Path
+):
+    from avrt.media import read_frames, read_waveform
+    from avrt.world.render import encode_mp4, encode_png, render_frames, render_sound
+
+    _, processor = models.new_student()
+    encoder = training.Encoder(processor, clips, padded_sound=False)
+    scene = clips[0].scene
+    frames = render_frames(scene)
+    (tmp_path / "clip.mp4").write_bytes(encode_mp4(frames, render_sound(scene)))
+    (tmp_path / "still.png").write_bytes(encode_png(frames[0]))
+    for seed in range(12):
+        example = curriculum.STUDENT_LESSONS[lesson][0](scene, random.Random(seed))
+        picture = {None: None, "video": "clip.mp4", "image": "still.png"}[example.picture]
+        prompt = Prompt(
+            example.user,
+            frames=read_frames(tmp_path / picture, MEDIA) if picture else None,
+            audio=read_waveform(tmp_path / "clip.mp4", MEDIA.max_audio_s)
+            if example.sound
+            else None,
+        )
+        assert encoder.prompt_ids(example) == encode(processor, prompt).input_ids.tolist()
+
+
+def test_labels_cover_the_reply_and_its_end_only(clips: list[PoolClip]):
+    _, processor = models.new_student()
+    encoder = training.Encoder(processor, clips, padded_sound=False)
+    inputs, labels = training.batch(encoder, curriculum.describe, random.Random(0), 4)
+    tokenizer = encoder.tokenizer
+    for ids, row in zip(inputs["input_ids"], labels, strict=True):
+        reply = tokenizer.decode(row[row != -100])
+        assert reply.endswith("<|im_end|>")
+        assert reply in tokenizer.decode(ids)
+        assert "Describe" not in reply
+
+
+@pytest.mark.parametrize(
+    "build", [models.new_student, models.new_vision_teacher, models.new_audio_teacher]
+)
+def test_the_language_model_of_every_architecture_takes_over_the_mergers(build):
+    merger, tokenizer = models.new_merger(seed=5)
+    model, _ = build(seed=6)
+    source = {key: value for key, value in merger.state_dict().items() if key != "lm_head.weight"}
+    assert training.take_over(model, source) >= len(source)
+    ids = torch.tensor([tokenizer.encode("It could be dog or bird.")])
+    mask = torch.ones_like(ids)
+    with torch.no_grad():
+        own = model(input_ids=ids, attention_mask=mask).logits
+        original = merger(input_ids=ids, attention_mask=mask).logits
+    assert torch.allclose(own, original, atol=1e-4)
+
+
+def test_the_vision_teacher_sees_with_the_students_tower(clips: list[PoolClip]):
+    student, _ = models.new_student(seed=1)
+    teacher, _ = models.new_vision_teacher(seed=2)
+    training.take_over(teacher, student.state_dict())
+    video = clips[0].video
+    pixels, grid = video["pixel_values_videos"].float(), video["video_grid_thw"]
+    with torch.no_grad():
+        seen = student.model.visual(pixels, grid_thw=grid).pooler_output
+        taken = teacher.model.visual(pixels, grid_thw=grid).pooler_output
+    assert torch.allclose(seen, taken, atol=1e-5)
+
+
+def test_interrupted_training_ends_with_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(training, "SAVE_EVERY", 2)
+    recipe = replace(training.MODELS["merger"][1], n_steps=6, batch_size=2, warmup_steps=1)
+
+    def trained(folder: str, stops: list[int]) -> dict[str, torch.Tensor]:
+        for stop in stops:
+            model, tokenizer = models.new_merger(seed=0)
+            encoder = training.Encoder(tokenizer, [], padded_sound=False)
+            training.train(
+                model, encoder, recipe, 0, tmp_path / folder / "state.pt", "merger", last=stop
+            )
+        return model.state_dict()
+
+    whole, resumed = trained("whole", [6]), trained("parts", [4, 6])
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
+def test_an_unknown_model_name_is_refused(tmp_path: Path):
+    with pytest.raises(ConfigError, match="there are merger"):
+        training.run(tmp_path, only=("teacher",))
+
+
+def test_a_model_whose_source_is_missing_is_refused(tmp_path: Path):
+    with pytest.raises(ConfigError, match="--only merger"):
+        training.run(tmp_path, only=("student",))
+
+
+def test_merge_lessons_always_end_in_the_given_answer():
+    rng = random.Random(0)
+    for _ in range(200):
+        example = curriculum.merge(draw_scene(rng), rng)
+        letter = example.reply.removesuffix("</answer>")[-1]
+        assert f"Correct answer: ({letter})" in example.user
