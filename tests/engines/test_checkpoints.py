@@ -59,3 +59,32 @@ def test_files_that_do_not_change_replies_do_not_change_the_name(checkpoint, tmp
     assert model_identity(str(tmp_path), None) == before
     (tmp_path / "chat_template.jinja").write_text("another template")
     assert model_identity(str(tmp_path), None) != before
+
+
+def test_of_a_whole_omni_checkpoint_in_the_official_layout_the_thinker_is_loaded(
+    checkpoint, tmp_path
+):
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    source = checkpoint("student")
+    for file in source.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    thinker = json.loads((source / "config.json").read_text())
+    whole = {
+        "architectures": ["Qwen2_5OmniModel"],
+        "model_type": "qwen2_5_omni",
+        "enable_audio_output": True,
+        "thinker_config": thinker,
+    }
+    (tmp_path / "config.json").write_text(json.dumps(whole))
+    weights = load_file(source / "model.safetensors")
+    weights = {f"thinker.{name}": value for name, value in weights.items()}
+    save_file(
+        {**weights, "talker.codec_head.weight": torch.zeros(2, 2)},
+        tmp_path / "model.safetensors",
+        metadata={"format": "pt"},
+    )
+    expected, found = load(str(source)).model.state_dict(), load(str(tmp_path)).model.state_dict()
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)

@@ -15,7 +15,15 @@ from typing import Any
 from avrt.errors import ConfigError, EngineError
 from avrt.runs import file_digest, fingerprint
 
-__all__ = ["Loaded", "in_process_identity", "load", "model_identity", "pick_device", "resolve"]
+__all__ = [
+    "Loaded",
+    "architecture_of",
+    "in_process_identity",
+    "load",
+    "model_identity",
+    "pick_device",
+    "resolve",
+]
 
 _WORLD = "world:"
 _MODEL_SUFFIXES = {".json", ".jinja", ".safetensors", ".txt"}
@@ -84,18 +92,36 @@ def load(
     place = resolve(model)
     try:
         config = transformers.AutoConfig.from_pretrained(place, revision=revision)
+        architecture, config = architecture_of(config, model)
         processor = transformers.AutoProcessor.from_pretrained(place, revision=revision)
-        name = (config.architectures or ["(none)"])[0]
-        architecture = getattr(transformers, name, None)
-        if architecture is None:
-            raise EngineError(
-                f"{model}: transformers {transformers.__version__} has no class {name} "
-                f"(architectures in config.json); serve the model with engine.kind=openai instead"
-            )
-        loaded = architecture.from_pretrained(place, revision=revision, dtype=getattr(torch, dtype))
+        loaded = architecture.from_pretrained(
+            place, config=config, revision=revision, dtype=getattr(torch, dtype)
+        )
     except (OSError, ValueError) as error:
         raise EngineError(f"{model}: cannot load this model with transformers: {error}") from error
     return Loaded(loaded.to(pick_device(device)).eval(), processor)
+
+
+def architecture_of(config: Any, model: str) -> tuple[Any, Any]:
+    """The transformers class that a checkpoint is loaded with, and the configuration it takes.
+
+    Of a whole Qwen2.5-Omni (thinker, talker and vocoder) only the thinker is loaded.
+
+    Raises:
+        EngineError: this version of transformers does not know the class.
+    """
+    import transformers
+
+    if config.model_type == "qwen2_5_omni":
+        return transformers.Qwen2_5OmniThinkerForConditionalGeneration, config.thinker_config
+    name = (config.architectures or ["(none)"])[0]
+    architecture = getattr(transformers, name, None)
+    if architecture is None:
+        raise EngineError(
+            f"{model}: transformers {transformers.__version__} has no class {name} (config.json, "
+            f"architectures); serve the model with engine.kind=openai instead"
+        )
+    return architecture, config
 
 
 def pick_device(device: str) -> str:

@@ -1,0 +1,209 @@
+"""What both trainers read: the dataset's rows, and each row's prompt encoded for the student.
+
+Reads RUN/dataset/*.parquet and the clips. A trainer gets only sample ids in its dataset (Arrow
+would give every media part of a chat message the keys of all others); `PromptEncoder` turns an
+id's sample into tokens and tensors, in the same way for SFT, for rollouts and for log-
+probabilities. Encodings stay in memory while they fit, because decoding and preprocessing a clip
+costs more than a training step of a small model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from tqdm import tqdm
+
+from avrt.config import Config
+from avrt.engines.encode import Encoded, encode
+from avrt.errors import DataError, MediaError
+from avrt.media import load_media
+from avrt.prompts import format_options, load_prompt
+from avrt.runs import check_sums, read_parquet, write_atomic
+from avrt.types import Prompt, Sample
+
+__all__ = [
+    "Example",
+    "PromptEncoder",
+    "Selection",
+    "id_dataset",
+    "read_examples",
+    "select",
+    "split_path",
+    "trace_ids",
+    "write_lost",
+]
+
+CACHE_BYTES = 1 << 30
+"""Encodings that one process keeps; beyond that a clip is decoded whenever it is needed."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row of the dataset: a sample and the trace the student learns to write."""
+
+    sample: Sample
+    trace: str
+
+
+def split_path(config: Config, split: str) -> Path:
+    """Where the stage `build` wrote a split of the dataset."""
+    return config.run.path / "dataset" / f"{split}.parquet"
+
+
+def read_examples(path: Path) -> list[Example]:
+    """The rows of one split, in file order.
+
+    Raises:
+        DataError: absent file, a row that is no sample or lacks picture or sound, an id that
+            occurs twice.
+    """
+    examples = [
+        _to_example(row, f"{path}:{number}")
+        for number, row in enumerate(read_parquet(path), start=1)
+    ]
+    for name, count in Counter(example.sample.id for example in examples).items():
+        if count > 1:
+            raise DataError(f"{path}: sample id {name!r} occurs {count} times; ids must be unique")
+    return examples
+
+
+def _to_example(row: Mapping[str, Any], where: str) -> Example:
+    try:
+        sample = Sample(
+            id=row["id"],
+            question=row["question"],
+            options=tuple(row["choices"]),
+            answer_index=row["answer"],
+            question_type=row["question_type"],
+            question_relation=row["question_relation"],
+            video_id=row["video_id"],
+            video=row["video"],
+            image=row["image"],
+            audio=row["audio"],
+            source=where,
+        )
+        trace, letter = row["av_reasoning"], row["answer_letter"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{where}: not a row of the dataset: {type(error).__name__}: {error}"
+        ) from error
+    if letter != sample.target:
+        raise DataError(
+            f"{where}: answer_letter is {letter!r}, "
+            f"but answer {sample.answer_index} is {sample.target!r}"
+        )
+    for medium, file in {"picture": sample.picture_path, "sound": sample.sound_path}.items():
+        if file is None:
+            raise DataError(
+                f"{where}: sample {sample.id!r} has no {medium}; "
+                "the student is trained on both modalities"
+            )
+    if not trace:
+        raise DataError(f"{where}: sample {sample.id!r} has an empty av_reasoning")
+    return Example(sample, trace)
+
+
+class PromptEncoder:
+    """The student's input for a sample: prompt tokens (T,) and the tensors of its clip."""
+
+    def __init__(self, config: Config, processor: Any, cache_bytes: int = CACHE_BYTES) -> None:
+        self._root = config.data.root
+        self._media = config.media
+        self._template = load_prompt(config.student.prompt)
+        self._processor = processor
+        self._room = cache_bytes
+        self._cache: dict[str, Encoded] = {}
+
+    def __call__(self, sample: Sample) -> Encoded:
+        """Encode, or return what was encoded before.
+
+        Raises:
+            MediaError: the clip cannot be read, or lacks its picture or its sound.
+        """
+        if sample.id not in self._cache:
+            encoded = encode(self._processor, self._prompt(sample))
+            size = sum(tensor.nbytes for tensor in encoded.media.values())
+            if size > self._room:
+                return encoded
+            self._room -= size
+            self._cache[sample.id] = encoded
+        return self._cache[sample.id]
+
+    def _prompt(self, sample: Sample) -> Prompt:
+        frames, audio = load_media(sample, self._root, self._media, "av")
+        system, text = self._template.fill(
+            question=sample.question, options=format_options(sample.options)
+        )
+        return Prompt(text=text, system=system, frames=frames, audio=audio)
+
+
+def trace_ids(processor: Any, trace: str) -> list[int]:
+    """Tokens of a trace and the token that ends it: what the loss is taken on."""
+    tokenizer = processor.tokenizer
+    return [*tokenizer(trace, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+
+
+def id_dataset(column: str, examples: Iterable[Example]) -> Dataset:
+    """What the trainers get as their dataset: sample ids, nothing else."""
+    return Dataset.from_dict({column: [example.sample.id for example in examples]})
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The examples a trainer can use, and by name those it cannot."""
+
+    kept: list[Example] = field(default_factory=list)
+    lost: list[dict[str, str]] = field(default_factory=list)
+    """{"sample_id", "reason", "detail"} of each example that is not kept."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Counts for the stage's manifest: `read`, `kept`, `dropped/too_long`, `failed/CLASS`."""
+        reasons = Counter(row["reason"] for row in self.lost)
+        return {"read": len(self.kept) + len(self.lost), "kept": len(self.kept), **reasons}
+
+
+def select(
+    stage: str, examples: Sequence[Example], length: Callable[[Example], int], max_length: int
+) -> Selection:
+    """Keep the examples whose clip can be read and whose `length` fits; none is ever cut.
+
+    Raises:
+        DataError: nothing is left.
+    """
+    selection = Selection()
+    for example in tqdm(
+        examples, desc=f"{stage}: encoding", unit="sample", leave=False, disable=None
+    ):
+        lost = {"sample_id": example.sample.id}
+        try:
+            n_tokens = length(example)
+        except MediaError as error:
+            lost |= {"reason": f"failed/{error.error_class}", "detail": str(error)}
+            selection.lost.append(lost)
+            continue
+        if n_tokens > max_length:
+            detail = f"{n_tokens} tokens, at most {max_length}"
+            selection.lost.append(lost | {"reason": "dropped/too_long", "detail": detail})
+        else:
+            selection.kept.append(example)
+    check_sums(stage, len(examples), selection.counts)
+    if not selection.kept:
+        first = f"; the first: {selection.lost[0]['detail']}" if selection.lost else ""
+        raise DataError(
+            f"{stage}: none of the {len(examples)} samples of the dataset can be used{first}"
+        )
+    return selection
+
+
+def write_lost(path: Path, *selections: Selection) -> None:
+    """Write one line for each sample that is not trained on, with its reason."""
+    rows = [row for selection in selections for row in selection.lost]
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    write_atomic(path, lambda file: file.write(text.encode()))

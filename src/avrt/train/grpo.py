@@ -1,0 +1,206 @@
+"""Group relative policy optimisation of the student on format and accuracy rewards.
+
+For each prompt, G completions are sampled; a completion's advantage is (reward - group mean) /
+(group std + 1e-4) and the same for all its tokens. The loss is the mean over completions of the
+mean over tokens of -min(r A, clip(r, 1 - epsilon, 1 + epsilon) A) + beta KL(policy || reference),
+with KL as exp(d) - d - 1. One update per rollout, so r is 1 and the clip is at rest. Departure
+from the paper: the standard deviation is the sample's (G - 1).
+
+Reads RUN/dataset/train.parquet, the clips and the policy to start from (`grpo.init`); writes
+RUN/grpo*/: checkpoints/ (two, resumable), log.jsonl, dropped.jsonl, model/. TRL's `GRPOTrainer`
+runs the loop; see `avrt.train.omni_grpo`.
+
+    avrt grpo configs/demo.yaml
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from trl.trainer.grpo_config import GRPOConfig
+
+from avrt.config import Config
+from avrt.engines.encode import suppress_token_ids
+from avrt.errors import ConfigError
+from avrt.runs import Result, Stage, open_stage, save_config, student_path
+from avrt.train.checkpoint import (
+    count_parameters,
+    load_student,
+    open_checkpoints,
+    save_model,
+    student_settings,
+)
+from avrt.train.data import (
+    Example,
+    PromptEncoder,
+    id_dataset,
+    read_examples,
+    select,
+    split_path,
+    write_lost,
+)
+from avrt.train.log import ProgressBar, TrainingLog, read_log
+from avrt.train.omni_grpo import OmniGRPOTrainer
+from avrt.train.plan import describe_inputs
+from avrt.train.rewards import REWARDS
+from avrt.train.trainer import activation_checkpointing, common_arguments, train_logged
+from avrt.types import Sample
+
+__all__ = ["make_trainer", "plan", "run"]
+
+LOG_FIELDS = {
+    "loss": "loss",
+    "learning_rate": "learning_rate",
+    "grad_norm": "grad_norm",
+    "reward": "reward",
+    "rewards/format/mean": "reward_format",
+    "rewards/accuracy/mean": "reward_accuracy",
+    "kl": "kl",
+    "clip_ratio/region_mean": "clip_fraction",
+    "completions/mean_length": "completion_length",
+    "frac_reward_zero_std": "zero_spread",
+    "completions/clipped_ratio": "truncated",
+}
+"""TRL's name of each metric, and its name in log.jsonl."""
+
+
+def run(config: Config) -> Result:
+    """Train the policy, or find that it was done, or go on where it was interrupted."""
+    name, folder = config.grpo.output, config.run.path / config.grpo.output
+    stage = _open(config)
+    if stage.done:
+        return Result(f"{name}: already done, {folder / 'model'}", stage.counts())
+    checkpoint = open_checkpoints(folder / "checkpoints", stage)
+    save_config(config)
+
+    examples = read_examples(split_path(config, "train"))
+    model, processor = load_student(student_path(config, config.grpo.init))
+    encoder = PromptEncoder(config, processor)
+    longest = model.config.get_text_config().max_position_embeddings - config.grpo.max_new_tokens
+    selection = select(
+        name, examples, lambda example: len(encoder(example.sample).input_ids), longest
+    )
+    write_lost(folder / "dropped.jsonl", selection)
+
+    trainer = make_trainer(config, model, processor, encoder, selection.kept)
+    log = TrainingLog(folder / "log.jsonl", LOG_FIELDS)
+    train_logged(trainer, log, ProgressBar(name, {"reward": "reward", "kl": "kl"}), checkpoint)
+    save_model(trainer, processor, folder / "model")
+
+    counts = {
+        **selection.counts,
+        "steps": trainer.state.global_step,
+        **{f"parameters/{key}": count for key, count in count_parameters(model).items()},
+    }
+    if trainer.is_world_process_zero():
+        stage.finish(counts)
+    return Result(_summary(name, folder, counts), counts)
+
+
+def make_trainer(
+    config: Config, model: Any, processor: Any, encoder: PromptEncoder, examples: Sequence[Example]
+) -> OmniGRPOTrainer:
+    """The trainer with the paper's objective; TRL's defaults that deviate from it are set here.
+
+    Raises:
+        ConfigError: fewer prompts than one step needs.
+    """
+    grpo = config.grpo
+    if len(examples) < grpo.prompts_per_step:
+        raise ConfigError(
+            f"grpo.prompts_per_step = {grpo.prompts_per_step}, "
+            f"but the dataset has only {len(examples)} usable prompts"
+        )
+    samples = {example.sample.id: example.sample for example in examples}
+    passes = grpo.prompts_per_step * grpo.group_size // grpo.per_device_batch_size
+    arguments = GRPOConfig(
+        **common_arguments(config, config.run.path / grpo.output),
+        max_steps=grpo.max_steps,
+        num_generations=grpo.group_size,
+        per_device_train_batch_size=grpo.per_device_batch_size,
+        gradient_accumulation_steps=passes,
+        steps_per_generation=passes,
+        num_iterations=1,
+        learning_rate=grpo.learning_rate,
+        warmup_steps=grpo.warmup_steps,
+        weight_decay=grpo.weight_decay,
+        max_grad_norm=grpo.max_grad_norm,
+        **activation_checkpointing(grpo.gradient_checkpointing),
+        save_steps=grpo.save_steps,
+        loss_type="grpo",
+        epsilon=grpo.epsilon,
+        epsilon_high=None,
+        beta=grpo.beta,
+        use_bias_correction_kl=False,
+        importance_sampling_level="token",
+        scale_rewards="group",
+        mask_truncated_completions=False,
+        top_entropy_quantile=1.0,
+        reward_weights=[getattr(grpo, f"{name}_weight") for name in REWARDS],
+        max_completion_length=grpo.max_new_tokens,
+        temperature=grpo.temperature,
+        top_p=1.0,
+        top_k=0,
+        min_p=None,
+        repetition_penalty=1.0,
+        generation_kwargs={"suppress_tokens": suppress_token_ids(processor)},
+        log_completions=False,
+    )
+    return OmniGRPOTrainer(
+        model=model,
+        args=arguments,
+        reward_funcs=[_reward_function(name, samples) for name in REWARDS],
+        train_dataset=id_dataset("prompt", examples),
+        processing_class=processor,
+        encode_prompt=lambda sample_id: encoder(samples[sample_id]),
+    )
+
+
+def _reward_function(name: str, samples: Mapping[str, Sample]) -> Callable[..., list[float]]:
+    """The reward `name` as TRL calls it: prompts are sample ids, completions are texts."""
+
+    def reward(prompts: Sequence[str], completions: Sequence[str], **_: Any) -> list[float]:
+        pairs = zip(completions, prompts, strict=True)
+        return [REWARDS[name](completion, samples[sample_id]) for completion, sample_id in pairs]
+
+    reward.__name__ = name  # TRL names its metrics after the function
+    return reward
+
+
+def plan(config: Config) -> str:
+    """What `run` would do; writes nothing."""
+    grpo = config.grpo
+    try:
+        policy = student_path(config, grpo.init)
+        lines = []
+    except (
+        ConfigError
+    ) as error:  # the stage before has not run yet; its result is as large as the base
+        policy = config.student.model
+        lines = [f"{grpo.output}: {error}"]
+    lines += describe_inputs(grpo.output, config, policy, with_trace=False)[0]
+    lines.append(
+        f"{grpo.output}: {grpo.max_steps} steps of {grpo.prompts_per_step} prompts x "
+        f"{grpo.group_size} completions per process, at most {grpo.max_new_tokens} new tokens each"
+    )
+    return "\n".join([*lines, f"{grpo.output}: would write {config.run.path / grpo.output}"])
+
+
+def _open(config: Config) -> Stage:
+    settings = {
+        "grpo": config.grpo.model_dump(exclude={"output", "save_steps", "gradient_checkpointing"}),
+        **student_settings(config, student_path(config, config.grpo.init)),
+    }
+    return open_stage(config.run.path, config.grpo.output, settings, [split_path(config, "train")])
+
+
+def _summary(name: str, folder: Path, counts: Mapping[str, int]) -> str:
+    rewards = [row["reward"] for row in read_log(folder / "log.jsonl") if "reward" in row]
+    unused = counts["read"] - counts["kept"]
+    trend = f"reward {rewards[0]:.2f} -> {rewards[-1]:.2f}, " if rewards else ""
+    return (
+        f"{name}: {counts['kept']} prompts ({unused} not usable), {counts['steps']} steps, "
+        f"{trend}{folder / 'model'}"
+    )

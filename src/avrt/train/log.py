@@ -1,0 +1,102 @@
+"""The training log and the progress bar, as callbacks of the trainer.
+
+Writes log.jsonl, one line per optimizer step and one per evaluation. A resumed run drops the
+lines beyond the checkpoint it starts from, so that every step stands in the log once.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import ProgressCallback
+from typing_extensions import override
+
+from avrt.errors import AvrtError
+from avrt.runs import write_atomic
+
+__all__ = ["ProgressBar", "TrainingLog", "read_log"]
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The rows of a log; a last line that a crash cut off is left out."""
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+class TrainingLog(TrainerCallback):
+    """Append the chosen metrics of each step to a file; stop a run that has diverged."""
+
+    def __init__(self, path: Path, fields: Mapping[str, str]) -> None:
+        """`fields` maps the trainer's name of a metric to its name in the log."""
+        self._path = path
+        self._fields = dict(fields)
+
+    @override
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if state.is_world_process_zero:
+            rows = [row for row in read_log(self._path) if row["step"] <= state.global_step]
+            text = "".join(json.dumps(row) + "\n" for row in rows)
+            write_atomic(self._path, lambda file: file.write(text.encode()))
+
+    @override
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        row = {name: logs[key] for key, name in self._fields.items() if logs and key in logs}
+        if not row:
+            return
+        for name in ("loss", "grad_norm"):
+            if not math.isfinite(row.get(name) or 0.0):
+                raise AvrtError(
+                    f"step {state.global_step}: {name} is {row[name]}, the training has diverged; "
+                    "lower the learning_rate or max_grad_norm and train under another run.name"
+                )
+        if state.is_world_process_zero:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": state.global_step, **row}) + "\n")
+
+
+class ProgressBar(ProgressCallback):
+    """One line on the terminal; the numbers of the last step stand at its end."""
+
+    def __init__(self, stage: str, shown: Mapping[str, str]) -> None:
+        """`shown` maps the trainer's name of a metric to its name on the terminal."""
+        super().__init__()
+        self._stage = stage
+        self._shown = dict(shown)
+
+    @override
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        super().on_train_begin(args, state, control, **kwargs)
+        if self.training_bar is not None:
+            self.training_bar.set_description(self._stage)
+
+    @override
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if self.training_bar is not None and logs:
+            numbers = {name: f"{logs[key]:.3g}" for key, name in self._shown.items() if key in logs}
+            if numbers:
+                self.training_bar.set_postfix(numbers)

@@ -1,0 +1,190 @@
+"""Supervised fine-tuning of the student: cross-entropy on the trace, given clip and question.
+
+Reads RUN/dataset/train.parquet and validation.parquet and the clips; writes RUN/sft/:
+checkpoints/ (two, resumable), log.jsonl, dropped.jsonl, model/. TRL's `SFTTrainer` runs the loop
+unchanged; ours are the inputs (`TraceCollator`). The loss is the mean over all trace tokens of an
+effective batch, the towers are frozen, and no sample is cut.
+
+    avrt sft configs/demo.yaml
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
+
+from avrt.config import Config
+from avrt.engines.encode import Encoded, collate
+from avrt.runs import Result, Stage, open_stage, save_config
+from avrt.train.checkpoint import (
+    count_parameters,
+    load_student,
+    open_checkpoints,
+    save_model,
+    student_settings,
+)
+from avrt.train.data import (
+    Example,
+    PromptEncoder,
+    Selection,
+    id_dataset,
+    read_examples,
+    select,
+    split_path,
+    trace_ids,
+    write_lost,
+)
+from avrt.train.log import ProgressBar, TrainingLog, read_log
+from avrt.train.plan import describe_inputs
+from avrt.train.trainer import activation_checkpointing, common_arguments, train_logged
+
+__all__ = ["TraceCollator", "make_trainer", "plan", "run"]
+
+IGNORED = -100
+LOG_FIELDS = {name: name for name in ("loss", "learning_rate", "grad_norm", "eval_loss")}
+
+
+class TraceCollator:
+    """Sample ids -> model inputs, padded right; labels on the trace and its end token only."""
+
+    def __init__(self, examples: Sequence[Example], encoder: PromptEncoder, processor: Any) -> None:
+        self._examples = {example.sample.id: example for example in examples}
+        self._traces = {
+            name: trace_ids(processor, example.trace) for name, example in self._examples.items()
+        }
+        self._encoder = encoder
+        self._pad_id = processor.tokenizer.pad_token_id
+
+    def length(self, example: Example) -> int:
+        """Tokens of a sample: prompt with media, and trace."""
+        return len(self._encoder(example.sample).input_ids) + len(self._traces[example.sample.id])
+
+    def __call__(self, rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+        encoded, starts = [], []
+        for row in rows:
+            prompt = self._encoder(self._examples[row["sample_id"]].sample)
+            trace = torch.tensor(self._traces[row["sample_id"]])
+            encoded.append(Encoded(torch.cat([prompt.input_ids, trace]), prompt.media))
+            starts.append(len(prompt.input_ids))
+        batch = collate(encoded, self._pad_id, "right")
+        labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, IGNORED)
+        for row_labels, start in zip(labels, starts, strict=True):
+            row_labels[:start] = IGNORED
+        return {**batch, "labels": labels}
+
+
+def run(config: Config) -> Result:
+    """Fine-tune the student, or find that it was done, or go on where it was interrupted."""
+    folder = config.run.path / "sft"
+    stage = _open(config)
+    if stage.done:
+        return Result(f"sft: already done, {folder / 'model'}", stage.counts())
+    checkpoint = open_checkpoints(folder / "checkpoints", stage)
+    save_config(config)
+
+    train_examples = read_examples(split_path(config, "train"))
+    validation_examples = read_examples(split_path(config, "validation"))
+    model, processor = load_student(config.student.model)
+    encoder = PromptEncoder(config, processor)
+    collator = TraceCollator([*train_examples, *validation_examples], encoder, processor)
+    train = select("sft", train_examples, collator.length, config.sft.max_length)
+    validation = Selection()
+    if validation_examples:
+        validation = select(
+            "sft validation", validation_examples, collator.length, config.sft.max_length
+        )
+    write_lost(folder / "dropped.jsonl", train, validation)
+
+    trainer = make_trainer(config, model, processor, collator, train.kept, validation.kept)
+    log = TrainingLog(folder / "log.jsonl", LOG_FIELDS)
+    train_logged(trainer, log, ProgressBar("sft", {"loss": "loss"}), checkpoint)
+    evaluated = [row["step"] for row in read_log(folder / "log.jsonl") if "eval_loss" in row]
+    if validation.kept and trainer.state.global_step not in evaluated:
+        trainer.evaluate()
+    save_model(trainer, processor, folder / "model")
+
+    counts = {
+        **train.counts,
+        "validation": len(validation.kept),
+        "steps": trainer.state.global_step,
+        **{f"parameters/{key}": count for key, count in count_parameters(model).items()},
+    }
+    if trainer.is_world_process_zero():
+        stage.finish(counts)
+    return Result(_summary(folder, counts), counts)
+
+
+def make_trainer(
+    config: Config,
+    model: Any,
+    processor: Any,
+    collator: TraceCollator,
+    train: Sequence[Example],
+    validation: Sequence[Example] = (),
+) -> SFTTrainer:
+    """TRL's trainer with the paper's settings; its datasets hold nothing but sample ids."""
+    sft = config.sft
+    arguments = SFTConfig(
+        **common_arguments(config, config.run.path / "sft"),
+        num_train_epochs=sft.epochs,
+        per_device_train_batch_size=sft.per_device_batch_size,
+        per_device_eval_batch_size=sft.per_device_batch_size,
+        gradient_accumulation_steps=sft.gradient_accumulation_steps,
+        learning_rate=sft.learning_rate,
+        warmup_steps=sft.warmup_steps,
+        weight_decay=sft.weight_decay,
+        max_grad_norm=sft.max_grad_norm,
+        **activation_checkpointing(sft.gradient_checkpointing),
+        save_steps=sft.save_steps,
+        eval_strategy="steps" if validation else "no",
+        eval_steps=sft.save_steps,
+        prediction_loss_only=True,
+        max_length=None,
+        dataset_kwargs={"skip_prepare_dataset": True},
+    )
+    return SFTTrainer(
+        model=model,
+        args=arguments,
+        data_collator=collator,
+        train_dataset=id_dataset("sample_id", train),
+        eval_dataset=id_dataset("sample_id", validation) if validation else None,
+        processing_class=processor,
+    )
+
+
+def plan(config: Config) -> str:
+    """What `run` would do; writes nothing."""
+    sft = config.sft
+    lines, n_samples = describe_inputs("sft", config, config.student.model, with_trace=True)
+    if n_samples:
+        batch = sft.per_device_batch_size * sft.gradient_accumulation_steps
+        steps = math.ceil(math.ceil(n_samples / batch) * sft.epochs)
+        lines.append(
+            f"sft: about {steps} steps of {batch} samples per process, {sft.epochs:g} epochs"
+        )
+    return "\n".join([*lines, f"sft: would write {config.run.path / 'sft'}"])
+
+
+def _open(config: Config) -> Stage:
+    settings = {
+        "sft": config.sft.model_dump(exclude={"save_steps", "gradient_checkpointing"}),
+        **student_settings(config, config.student.model),
+    }
+    inputs = [split_path(config, "train"), split_path(config, "validation")]
+    return open_stage(config.run.path, "sft", settings, inputs)
+
+
+def _summary(folder: Path, counts: Mapping[str, int]) -> str:
+    losses = [row["loss"] for row in read_log(folder / "log.jsonl") if "loss" in row]
+    unused = counts["read"] - counts["kept"]
+    trend = f"loss {losses[0]:.3f} -> {losses[-1]:.3f}, " if losses else ""
+    return (
+        f"sft: {counts['kept']} samples ({unused} not usable), {counts['steps']} steps, "
+        f"{trend}{folder / 'model'}"
+    )

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import pytest
+
+from avrt.errors import ConfigError
+from avrt.runs import open_stage
+from avrt.train.checkpoint import (
+    count_parameters,
+    describe_student,
+    load_student,
+    open_checkpoints,
+)
+from avrt.train.trainer import common_arguments
+
+
+def test_checkpoint_without_towers_is_refused(tmp_path):
+    from avrt.world.models import new_merger
+
+    model, tokenizer = new_merger()
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match=r"Qwen2ForCausalLM cannot be the student.*thinker"):
+        load_student(str(tmp_path))
+    with pytest.raises(ConfigError, match="Qwen2ForCausalLM cannot be the student"):
+        describe_student(str(tmp_path))
+
+
+def test_towers_are_frozen_and_counted_without_loading(student, student_folder):
+    model, _ = student
+    trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert trainable
+    assert not any("visual" in name or "audio_tower" in name for name in trainable)
+    described = describe_student(str(student_folder))
+    assert described is not None
+    assert described[0] == count_parameters(model)
+    assert described[0]["frozen"] > 0
+
+
+def test_hub_student_is_not_described():
+    assert describe_student("somebody/some-model") is None
+
+
+def test_checkpoints_of_other_settings_are_refused_with_a_remedy(tmp_path):
+    folder = tmp_path / "sft" / "checkpoints"
+    open_checkpoints(folder, open_stage(tmp_path, "sft", {"seed": 0, "media": 8}, []))
+    first = open_stage(tmp_path, "sft", {"seed": 1, "media": 8}, [])
+    assert open_checkpoints(folder, first) is None, "nothing was trained yet with the other seed"
+    (folder / "checkpoint-2").mkdir()
+    (folder / "checkpoint-2" / "trainer_state.json").touch()
+    with pytest.raises(ConfigError, match=r"begun here with other settings \(seed\).*run\.name"):
+        open_checkpoints(folder, open_stage(tmp_path, "sft", {"seed": 2, "media": 8}, []))
+
+
+def test_half_written_checkpoint_is_passed_over(tmp_path):
+    stage = open_stage(tmp_path, "sft", {}, [])
+    assert open_checkpoints(tmp_path, stage) is None
+    for step, files in {
+        9: ["trainer_state.json"],
+        10: ["trainer_state.json"],
+        11: ["model.safetensors"],
+    }.items():
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        for name in files:
+            (folder / name).touch()
+    assert open_checkpoints(tmp_path, stage) == str(tmp_path / "checkpoint-10")
+
+
+def test_one_of_several_devices_is_left_to_the_launcher(make_config, tmp_path):
+    config = make_config(student={"device": "cuda:1"})
+    with pytest.raises(ConfigError, match="CUDA_VISIBLE_DEVICES"):
+        common_arguments(config, tmp_path)

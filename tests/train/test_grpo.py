@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from avrt.engines.encode import merge_media, suppress_token_ids
+from avrt.errors import ConfigError, DataError, EngineError
+from avrt.train import grpo
+from avrt.train.data import PromptEncoder, read_examples, split_path
+from avrt.train.log import TrainingLog
+from avrt.train.omni_grpo import OmniGRPOTrainer, WithMedia, check_hooks
+
+
+def prepared(config, student):
+    model, processor = student
+    examples = read_examples(split_path(config, "train"))
+    encoder = PromptEncoder(config, processor)
+    trainer = grpo.make_trainer(config, model, processor, encoder, examples)
+    trainer.model.train()
+    return {example.sample.id: encoder(example.sample) for example in examples}, trainer
+
+
+def rollouts(trainer, names, group_size=2):
+    """TRL's input for one generation: each prompt, repeated."""
+    return [{"prompt": name} for name in names for _ in range(group_size)]
+
+
+def single_logprobs(model, encoded, completion):
+    """Log-probabilities (T,) of a completion by one plain forward pass over one sample."""
+    ids = torch.cat([encoded.input_ids, completion])[None]
+    with torch.no_grad():
+        logits = model(
+            input_ids=ids, attention_mask=torch.ones_like(ids), **merge_media([encoded.media])
+        ).logits
+    logprobs = logits[0, -len(completion) - 1 : -1].log_softmax(-1)
+    return logprobs.gather(-1, completion[:, None])[:, 0]
+
+
+def trainer_logprobs(trainer, batch, chunk=None):
+    """Log-probabilities (B, T) as the trainer computes them for a batch with media."""
+    trainer._media = batch["media"]
+    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
+    mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
+    with torch.no_grad():
+        n_completion = batch["completion_ids"].size(1)
+        return trainer._get_per_token_logps_and_entropies(
+            trainer.model, ids, mask, n_completion, chunk
+        )[0]
+
+
+def test_logprobs_equal_single_sample_forwards_through_shuffle_split_and_chunks(
+    make_config, student
+):
+    encoded, trainer = prepared(make_config(), student)
+    by_prompt = {tuple(row.input_ids.tolist()): row for row in encoded.values()}
+    assert len(by_prompt) == len(encoded)
+    slices = []
+    for step in range(2):
+        trainer._step = step
+        slices.append(trainer._prepare_inputs(rollouts(trainer, ["s0", "s1", "s2", "s3"])))
+    assert any((batch["prompt_mask"] == 0).any() for batch in slices), (
+        "no left padding in this batch"
+    )
+
+    for batch in slices:
+        for chunk in (None, 1, 3):
+            logprobs = trainer_logprobs(trainer, batch, chunk)
+            for index, row in enumerate(logprobs):
+                prompt = batch["prompt_ids"][index][batch["prompt_mask"][index].bool()]
+                completion = batch["completion_ids"][index][batch["completion_mask"][index].bool()]
+                expected = single_logprobs(
+                    trainer.model, by_prompt[tuple(prompt.tolist())], completion
+                )
+                torch.testing.assert_close(row[: len(completion)], expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("other", ["blue-high", "red-low"])
+def test_rollouts_and_logprobs_change_when_only_one_modality_changes(
+    make_config, make_row, student, other
+):
+    rows = [
+        make_row("first", "red-high"),
+        make_row("second", other),
+        *(make_row(f"s{i}", "short") for i in range(2)),
+    ]
+    encoded, trainer = prepared(make_config(rows), student)
+    assert encoded["first"].input_ids.equal(encoded["second"].input_ids)
+
+    logits = []  # the rollout's logits; the log-probabilities do not call the head as a module
+    hook = trainer.model.lm_head.register_forward_hook(
+        lambda _module, _inputs, output: logits.append(output)
+    )
+    batch = trainer._generate_and_score_completions(rollouts(trainer, ["first", "second"]))
+    hook.remove()
+    first_token = logits[0][:, -1]
+    assert first_token[0].equal(first_token[1])
+    assert (first_token[0] - first_token[2]).abs().max() > 1e-4
+    for index, name in ((0, "first"), (2, "second")):
+        ids = encoded[name].input_ids[None]
+        with torch.no_grad():
+            alone = trainer.model(
+                input_ids=ids, attention_mask=torch.ones_like(ids), **encoded[name].media
+            ).logits
+        torch.testing.assert_close(first_token[index], alone[0, -1], atol=1e-4, rtol=0)
+
+    swapped = {**batch, "media": [encoded["second"].media] * 2 + [encoded["first"].media] * 2}
+    mask = batch["completion_mask"].bool()
+    change = (trainer_logprobs(trainer, batch) - trainer_logprobs(trainer, swapped)).abs()
+    assert all(row[valid].max() > 1e-4 for row, valid in zip(change, mask, strict=True))
+
+
+def test_reference_equals_policy_at_the_first_step(make_config, student):
+    _, trainer = prepared(make_config(), student)
+    batch = trainer._generate_and_score_completions(rollouts(trainer, ["s0", "s3"]))
+    mask = batch["completion_mask"].bool()
+    torch.testing.assert_close(
+        batch["ref_per_token_logps"][mask],
+        trainer_logprobs(trainer, batch)[mask],
+        atol=1e-5,
+        rtol=0,
+    )
+
+
+def test_advantage_and_loss_equal_the_formula(make_config, student):
+    config = make_config(
+        grpo={"group_size": 4, "prompts_per_step": 2, "beta": 0.3, "accuracy_weight": 2.0}
+    )
+    _, trainer = prepared(config, student)
+    paid = np.random.default_rng(0).integers(0, 3, (2, 8)).astype(float)
+    trainer.reward_funcs = [lambda values=row, **_: values.tolist() for row in paid]
+    with torch.no_grad():
+        for parameter in trainer.model.model.language_model.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    batch = trainer._generate_and_score_completions(rollouts(trainer, ["s0", "s3"], group_size=4))
+
+    rewards_P_G = (paid[0] + 2.0 * paid[1]).reshape(2, 4)
+    spread = rewards_P_G.std(1, ddof=1, keepdims=True)
+    advantages = ((rewards_P_G - rewards_P_G.mean(1, keepdims=True)) / (spread + 1e-4)).reshape(-1)
+    np.testing.assert_allclose(batch["advantages"].numpy(), advantages, atol=1e-5)
+
+    delta = (batch["ref_per_token_logps"] - trainer_logprobs(trainer, batch)).numpy()
+    mask = batch["completion_mask"].numpy()
+    kl = np.exp(delta) - delta - 1
+    assert (kl * mask).max() > 1e-3
+    per_token = -advantages[:, None] + 0.3 * kl
+    expected = ((per_token * mask).sum(1) / mask.sum(1)).mean()
+    trainer.current_gradient_accumulation_steps = 1
+    loss = trainer.compute_loss(trainer.model, batch)
+    np.testing.assert_allclose(loss.item(), expected, atol=1e-4)
+
+
+def test_media_tokens_are_never_sampled(make_config, student):
+    config = make_config(grpo={"max_new_tokens": 24, "temperature": 5.0})
+    _, trainer = prepared(config, student)
+    batch = trainer._generate_and_score_completions(rollouts(trainer, ["s0", "s1", "s2", "s3"]))
+    forbidden = suppress_token_ids(student[1])
+    assert len(forbidden) == 7
+    assert not set(forbidden) & set(batch["completion_ids"].flatten().tolist())
+
+
+def test_run_resumes_and_leaves_the_towers_alone(
+    make_config, student_folder, monkeypatch, read_jsonl
+):
+    monkeypatch.setitem(grpo.REWARDS, "format", lambda completion, _: float(len(completion) % 5))
+    straight = make_config(run={"name": "straight"}, grpo={"max_steps": 3})
+    grpo.run(straight)
+    config = make_config(grpo={"max_steps": 3})
+    with monkeypatch.context() as patch:
+        on_log = TrainingLog.on_log
+
+        def stop_at_step_2(self, args, state, control, **kwargs):
+            on_log(self, args, state, control, **kwargs)
+            if state.global_step == 2:
+                raise KeyboardInterrupt
+
+        patch.setattr(TrainingLog, "on_log", stop_at_step_2)
+        with pytest.raises(KeyboardInterrupt):
+            grpo.run(config)
+    assert grpo.run(config).counts["steps"] == 3
+    logs = [read_jsonl(run.run.path / "grpo" / "log.jsonl") for run in (straight, config)]
+    assert [row["step"] for row in logs[1]] == [1, 2, 3]
+    assert set(logs[1][0]) == {"step", *grpo.LOG_FIELDS.values()}
+    assert logs[0] == logs[1]
+    assert logs[0][0]["kl"] == pytest.approx(0.0, abs=1e-6)
+    assert logs[0][2]["kl"] > 0
+
+    after = load_file(config.run.path / "grpo" / "model" / "model.safetensors")
+    before = load_file(student_folder / "model.safetensors")
+    towers = {name for name in before if name.startswith(("visual", "audio_tower"))}
+    assert {name for name in before if before[name].equal(after[name])} == towers
+    assert "already done" in grpo.run(config).summary
+
+
+def test_too_few_prompts_and_untrained_policy_are_refused(make_config, make_row, student):
+    with pytest.raises(ConfigError, match=r"grpo\.prompts_per_step = 4, but .* only 1 usable"):
+        grpo.run(make_config([make_row("s0", "short")]))
+    with pytest.raises(ConfigError, match="run `avrt sft` for this run first"):
+        grpo.run(make_config(grpo={"init": "sft"}))
+
+
+def test_prompts_that_leave_no_room_are_refused(make_config):
+    with pytest.raises(DataError, match=r"grpo: none of the 8 samples.*tokens, at most -904"):
+        grpo.run(make_config(grpo={"max_new_tokens": 5000}))
+
+
+def test_rows_without_media_are_refused():
+    model = WithMedia(lambda **inputs: inputs, [{"input_features": torch.zeros(1, 2)}, {}])
+    model(torch.zeros(1, 3))
+    with pytest.raises(EngineError, match=r"1 of them empty.*blind and deaf"):
+        model(torch.zeros(1, 3))
+    with pytest.raises(EngineError, match="1 completions, 0 rows of media"):
+        model(torch.zeros(1, 3))
+
+
+def test_changed_hooks_of_trl_are_refused():
+    class Changed(OmniGRPOTrainer):
+        def _compute_loss(self, model, batch, num_items):
+            raise NotImplementedError
+
+    class Renamed:
+        pass
+
+    with pytest.raises(EngineError, match=r"TRL 1\.16.*_compute_loss takes .*batch"):
+        check_hooks(Changed)
+    with pytest.raises(EngineError, match="_tokenize_prompts takes nothing, it is gone"):
+        check_hooks(Renamed)
+
+
+def test_plan_tells_the_rollouts_and_writes_nothing(make_config):
+    config = make_config()
+    before = sorted(config.run.path.rglob("*"))
+    text = grpo.plan(config)
+    assert "2 steps of 4 prompts x 2 completions" in text
+    assert "tokens per prompt: mean" in text
+    assert sorted(config.run.path.rglob("*")) == before
+    assert "run `avrt sft` for this run first" in grpo.plan(make_config(grpo={"init": "sft"}))
