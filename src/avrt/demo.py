@@ -19,6 +19,8 @@ from avrt.runs import Result
 __all__ = ["run"]
 
 RL_ONLY = {"init": "base", "output": "grpo-base"}
+N_TRAIN, N_BENCH = 2_000, 400
+"""Questions of world-train, and items of each benchmark, unless a limit asks for fewer."""
 
 
 def run(config_path: Path | None, overrides: tuple[str, ...] = ()) -> Result:
@@ -83,6 +85,14 @@ def _updated(config: Config, **grpo: str) -> Config:
 
 
 def _make_world(config: Config) -> Result:
+    """The world's three sets, as large as `data.limit` and `eval.limit` ask for."""
     from avrt.world import make
 
-    return make.run(config.data.root, seed=config.run.seed)
+    n_items = config.eval.limit or N_BENCH
+    return make.run(
+        config.data.root,
+        n_train=config.data.limit or N_TRAIN,
+        n_bench=n_items,
+        n_audio=n_items,
+        seed=config.run.seed,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import pytest
 
@@ -45,6 +46,20 @@ def test_a_teacher_is_right_when_its_sense_leaves_one_candidate():
         question = draw_question(scene, rng)
         gold = "ABCD"[question.answer_index]
         if len(candidates_seen(scene, question.kind)) == 1:
-            assert extract_answer(vision_analysis(scene, question), question.options) == gold
+            assert extract_answer(vision_analysis(scene, question, rng), question.options) == gold
         if len(candidates_heard(scene, question.kind)) == 1:
-            assert extract_answer(audio_analysis(scene, question), question.options) == gold
+            assert extract_answer(audio_analysis(scene, question, rng), question.options) == gold
+
+
+def test_a_guessing_teacher_is_right_as_often_whatever_the_letter():
+    rng = random.Random(2)
+    right, asked = Counter[str](), Counter[str]()
+    for _ in range(6_000):
+        scene = draw_scene(rng)
+        question = draw_question(scene, rng)
+        gold = "ABCD"[question.answer_index]
+        text = vision_analysis(scene, question, rng)
+        asked[gold] += 1
+        right[gold] += extract_answer(text, question.options) == gold
+    shares = [right[letter] / asked[letter] for letter in "ABCD"]
+    assert max(shares) - min(shares) < 0.06

@@ -36,7 +36,7 @@ def test_training_prompts_have_the_tokens_that_encode_makes(
     (tmp_path / "clip.mp4").write_bytes(encode_mp4(frames, render_sound(scene)))
     (tmp_path / "still.png").write_bytes(encode_png(frames[0]))
     for seed in range(12):
-        example = curriculum.STUDENT_LESSONS[lesson][0](scene, random.Random(seed))
+        example = curriculum.PERCEPTION_LESSONS[lesson][0](scene, random.Random(seed))
         picture = {None: None, "video": "clip.mp4", "image": "still.png"}[example.picture]
         prompt = Prompt(
             example.user,

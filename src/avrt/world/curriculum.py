@@ -37,7 +37,7 @@ from avrt.world.text import (
 
 __all__ = [
     "AUDIO_LESSONS",
-    "STUDENT_LESSONS",
+    "PERCEPTION_LESSONS",
     "TEXT_LESSONS",
     "VISION_LESSONS",
     "Example",
@@ -85,6 +85,14 @@ def look_up(_: Scene, rng: random.Random) -> Example:
         f"{options_block(options)}\nwords: " + " ".join(f"({LETTERS[k]})" for k in asked),
         " ".join(f"({LETTERS[k]}) {options[k]}" for k in asked),
     )
+
+
+def answer_letter(_: Scene, rng: random.Random) -> Example:
+    """The letter of a given text at once, without the walk that would spell it out."""
+    options = rng.sample(WORDS, 4)
+    index = rng.randrange(4)
+    user = f"{options_block(options)}\nOnly {options[index]} fits."
+    return Example(user, f"<answer>{LETTERS[index]}</answer>")
 
 
 def intersect(scene: Scene, rng: random.Random) -> Example:
@@ -161,7 +169,10 @@ def analyse_text(scene: Scene, rng: random.Random) -> Example:
     """A teacher's task without the perception: the description is given."""
     question = draw_question(scene, rng)
     prompt, text = rng.choice(
-        [(VISION, vision_analysis(scene, question)), (AUDIO, audio_analysis(scene, question))]
+        [
+            (VISION, vision_analysis(scene, question, rng)),
+            (AUDIO, audio_analysis(scene, question, rng)),
+        ]
     )
     description, _, rest = text.partition("\n")
     return Example(f"{_ask(prompt, question)}\n{description}", rest)
@@ -204,12 +215,12 @@ def answer_directly(scene: Scene, rng: random.Random) -> Example:
 
 def analyse_vision(scene: Scene, rng: random.Random) -> Example:
     question = draw_question(scene, rng)
-    return Example(_ask(VISION, question), vision_analysis(scene, question), picture="video")
+    return Example(_ask(VISION, question), vision_analysis(scene, question, rng), picture="video")
 
 
 def analyse_audio(scene: Scene, rng: random.Random) -> Example:
     question = draw_question(scene, rng)
-    return Example(_ask(AUDIO, question), audio_analysis(scene, question), sound=True)
+    return Example(_ask(AUDIO, question), audio_analysis(scene, question, rng), sound=True)
 
 
 def _still(scene: Scene) -> Scene:
@@ -228,11 +239,21 @@ TEXT_LESSONS: dict[str, tuple[Lesson, float]] = {
     "merge": (merge, 2.0),
 }
 """Lesson and its weight."""
-STUDENT_LESSONS: dict[str, tuple[Lesson, float]] = {
+PERCEPTION_LESSONS: dict[str, tuple[Lesson, float]] = {
     "describe": (describe, 5.0),
     "answer_directly": (answer_directly, 3.0),
     "walk": (walk_options, 0.5),
     "intersect": (intersect, 0.5),
+    "know": (know, 0.5),
+}
+ANSWER_LESSONS: dict[str, tuple[Lesson, float]] = {
+    "answer_directly": (answer_directly, 4.0),
+    "answer_letter": (answer_letter, 1.5),
+    "describe": (describe, 2.0),
+    # Without these the long-range text skills are lost again, and fine-tuning has to rebuild them.
+    "merge": (merge, 2.0),
+    "analyse_text": (analyse_text, 1.5),
+    "walk": (walk_options, 0.5),
     "know": (know, 0.5),
 }
 VISION_LESSONS: dict[str, tuple[Lesson, float]] = {"analyse_vision": (analyse_vision, 1.0)}

@@ -42,6 +42,7 @@ def measure_model(name: str, folder: Path, work: Path) -> dict[str, str]:
     ask: dict[str, list[tuple[str, str, Modality, str]]] = {
         "vision_teacher": [("world-train, frames only", "train", "v", "world/vision")],
         "audio_teacher": [("world-train, sound only", "train", "a", "world/audio")],
+        "perceiver": [],
         "student": [
             ("world-bench, A", "bench", "a", "world/student"),
             ("world-bench, V", "bench", "v", "world/student"),

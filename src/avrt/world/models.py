@@ -2,30 +2,19 @@
 
 They are transformers architectures with small numbers in their configurations, and real processors:
 Qwen2 (text), Qwen2.5-VL (vision), Qwen2-Audio (audio) and the Qwen2.5-Omni thinker. One byte-level
-tokenizer, built like Qwen's, serves all four: every word of the world is one token, anything else
-falls back to bytes, so no text is ever unknown.
+BPE tokenizer (tokenizer.json) serves all four: every word of the world is one token, anything else
+falls back to bytes, so no text is ever unknown. It splits words by Qwen's rule, because
+transformers rebuilds the tokenizer of a Qwen checkpoint from vocabulary and merges with that rule.
 """
 
 from __future__ import annotations
 
 import avrt.torchcompat  # noqa: F401  # isort: skip  # pyright: ignore[reportUnusedImport]
 
-import random
-import re
-from collections.abc import Iterator
+from importlib import resources
 from typing import Any, TypeVar
 
 import torch
-from tokenizers import (
-    AddedToken,
-    Regex,
-    Tokenizer,
-    decoders,
-    models,
-    normalizers,
-    pre_tokenizers,
-    trainers,
-)
 from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerFast,
@@ -46,18 +35,7 @@ from transformers import (
 )
 from transformers.models.whisper.modeling_whisper import sinusoids
 
-from avrt.prompts import load_prompt
 from avrt.types import LETTERS
-from avrt.world.content import draw_scene
-from avrt.world.text import (
-    audio_analysis,
-    describe_heard,
-    describe_seen,
-    draw_question,
-    options_block,
-    reasoning,
-    vision_analysis,
-)
 
 __all__ = [
     "CHAT_TEMPLATE",
@@ -77,8 +55,7 @@ MEDIA_TOKENS = {
     "vision_bos_token": "<|vision_bos|>",
     "vision_eos_token": "<|vision_eos|>",
 }
-END, START, PAD = "<|im_end|>", "<|im_start|>", "<|endoftext|>"
-SPECIAL_TOKENS = [PAD, START, END, *MEDIA_TOKENS.values()]
+END, PAD = "<|im_end|>", "<|endoftext|>"
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
@@ -95,13 +72,6 @@ CHAT_TEMPLATE = (
 # An option's letter "(B)" and the trace's tags are one token wherever they stand: what a small
 # model must look up should look the same everywhere.
 MARKS = ["<think>", "</think>", "<answer>", "</answer>", *(f"({letter})" for letter in LETTERS)]
-
-# Qwen's own rule: transformers rebuilds the tokenizer of a Qwen checkpoint from vocabulary and
-# merges with this rule, so another one would silently be lost on loading.
-WORDS = Regex(
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
 
 HIDDEN, LAYERS, HEADS = 160, 4, 5
 AUDIO_WIDTH, VISION_WIDTH, N_MELS = 64, 64, 64
@@ -140,51 +110,10 @@ AUDIO = {
 }
 
 
-def _corpus() -> Iterator[str]:
-    rng = random.Random(0)
-    prompts = [load_prompt(f"world/{name}") for name in ("vision", "audio", "student", "merge")]
-    for _ in range(2_000):
-        scene = draw_scene(rng)
-        question = draw_question(scene, rng)
-        seen, heard = vision_analysis(scene, question), audio_analysis(scene, question)
-        fields = {
-            "question": question.text,
-            "options": options_block(question.options),
-            "answer": question.answer,
-            "audio_analysis": heard,
-            "visual_analysis": seen,
-        }
-        for prompt in prompts:
-            yield prompt.fill(**fields)[1]
-        yield reasoning(describe_seen(scene), describe_heard(scene), question, [question.answer])
-        yield "user\nassistant\nsystem\n Describe what you see. Describe what you hear."
-
-
 def new_tokenizer() -> PreTrainedTokenizerFast:
-    """The world's tokenizer: byte-level BPE, one token per word of the world."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(WORDS, "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=1_000,
-        min_frequency=2,
-        special_tokens=SPECIAL_TOKENS,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    marks = re.compile("|".join(re.escape(mark) for mark in MARKS))
-    tokenizer.train_from_iterator(
-        (part for text in _corpus() for part in marks.split(text)), trainer
-    )
-    tokenizer.add_tokens([AddedToken(mark, normalized=False, special=False) for mark in MARKS])
+    """The world's tokenizer, a file of its own: a vocabulary that moved would void all weights."""
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
+        tokenizer_file=str(resources.files("avrt.world") / "tokenizer.json"),
         pad_token=PAD,
         eos_token=END,
         chat_template=CHAT_TEMPLATE,

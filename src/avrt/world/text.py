@@ -127,26 +127,33 @@ def walk(options: Sequence[str], fits: Sequence[str]) -> tuple[str, int]:
     raise ValueError(f"no option of {options} is among {fits}")
 
 
-def _analysis(heading: str, description: str, question: Question, candidates: Sequence[str]) -> str:
-    steps, index = walk(question.options, candidates)
+def _analysis(
+    heading: str,
+    description: str,
+    question: Question,
+    candidates: Sequence[str],
+    rng: random.Random,
+) -> str:
+    # A choice by position instead ("the first option that fits") would make most kept answers A:
+    # where both teachers must be right, their luck would depend on the letter.
+    chosen = rng.choice([option for option in question.options if option in candidates])
+    steps, index = walk(question.options, [chosen])
     return (
         f"{heading}: {description}\nReasoning: {could_be(candidates)}\n{steps}\n"
-        f"Answer: ({LETTERS[index]}) {question.options[index]}"
+        f"Answer: ({LETTERS[index]}) {chosen}"
     )
 
 
-def vision_analysis(scene: Scene, question: Question) -> str:
-    """The vision teacher's whole text; of several candidates it takes the first option."""
-    return _analysis(
-        "Visual Description", describe_seen(scene), question, candidates_seen(scene, question.kind)
-    )
+def vision_analysis(scene: Scene, question: Question, rng: random.Random) -> str:
+    """The vision teacher's whole text; it settles on any of several candidates: a guess."""
+    candidates = candidates_seen(scene, question.kind)
+    return _analysis("Visual Description", describe_seen(scene), question, candidates, rng)
 
 
-def audio_analysis(scene: Scene, question: Question) -> str:
-    """The audio teacher's whole text."""
-    return _analysis(
-        "Audio Description", describe_heard(scene), question, candidates_heard(scene, question.kind)
-    )
+def audio_analysis(scene: Scene, question: Question, rng: random.Random) -> str:
+    """The audio teacher's whole text; it settles on any of several candidates: a guess."""
+    candidates = candidates_heard(scene, question.kind)
+    return _analysis("Audio Description", describe_heard(scene), question, candidates, rng)
 
 
 def reasoning(seen: str | None, heard: str | None, question: Question, fits: Sequence[str]) -> str:

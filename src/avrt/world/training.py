@@ -1,6 +1,6 @@
 """`avrt world train`: make the four small models from nothing, in one seeded, resumable command.
 
-Order: the merger learns the text skills; its weights become the language model of the other three.
+Order: the merger learns the text skills; its weights become the language model of all others.
 The student's base then learns to describe and to answer; its towers, moved into the teachers'
 architectures, spare those most of the seeing and hearing. Reads nothing. Writes OUTPUT/NAME/
 (weights in bfloat16, processor, README.md card) and OUTPUT/.work/ (clips, training states). The
@@ -41,6 +41,8 @@ __all__ = ["MODELS", "Recipe", "batch", "run"]
 
 SAVE_EVERY = 200
 """Steps between saved training states."""
+N_CLIPS = 5_000
+"""Clips that the lessons with media draw from."""
 
 
 @dataclass(frozen=True)
@@ -59,34 +61,24 @@ class Recipe:
 
 MODELS: dict[str, tuple[Any, Recipe]] = {
     "merger": (models.new_merger, Recipe(2_400, 32, 2e-3, curriculum.TEXT_LESSONS)),
+    "perceiver": (
+        models.new_student,
+        Recipe(1_800, 32, 1e-3, curriculum.PERCEPTION_LESSONS, N_CLIPS, ("merger",)),
+    ),
     "student": (
         models.new_student,
-        Recipe(1_800, 32, 1e-3, curriculum.STUDENT_LESSONS, n_clips=5_000, starts_from=("merger",)),
+        Recipe(800, 32, 5e-4, curriculum.ANSWER_LESSONS, N_CLIPS, ("perceiver",)),
     ),
     "vision_teacher": (
         models.new_vision_teacher,
-        Recipe(
-            500,
-            32,
-            1e-3,
-            curriculum.VISION_LESSONS,
-            n_clips=5_000,
-            starts_from=("merger", "student"),
-        ),
+        Recipe(300, 32, 1e-3, curriculum.VISION_LESSONS, N_CLIPS, ("merger", "perceiver")),
     ),
     "audio_teacher": (
         models.new_audio_teacher,
-        Recipe(
-            500,
-            32,
-            1e-3,
-            curriculum.AUDIO_LESSONS,
-            n_clips=5_000,
-            starts_from=("merger", "student"),
-        ),
+        Recipe(300, 32, 1e-3, curriculum.AUDIO_LESSONS, N_CLIPS, ("merger", "perceiver")),
     ),
 }
-"""In order of training. Later models start from earlier ones."""
+"""In order of training: later models start from earlier ones. The perceiver is not shipped."""
 
 
 class Encoder:
@@ -180,8 +172,8 @@ def train(
     bar = tqdm(range(first, last or recipe.n_steps), initial=first, total=recipe.n_steps, desc=name)
     log = state.with_suffix(".jsonl").open("a")
     for step in bar:
-        # Every step has its own generator: a resumed run draws what an uninterrupted one would have
-        # drawn.
+        started = time.monotonic()
+        # Every step has its own generator, so a resumed run draws what it would have drawn.
         rng = random.Random(f"{seed}/{name}/{step}")
         lesson = rng.choices(names, weights)[0]
         for group in optimizer.param_groups:
@@ -192,9 +184,8 @@ def train(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        log.write(
-            json.dumps({"step": step, "lesson": lesson, "loss": loss.item(), "exact": exact}) + "\n"
-        )
+        row = {"step": step, "lesson": lesson, "loss": loss.item(), "exact": exact}
+        log.write(json.dumps({**row, "seconds": time.monotonic() - started}) + "\n")
         bar.set_postfix_str(f"{lesson} {loss.item():.3f}")
         if (step + 1) % SAVE_EVERY == 0:
             log.flush()
@@ -295,7 +286,6 @@ def _train_one(name: str, output: Path, seed: int) -> str:
                 f"choose another folder"
             )
         return f"{name}: already trained"
-    started = time.monotonic()
     model, processor = build(seed)
     for source in recipe.starts_from:
         _require_trained(output, source)
@@ -308,17 +298,22 @@ def _train_one(name: str, output: Path, seed: int) -> str:
     encoder = Encoder(processor, clips, padded_sound=name == "audio_teacher")
     train(model, encoder, recipe, seed, work / f"{name}.pt", name)
     _save(model, processor, target)
-    minutes = (time.monotonic() - started) / 60
     figures = measure_model(name, target, work)
-    write_card(target, name, described, figures, minutes)
+    write_card(target, name, described, figures, _minutes(work / f"{name}.jsonl"))
     marker.write_text(fingerprint(described))
     return f"{name}: " + "; ".join(f"{title} {figure}" for title, figure in figures.items())
+
+
+def _minutes(log: Path) -> float:
+    """Time spent in training, over all interruptions; a step that was repeated counts once."""
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    return sum({row["step"]: row["seconds"] for row in rows}.values()) / 60
 
 
 def _require_trained(output: Path, name: str) -> None:
     if not (output / name / "model.safetensors").is_file():
         raise ConfigError(
-            f"{output / name}: not trained yet; run `avrt world train {output} --only {name}` first"
+            f"{output / name}: not trained yet; run `avrt world train --only {name}` first"
         )
 
 
