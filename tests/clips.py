@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -14,8 +13,6 @@ from numpy.typing import NDArray
 
 N_BITS = 6
 RATE_HZ = 44_100
-REAL = Path(os.environ.get("AVRT_REAL_DATA", Path(__file__).parents[2] / "shared" / "real"))
-"""Real clips; they are no part of the repository, and tests that use them skip without."""
 
 
 def numbered(number: int, height: int, width: int) -> NDArray[np.uint8]:

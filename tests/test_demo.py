@@ -106,6 +106,6 @@ def test_training_curves_are_logged_for_every_step(finished: tuple[Config, str])
 
 
 def test_a_wrong_setting_is_refused_before_anything_is_made(tmp_path: Path):
-    with pytest.raises(ConfigError, match="did you mean 'epochs'"):
+    with pytest.raises(ConfigError, match=r"did you mean 'sft\.epochs'"):
         demo.run(DEMO, ("sft.epoch=3", f"run.dir={tmp_path}"))
     assert not list(tmp_path.iterdir())

@@ -41,6 +41,23 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_sections(cls, values: Any) -> Any:
+        """A section inside that is given in part keeps the rest of its default here."""
+        if not isinstance(values, dict):
+            return values
+        defaults = {name: field.default for name, field in cls.model_fields.items()}
+        return {key: _completed(defaults.get(key), value) for key, value in values.items()}
+
+
+def _completed(default: Any, value: Any) -> Any:
+    """`value` with what `default` sets and it does not; only sections are completed."""
+    if not isinstance(default, Section) or not isinstance(value, dict):
+        return value
+    given = {name: getattr(default, name) for name in default.model_fields_set}
+    return given | {key: _completed(given.get(key), part) for key, part in value.items()}
+
 
 class RunConfig(Section):
     name: str = Field(default="run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -128,12 +145,8 @@ class ModelRole(Section):
 
 
 class TeachersConfig(Section):
-    vision: ModelRole = ModelRole(
-        model="moonshotai/Kimi-VL-A3B-Thinking", prompt="vision", temperature=0.6
-    )
-    audio: ModelRole = ModelRole(
-        model="nvidia/audio-flamingo-3-hf", prompt="audio", temperature=0.6
-    )
+    vision: ModelRole = ModelRole(model="moonshotai/Kimi-VL-A3B-Thinking", prompt="vision")
+    audio: ModelRole = ModelRole(model="nvidia/audio-flamingo-3-hf", prompt="audio")
 
 
 class BuildConfig(Section):
@@ -259,9 +272,7 @@ class Config(Section):
     data: DataConfig = DataConfig()
     media: MediaConfig = MediaConfig()
     teachers: TeachersConfig = TeachersConfig()
-    merger: ModelRole = ModelRole(
-        model="Qwen/Qwen2.5-14B-Instruct", prompt="merge", temperature=0.7
-    )
+    merger: ModelRole = ModelRole(model="Qwen/Qwen2.5-14B-Instruct", prompt="merge")
     build: BuildConfig = BuildConfig()
     student: StudentConfig = StudentConfig()
     sft: SftConfig = SftConfig()
@@ -292,10 +303,8 @@ def dump_config(config: Config) -> str:
     """The resolved configuration as YAML, every default written out, paths relative to the working
     directory.
     """
-    tree = config.model_dump(mode="json")
-    return yaml.safe_dump(
-        _relative_paths(tree, config.model_dump()), sort_keys=False, allow_unicode=True
-    )
+    tree = _relative_paths(config.model_dump(mode="json"))
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -351,9 +360,10 @@ def _suggestion(location: tuple[str | int, ...]) -> str:
     return f"; did you mean {'.'.join(str(part) for part in (*location[:-1], close[0]))!r}?"
 
 
-def _relative_paths(tree: Any, values: Any) -> Any:
-    if isinstance(values, dict):
-        return {key: _relative_paths(tree[key], value) for key, value in values.items()}
-    if isinstance(values, Path) and values.is_absolute():
-        return os.path.relpath(values)
+def _relative_paths(tree: Any) -> Any:
+    """Models and prompts are texts that may be paths, so every absolute path counts."""
+    if isinstance(tree, dict):
+        return {key: _relative_paths(value) for key, value in tree.items()}
+    if isinstance(tree, str) and Path(tree).is_absolute():
+        return os.path.relpath(tree)
     return tree

@@ -9,7 +9,7 @@ from avrt.config import Config, DataConfig, RunConfig
 from avrt.datasets import prepare
 from avrt.errors import ConfigError, DataError
 from avrt.runs import read_parquet
-from clips import REAL, encode_clip, tone
+from clips import encode_clip, tone
 
 
 @pytest.fixture
@@ -104,9 +104,7 @@ def test_a_run_that_was_not_prepared_is_named(tmp_path):
         prepare.load_prepared(tmp_path)
 
 
-def test_the_real_clips_are_prepared(tmp_path):
-    root = REAL / "avqa"
-    if not root.is_dir():
-        pytest.skip("no real clips here; set AVRT_REAL_DATA")
-    config = Config(run=RunConfig(dir=tmp_path), data=DataConfig(root=root, split="val"))
+def test_the_real_clips_are_prepared(tmp_path, real_data):
+    data = DataConfig(root=real_data / "avqa", split="val")
+    config = Config(run=RunConfig(dir=tmp_path), data=data)
     assert prepare.run(config).counts == {"read": 6, "kept": 6}

@@ -12,7 +12,6 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
-from importlib import resources
 from pathlib import Path
 
 import httpx
@@ -27,7 +26,6 @@ from avrt.types import Prompt, Request, Sampling, Waveform
 
 pytestmark = pytest.mark.slow
 
-WEIGHTS = Path(str(resources.files("avrt"))) / "world" / "weights"
 SERVE = "import avrt.torchcompat; from transformers.cli.transformers import app; app()"
 N_PROMPTS = 4
 
@@ -113,8 +111,8 @@ def merge_texts() -> list[str]:
             "question": question.text,
             "options": format_options(question.options),
             "answer": "(B)",
-            "audio_analysis": audio_analysis(scene, question),
-            "visual_analysis": vision_analysis(scene, question),
+            "audio_analysis": audio_analysis(scene, question, rng),
+            "visual_analysis": vision_analysis(scene, question, rng),
         }
         texts.append(load_prompt("world/merge").fill(**fields)[1])
     return texts
@@ -171,12 +169,6 @@ def forbid_media_tokens(folder: Path) -> None:
     (folder / "generation_config.json").write_text(json.dumps(settings))
 
 
-def world(name: str) -> str:
-    if not (WEIGHTS / name / "config.json").is_file():
-        pytest.skip(f"the package holds no weights of {name}")
-    return resolve(f"world:{name}")
-
-
 def test_a_trace_comes_back_whole_although_the_server_splits_its_reasoning_off(
     base_url, writing_merger
 ):
@@ -199,10 +191,12 @@ def test_sound_gives_the_same_text_over_http_as_in_process(base_url, checkpoint,
 
 def test_the_worlds_merger_writes_the_same_traces_over_http_as_in_process(base_url):
     prompts = [Prompt(text) for text in merge_texts()]
-    http, local = over_http_and_in_process(base_url, world("merger"), prompts)
+    http, local = over_http_and_in_process(base_url, resolve("world:merger"), prompts)
     assert http == local
 
 
 def test_the_worlds_audio_teacher_writes_the_same_over_http_as_in_process(base_url):
-    http, local = over_http_and_in_process(base_url, world("audio_teacher"), listening_prompts())
+    http, local = over_http_and_in_process(
+        base_url, resolve("world:audio_teacher"), listening_prompts()
+    )
     assert http == local

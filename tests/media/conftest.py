@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from clips import REAL, encode_clip, tone
+from clips import encode_clip, tone
 
 
 @pytest.fixture(scope="session")
@@ -14,8 +14,5 @@ def clip(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def real_clips() -> list[Path]:
-    found = sorted((REAL / "avqa" / "videos").glob("*.mp4"))
-    if not found:
-        pytest.skip("no real clips here; set AVRT_REAL_DATA")
-    return found
+def real_clips(real_data) -> list[Path]:
+    return sorted((real_data / "avqa" / "videos").glob("*.mp4"))

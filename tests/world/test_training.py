@@ -114,7 +114,7 @@ def test_an_unknown_model_name_is_refused(tmp_path: Path):
 
 def test_a_model_whose_source_is_missing_is_refused(tmp_path: Path):
     with pytest.raises(ConfigError, match="--only merger"):
-        training.run(tmp_path, only=("student",))
+        training.run(tmp_path, only=("perceiver",))
 
 
 def test_merge_lessons_always_end_in_the_given_answer():

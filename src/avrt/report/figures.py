@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
-from avrt.errors import ConfigError
 from avrt.evaluate.summary import percent
 from avrt.report.funnel import Step
 from avrt.report.results import LABELS, BenchmarkResults
@@ -125,13 +124,9 @@ def _new_figure(
     width: float, height: float, n_rows: int = 1, n_columns: int = 1
 ) -> tuple[Any, list[Any]]:
     """A figure outside pyplot (no global state, no display) and its axes, row by row."""
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure as Drawing
-    except ImportError as error:
-        raise ConfigError(
-            "the report needs matplotlib; install it with: pip install 'avrt[report]'"
-        ) from error
+    import matplotlib
+    from matplotlib.figure import Figure as Drawing
+
     with matplotlib.rc_context(_STYLE):
         figure = Drawing(figsize=(width, height), layout="constrained")
         all_axes = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)

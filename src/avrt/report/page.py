@@ -32,7 +32,7 @@ def run(config: Config) -> Result:
     """Write RUN/report from what is there.
 
     Raises:
-        ConfigError: no such run, or the report's packages are not installed.
+        ConfigError: no such run.
         DataError: a file of the run that cannot be read.
     """
     path = config.run.path
@@ -63,12 +63,8 @@ def plan(config: Config) -> str:
 
 
 def _load_template() -> Any:
-    try:
-        import jinja2
-    except ImportError as error:
-        raise ConfigError(
-            "the report needs jinja2; install it with: pip install 'avrt[report]'"
-        ) from error
+    import jinja2
+
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("avrt.report", "."),
         autoescape=True,

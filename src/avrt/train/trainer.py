@@ -54,7 +54,7 @@ def common_arguments(config: Config, folder: Path) -> dict[str, Any]:
     }
 
 
-def activation_checkpointing(enabled: bool) -> dict[str, bool]:
+def activation_checkpointing(enabled: bool) -> dict[str, Any]:
     """The trainer argument under the name that this version of transformers has for it."""
     # Renamed in transformers 5.23; the old name then warns.
     names = {field.name for field in fields(TrainingArguments)}

@@ -1,0 +1,122 @@
+"""Write docs/config.md out of the configuration's schema, or check with `--check` that it is
+current.
+
+Reads `avrt.config`; the text of each setting is the docstring below its field, so code and page
+cannot disagree.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from avrt.config import Config
+
+__all__ = ["render"]
+
+PAGE = Path("docs/config.md")
+
+HEAD = """# Configuration
+
+This page is generated from `src/avrt/config.py`; run `make docs` after changing it.
+
+A configuration is a YAML file, overridden on the command line:
+
+```bash
+avrt grpo configs/paper.yaml grpo.learning_rate=2e-6 run.name=faster --dry-run
+```
+
+`--dry-run` prints the resolved configuration and what would be done, and stops. Values on the
+command line are YAML too: `eval.modalities=[a,av]`, `data.limit=null`. Unknown keys and impossible
+values are refused. The resolved configuration is saved as `config.yaml` in the run directory.
+"""
+
+
+def render() -> str:
+    """The whole page."""
+    return "\n".join([HEAD, *_sections(Config(), "")])
+
+
+def _sections(section: BaseModel, prefix: str) -> Iterator[str]:
+    """The table of the section's own settings, then those of the sections inside it."""
+    values = {name: getattr(section, name) for name in type(section).model_fields}
+    inner = {name: value for name, value in values.items() if isinstance(value, BaseModel)}
+    if len(inner) < len(values):
+        yield f"## `{prefix.rstrip('.')}`\n"
+        yield "| setting | default | values | meaning |"
+        yield "| --- | --- | --- | --- |"
+        for name, value in values.items():
+            if name not in inner:
+                yield _row(f"{prefix}{name}", value, type(section).model_fields[name])
+        yield ""
+    for name, value in inner.items():
+        yield from _sections(value, f"{prefix}{name}.")
+
+
+def _row(name: str, value: Any, field: FieldInfo) -> str:
+    meaning = " ".join((field.description or "").split())
+    cells = (f"`{name}`", f"`{_as_yaml(value)}`", _values(field), meaning)
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _as_yaml(value: Any) -> str:
+    if isinstance(value, Path):
+        value = value.as_posix()
+    if isinstance(value, tuple):
+        value = list(value)
+    text = yaml.safe_dump(value, default_flow_style=True, width=1000)
+    return text.removesuffix("\n").removesuffix("...").strip()
+
+
+def _values(field: FieldInfo) -> str:
+    """The type, or the allowed words, and the limits."""
+    limits = [
+        f"{sign} {getattr(rule, attribute)}"
+        for rule in field.metadata
+        for attribute, sign in (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
+        if hasattr(rule, attribute)
+    ]
+    return ", ".join([_type_name(field.annotation), *limits])
+
+
+def _type_name(annotation: Any) -> str:
+    arguments = get_args(annotation)
+    if arguments and all(isinstance(argument, str) for argument in arguments):
+        return " or ".join(f"`{argument}`" for argument in arguments)
+    if type(None) in arguments:
+        rest = " or ".join(_type_name(part) for part in arguments if part is not type(None))
+        return f"{rest} or null"
+    names = {str: "text", Path: "path", bool: "true or false", int: "whole number", float: "number"}
+    if annotation in names:
+        return names[annotation]
+    if getattr(annotation, "__origin__", None) is tuple:
+        return f"list of {_type_name(arguments[0])}"
+    if getattr(annotation, "__origin__", None) is dict:
+        value = arguments[1]
+        inner = f"`{value.__name__}`" if isinstance(value, type) and value is not str else "text"
+        return f"name: {inner}"
+    return str(annotation)
+
+
+def main() -> None:
+    """Write the page, or with `--check` exit 1 if it is not current."""
+    page = render()
+    if sys.argv[1:] != ["--check"]:
+        PAGE.parent.mkdir(exist_ok=True)
+        PAGE.write_text(page, encoding="utf-8")
+        print(f"wrote {PAGE}")
+        return
+    current = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else ""
+    if current != page:
+        sys.exit(f"{PAGE}: does not match src/avrt/config.py; run `make docs`")
+    print(f"{PAGE}: ok")
+
+
+if __name__ == "__main__":
+    main()
