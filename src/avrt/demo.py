@@ -38,14 +38,17 @@ def run(config_path: Path | None, overrides: tuple[str, ...] = ()) -> Result:
         click.echo(step(config).summary)
     minutes = (time.monotonic() - started) / 60
     page = config.run.path / "report" / "index.html"
-    text = f"\n{_table(config)}\n\n{minutes:.1f} minutes; page: {page}"
+    text = f"\n{_results(config)}\n\n{minutes:.1f} minutes; page: {page}"
     return Result(text, {"kept": len(steps)})
 
 
-def _table(config: Config) -> str:
-    from avrt.evaluate.summary import read_results, summary_text
+def _results(config: Config) -> str:
+    """The first and the last model on the same items, then the stages x modality tables."""
+    from avrt.evaluate.summary import compare, read_results, summary_text
 
-    return summary_text(read_results(config.run.path), list(config.eval.models))
+    first, *_, last = config.eval.models
+    table = summary_text(read_results(config.run.path), config.eval)
+    return f"{compare(config, first, last)}\n\n{table}"
 
 
 def _default_config() -> Path:

@@ -99,7 +99,7 @@ def run(
     counts: Counter[str] = Counter()
     for result in results:
         counts.update(result.counts)
-    return Result(summary_text(results, list(config.eval.models)), counts)
+    return Result(summary_text(results, config.eval), counts)
 
 
 def plan(config: Config) -> str:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from avrt.config import Config
+from avrt.config import Config, EvalConfig
 from avrt.errors import ConfigError
 from avrt.evaluate.logs import Line, find_logs, read_log, read_meta
 from avrt.evaluate.statistics import Accuracy, Comparison, compare_paired
@@ -21,6 +22,7 @@ __all__ = [
     "ModelResult",
     "compare",
     "comparison_text",
+    "in_order",
     "interval_text",
     "p_text",
     "percent",
@@ -113,15 +115,22 @@ def p_text(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
-def summary_text(results: Sequence[ModelResult], order: Sequence[str]) -> str:
-    """The stages x modality table of every benchmark, for the terminal."""
+def summary_text(results: Sequence[ModelResult], settings: EvalConfig) -> str:
+    """The stages x modality table of every benchmark, for the terminal, in the configured order."""
     if not results:
         return "no results yet; run `avrt eval`"
     tables = []
-    for benchmark in sorted({r.benchmark for r in results}):
+    for benchmark in in_order({r.benchmark for r in results}, settings.benchmarks):
         cells = {(r.model, r.modality): r for r in results if r.benchmark == benchmark}
-        tables.append(_benchmark_text(benchmark, cells, _ordered(cells, order)))
+        models = in_order({model for model, _ in cells}, settings.models)
+        tables.append(_benchmark_text(benchmark, cells, models))
     return "\n\n".join(tables)
+
+
+def in_order(present: AbstractSet[str], configured: Iterable[str]) -> list[str]:
+    """The names that are present in the configured order; others behind them by name."""
+    first = [name for name in configured if name in present]
+    return first + sorted(present - set(first))
 
 
 def compare(config: Config, first: str, second: str) -> str:
@@ -139,7 +148,8 @@ def compare(config: Config, first: str, second: str) -> str:
                 f"{', '.join(sorted(models)) or 'none'}. Run `avrt eval` with it in eval.models"
             )
     lines = [f"{second} minus {first}, on the same items"]
-    for benchmark in sorted({benchmark for benchmark, _, _ in results}):
+    present = {benchmark for benchmark, _, _ in results}
+    for benchmark in in_order(present, config.eval.benchmarks):
         for modality in MODALITIES:
             one = results.get((benchmark, modality, first))
             two = results.get((benchmark, modality, second))
@@ -161,12 +171,6 @@ def comparison_text(comparison: Comparison) -> str:
         f"only first right {comparison.b}, only second right {comparison.c}, "
         f"{p_text(comparison.p)} (exact McNemar)"
     )
-
-
-def _ordered(models: Iterable[tuple[str, str]], order: Sequence[str]) -> list[str]:
-    """Models in the configured order; others behind them by name."""
-    present = {model for model, _ in models}
-    return [m for m in order if m in present] + sorted(present - set(order))
 
 
 def _benchmark_text(

@@ -7,17 +7,19 @@ inside the noise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from avrt.config import EvalConfig
 from avrt.datasets import row_to_sample
 from avrt.evaluate.logs import Line, samples_path
 from avrt.evaluate.statistics import Accuracy, Comparison, compare_paired
 from avrt.evaluate.summary import (
     MODALITIES,
     ModelResult,
+    in_order,
     interval_text,
     p_text,
     percent,
@@ -73,14 +75,13 @@ class BenchmarkResults:
         return compare_paired(one.correct, two.correct) if one and two else None
 
 
-def read_benchmarks(run: Path, order: Sequence[str]) -> list[BenchmarkResults]:
-    """The results of a run by benchmark; models in the given order, others behind."""
+def read_benchmarks(run: Path, settings: EvalConfig) -> list[BenchmarkResults]:
+    """The results of a run by benchmark; benchmarks and models in the configured order."""
     results = read_results(run)
     benchmarks = []
-    for name in sorted({result.benchmark for result in results}):
+    for name in in_order({result.benchmark for result in results}, settings.benchmarks):
         cells = {(r.model, r.modality): r for r in results if r.benchmark == name}
-        present = {model for model, _ in cells}
-        models = [m for m in order if m in present] + sorted(present - set(order))
+        models = in_order({model for model, _ in cells}, settings.models)
         questions = map(row_to_sample, read_parquet(samples_path(run, name)))
         samples = {sample.id: sample for sample in questions}
         benchmarks.append(BenchmarkResults(name, tuple(models), cells, samples))
