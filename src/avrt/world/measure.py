@@ -7,6 +7,7 @@ and both.
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -128,7 +129,7 @@ def write_card(
         "| training | |",
         "|---|---|",
         *(f"| {key.replace('_', ' ')} | {value} |" for key, value in recipe.items()),
-        f"| time | {minutes:.0f} minutes on 2 CPU cores |",
+        f"| time | {minutes:.0f} minutes on {len(os.sched_getaffinity(0))} CPU core(s) |",
         "",
         f"Make it again: `avrt world train --only {name}`, after the models that it starts from.",
         "Licence: Apache-2.0. Weights are bfloat16.",
