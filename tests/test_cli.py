@@ -129,6 +129,13 @@ def test_an_unknown_model_names_the_known_ones(avrt):
     assert "'best' is not in eval.models; known: base, sft, sft_rl" in result.output
 
 
+@pytest.mark.parametrize("other", [["--model", "base"], ["--modality", "av"], ["--dry-run"]])
+def test_a_comparison_takes_no_option_that_it_would_ignore(avrt, other):
+    result = avrt("eval", "--compare", "base", "sft", *other)
+    assert result.exit_code == 2
+    assert "--compare evaluates nothing" in result.output
+
+
 def test_a_missing_dataset_is_named_with_the_setting(avrt, tmp_path):
     result = avrt("prepare", "data.root=nowhere")
     assert result.exit_code == 2
@@ -184,6 +191,22 @@ def test_a_missing_extra_is_answered_with_the_install_command(tmp_path, package,
     )
 
 
+@pytest.mark.parametrize("command", ["sft", "grpo", "report"])
+def test_without_any_extra_a_command_asks_for_its_own(tmp_path, command):
+    (tmp_path / "runs" / "run").mkdir(parents=True)
+    packages = [package for extra in EXTRAS.values() for package in extra]
+    packages.append("huggingface_hub")  # comes with transformers
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({packages})); "
+        f"sys.argv = ['avrt', {command!r}]; from avrt.cli import main; main()"
+    )
+    done = run_python(code, tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    extra = "report" if command == "report" else "train"
+    assert done.stderr.endswith(f"-e '.[{extra}]'\n")
+
+
 def test_a_defect_is_not_hidden(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "avrt.generate.stats", None)
     result = CliRunner().invoke(cli, ["stats", f"run.dir={tmp_path}"])
@@ -220,7 +243,7 @@ def test_an_interrupt_says_how_to_go_on(avrt, monkeypatch):
     monkeypatch.setattr("avrt.cli._load", interrupt)
     result = avrt("sft")
     assert result.exit_code == 130
-    assert "the same command resumes" in result.output
+    assert "the same command goes on or starts this stage again" in result.output
 
 
 # Dry runs

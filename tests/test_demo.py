@@ -109,3 +109,9 @@ def test_a_wrong_setting_is_refused_before_anything_is_made(tmp_path: Path):
     with pytest.raises(ConfigError, match=r"did you mean 'sft\.epochs'"):
         demo.run(DEMO, ("sft.epoch=3", f"run.dir={tmp_path}"))
     assert not list(tmp_path.iterdir())
+
+
+def test_benchmarks_outside_the_demos_world_are_refused(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"eval\.benchmarks\.world-bench\.root"):
+        demo.run(DEMO, (f"data.root={tmp_path / 'other'}", f"run.dir={tmp_path}"))
+    assert not list(tmp_path.iterdir())

@@ -148,7 +148,8 @@ def test_sums_that_add_up_pass():
 def test_a_student_is_found_by_its_name(tmp_path):
     config = Config(run=RunConfig(dir=tmp_path))
     assert student_path(config, "base") == config.student.model
-    assert student_path(config, "org/name") == "org/name"
+    for place in ("org/name", "grpo-lab/model", "grpo/", "grpo.old"):
+        assert student_path(config, place) == place
     for name in ("sft", "grpo", "grpo-base"):
         folder = config.run.path / name / "model"
         folder.mkdir(parents=True)
@@ -156,10 +157,17 @@ def test_a_student_is_found_by_its_name(tmp_path):
         assert student_path(config, name) == str(folder)
 
 
-@pytest.mark.parametrize(("name", "command"), [("sft", "sft"), ("grpo-base", "grpo")])
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("sft", "`avrt sft` for this run first"),
+        ("grpo", "`avrt grpo` for this run first"),
+        ("grpo-base", "`avrt grpo` with grpo.output=grpo-base first"),
+    ],
+)
 def test_a_student_that_was_not_trained_is_refused_with_its_command(tmp_path, name, command):
     config = Config(run=RunConfig(dir=tmp_path))
-    with pytest.raises(ConfigError, match=rf"no trained model here; run `avrt {command}`"):
+    with pytest.raises(ConfigError, match=rf"no trained model here; run {command}"):
         student_path(config, name)
 
 

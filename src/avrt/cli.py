@@ -54,6 +54,7 @@ EXTRAS = {
     "train": (
         "accelerate",
         "datasets",
+        "huggingface_hub",
         "safetensors",
         "tokenizers",
         "torch",
@@ -96,7 +97,7 @@ class _Cli(click.Group):
                 raise
             _stop(ctx, f"{error.filename or 'write'}: {error.strerror}", 1)
         except KeyboardInterrupt:
-            _stop(ctx, "interrupted; the same command resumes where it stopped", 130)
+            _stop(ctx, "interrupted; the same command goes on or starts this stage again", 130)
 
 
 def _stop(ctx: click.Context, message: str, exit_code: int) -> None:
@@ -215,6 +216,10 @@ def evaluate(
     compare: tuple[str, str] | None,
 ) -> None:
     """Evaluate the models on sound, vision and both."""
+    if compare and (models or modalities or dry_run):
+        raise click.UsageError(
+            "--compare evaluates nothing, so it goes with none of --model, --modality, --dry-run"
+        )
     from avrt import evaluate as evaluation
 
     config = _load(settings)
@@ -288,7 +293,8 @@ def world_make(root: Path, n_train: int, n_bench: int, n_audio: int, seed: int) 
 def world_train(output: Path, only: tuple[str, ...], seed: int) -> None:
     """Train the world's small models.
 
-    In this order: the merger, the base student and the two teachers.
+    In this order: the merger, a perceiver (not shipped; the next three start from it), the base
+    student and the two teachers.
     """
     from avrt.world.training import run
 

@@ -65,9 +65,7 @@ class RunConfig(Section):
     dir: Path = Path("runs")
     """Folder that holds the run directories."""
     seed: int = Field(default=0, ge=0)
-    """Seed of everything random that is not a model call: splits, shuffles, initial weights of
-    adapters.
-    """
+    """Seed of everything random: the split, shuffles, every sampled model call, the rollouts."""
 
     @property
     def path(self) -> Path:
@@ -166,9 +164,11 @@ class StudentConfig(Section):
     prompt: str = "student"
     """Prompt used alike in SFT, GRPO and evaluation."""
     device: str = "auto"
-    """Device: auto, cpu, cuda, cuda:1, ..."""
+    """Device: auto, cpu or cuda; outside training also cuda:1, ..."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
-    """Number format of the weights."""
+    """Number format of the weights in evaluation. In training the weights are float32, and bfloat16
+    means autocast on a GPU.
+    """
 
 
 class SftConfig(Section):

@@ -27,10 +27,12 @@ def run(config_path: Path | None, overrides: tuple[str, ...] = ()) -> Result:
     """Run every stage of the demo's configuration.
 
     Raises:
-        ConfigError: a setting is impossible, or `data.root` is not a place for the world.
+        ConfigError: a setting is impossible, `data.root` holds something else than the world, or
+            a benchmark lies elsewhere.
     """
     started = time.monotonic()
     config = load_config(config_path or _default_config(), overrides)
+    _check_roots(config)
     steps = _steps()
     for number, (title, step) in enumerate(steps, start=1):
         elapsed_s = time.monotonic() - started
@@ -46,9 +48,9 @@ def _results(config: Config) -> str:
     """The first and the last model on the same items, then the stages x modality tables."""
     from avrt.evaluate.summary import compare, read_results, summary_text
 
-    first, *_, last = config.eval.models
     table = summary_text(read_results(config.run.path), config.eval)
-    return f"{compare(config, first, last)}\n\n{table}"
+    names = list(config.eval.models)
+    return f"{compare(config, names[0], names[-1])}\n\n{table}" if len(names) > 1 else table
 
 
 def _default_config() -> Path:
@@ -85,6 +87,20 @@ def _steps() -> list[tuple[str, Callable[[Config], Result]]]:
 
 def _updated(config: Config, **grpo: str) -> Config:
     return config.model_copy(update={"grpo": config.grpo.model_copy(update=grpo)})
+
+
+def _check_roots(config: Config) -> None:
+    """The demo makes one world: training and evaluation must both read that one."""
+    elsewhere = {
+        f"eval.benchmarks.{name}.root": str(data.root)
+        for name, data in config.eval.benchmarks.items()
+        if data.root != config.data.root
+    }
+    if elsewhere:
+        raise ConfigError(
+            f"data.root = {config.data.root}, but {elsewhere}; the demo makes its world in "
+            f"data.root, so set these to the same folder"
+        )
 
 
 def _make_world(config: Config) -> Result:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -118,13 +119,13 @@ def student_path(config: Config, name: str) -> str:
     """
     if name == "base":
         return config.student.model
-    if name != "sft" and not name.startswith("grpo"):
+    if name != "sft" and not re.fullmatch(r"grpo[A-Za-z0-9_-]*", name):
         return name
     path = config.run.path / name / "model"
     if not (path / "config.json").is_file():
-        raise ConfigError(
-            f"{path}: no trained model here; run `avrt {name.partition('-')[0]}` for this run first"
-        )
+        known = name in ("sft", "grpo")
+        command = f"`avrt {name}` for this run" if known else f"`avrt grpo` with grpo.output={name}"
+        raise ConfigError(f"{path}: no trained model here; run {command} first")
     return str(path)
 
 

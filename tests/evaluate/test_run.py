@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from avrt.config import DataConfig
+from avrt.config import DataConfig, load_config
 from avrt.datasets import read_samples, write_samples
 from avrt.engines.scripted import ScriptedEngine
 from avrt.errors import ConfigError, DataError
@@ -31,6 +31,11 @@ def factory(answer, opened: Counter[str] | None = None):
 
 def with_eval(config, **fields):
     return config.model_copy(update={"eval": config.eval.model_copy(update=fields)})
+
+
+def sounds_and_clips(config):
+    clips = config.eval.benchmarks["clips"]
+    return {"sounds": clips.model_copy(update={"split": "sounds"}), "clips": clips}
 
 
 def lines_of(config, modality, model="base", bench="clips"):
@@ -141,6 +146,37 @@ def test_a_changed_question_is_refused(config, bench_root, tmp_path):
     )
     with pytest.raises(ConfigError, match="item 'q0' is not the question"):
         run(moved, models=["base"], make=factory(answer_a))
+
+
+def test_a_modality_that_is_asked_twice_is_evaluated_once(config):
+    result = run(config, models=["base"], modalities=["av", "av"], make=factory(answer_a))
+    assert result.counts.total() == N_ITEMS
+    assert len(lines_of(config, "av")) == N_ITEMS
+
+
+def test_a_refused_evaluation_changes_nothing(config):
+    first = with_eval(config, models={"other": "some/other"}, limit=2)
+    run(first, modalities=["v"], make=factory(answer_a))
+    before = {p: p.read_bytes() for p in config.run.path.rglob("*") if p.is_file()}
+    changed = with_eval(config, max_new_tokens=9, benchmarks=sounds_and_clips(config))
+    with pytest.raises(ConfigError, match="other settings"):
+        run(changed, make=factory(answer_a))
+    assert {p: p.read_bytes() for p in config.run.path.rglob("*") if p.is_file()} == before
+
+
+def test_the_whole_configuration_is_saved(config):
+    run(config, models=["base"], modalities=["v"], make=factory(answer_a))
+    saved = load_config(config.run.path / "config.yaml", ())
+    assert saved.eval.models == config.eval.models
+    assert saved.eval.modalities == config.eval.modalities
+
+
+def test_a_wrong_folder_is_named_by_its_benchmark(config, tmp_path):
+    absent = DataConfig(format="parquet", root=tmp_path / "absent", split="clips")
+    with pytest.raises(
+        ConfigError, match=r"^eval\.benchmarks\.mine: .*eval\.benchmarks\.mine\.root"
+    ):
+        run(with_eval(config, benchmarks={"mine": absent}), make=factory(answer_a))
 
 
 def test_a_larger_limit_adds_the_missing_items(config):

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avrt.config import Config
-from avrt.errors import DataError
+from avrt.datasets import dataset_row_to_sample, prepare
+from avrt.errors import ConfigError, DataError
 from avrt.generate import build, merge, trace
 from avrt.runs import read_parquet
 from scripted_run import MakeConfig, replies, right, wrong
@@ -48,6 +49,37 @@ def test_a_run_that_is_not_merged_is_refused(make_config: MakeConfig) -> None:
     config = make_config()
     trace.run(config)
     with pytest.raises(DataError, match=r"merged\.parquet: not found"):
+        build.run(config)
+
+
+def test_a_wider_view_than_was_merged_is_refused(make_config: MakeConfig) -> None:
+    config = make_config(MIXED)
+    trace.run(config)
+    merge.run(config)
+    saved = (config.run.path / "config.yaml").read_bytes()
+    with pytest.raises(ConfigError, match=r"'either' but .*build\.view=paper\); run `avrt merge`"):
+        build.run(make_config(MIXED, "build.view=either"))
+    assert (config.run.path / "config.yaml").read_bytes() == saved
+
+
+def test_samples_prepared_after_tracing_are_refused(make_config: MakeConfig) -> None:
+    few = make_config(None, "data.limit=3")
+    (few.run.path / "manifests" / "prepare.json").unlink()
+    prepare.run(few)
+    trace.run(few)
+    merge.run(few)
+    (few.run.path / "manifests" / "prepare.json").unlink()
+    prepare.run(make_config())
+    with pytest.raises(ConfigError, match=r"4 samples, such as 'avqa-train-4'.*`avrt trace` again"):
+        build.run(make_config())
+
+
+def test_traces_of_an_unfinished_stage_are_refused(make_config: MakeConfig) -> None:
+    config = make_config()
+    trace.run(config)
+    merge.run(config)
+    (config.run.path / "manifests" / "merge.json").unlink()
+    with pytest.raises(DataError, match=r"merge is not finished; run `avrt merge` again"):
         build.run(config)
 
 
@@ -102,6 +134,17 @@ def test_a_kept_row_holds_the_question_the_gold_and_all_texts(make_config: MakeC
     }
 
 
+def test_a_row_of_the_dataset_gives_its_sample_back(make_config: MakeConfig) -> None:
+    config = make_config()
+    built(config)
+    prepared = {sample.id: sample for sample in prepare.load_prepared(config.run.path)}
+    row = read(config)["train"][0]
+    sample = prepared[row["id"]]
+    assert dataset_row_to_sample(row, sample.source) == sample
+    with pytest.raises(ValueError, match="leaves the dataset's folder"):
+        dataset_row_to_sample(row | {"video": "../clip.mp4"}, sample.source)
+
+
 def test_no_clip_is_in_train_and_validation(make_config: MakeConfig) -> None:
     config = make_config()
     built(config)
@@ -141,6 +184,19 @@ def test_the_card_has_a_header_the_losses_and_the_models(
     assert "| vision teacher | scripted-vision |" in body
     assert "terms of the teachers" in body
     assert str(tmp_path) not in card
+
+
+def test_the_card_names_the_models_that_wrote_the_traces(make_config: MakeConfig) -> None:
+    config = make_config()
+    trace.run(config)
+    merge.run(config)
+    changes = ("teachers.vision.model=other", "merger.temperature=0.9", "media.n_frames=8")
+    build.run(make_config(None, *changes))
+    card = (config.run.path / "dataset" / "README.md").read_text()
+    assert "| vision teacher | scripted-vision |" in card
+    assert f"| {config.merger.temperature:g} | {config.merger.top_p:g} |" in card
+    assert "| 0.9 |" not in card
+    assert "4 frames" in card
 
 
 def test_two_runs_with_the_same_settings_give_the_same_bytes(make_config: MakeConfig) -> None:

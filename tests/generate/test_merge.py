@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from avrt.config import Config
+from avrt.datasets import prepare
 from avrt.errors import AvrtError, ConfigError, DataError
 from avrt.generate import calls, merge, trace
 from avrt.generate.records import load_merged, merged_path
@@ -32,6 +33,18 @@ def requests(config: Config) -> list[dict[str, Any]]:
 
 def test_a_run_that_is_not_traced_is_refused(make_config: MakeConfig) -> None:
     with pytest.raises(DataError, match=r"teachers\.parquet: not found"):
+        merge.run(make_config())
+
+
+def test_samples_prepared_after_tracing_are_refused(make_config: MakeConfig) -> None:
+    few = make_config(None, "data.limit=3")
+    manifest = few.run.path / "manifests" / "prepare.json"
+    manifest.unlink()
+    prepare.run(few)
+    trace.run(few)
+    manifest.unlink()
+    prepare.run(make_config())
+    with pytest.raises(ConfigError, match=r"4 samples, such as 'avqa-train-4'.*`avrt trace` again"):
         merge.run(make_config())
 
 

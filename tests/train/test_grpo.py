@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -191,6 +193,41 @@ def test_run_resumes_and_leaves_the_towers_alone(
     towers = {name for name in before if name.startswith(("visual", "audio_tower"))}
     assert {name for name in before if before[name].equal(after[name])} == towers
     assert "already done" in grpo.run(config).summary
+    shutil.rmtree(config.run.path / "grpo" / "model")
+    assert "already done" not in grpo.run(config).summary
+    again = load_file(config.run.path / "grpo" / "model" / "model.safetensors")
+    assert all(again[name].equal(after[name]) for name in after)
+
+
+def test_a_policy_that_was_moved_is_the_same_policy(make_config, student_folder, tmp_path):
+    folders = [tmp_path / "here", tmp_path / "there"]
+    shutil.copytree(student_folder, folders[0])
+    assert "2 steps" in grpo.run(make_config(grpo={"init": str(folders[0])})).summary
+    folders[0].rename(folders[1])
+    config = make_config(grpo={"init": str(folders[1])})
+    assert "already done" in grpo.run(config).summary
+    manifest = (config.run.path / "manifests" / "grpo.json").read_text()
+    assert str(tmp_path) not in manifest
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["bell", "drum", "drum", "horn"], "several options read 'drum'"),
+        (["bell", " ", "flute", "horn"], "text of the target .B. is empty"),
+    ],
+)
+def test_a_bad_target_is_refused_before_the_model_is_loaded(
+    make_config, make_row, monkeypatch, options, message
+):
+    def load(_: str) -> None:
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr(grpo, "load_student", load)
+    rows = [make_row(f"s{index}", "short") for index in range(4)]
+    rows[3]["choices"] = options
+    with pytest.raises(DataError, match=rf"train\.parquet:4: sample 's3': .*{message}"):
+        grpo.run(make_config(rows))
 
 
 def test_too_few_prompts_and_untrained_policy_are_refused(make_config, make_row, student):

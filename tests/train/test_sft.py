@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from avrt.errors import ConfigError, DataError
 from avrt.train import sft
 from avrt.train.data import PromptEncoder, read_examples, split_path, trace_ids
 from avrt.train.log import TrainingLog
+from avrt.train.trainer import common_arguments
 
 
 def single_logprobs(model, encoded, trace):
@@ -108,6 +110,17 @@ def test_run_trains_everything_but_the_towers(make_config, student_folder, read_
     assert again.counts == result.counts
     with pytest.raises(ConfigError, match=r"other settings \(sft\)"):
         sft.run(make_config(sft={"epochs": 3}))
+    shutil.rmtree(folder / "model")
+    assert "already done" not in sft.run(config).summary
+    again = load_file(folder / "model" / "model.safetensors")
+    assert all(again[name].equal(after[name]) for name in after)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="here torch can use a GPU")
+def test_a_gpu_that_torch_cannot_use_is_refused(make_config, student_folder):
+    config = make_config(student={"device": "cuda"})
+    with pytest.raises(ConfigError, match=r"set student\.device to auto or cpu; `avrt doctor`"):
+        common_arguments(config, config.run.path / "sft")
 
 
 def test_interrupted_run_goes_on_as_if_nothing_had_happened(make_config, monkeypatch, read_jsonl):

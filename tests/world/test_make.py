@@ -66,3 +66,20 @@ def test_a_finished_world_is_left_as_it_is(root: Path):
     before = (root / "train_qa.json").stat().st_mtime_ns
     assert "already there" in make.run(root, **NUMBERS).summary
     assert (root / "train_qa.json").stat().st_mtime_ns == before
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path: Path):
+    annotations = tmp_path / "train_qa.json"
+    annotations.write_text("[]")
+    with pytest.raises(ConfigError, match="not empty"):
+        make.run(tmp_path, **NUMBERS)
+    assert annotations.read_text() == "[]"
+    assert list(tmp_path.iterdir()) == [annotations]
+
+
+def test_a_world_that_was_begun_is_finished(root: Path, tmp_path: Path):
+    made_with = (root / "world.json").read_text()
+    (tmp_path / make.UNFINISHED).write_text(made_with)
+    make.run(tmp_path, **NUMBERS)
+    assert (tmp_path / "world.json").read_text() == made_with
+    assert not (tmp_path / make.UNFINISHED).exists()

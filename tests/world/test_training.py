@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -88,23 +89,42 @@ def test_the_vision_teacher_sees_with_the_students_tower(clips: list[PoolClip]):
     assert torch.allclose(seen, taken, atol=1e-5)
 
 
-def test_interrupted_training_ends_with_the_same_weights(
+SHORT = replace(training.MODELS["merger"][1], n_steps=6, batch_size=2, warmup_steps=1)
+
+
+def _train_short(folder: Path, last: int, seed: int = 0) -> dict[str, torch.Tensor]:
+    model, tokenizer = models.new_merger(seed=0)
+    encoder = training.Encoder(tokenizer, [], padded_sound=False)
+    job = training.Training("merger", SHORT, seed, folder)
+    training.train(model, encoder, job, last=last)
+    return model.state_dict()
+
+
+def test_interrupted_training_ends_with_the_same_weights_and_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(training, "SAVE_EVERY", 2)
-    recipe = replace(training.MODELS["merger"][1], n_steps=6, batch_size=2, warmup_steps=1)
-
-    def trained(folder: str, stops: list[int]) -> dict[str, torch.Tensor]:
-        for stop in stops:
-            model, tokenizer = models.new_merger(seed=0)
-            encoder = training.Encoder(tokenizer, [], padded_sound=False)
-            training.train(
-                model, encoder, recipe, 0, tmp_path / folder / "state.pt", "merger", last=stop
-            )
-        return model.state_dict()
-
-    whole, resumed = trained("whole", [6]), trained("parts", [4, 6])
+    whole = _train_short(tmp_path / "whole", 6)
+    _train_short(tmp_path / "parts", 5)
+    with (tmp_path / "parts" / "merger.jsonl").open("a") as log:
+        log.write('{"step": 5, "les')  # as a kill leaves it
+    resumed = _train_short(tmp_path / "parts", 6)
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    steps = [
+        [
+            json.loads(line)["step"]
+            for line in (tmp_path / part / "merger.jsonl").read_text().splitlines()
+        ]
+        for part in ("whole", "parts")
+    ]
+    assert steps == [list(range(6)), list(range(6))]
+
+
+def test_a_state_of_another_seed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(training, "SAVE_EVERY", 2)
+    _train_short(tmp_path, 2)
+    with pytest.raises(ConfigError, match="another recipe or seed"):
+        _train_short(tmp_path, 2, seed=1)
 
 
 def test_an_unknown_model_name_is_refused(tmp_path: Path):

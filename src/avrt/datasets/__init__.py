@@ -14,6 +14,7 @@ from avrt.config import DataConfig
 from avrt.datasets.avqa import read_avqa
 from avrt.datasets.parquet import (
     SAMPLE_SCHEMA,
+    dataset_row_to_sample,
     read_avrt_parquet,
     row_to_sample,
     sample_to_row,
@@ -25,6 +26,7 @@ from avrt.types import Sample
 __all__ = [
     "SAMPLE_SCHEMA",
     "annotation_path",
+    "dataset_row_to_sample",
     "media_paths",
     "read_avqa",
     "read_avrt_parquet",

@@ -19,6 +19,7 @@ from avrt.types import RELATIONS, Sample
 
 __all__ = [
     "SAMPLE_SCHEMA",
+    "dataset_row_to_sample",
     "read_avrt_parquet",
     "row_to_sample",
     "sample_to_row",
@@ -63,6 +64,17 @@ def row_to_sample(row: Mapping[str, Any]) -> Sample:
             _check_inside(name, values[name])
     values["options"] = tuple(values["options"])
     return Sample(**values)
+
+
+def dataset_row_to_sample(row: Mapping[str, Any], source: str) -> Sample:
+    """The sample in a row that the stage `build` wrote; its columns have the names of the Hub.
+
+    Raises:
+        TypeError, ValueError: a value that no sample can have.
+        KeyError: a column is missing.
+    """
+    named = {"options": row["choices"], "answer_index": row["answer"], "source": source}
+    return row_to_sample({**row, **named})
 
 
 def write_samples(path: Path, samples: Sequence[Sample]) -> None:

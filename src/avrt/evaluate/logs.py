@@ -24,6 +24,7 @@ __all__ = [
     "LogMeta",
     "append",
     "find_logs",
+    "finished_lines",
     "log_path",
     "open_log",
     "read_log",
@@ -119,27 +120,36 @@ def read_meta(log: Path) -> LogMeta:
         raise DataError(f"{path}: {error}; delete {log} to evaluate again") from error
 
 
-def open_log(path: Path, settings: Mapping[str, Any], n_items: int) -> tuple[IO[str], list[Line]]:
-    """Open a log for appending; returns the file and the items that are already finished.
+def finished_lines(path: Path, settings: Mapping[str, Any]) -> list[Line]:
+    """The items of a log that may be continued with these settings; changes nothing.
 
     Raises:
         ConfigError: the log was made with other settings or another model.
         DataError: the log cannot be read.
     """
-    meta = LogMeta(fingerprint(settings), settings, n_items)
-    finished: list[Line] = []
-    if path.is_file():
-        stored = read_meta(path)
-        if stored.fingerprint != meta.fingerprint:
-            changed = ", ".join(_changed(stored.settings, settings))
-            raise ConfigError(
-                f"{path}: made with other settings ({changed}); choose another run.name or model "
-                f"name, or delete this file to evaluate again"
-            )
-        finished = read_log(path)
-        _cut_torn_line(path)
+    if not path.is_file():
+        return []
+    stored = read_meta(path)
+    if stored.fingerprint != fingerprint(settings):
+        changed = ", ".join(_changed(stored.settings, settings))
+        raise ConfigError(
+            f"{path}: made with other settings ({changed}); choose another run.name or model "
+            f"name, or delete this file to evaluate again"
+        )
+    return read_log(path)
+
+
+def open_log(path: Path, settings: Mapping[str, Any], n_items: int) -> tuple[IO[str], list[Line]]:
+    """Open a log for appending; returns the file and the items that are already finished.
+
+    Raises:
+        ConfigError, DataError: as `finished_lines`.
+    """
+    finished = finished_lines(path, settings)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(_meta_path(path), asdict(meta))
+    if path.is_file():
+        _cut_torn_line(path)
+    write_json(_meta_path(path), asdict(LogMeta(fingerprint(settings), settings, n_items)))
     # A lone surrogate in a model's text becomes its JSON escape instead of stopping the run.
     return path.open("a", encoding="utf-8", errors="backslashreplace"), finished
 

@@ -25,10 +25,10 @@ from avrt.engines import Engine, make_engine
 from avrt.engines.checkpoints import model_identity
 from avrt.errors import ConfigError, DataError, EngineError, MediaError
 from avrt.evaluate.items import Item, load_item, prompt_digest
-from avrt.evaluate.logs import Line, append, log_path, open_log, samples_path
+from avrt.evaluate.logs import Line, append, finished_lines, log_path, open_log, samples_path
 from avrt.evaluate.summary import read_results, summary_text
 from avrt.prompts import PromptTemplate, load_prompt
-from avrt.runs import Result, student_path
+from avrt.runs import Result, save_config, student_path
 from avrt.types import Completion, Modality, Prompt, Request, Sample, Sampling
 
 __all__ = ["EngineFactory", "plan", "run", "student_engine"]
@@ -64,7 +64,17 @@ class Benchmark:
             "v": any(s.picture_path for s in self.samples),
             "av": any(s.sound_path and s.picture_path for s in self.samples),
         }
-        return [modality for modality in wanted if has[modality]]
+        return [modality for modality in dict.fromkeys(wanted) if has[modality]]
+
+
+@dataclass(frozen=True)
+class _Model:
+    """One model to evaluate."""
+
+    name: str
+    place: str
+    settings: Mapping[str, Any]
+    """What decides its answers; its logs are refused when they were made with others."""
 
 
 @dataclass(frozen=True)
@@ -88,13 +98,22 @@ def run(
         ConfigError: nothing to evaluate, an unknown model, or logs made with other settings.
         DataError: a benchmark that cannot be read.
     """
-    places = _places(config, models)
+    template = load_prompt(config.student.prompt)
+    chosen = [
+        _Model(name, place, _settings(config, place, template))
+        for name, place in _places(config, models).items()
+    ]
     wanted = modalities or config.eval.modalities
     benchmarks = [_read_benchmark(config, name) for name in config.eval.benchmarks]
     for benchmark in benchmarks:
+        for model in chosen:
+            _check_logs(config.run.path, benchmark, model, wanted, template)
+    save_config(config)
+    for benchmark in benchmarks:
         _print_exceptions(benchmark, wanted)
-    for model, place in places.items():
-        _evaluate_model(config, model, place, benchmarks, wanted, make or student_engine)
+        write_samples(samples_path(config.run.path, benchmark.name), benchmark.samples)
+    for model in chosen:
+        _evaluate_model(config, model, benchmarks, wanted, template, make or student_engine)
     results = [r for r in read_results(config.run.path) if r.model in config.eval.models]
     counts: Counter[str] = Counter()
     for result in results:
@@ -146,78 +165,85 @@ def _places(config: Config, models: Sequence[str] | None) -> dict[str, str]:
 def _read_benchmark(config: Config, name: str) -> Benchmark:
     data = config.eval.benchmarks[name]
     unusable: Counter[str] = Counter()
-    samples = tuple(read_samples(data, unusable))
+    try:
+        samples = tuple(read_samples(data, unusable))
+        require_media(data.root, samples)
+    except ConfigError as error:
+        raise ConfigError(
+            f"eval.benchmarks.{name}: {error} "
+            f"(for this benchmark, data.root is eval.benchmarks.{name}.root, and so on)"
+        ) from error
     if not samples:
         raise DataError(f"eval.benchmarks.{name}: no questions in {data.root} (split {data.split})")
-    require_media(data.root, samples)
     return Benchmark(name, data, samples, unusable, config.eval.limit)
 
 
 def _print_exceptions(benchmark: Benchmark, wanted: Sequence[Modality]) -> None:
     """Say what will not be in the table."""
-    absent = [m.upper() for m in wanted if m not in benchmark.modalities(wanted)]
+    absent = [m.upper() for m in dict.fromkeys(wanted) if m not in benchmark.modalities(wanted)]
     if absent:
         print(f"{benchmark.name}: no item has {', '.join(absent)}; skipped")
     for reason, n in sorted(benchmark.unusable.items()):
         print(f"{benchmark.name}: {n} rows are no question that can be scored: {reason}")
 
 
-def _evaluate_model(
-    config: Config,
-    model: str,
-    place: str,
-    benchmarks: Sequence[Benchmark],
-    wanted: Sequence[Modality],
-    make: EngineFactory,
-) -> None:
-    """Open all logs, then load the model: a refusal costs nothing, nor does finished work."""
-    template = load_prompt(config.student.prompt)
-    settings = {
+def _settings(config: Config, place: str, template: PromptTemplate) -> dict[str, Any]:
+    return {
         "model": model_identity(place, None),
         "prompt": template.digest,
         "media": config.media.model_dump(mode="json", exclude={"jpeg_quality"}),
         "max_new_tokens": config.eval.max_new_tokens,
         "dtype": config.student.dtype,
     }
+
+
+def _check_logs(
+    run: Path,
+    benchmark: Benchmark,
+    model: _Model,
+    wanted: Sequence[Modality],
+    template: PromptTemplate,
+) -> None:
+    """Refuse, before anything is written, logs of other settings or of other questions."""
+    samples = {sample.id: sample for sample in benchmark.samples}
+    for modality in benchmark.modalities(wanted):
+        path = log_path(run, benchmark.name, model.name, modality)
+        for line in finished_lines(path, model.settings):
+            sample = samples.get(line.sample_id)
+            same = sample is not None and line.prompt_digest == prompt_digest(sample, template)
+            if sample is None or not same or line.target != sample.target:
+                raise ConfigError(
+                    f"{path}: item {line.sample_id!r} is not the question that "
+                    f"{benchmark.data.root} has; give the benchmark another name, or delete this "
+                    f"file to evaluate again"
+                )
+
+
+def _evaluate_model(
+    config: Config,
+    model: _Model,
+    benchmarks: Sequence[Benchmark],
+    wanted: Sequence[Modality],
+    template: PromptTemplate,
+    make: EngineFactory,
+) -> None:
+    """Open all logs, then load the model: finished work costs nothing."""
     with ExitStack() as stack:
         work: list[tuple[Benchmark, list[_Log]]] = []
         for benchmark in benchmarks:
-            path = samples_path(config.run.path, benchmark.name)
-            write_samples(path, benchmark.samples)
             logs = []
             for modality in benchmark.modalities(wanted):
-                path = log_path(config.run.path, benchmark.name, model, modality)
-                logs.append(_open(benchmark, modality, path, settings, template, stack))
+                path = log_path(config.run.path, benchmark.name, model.name, modality)
+                file, finished = open_log(path, model.settings, len(benchmark.asked))
+                stack.enter_context(file)
+                left = {s.id for s in benchmark.asked} - {line.sample_id for line in finished}
+                logs.append(_Log(modality, file, left))
             work.append((benchmark, logs))
         if not any(log.left for _, logs in work for log in logs):
             return
-        engine = stack.enter_context(closing(make(config, place)))
+        engine = stack.enter_context(closing(make(config, model.place)))
         for benchmark, logs in work:
-            _evaluate_benchmark(config, engine, benchmark, logs, template, model)
-
-
-def _open(
-    benchmark: Benchmark,
-    modality: Modality,
-    path: Path,
-    settings: Mapping[str, Any],
-    template: PromptTemplate,
-    stack: ExitStack,
-) -> _Log:
-    """Open one log; refuse it when its questions are not the benchmark's."""
-    file, finished = open_log(path, settings, len(benchmark.asked))
-    stack.enter_context(file)
-    samples = {sample.id: sample for sample in benchmark.samples}
-    for line in finished:
-        sample = samples.get(line.sample_id)
-        same = sample is not None and line.prompt_digest == prompt_digest(sample, template)
-        if sample is None or not same or line.target != sample.target:
-            raise ConfigError(
-                f"{path}: item {line.sample_id!r} is not the question that "
-                f"{benchmark.data.root} has; give the benchmark another name, or delete this file "
-                f"to evaluate again"
-            )
-    return _Log(modality, file, {s.id for s in benchmark.asked} - {x.sample_id for x in finished})
+            _evaluate_benchmark(config, engine, benchmark, logs, template, model.name)
 
 
 def _evaluate_benchmark(

@@ -23,15 +23,18 @@ import pyarrow as pa
 from avrt.answers import split_trace
 from avrt.config import Config
 from avrt.datasets import row_to_sample
+from avrt.errors import ConfigError
 from avrt.generate.card import write_card
 from avrt.generate.gates import RULES, reject_merged, reject_pair
 from avrt.generate.records import (
     STRATA,
     MergedTrace,
     TeacherTrace,
+    check_traced,
     load_merged,
     load_teachers,
     merged_path,
+    stage_settings,
     stratum_of,
     teachers_path,
 )
@@ -97,14 +100,16 @@ def run(config: Config) -> Result:
 
     Raises:
         DataError: the run is not merged.
-        ConfigError: built before with other settings.
+        ConfigError: built before with other settings, or the samples that were traced or merged
+            are not those of now.
     """
     stage = _open(config)
     folder = config.run.path / "dataset"
     if stage.done and all((folder / name).is_file() for name in FILES):
         return Result(f"build: nothing to do, {folder} is built", stage.counts())
+    traced, merged = (stage_settings(config.run.path, name) for name in ("trace", "merge"))
+    judged = _judge_all(config, merged["view"])
     save_config(config)
-    judged = _judge_all(config)
     kept = [one for one in judged if not one.reason]
     held_out = validation_clips(
         (one.sample.video_id for one in kept), config.build.validation_fraction, config.run.seed
@@ -120,7 +125,7 @@ def run(config: Config) -> Result:
         schema = REJECTED_SCHEMA if name == "rejected" else DATASET_SCHEMA
         write_parquet(folder / f"{name}.parquet", [_to_row(one) for one in part], schema)
     losses = Counter((one.stage, one.reason) for one in parts["rejected"])
-    write_card(folder / "README.md", config, counts, losses)
+    write_card(folder / "README.md", config.build.view, traced, merged, counts, losses)
     stage.finish(counts)
     return Result(_summarize(folder, counts, losses), counts)
 
@@ -157,22 +162,26 @@ def _open(config: Config) -> Stage:
     )
 
 
-def _judge_all(config: Config) -> list[Judged]:
+def _judge_all(config: Config, merged_view: str) -> list[Judged]:
     """Every sample that was read, in file order."""
+    rows = read_parquet(config.run.path / "samples.parquet")
     pairs, merged = load_teachers(config.run.path), load_merged(config.run.path)
+    check_traced(config.run.path, (row["id"] for row in rows if row["status"] == "ok"), pairs)
     judged: list[Judged] = []
-    for row in read_parquet(config.run.path / "samples.parquet"):
+    for row in rows:
         sample = row_to_sample(row)
         pair, trace = pairs.get(sample.id), merged.get(sample.id)
         stage, reason = "", None
         if row["status"] != "ok":
             stage, reason = "prepare", f"failed/{row['status']}"
-        elif pair is None:
-            raise AssertionError(f"{sample.source}: prepared but never traced")
-        elif (reason := reject_pair(config.build.view, *pair)) is not None:
+        elif (reason := reject_pair(config.build.view, *pairs[sample.id])) is not None:
             stage = "trace" if reason.startswith("failed/") else "view"
         elif trace is None:
-            raise AssertionError(f"{sample.source}: selected but never merged")
+            raise ConfigError(
+                f"{merged_path(config.run.path)}: sample {sample.id!r} is in the view "
+                f"{config.build.view!r} but was never merged (merged with build.view="
+                f"{merged_view}); run `avrt merge` again, or choose another run.name"
+            )
         elif (reason := reject_merged(trace, sample)) is not None:
             stage = "merge" if reason.startswith("failed/") else "gate"
         judged.append(Judged(sample, pair, trace, stage, reason or ""))

@@ -1,18 +1,17 @@
 """The dataset's card: where its rows come from, what was lost and why, which models wrote them.
 
-Writes dataset/README.md in the form the Hub reads. Generated from the counts, so it cannot disagree
-with the files.
+Writes dataset/README.md in the form the Hub reads. Generated from the counts and from the
+manifests of the stages that called the models, so it cannot disagree with the files.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from avrt.config import Config, ModelRole
-from avrt.generate.calls import describe_role
 from avrt.generate.records import STRATA
 from avrt.runs import write_atomic
 
@@ -27,15 +26,24 @@ _VIEWS = {
 
 
 def write_card(
-    path: Path, config: Config, counts: Mapping[str, int], losses: Mapping[tuple[str, str], int]
+    path: Path,
+    view: str,
+    traced: Mapping[str, Any],
+    merged: Mapping[str, Any],
+    counts: Mapping[str, int],
+    losses: Mapping[tuple[str, str], int],
 ) -> None:
-    """Write the card; `losses` counts the rejected samples by stage and reason."""
+    """Write the card.
+
+    `traced` and `merged` are the settings in the manifests of those stages; `losses` counts the
+    rejected samples by stage and reason.
+    """
     sections = [
         f"---\n{yaml.safe_dump(_header(counts), sort_keys=False)}---\n",
-        _introduction(config, counts),
+        _introduction(view, counts),
         _attrition(counts, losses),
         _strata(counts),
-        _models(config),
+        _models(traced, merged),
         _LICENCE,
     ]
     text = "\n".join(sections)
@@ -58,14 +66,13 @@ def _header(counts: Mapping[str, int]) -> dict[str, object]:
     return header
 
 
-def _introduction(config: Config, counts: Mapping[str, int]) -> str:
-    view = _VIEWS[config.build.view]
+def _introduction(view: str, counts: Mapping[str, int]) -> str:
     return f"""# Audio-visual reasoning traces
 
 Multiple-choice questions about clips, each with a `<think>…</think><answer>X</answer>` trace
 (`av_reasoning`). A vision teacher saw only frames, an audio teacher heard only sound; a text model
-that was told the right answer merged what they wrote. A row is here when {view} (view
-`{config.build.view}`) and its trace passed the gates. {counts["train"]} rows for training,
+that was told the right answer merged what they wrote. A row is here when {_VIEWS[view]} (view
+`{view}`) and its trace passed the gates. {counts["train"]} rows for training,
 {counts["validation"]} for validation; no clip is in both. `rejected.parquet` holds every other
 sample with the stage and the reason. Media are named, not included.
 """
@@ -87,28 +94,28 @@ def _strata(counts: Mapping[str, int]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _models(config: Config) -> str:
+def _models(traced: Mapping[str, Any], merged: Mapping[str, Any]) -> str:
     lines = [
         "## Which models wrote it",
         "",
         "| role | model | revision | prompt (sha256) | temperature | top-p | max. new tokens |",
         "| --- | --- | --- | --- | ---: | ---: | ---: |",
     ]
-    roles: dict[str, ModelRole] = {
-        "vision teacher": config.teachers.vision,
-        "audio teacher": config.teachers.audio,
-        "merger": config.merger,
+    roles = {
+        "vision teacher": traced["vision"],
+        "audio teacher": traced["audio"],
+        "merger": merged["merger"],
     }
     for name, role in roles.items():
-        described = describe_role(role, config.media.jpeg_quality)
-        engine = described["engine"]
+        engine = role["engine"]
         revision = engine.get("revision") or engine.get("script") or "not pinned"
         lines.append(
-            f"| {name} | {engine['model']} | {revision[:12]} | {described['prompt'][:12]} "
-            f"| {role.temperature:g} | {role.top_p:g} | {role.max_new_tokens} |"
+            f"| {name} | {engine['model']} | {revision[:12]} | {role['prompt'][:12]} "
+            f"| {role['temperature']:g} | {role['top_p']:g} | {role['max_new_tokens']} |"
         )
-    media = f"{config.media.n_frames} frames and {config.media.max_audio_s:g} s of sound per clip"
-    return "\n".join([*lines, "", f"Seed {config.run.seed}; {media}."]) + "\n"
+    media = traced["media"]
+    recipe = f"{media['n_frames']} frames and {media['max_audio_s']:g} s of sound per clip"
+    return "\n".join([*lines, "", f"Seed {traced['seed']}; {recipe}."]) + "\n"
 
 
 _LICENCE = """## Licence and limits

@@ -27,6 +27,7 @@ from avrt.generate.ledger import Call, count_finished, open_ledger
 from avrt.generate.records import (
     MergedTrace,
     TeacherTrace,
+    check_traced,
     load_teachers,
     merged_path,
     teachers_path,
@@ -44,15 +45,17 @@ def run(config: Config) -> Result:
 
     Raises:
         DataError: the run is not traced.
-        ConfigError: merged before with other settings, or in use by another process.
+        ConfigError: merged before with other settings, prepared again after it was traced, or in
+            use by another process.
         AvrtError: too many calls failed; everything is stored.
     """
     stage = _open(config)
     if _is_done(config, stage):
         return Result(f"merge: nothing to do, {config.run.path} is merged", stage.counts())
-    save_config(config)
     samples = load_prepared(config.run.path)
     pairs = load_teachers(config.run.path)
+    check_traced(config.run.path, (sample.id for sample in samples), pairs)
+    save_config(config)
     reasons = {sample.id: reject_pair(config.build.view, *pairs[sample.id]) for sample in samples}
     selected = [sample for sample in samples if reasons[sample.id] is None]
     counts = Counter({"read": len(samples), "kept": 0})

@@ -7,13 +7,15 @@ from it is marked as to do again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 
+from avrt.errors import ConfigError, DataError
 from avrt.runs import file_digest, read_parquet, write_parquet
 
 __all__ = [
@@ -22,9 +24,11 @@ __all__ = [
     "Role",
     "Stratum",
     "TeacherTrace",
+    "check_traced",
     "load_merged",
     "load_teachers",
     "merged_path",
+    "stage_settings",
     "stratum_of",
     "teachers_path",
     "write_merged",
@@ -118,6 +122,33 @@ def load_teachers(run: Path) -> dict[str, tuple[TeacherTrace, TeacherTrace]]:
 def load_merged(run: Path) -> dict[str, MergedTrace]:
     """The merged trace of every sample that was selected, in sample order."""
     return {row["sample_id"]: MergedTrace(**row) for row in read_parquet(merged_path(run))}
+
+
+def check_traced(run: Path, prepared: Iterable[str], traced: Collection[str]) -> None:
+    """Every prepared sample has its traces.
+
+    Raises:
+        ConfigError: the run was prepared again after it was traced.
+    """
+    missing = [sample_id for sample_id in prepared if sample_id not in traced]
+    if missing:
+        raise ConfigError(
+            f"{run / 'samples.parquet'}: {len(missing)} samples, such as {missing[0]!r}, are not "
+            f"in {teachers_path(run)}: the run was prepared again after it was traced; "
+            f"run `avrt trace` again, or choose another run.name"
+        )
+
+
+def stage_settings(run: Path, stage: Literal["trace", "merge"]) -> dict[str, Any]:
+    """The settings that the stage's files were made with.
+
+    Raises:
+        DataError: the stage did not finish since its inputs changed.
+    """
+    path = run / "manifests" / f"{stage}.json"
+    if not path.is_file():
+        raise DataError(f"{path}: not found: {stage} is not finished; run `avrt {stage}` again")
+    return json.loads(path.read_text(encoding="utf-8"))["settings"]
 
 
 def write_teachers(run: Path, traces: Sequence[TeacherTrace]) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from avrt.config import Config, MediaConfig
+from avrt.datasets import dataset_row_to_sample
 from avrt.errors import MediaError
 from avrt.evaluate.logs import Line
 from avrt.media import encode_wav, load_media
@@ -125,29 +126,13 @@ def _examples(config: Config, benchmarks: Sequence[BenchmarkResults]) -> list[Ga
     for split in ("validation", "train"):
         path = config.run.path / "dataset" / f"{split}.parquet"
         for row in read_parquet(path) if path.is_file() else ():
-            sample = _row_sample(row)
+            sample = dataset_row_to_sample(row, row["source"])
             answers = _answers_to(sample, benchmarks)
             origin = f"dataset, {split}"
             items.append(
                 GalleryItem("example", origin, sample, config.data.root, _traces(row), answers)
             )
     return items
-
-
-def _row_sample(row: Mapping[str, Any]) -> Sample:
-    return Sample(
-        id=row["id"],
-        question=row["question"],
-        options=tuple(row["choices"]),
-        answer_index=row["answer"],
-        question_type=row["question_type"],
-        question_relation=row["question_relation"],
-        video_id=row["video_id"],
-        video=row["video"],
-        image=row["image"],
-        audio=row["audio"],
-        source=row["source"],
-    )
 
 
 def _traces(row: Mapping[str, Any]) -> tuple[Trace, ...]:

@@ -20,6 +20,7 @@ from datasets import Dataset
 from tqdm import tqdm
 
 from avrt.config import Config
+from avrt.datasets import dataset_row_to_sample
 from avrt.engines.encode import Encoded, encode
 from avrt.errors import DataError, MediaError
 from avrt.media import load_media
@@ -75,19 +76,7 @@ def read_examples(path: Path) -> list[Example]:
 
 def _to_example(row: Mapping[str, Any], where: str) -> Example:
     try:
-        sample = Sample(
-            id=row["id"],
-            question=row["question"],
-            options=tuple(row["choices"]),
-            answer_index=row["answer"],
-            question_type=row["question_type"],
-            question_relation=row["question_relation"],
-            video_id=row["video_id"],
-            video=row["video"],
-            image=row["image"],
-            audio=row["audio"],
-            source=where,
-        )
+        sample = dataset_row_to_sample(row, where)
         trace, letter = row["av_reasoning"], row["answer_letter"]
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(

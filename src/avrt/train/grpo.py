@@ -70,12 +70,15 @@ def run(config: Config) -> Result:
     """Train the policy, or find that it was done, or go on where it was interrupted."""
     name, folder = config.grpo.output, config.run.path / config.grpo.output
     stage = _open(config)
-    if stage.done:
+    if stage.done and (folder / "model" / "config.json").is_file():
         return Result(f"{name}: already done, {folder / 'model'}", stage.counts())
     checkpoint = open_checkpoints(folder / "checkpoints", stage)
     save_config(config)
 
     examples = read_examples(split_path(config, "train"))
+    for example in examples:  # a bad target is refused now, not at the step that samples it
+        for reward in REWARDS.values():
+            reward("", example.sample)
     model, processor = load_student(student_path(config, config.grpo.init))
     encoder = PromptEncoder(config, processor)
     longest = model.config.get_text_config().max_position_embeddings - config.grpo.max_new_tokens
@@ -189,8 +192,10 @@ def plan(config: Config) -> str:
 
 
 def _open(config: Config) -> Stage:
+    # The policy's identity is among the student's settings; `init` may be a path of this machine.
+    unread = {"init", "output", "save_steps", "gradient_checkpointing"}
     settings = {
-        "grpo": config.grpo.model_dump(exclude={"output", "save_steps", "gradient_checkpointing"}),
+        "grpo": config.grpo.model_dump(exclude=unread),
         **student_settings(config, student_path(config, config.grpo.init)),
     }
     return open_stage(config.run.path, config.grpo.output, settings, [split_path(config, "train")])

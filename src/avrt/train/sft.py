@@ -83,7 +83,7 @@ def run(config: Config) -> Result:
     """Fine-tune the student, or find that it was done, or go on where it was interrupted."""
     folder = config.run.path / "sft"
     stage = _open(config)
-    if stage.done:
+    if stage.done and (folder / "model" / "config.json").is_file():
         return Result(f"sft: already done, {folder / 'model'}", stage.counts())
     checkpoint = open_checkpoints(folder / "checkpoints", stage)
     save_config(config)

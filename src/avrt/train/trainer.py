@@ -24,12 +24,18 @@ def common_arguments(config: Config, folder: Path) -> dict[str, Any]:
     """Trainer arguments that SFT and GRPO share.
 
     Raises:
-        ConfigError: `student.device` names a device that only the launcher can choose.
+        ConfigError: `student.device` names a device that only the launcher can choose, or a GPU
+            that torch cannot use.
     """
     if config.student.device not in ("auto", "cpu", "cuda"):
         raise ConfigError(
             f"student.device = {config.student.device!r}: training takes auto, cpu or cuda; "
             "choose one of several devices with CUDA_VISIBLE_DEVICES"
+        )
+    if config.student.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "student.device = 'cuda', but torch can use no GPU here; set student.device to auto or "
+            "cpu; `avrt doctor` shows what torch sees"
         )
     on_cpu = config.student.device == "cpu" or not torch.cuda.is_available()
     return {

@@ -36,6 +36,9 @@ __all__ = ["run"]
 SECOND_QUESTION_EVERY = 10
 """One training clip in this many has two questions: a split must keep them together."""
 
+UNFINISHED = "world.unfinished.json"
+"""Marks a folder whose world was begun; renamed to world.json at the end."""
+
 RELATIONS = {"Where": "View"}
 """AVQA's word for the sense that a question type needs; all others need both."""
 
@@ -46,7 +49,7 @@ def run(
     """Write the three sets into `root`; a finished `root` with the same numbers is left as it is.
 
     Raises:
-        ConfigError: `root` holds a world made with other numbers.
+        ConfigError: `root` holds a world made with other numbers, or anything else.
     """
     made_with = {
         "format": 1,
@@ -64,12 +67,26 @@ def run(
                 f"{root}: holds a world made with {found}, not {made_with}; choose another folder"
             )
         return Result(f"{root}: the world is already there", counts)
+    _claim(root, made_with)
     _write_train(root, n_train, seed)
     _write_bench(root, n_bench, seed)
     _write_audio(root, n_audio, seed)
-    write_json(marker, made_with)
+    (root / UNFINISHED).rename(marker)
     summary = f"{root}: {n_train} training questions, {n_bench} bench items, {n_audio} audio items"
     return Result(summary, counts)
+
+
+def _claim(root: Path, made_with: dict[str, int]) -> None:
+    """Refuse a folder with anything in it but the same world, begun and not finished."""
+    begun = root / UNFINISHED
+    if begun.is_file() and json.loads(begun.read_text()) == made_with:
+        return
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise ConfigError(
+            f"{root}: not empty, and not the world that is asked for; choose another folder "
+            f"(for the demo: data.root and eval.benchmarks.*.root)"
+        )
+    write_json(begun, made_with)
 
 
 def _write_train(root: Path, n_questions: int, seed: int) -> None:

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from avrt.config import MediaConfig
 from avrt.engines.encode import encode
 from avrt.media import read_frames, read_waveform
+from avrt.runs import write_atomic
 from avrt.types import Prompt
 from avrt.world.content import Scene, draw_scene
 from avrt.world.models import new_audio_teacher, new_student
@@ -73,7 +74,8 @@ def _build_part(scenes: Sequence[Scene], path: Path) -> Path:
     torch.set_num_threads(1)
     processors = new_student()[1], new_audio_teacher()[1]
     with tempfile.TemporaryDirectory() as folder:
-        torch.save([_read_back(scene, Path(folder), processors) for scene in scenes], path)
+        clips = [_read_back(scene, Path(folder), processors) for scene in scenes]
+    write_atomic(path, lambda file: torch.save(clips, file))
     return path
 
 

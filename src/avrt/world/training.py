@@ -20,7 +20,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 from safetensors.torch import load_file
@@ -30,14 +30,14 @@ from transformers import PreTrainedModel
 
 from avrt.engines.encode import merge_media
 from avrt.errors import ConfigError
-from avrt.runs import Result, fingerprint
+from avrt.runs import Result, fingerprint, write_atomic
 from avrt.world import curriculum, models
 from avrt.world.content import draw_scene
 from avrt.world.curriculum import Example, Lesson
 from avrt.world.measure import measure_model, write_card
 from avrt.world.pool import PoolClip, build_pool
 
-__all__ = ["MODELS", "Recipe", "batch", "run"]
+__all__ = ["MODELS", "Recipe", "Training", "batch", "run", "train"]
 
 SAVE_EVERY = 200
 """Steps between saved training states."""
@@ -147,57 +147,119 @@ def batch(
     return {"input_ids": ids, "attention_mask": mask, **merge_media(media)}, labels
 
 
+@dataclass(frozen=True)
+class Training:
+    """One model's training: what is trained how, and where its state lies."""
+
+    name: str
+    recipe: Recipe
+    seed: int
+    folder: Path
+
+    @property
+    def state_path(self) -> Path:
+        return self.folder / f"{self.name}.pt"
+
+    @property
+    def log_path(self) -> Path:
+        return self.folder / f"{self.name}.jsonl"
+
+    @property
+    def done_path(self) -> Path:
+        return self.folder / f"{self.name}.done"
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """Recipe and seed as plain data, for the card and for `identity`."""
+        lessons = {key: weight for key, (_, weight) in self.recipe.lessons.items()}
+        return {**asdict(self.recipe), "lessons": lessons, "seed": self.seed}
+
+    @property
+    def identity(self) -> str:
+        return fingerprint(self.description)
+
+
 def train(
-    model: PreTrainedModel,
-    encoder: Encoder,
-    recipe: Recipe,
-    seed: int,
-    state: Path,
-    name: str,
-    last: int | None = None,
+    model: PreTrainedModel, encoder: Encoder, training: Training, last: int | None = None
 ) -> None:
-    """Cross-entropy on the replies, one lesson per step; continues from `state` if it is there.
+    """Cross-entropy on the replies, one lesson per step; goes on from a saved state.
 
     Stops before step `last` when it is given; the schedule is that of the whole recipe.
+
+    Raises:
+        ConfigError: the saved state is of another recipe or seed.
     """
-    state.parent.mkdir(parents=True, exist_ok=True)
+    recipe, name = training.recipe, training.name
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
     )
-    first = _resume(model, optimizer, state)
+    first = _resume(model, optimizer, training)
     names = list(recipe.lessons)
     weights = [recipe.lessons[key][1] for key in names]
     video_id = getattr(model.config, "video_token_id", None)
     model.train()
     bar = tqdm(range(first, last or recipe.n_steps), initial=first, total=recipe.n_steps, desc=name)
-    log = state.with_suffix(".jsonl").open("a")
-    for step in bar:
-        started = time.monotonic()
-        # Every step has its own generator, so a resumed run draws what it would have drawn.
-        rng = random.Random(f"{seed}/{name}/{step}")
-        lesson = rng.choices(names, weights)[0]
-        for group in optimizer.param_groups:
-            group["lr"] = _learning_rate(recipe, step)
-        inputs, labels = batch(encoder, recipe.lessons[lesson][0], rng, recipe.batch_size)
-        loss, exact = _loss(model, inputs, labels, video_id)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        row = {"step": step, "lesson": lesson, "loss": loss.item(), "exact": exact}
-        log.write(json.dumps({**row, "seconds": time.monotonic() - started}) + "\n")
-        bar.set_postfix_str(f"{lesson} {loss.item():.3f}")
-        if (step + 1) % SAVE_EVERY == 0:
-            log.flush()
-            torch.save(
-                {
-                    "step": step + 1,
-                    "model": model.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                },
-                state,
-            )
-    log.close()
+    with _open_log(training.log_path, first) as log:
+        for step in bar:
+            started = time.monotonic()
+            # Every step has its own generator, so a resumed run draws what it would have drawn.
+            rng = random.Random(f"{training.seed}/{name}/{step}")
+            lesson = rng.choices(names, weights)[0]
+            for group in optimizer.param_groups:
+                group["lr"] = _learning_rate(recipe, step)
+            inputs, labels = batch(encoder, recipe.lessons[lesson][0], rng, recipe.batch_size)
+            loss, exact = _loss(model, inputs, labels, video_id)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            row = {"step": step, "lesson": lesson, "loss": loss.item(), "exact": exact}
+            log.write(json.dumps({**row, "seconds": time.monotonic() - started}) + "\n")
+            bar.set_postfix_str(f"{lesson} {loss.item():.3f}")
+            if (step + 1) % SAVE_EVERY == 0:
+                log.flush()
+                _save_state(model, optimizer, training, step + 1)
+
+
+def _save_state(
+    model: PreTrainedModel, optimizer: torch.optim.Optimizer, training: Training, step: int
+) -> None:
+    state = {
+        "identity": training.identity,
+        "step": step,
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+    }
+    write_atomic(training.state_path, lambda file: torch.save(state, file))
+
+
+def _resume(model: PreTrainedModel, optimizer: torch.optim.Optimizer, training: Training) -> int:
+    if not training.state_path.is_file():
+        return 0
+    saved = torch.load(training.state_path, weights_only=True)
+    if saved["identity"] != training.identity:
+        raise ConfigError(
+            f"{training.state_path}: a training with another recipe or seed was begun here; "
+            f"delete it or choose another --output"
+        )
+    model.load_state_dict(saved["model"])
+    optimizer.load_state_dict(saved["optimizer"])
+    return int(saved["step"])
+
+
+def _open_log(path: Path, first: int) -> TextIO:
+    """The log, cut to the steps before `first`: what a kill left behind is repeated or torn."""
+    rows = [row for row in _read_log(path) if row["step"] < first]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    write_atomic(path, lambda file: file.write(text.encode()))
+    return path.open("a")
+
+
+def _read_log(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    whole_lines = path.read_text().split("\n")[:-1]
+    return [json.loads(line) for line in whole_lines]
 
 
 def _learning_rate(recipe: Recipe, step: int) -> float:
@@ -221,15 +283,6 @@ def _loss(
     loss = torch.nn.functional.cross_entropy(logits[counted], targets[counted])
     exact = ((logits.argmax(-1) == targets) | ~counted).all(1).float().mean().item()
     return loss, exact
-
-
-def _resume(model: PreTrainedModel, optimizer: torch.optim.Optimizer, state: Path) -> int:
-    if not state.is_file():
-        return 0
-    saved = torch.load(state, weights_only=True)
-    model.load_state_dict(saved["model"])
-    optimizer.load_state_dict(saved["optimizer"])
-    return int(saved["step"])
 
 
 RENAMED = {
@@ -273,48 +326,39 @@ def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
 def _train_one(name: str, output: Path, seed: int) -> str:
     build, recipe = MODELS[name]
     target, work = output / name, output / ".work"
-    described = {
-        **asdict(recipe),
-        "lessons": {key: weight for key, (_, weight) in recipe.lessons.items()},
-        "seed": seed,
-    }
-    marker = work / f"{name}.done"
-    if marker.is_file():
-        if marker.read_text() != fingerprint(described):
+    training = Training(name, recipe, seed, work)
+    if training.done_path.is_file():
+        if training.done_path.read_text() != training.identity:
             raise ConfigError(
-                f"{target}: trained with another recipe or seed; delete {marker} or "
-                f"choose another folder"
+                f"{target}: trained with another recipe or seed; delete {training.done_path} or "
+                f"choose another --output"
             )
         return f"{name}: already trained"
     model, processor = build(seed)
     for source in recipe.starts_from:
-        _require_trained(output, source)
+        _require_trained(output, source, seed)
         take_over(model, load_file(output / source / "model.safetensors"))
-    clips = (
-        build_pool(recipe.n_clips, seed, work / "clips", os.cpu_count() or 1)
-        if recipe.n_clips
-        else []
-    )
+    clips: list[PoolClip] = []
+    if recipe.n_clips:
+        clips = build_pool(recipe.n_clips, seed, work / f"clips-{seed}", os.cpu_count() or 1)
     encoder = Encoder(processor, clips, padded_sound=name == "audio_teacher")
-    train(model, encoder, recipe, seed, work / f"{name}.pt", name)
+    train(model, encoder, training)
     _save(model, processor, target)
     figures = measure_model(name, target, work)
-    write_card(target, name, described, figures, _minutes(work / f"{name}.jsonl"))
-    marker.write_text(fingerprint(described))
+    minutes = sum(row["seconds"] for row in _read_log(training.log_path)) / 60
+    write_card(target, name, training.description, figures, minutes)
+    write_atomic(training.done_path, lambda file: file.write(training.identity.encode()))
     return f"{name}: " + "; ".join(f"{title} {figure}" for title, figure in figures.items())
 
 
-def _minutes(log: Path) -> float:
-    """Time spent in training, over all interruptions; a step that was repeated counts once."""
-    rows = [json.loads(line) for line in log.read_text().splitlines()]
-    return sum({row["step"]: row["seconds"] for row in rows}.values()) / 60
-
-
-def _require_trained(output: Path, name: str) -> None:
-    if not (output / name / "model.safetensors").is_file():
-        raise ConfigError(
-            f"{output / name}: not trained yet; run `avrt world train --only {name}` first"
-        )
+def _require_trained(output: Path, name: str, seed: int) -> None:
+    wanted = Training(name, MODELS[name][1], seed, output / ".work")
+    if wanted.done_path.is_file() and wanted.done_path.read_text() == wanted.identity:
+        return
+    raise ConfigError(
+        f"{output / name}: not trained yet with this recipe and seed {seed}; run "
+        f"`avrt world train --output {output} --only {name} --seed {seed}` first"
+    )
 
 
 def _save(model: PreTrainedModel, processor: Any, target: Path) -> None:
@@ -324,7 +368,7 @@ def _save(model: PreTrainedModel, processor: Any, target: Path) -> None:
 
 
 def run(output: Path, only: tuple[str, ...] = (), seed: int = 0) -> Result:
-    """Train the models named in `only` (all four by default) into `output`.
+    """Train the models named in `only` (all by default) into `output`.
 
     Raises:
         ConfigError: an unknown model, or `output` holds models of another recipe.
