@@ -37,6 +37,14 @@ COLOUR = {"red": (222, 44, 40), "blue": (36, 60, 226), None: (30, 30, 32)}
 SMALL, LARGE = 22.0, 64.0
 """Size in pixels of a thing that is far away and of one that is near."""
 
+X264 = {
+    "preset": "veryfast",
+    "crf": "20",
+    "threads": "1",
+    # At this size x264's look-ahead reads memory that it never wrote: now and then the same
+    # pictures gave other bytes.
+    "x264-params": "rc-lookahead=0:mbtree=0:scenecut=0:bframes=0:weightp=0",
+}
 DISTRACTOR_SHARE = 0.3
 """Share of clips with an idle spot of light, and of clips with an idle click."""
 
@@ -150,9 +158,7 @@ def encode_mp4(frames: NDArray[np.uint8], sound: NDArray[np.float32]) -> bytes:
     """H.264 + AAC in an MP4 container."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
-        video = container.add_stream(
-            "libx264", rate=FPS, options={"preset": "veryfast", "crf": "20", "threads": "1"}
-        )
+        video = container.add_stream("libx264", rate=FPS, options=X264)
         video.width, video.height, video.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
         audio = container.add_stream("aac", rate=RATE_HZ)
         audio.bit_rate = 64_000
