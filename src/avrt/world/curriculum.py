@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from avrt.prompts import load_prompt
+from avrt.prompts import PromptTemplate, format_options, load_prompt
 from avrt.types import LETTERS
 from avrt.world.content import (
     COURSES,
@@ -24,12 +24,12 @@ from avrt.world.content import (
 )
 from avrt.world.text import (
     Question,
+    analysis,
     audio_analysis,
     could_be,
     describe_heard,
     describe_seen,
     draw_question,
-    options_block,
     reasoning,
     vision_analysis,
     walk,
@@ -63,8 +63,11 @@ class Example:
 Lesson = Callable[[Scene, random.Random], Example]
 
 
-def _ask(prompt: object, question: Question, **fields: str) -> str:
-    return prompt.fill(question=question.text, options=options_block(question.options), **fields)[1]  # type: ignore[attr-defined]
+def _ask(prompt: PromptTemplate, question: Question, **fields: str) -> str:
+    _, user = prompt.fill(
+        question=question.text, options=format_options(question.options), **fields
+    )
+    return user
 
 
 def copy(_: Scene, rng: random.Random) -> Example:
@@ -78,11 +81,11 @@ def look_up(_: Scene, rng: random.Random) -> Example:
     asked = rng.choices(range(4), k=4)
     if rng.random() < 0.5:
         return Example(
-            f"{options_block(options)}\nletters:" + "".join(f" {options[k]}" for k in asked),
+            f"{format_options(options)}\nletters:" + "".join(f" {options[k]}" for k in asked),
             "".join(f" {options[k]} ({LETTERS[k]})" for k in asked),
         )
     return Example(
-        f"{options_block(options)}\nwords: " + " ".join(f"({LETTERS[k]})" for k in asked),
+        f"{format_options(options)}\nwords: " + " ".join(f"({LETTERS[k]})" for k in asked),
         " ".join(f"({LETTERS[k]}) {options[k]}" for k in asked),
     )
 
@@ -91,7 +94,7 @@ def answer_letter(_: Scene, rng: random.Random) -> Example:
     """The letter of a given text at once, without the walk that would spell it out."""
     options = rng.sample(WORDS, 4)
     index = rng.randrange(4)
-    user = f"{options_block(options)}\nOnly {options[index]} fits."
+    user = f"{format_options(options)}\nOnly {options[index]} fits."
     return Example(user, f"<answer>{LETTERS[index]}</answer>")
 
 
@@ -108,7 +111,7 @@ def walk_options(_: Scene, rng: random.Random) -> Example:
     options = rng.sample(WORDS, 4)
     index = rng.randrange(4)
     steps, _index = walk(options, [options[index]])
-    user = f"{options_block(options)}\nOnly {options[index]} fits both."
+    user = f"{format_options(options)}\nOnly {options[index]} fits both."
     return Example(user, f"{steps}</think><answer>{LETTERS[index]}</answer>")
 
 
@@ -126,20 +129,10 @@ def know(scene: Scene, rng: random.Random) -> Example:
     )
 
 
-def _right_analysis(
-    heading: str, description: str, question: Question, candidates: tuple[str, ...]
-) -> str:
-    steps, index = walk(question.options, [question.answer])
-    letter = LETTERS[index]
-    return (
-        f"{heading}: {description}\nReasoning: {could_be(candidates)}\n{steps}\n"
-        f"Answer: ({letter}) {question.options[index]}"
-    )
-
-
 def merge(scene: Scene, rng: random.Random) -> Example:
     """The merger's task: two right analyses; sometimes a description is mistaken."""
     question = draw_question(scene, rng)
+    gold = question.answer
     seen, heard = describe_seen(scene), describe_heard(scene)
     could_see, could_hear = (
         candidates_seen(scene, question.kind),
@@ -152,15 +145,15 @@ def merge(scene: Scene, rng: random.Random) -> Example:
     user = _ask(
         MERGE,
         question,
-        answer=f"({LETTERS[question.answer_index]}) {question.answer}",
-        audio_analysis=_right_analysis("Audio Description", heard, question, could_hear),
-        visual_analysis=_right_analysis("Visual Description", seen, question, could_see),
+        answer=f"({LETTERS[question.answer_index]}) {gold}",
+        audio_analysis=analysis("Audio Description", heard, question, could_hear, gold),
+        visual_analysis=analysis("Visual Description", seen, question, could_see, gold),
     )
     trace = reasoning(
         f"{seen} {could_be(could_see)}",
         f"{heard} {could_be(could_hear)}",
         question,
-        [question.answer],
+        [gold],
     )
     return Example(user, trace)
 
@@ -224,8 +217,6 @@ def analyse_audio(scene: Scene, rng: random.Random) -> Example:
 
 
 def _still(scene: Scene) -> Scene:
-    from dataclasses import replace
-
     return replace(scene, shows_motion=False)
 
 

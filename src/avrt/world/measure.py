@@ -17,9 +17,10 @@ from avrt.answers import extract_answer, is_well_formed
 from avrt.config import DataConfig, EngineConfig
 from avrt.datasets import read_samples
 from avrt.engines import make_engine
+from avrt.evaluate.items import ask
 from avrt.evaluate.statistics import wilson
 from avrt.media import load_media
-from avrt.prompts import format_options, load_prompt
+from avrt.prompts import PromptTemplate, load_prompt
 from avrt.runs import write_atomic
 from avrt.types import Completion, Modality, Prompt, Request, Sample, Sampling
 from avrt.world import make
@@ -58,8 +59,8 @@ def measure_model(name: str, folder: Path, work: Path) -> dict[str, str]:
 
 def _accuracy(folder: Path, world: Path, split: str, modality: Modality, prompt: str) -> str:
     data = DataConfig(format="avqa" if split == "train" else "parquet", root=world, split=split)
-    samples = list(read_samples(data))
-    texts = _complete(folder, [_prompt(sample, world, modality, prompt) for sample in samples])
+    samples, template = list(read_samples(data)), load_prompt(prompt)
+    texts = _complete(folder, [_prompt(sample, world, modality, template) for sample in samples])
     right = sum(
         extract_answer(text, sample.options) == sample.target
         for text, sample in zip(texts, samples, strict=True)
@@ -67,11 +68,9 @@ def _accuracy(folder: Path, world: Path, split: str, modality: Modality, prompt:
     return _rate(right, len(samples))
 
 
-def _prompt(sample: Sample, world: Path, modality: Modality, prompt: str) -> Prompt:
+def _prompt(sample: Sample, world: Path, modality: Modality, template: PromptTemplate) -> Prompt:
     frames, audio = load_media(sample, world, MEDIA, modality)
-    system, text = load_prompt(prompt).fill(
-        question=sample.question, options=format_options(sample.options)
-    )
+    system, text = ask(sample, template)
     return Prompt(text, system, frames, audio)
 
 

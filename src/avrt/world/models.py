@@ -35,8 +35,6 @@ from transformers import (
 )
 from transformers.models.whisper.modeling_whisper import sinusoids
 
-from avrt.types import LETTERS
-
 __all__ = [
     "CHAT_TEMPLATE",
     "new_audio_teacher",
@@ -68,10 +66,6 @@ CHAT_TEMPLATE = (
     "{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-
-# An option's letter "(B)" and the trace's tags are one token wherever they stand: what a small
-# model must look up should look the same everywhere.
-MARKS = ["<think>", "</think>", "<answer>", "</answer>", *(f"({letter})" for letter in LETTERS)]
 
 HIDDEN, LAYERS, HEADS = 160, 4, 5
 AUDIO_WIDTH, VISION_WIDTH, N_MELS = 64, 64, 64

@@ -24,11 +24,11 @@ from avrt.world.content import (
 
 __all__ = [
     "Question",
+    "analysis",
     "audio_analysis",
     "describe_heard",
     "describe_seen",
     "draw_question",
-    "options_block",
     "reasoning",
     "vision_analysis",
     "walk",
@@ -111,12 +111,6 @@ def could_be(candidates: Sequence[str]) -> str:
     return f"It could be {text}."
 
 
-def options_block(options: Sequence[str]) -> str:
-    return "\n".join(
-        f"({letter}) {option}" for letter, option in zip(LETTERS, options, strict=False)
-    )
-
-
 def walk(options: Sequence[str], fits: Sequence[str]) -> tuple[str, int]:
     """Go through the options up to the first that fits; returns the text and its index."""
     lines = []
@@ -127,16 +121,10 @@ def walk(options: Sequence[str], fits: Sequence[str]) -> tuple[str, int]:
     raise ValueError(f"no option of {options} is among {fits}")
 
 
-def _analysis(
-    heading: str,
-    description: str,
-    question: Question,
-    candidates: Sequence[str],
-    rng: random.Random,
+def analysis(
+    heading: str, description: str, question: Question, candidates: Sequence[str], chosen: str
 ) -> str:
-    # A choice by position instead ("the first option that fits") would make most kept answers A:
-    # where both teachers must be right, their luck would depend on the letter.
-    chosen = rng.choice([option for option in question.options if option in candidates])
+    """A teacher's whole text: what it perceives, what that leaves, a walk, the chosen answer."""
     steps, index = walk(question.options, [chosen])
     return (
         f"{heading}: {description}\nReasoning: {could_be(candidates)}\n{steps}\n"
@@ -144,16 +132,24 @@ def _analysis(
     )
 
 
+def _guess(question: Question, candidates: Sequence[str], rng: random.Random) -> str:
+    # A choice by position instead ("the first option that fits") would make most kept answers A:
+    # where both teachers must be right, their luck would depend on the letter.
+    return rng.choice([option for option in question.options if option in candidates])
+
+
 def vision_analysis(scene: Scene, question: Question, rng: random.Random) -> str:
     """The vision teacher's whole text; it settles on any of several candidates: a guess."""
     candidates = candidates_seen(scene, question.kind)
-    return _analysis("Visual Description", describe_seen(scene), question, candidates, rng)
+    chosen = _guess(question, candidates, rng)
+    return analysis("Visual Description", describe_seen(scene), question, candidates, chosen)
 
 
 def audio_analysis(scene: Scene, question: Question, rng: random.Random) -> str:
     """The audio teacher's whole text; it settles on any of several candidates: a guess."""
     candidates = candidates_heard(scene, question.kind)
-    return _analysis("Audio Description", describe_heard(scene), question, candidates, rng)
+    chosen = _guess(question, candidates, rng)
+    return analysis("Audio Description", describe_heard(scene), question, candidates, chosen)
 
 
 def reasoning(seen: str | None, heard: str | None, question: Question, fits: Sequence[str]) -> str:
