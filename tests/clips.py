@@ -45,6 +45,8 @@ def encode_clip(
     codec: str = "libx264",
     fps: int = 25,
     rotation: int = 0,
+    aspect: tuple[int, int] | None = None,
+    codec_options: dict[str, str] | None = None,
     options: dict[str, str] | None = None,
     picture: Callable[[int], NDArray[np.uint8]] | None = None,
 ) -> Path:
@@ -53,13 +55,19 @@ def encode_clip(
     with av.open(str(path), "w", options=options or {}) as container:
         if n_frames:
             video: Any = container.add_stream(codec, rate=fps)
-            video.width, video.height, video.pix_fmt = width, height, "yuv420p"
+            video.width, video.height = width, height
+            video.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
             if codec == "libx264":
                 video.options = {"bf": "3", "b-pyramid": "none", "g": "20", "crf": "10"}
+            if codec_options:
+                video.options = codec_options
+            if aspect:
+                video.codec_context.sample_aspect_ratio = Fraction(*aspect)
             if rotation:
                 video.set_display_rotation(rotation)
         if sound is not None:
-            audio: Any = container.add_stream("aac", rate=RATE_HZ, layout="stereo")
+            codec_name = "pcm_s16le" if path.suffix == ".wav" else "aac"
+            audio: Any = container.add_stream(codec_name, rate=RATE_HZ, layout="stereo")
         for number in range(n_frames):
             pixels = picture(number) if picture else numbered(number, height, width)
             frame = av.VideoFrame.from_ndarray(pixels, "rgb24")

@@ -91,6 +91,7 @@ def overrides(root: Path) -> tuple[str, ...]:
         "run.dir": root / "runs",
         "data.root": root / "data",
         "media.n_frames": 4,
+        "media.workers": 1,
         "build.validation_fraction": 0.3,
         "student.model": "org/absent",
     }

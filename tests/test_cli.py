@@ -295,6 +295,23 @@ def test_generation_accounts_for_every_sample_whatever_its_media(avrt, tmp_path)
         assert text in generated.output
 
 
+def test_faults_that_are_not_borne_end_with_1_after_everything_is_written(avrt, tmp_path):
+    write_dataset(tmp_path)
+    strict = avrt("prepare", *overrides(tmp_path), "--strict")
+    assert strict.exit_code == 1
+    assert "7 ok" in strict.output
+    assert strict.output.endswith("with faults: 1 no_audio; --strict allows none\n")
+    assert (tmp_path / "runs" / "test" / "samples.parquet").is_file()
+    assert avrt("prepare", *overrides(tmp_path)).exit_code == 0
+    again = avrt("prepare", *overrides(tmp_path), "--strict")
+    assert (again.exit_code, "nothing to do" in again.output) == (1, True)
+    failing = (*overrides(tmp_path), "run.name=failing", "prepare.no_audio=fail")
+    assert avrt("prepare", *failing, "--strict", "--dry-run").exit_code == 0
+    refused = avrt("prepare", *failing)
+    assert refused.exit_code == 1
+    assert refused.output.endswith("1 no_audio; the section `prepare` says fail\n")
+
+
 def test_repeating_a_command_does_nothing_and_other_settings_are_refused(avrt, tmp_path):
     write_dataset(tmp_path)
     write_script(tmp_path, replies())

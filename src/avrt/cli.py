@@ -26,10 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["EXTRAS", "main"]
 
 STAGES: dict[str, tuple[tuple[str, ...], str]] = {
-    "prepare": (
-        ("avrt.datasets.prepare",),
-        "Read the annotations and probe every media file.",
-    ),
     "trace": (("avrt.generate.trace",), "Ask the vision and the audio teacher every question."),
     "merge": (
         ("avrt.generate.merge",),
@@ -47,7 +43,8 @@ STAGES: dict[str, tuple[tuple[str, ...], str]] = {
     "sft": (("avrt.train.sft",), "Fine-tune the student on the merged traces."),
     "grpo": (("avrt.train.grpo",), "Improve the student with GRPO."),
 }
-"""Name of each stage up to training: the modules whose `run(config)` it calls in order, its help.
+"""Name of each stage from generation to training: the modules whose `run(config)` it calls in
+order, its help.
 """
 
 EXTRAS = {
@@ -173,6 +170,22 @@ def _add_stage(name: str, modules: tuple[str, ...], summary: str) -> None:
     @_settings
     def command(settings: tuple[str, ...], dry_run: bool) -> None:
         _run_stage(modules, _load(settings), dry_run)
+
+
+@cli.command()
+@_settings
+@click.option("--strict", is_flag=True, help="Exit with 1 when any file has a fault.")
+def prepare(settings: tuple[str, ...], dry_run: bool, strict: bool) -> None:
+    """Read the annotations and probe every media file."""
+    from avrt.datasets import prepare as stage
+
+    config = _load(settings)
+    if dry_run:
+        _print_plan(config, [stage.plan(config)])
+        return
+    result = stage.run(config)
+    click.echo(result.summary)
+    stage.refuse_faults(config, result.counts, strict)
 
 
 for _name, (_modules, _summary) in STAGES.items():

@@ -26,6 +26,7 @@ __all__ = [
     "GrpoConfig",
     "MediaConfig",
     "ModelRole",
+    "PrepareConfig",
     "ReportConfig",
     "RunConfig",
     "SftConfig",
@@ -93,10 +94,56 @@ class MediaConfig(Section):
     """Height and width of a frame are rounded to multiples of this (patch size x merge size of the
     models).
     """
-    max_audio_s: float = Field(default=10.0, gt=0)
-    """Seconds of sound taken from the start."""
+    max_audio_s: float | None = Field(default=10.0, gt=0)
+    """Seconds of sound taken from the start; null takes all."""
     jpeg_quality: int = Field(default=90, ge=1, le=100)
     """Quality of the JPEGs sent to servers."""
+    audio_format: Literal["wav", "flac"] = "wav"
+    """Form of the sound sent to servers: 16-bit WAV, which all take, or FLAC, which is
+    smaller.
+    """
+    damaged: Literal["refuse", "use"] = "refuse"
+    """A clip that is cut off, or damaged where it is needed: refuse it, or use what decodes and
+    mark it.
+    """
+    max_file_mb: int = Field(default=1024, ge=1)
+    """Largest file that is opened, in MiB."""
+    max_source_pixels: int = Field(default=8192 * 8192, ge=1)
+    """Largest picture that is decoded, height x width."""
+    max_clip_s: float = Field(default=7200.0, gt=0)
+    """Longest clip that is read, in seconds."""
+    timeout_s: float = Field(default=60.0, gt=0)
+    """Longest time that one file may take to read before its process is replaced."""
+    workers: int | None = Field(default=None, ge=1)
+    """Processes that read media; null: one for each processor."""
+
+    def decoding(self) -> dict[str, Any]:
+        """The settings that decide what a file decodes to, or that it is refused."""
+        return self.model_dump(exclude={"jpeg_quality", "audio_format", "timeout_s", "workers"})
+
+
+class PrepareConfig(Section):
+    """What becomes of the questions about a file with a fault.
+
+    `keep`: as if it were none. `drop`: the questions are left out, by name. `vision_only` and
+    `audio_only`: only that teacher is asked. `fail`: left out, and `avrt prepare` ends with exit
+    code 1.
+    """
+
+    broken: Literal["drop", "fail"] = "drop"
+    """A file that is missing or cannot be read, whatever the reason."""
+    no_video: Literal["drop", "audio_only", "fail"] = "drop"
+    """No picture."""
+    no_audio: Literal["drop", "vision_only", "fail"] = "drop"
+    """No sound track."""
+    still: Literal["keep", "drop", "audio_only", "fail"] = "keep"
+    """A video that shows one picture from beginning to end."""
+    silent: Literal["keep", "drop", "vision_only", "fail"] = "keep"
+    """Sound without anything to hear."""
+    short_audio: Literal["keep", "drop", "vision_only", "fail"] = "keep"
+    """Sound that ends long before the picture."""
+    late_audio: Literal["keep", "drop", "vision_only", "fail"] = "keep"
+    """Sound that begins long after the picture."""
 
 
 class EngineConfig(Section):
@@ -271,6 +318,7 @@ class Config(Section):
     run: RunConfig = RunConfig()
     data: DataConfig = DataConfig()
     media: MediaConfig = MediaConfig()
+    prepare: PrepareConfig = PrepareConfig()
     teachers: TeachersConfig = TeachersConfig()
     merger: ModelRole = ModelRole(model="Qwen/Qwen2.5-14B-Instruct", prompt="merge")
     build: BuildConfig = BuildConfig()

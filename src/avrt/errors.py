@@ -20,11 +20,13 @@ MEDIA_ERROR_CLASSES = (
     "not_media",
     "undecodable",
     "truncated",
+    "damaged",
     "no_video",
     "no_audio",
     "too_large",
     "too_long",
     "timeout",
+    "killed",
 )
 """Closed list: every way in which a media file can fail."""
 

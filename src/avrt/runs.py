@@ -145,6 +145,8 @@ class Stage:
     manifest_path: Path
     fingerprint: str
     settings: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    """Digest of each input file, by name."""
     done: bool
     """True when a finished run of the same stage with the same settings and inputs is already
     there.
@@ -160,6 +162,7 @@ class Stage:
             "stage": self.name,
             "fingerprint": self.fingerprint,
             "settings": self.settings,
+            "inputs": dict(self.inputs),
             "counts": dict(counts),
         }
         write_json(self.manifest_path, content)
@@ -182,7 +185,7 @@ def open_stage(run: Path, name: str, settings: Mapping[str, Any], inputs: Iterab
         digests[path.name] = file_digest(path)
     wanted = fingerprint({"stage": name, "settings": settings, "inputs": digests})
     if not manifest_path.is_file():
-        return Stage(name, manifest_path, wanted, settings, done=False)
+        return Stage(name, manifest_path, wanted, settings, digests, done=False)
     stored = json.loads(manifest_path.read_text())
     if stored["fingerprint"] != wanted:
         changed = sorted(
@@ -195,7 +198,7 @@ def open_stage(run: Path, name: str, settings: Mapping[str, Any], inputs: Iterab
             f"{run}: stage {name!r} was already done here with {reason}; "
             f"choose another run.name, or delete {manifest_path} to do this stage again"
         )
-    return Stage(name, manifest_path, wanted, settings, done=True)
+    return Stage(name, manifest_path, wanted, settings, digests, done=True)
 
 
 def check_sums(stage: str, n_read: int, counts: Mapping[str, int]) -> None:

@@ -19,6 +19,8 @@ __all__ = [
     "LETTERS",
     "RELATIONS",
     "Completion",
+    "EncodedFrames",
+    "EncodedSound",
     "FinishReason",
     "Frames",
     "Modality",
@@ -111,6 +113,11 @@ class Frames:
     """
     still: bool = False
     """True for a picture file: it has one frame and no time."""
+    fault: Literal["truncated", "damaged"] | None = None
+    """What is wrong with a clip that was used all the same, because the settings allow it."""
+
+    def __len__(self) -> int:
+        return len(self.pixels)
 
     @property
     def digest(self) -> str:
@@ -125,6 +132,10 @@ class Waveform:
     samples: NDArray[np.float32]
     """Shape (n_samples,), in [-1, 1]."""
     rate_hz: int = 16_000
+    start_s: float | None = None
+    """When it begins, relative to the first frame of the video beside it; None without a video."""
+    fault: Literal["truncated", "damaged"] | None = None
+    """What is wrong with a clip that was used all the same, because the settings allow it."""
 
     @property
     def duration_s(self) -> float:
@@ -136,14 +147,55 @@ class Waveform:
         return hashlib.sha256(str(self.rate_hz).encode() + self.samples.tobytes()).hexdigest()
 
 
+@dataclass(frozen=True)
+class EncodedFrames:
+    """The frames of a clip as the bytes that a server gets."""
+
+    jpegs: tuple[bytes, ...]
+    times_s: tuple[float, ...]
+    """As in `Frames`; so are all fields below."""
+    fps: float
+    still: bool
+    fault: Literal["truncated", "damaged"] | None
+    digest: str
+    """Of the decoded frames, not of the JPEGs: `Frames.digest`."""
+
+    def __len__(self) -> int:
+        return len(self.jpegs)
+
+
+@dataclass(frozen=True)
+class EncodedSound:
+    """Sound as the bytes that a server gets."""
+
+    data: bytes
+    """A whole file, mono, 16 bit."""
+    format: Literal["wav", "flac"]
+    start_s: float | None
+    """As in `Waveform`; so are all fields below."""
+    fault: Literal["truncated", "damaged"] | None
+    digest: str
+    """Of the decoded samples, not of the file: `Waveform.digest`."""
+
+
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """Everything one model gets. Media come before the text; what is None is not there."""
+    """Everything one model gets. Media come before the text; what is None is not there.
+
+    Decoded media suit every engine; encoded ones only those that send them to a server.
+    """
 
     text: str
     system: str | None = None
-    frames: Frames | None = None
-    audio: Waveform | None = None
+    frames: Frames | EncodedFrames | None = None
+    audio: Waveform | EncodedSound | None = None
+
+    def decoded(self) -> tuple[Frames | None, Waveform | None]:
+        """The media for an engine that takes pixels and samples."""
+        frames, audio = self.frames, self.audio
+        if isinstance(frames, EncodedFrames) or isinstance(audio, EncodedSound):
+            raise AssertionError("these media are encoded for a server; this engine takes decoded")
+        return frames, audio
 
 
 @dataclass(frozen=True)

@@ -1,36 +1,27 @@
 from __future__ import annotations
 
-import json
-import shutil
+import os
 
 import pytest
+from PIL import Image
 
-from avrt.config import Config, DataConfig, RunConfig
-from avrt.datasets import prepare
-from avrt.errors import ConfigError, DataError
+from avrt.config import Config, DataConfig, MediaConfig, PrepareConfig, RunConfig
+from avrt.datasets import prepare, write_samples
+from avrt.datasets.faults import REMEDIES
+from avrt.errors import MEDIA_ERROR_CLASSES, AvrtError, ConfigError, DataError
 from avrt.runs import read_parquet
+from avrt.types import Sample
 from clips import encode_clip, tone
 
+from .conftest import QUIET, TABLES, make_config, probed
 
-@pytest.fixture
-def config(write_avqa, tmp_path):
-    """Seven questions: good, good about the same clip, silent, cut, missing, no options, sound."""
-    root = write_avqa(
-        {"video_name": "good_000001"},
-        {"video_name": "good_1"},
-        {"video_name": "silent"},
-        {"video_name": "cut"},
-        {"video_name": "missing"},
-        {"multi_choice": None},
-        {"video_name": "dark"},
-    )
-    videos = root / "videos"
-    videos.mkdir()
-    good = encode_clip(videos / "good_000001.mp4", n_frames=10, sound=tone(0.4))
-    encode_clip(videos / "silent.mp4", n_frames=10)
-    (videos / "cut.mp4").write_bytes(good.read_bytes()[:2000])
-    encode_clip(videos / "dark.mp4", n_frames=0, sound=tone(0.4))
-    return Config(run=RunConfig(dir=tmp_path / "runs"), data=DataConfig(root=root))
+
+def usable(config):
+    rows = read_parquet(config.run.path / "samples.parquet")
+    return {row["id"].removeprefix("avqa-train-"): (row["usable"], row["status"]) for row in rows}
+
+
+# What goes wrong
 
 
 def test_every_row_is_accounted_for_under_its_name(config):
@@ -44,55 +35,42 @@ def test_every_row_is_accounted_for_under_its_name(config):
         "failed/truncated": 1,
         "failed/missing": 1,
     }
-    for text in ("7 questions about 5 media files", "1 truncated, such as videos/cut.mp4: the end"):
-        assert text in result.summary
     samples = prepare.load_prepared(config.run.path)
     assert [sample.id for sample in samples] == ["avqa-train-1", "avqa-train-2"]
     rows = {row["path"]: row for row in read_parquet(config.run.path / "media.parquet")}
     assert rows["videos/good_000001.mp4"]["n_frames"] == 10
-    assert rows["videos/silent.mp4"]["status"] == "ok"
+    assert rows["videos/mute.mp4"]["status"] == "ok"
     assert rows["videos/missing.mp4"]["status"] == "missing"
 
 
-def test_nothing_written_holds_an_absolute_path(config):
-    prepare.run(config)
-    rows = read_parquet(config.run.path / "samples.parquet")
-    rows += read_parquet(config.run.path / "media.parquet")
-    manifest = (config.run.path / "manifests" / "prepare.json").read_text()
-    assert str(config.data.root) not in json.dumps(rows) + manifest
+def test_the_summary_names_examples_and_what_to_do(config):
+    text = prepare.run(config).summary
+    assert "7 questions about 5 media files (5 probed, 0 known from before)" in text
+    assert f"1 truncated, such as videos/cut.mp4\n          -> {REMEDIES['truncated']}\n" in text
+    assert "1 dropped: the row has no options" in text
 
 
-def test_the_same_command_again_does_nothing_unless_files_were_deleted(config):
-    first = prepare.run(config)
-    path = config.run.path / "samples.parquet"
-    content, changed = path.read_bytes(), path.stat().st_mtime_ns
-    again = prepare.run(config)
-    assert "nothing to do" in again.summary
-    assert again.counts == first.counts
-    assert path.stat().st_mtime_ns == changed
-    path.unlink()
-    prepare.run(config)
-    assert path.read_bytes() == content
+def test_the_summary_names_three_files_at_most(write_avqa, tmp_path):
+    root = write_avqa(*({"video_name": f"gone{n}"} for n in range(5)), {"video_name": "here"})
+    (root / "here.mp4").write_bytes(b"<html></html>")
+    text = prepare.run(make_config(root, tmp_path / "runs")).summary
+    names = ", ".join(f"videos/gone{n}.mp4" for n in range(3))
+    assert f"5 missing, such as {names}\n" in text
 
 
-def test_a_file_that_arrived_later_is_noticed(config):
-    prepare.run(config)
-    videos = config.data.root / "videos"
-    shutil.copy(videos / "good_000001.mp4", videos / "missing.mp4")
-    with pytest.raises(ConfigError, match=r"media_files.*run\.name"):
-        prepare.run(config)
-
-
-def test_the_plan_says_what_and_writes_nothing(config):
-    text = prepare.plan(config)
-    assert "read 7 questions" in text
-    assert "probe 5 media files (1 missing)" in text
-    assert not config.run.path.exists()
+def test_every_fault_has_a_remedy_and_a_row_in_the_page(repository):
+    assert set(MEDIA_ERROR_CLASSES) < set(REMEDIES)
+    assert all(REMEDIES.values())
+    page = (repository / "docs" / "media.md").read_text()
+    wanted = [*REMEDIES, *(f"prepare.{name}" for name in ("broken", "no_audio", "silent"))]
+    assert [name for name in wanted if f"`{name}`" not in page] == []
+    for name, policy in PrepareConfig():
+        assert any(f"{name}`" in row and f"| `{policy}` |" in row for row in page.splitlines())
 
 
 def test_a_root_without_media_is_refused_with_exit_code_2(write_avqa, tmp_path):
     root = write_avqa({})
-    config = Config(run=RunConfig(dir=tmp_path / "runs"), data=DataConfig(root=root))
+    config = make_config(root, tmp_path / "runs")
     with pytest.raises(ConfigError, match=r"none of the 1 media files is here") as caught:
         prepare.run(config)
     assert caught.value.exit_code == 2
@@ -102,6 +80,201 @@ def test_a_root_without_media_is_refused_with_exit_code_2(write_avqa, tmp_path):
 def test_a_run_that_was_not_prepared_is_named(tmp_path):
     with pytest.raises(DataError, match=r"samples\.parquet: not found"):
         prepare.load_prepared(tmp_path)
+
+
+def test_a_file_that_hangs_or_crashes_the_decoder_is_named_and_tried_again(config, monkeypatch):
+    slow = config.model_copy(update={"media": MediaConfig(timeout_s=0.7, workers=1)})
+    hook = config.run.dir.parent / "hooks" / "sitecustomize.py"
+    hook.parent.mkdir()
+    hook.write_text(HOOK)
+    monkeypatch.setenv("PYTHONPATH", str(hook.parent))
+    counts = prepare.run(slow).counts
+    assert (counts["failed/timeout"], counts["failed/undecodable"], counts["kept"]) == (1, 1, 2)
+    reasons = {row["path"]: row["reason"] for row in read_parquet(slow.run.path / TABLES[1])}
+    assert "not read after 0.7 s" in reasons["videos/mute.mp4"]
+    assert "the decoder crashed" in reasons["videos/dark.mp4"]
+    monkeypatch.delenv("PYTHONPATH")
+    again = prepare.run(slow)
+    assert probed(again) == 2
+    assert (again.counts["failed/timeout"], again.counts["failed/no_audio"]) == (0, 1)
+
+
+HOOK = '''
+"""Makes two files hang and crash whoever opens them, in every process that starts from here."""
+import os, signal, sys, time
+
+def audit(event, arguments):
+    if event == "open" and str(arguments[0]).endswith("mute.mp4"):
+        time.sleep(600)
+    if event == "open" and str(arguments[0]).endswith("dark.mp4"):
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+sys.addaudithook(audit)
+'''
+
+
+# What becomes of the samples
+
+
+@pytest.mark.parametrize(
+    ("policies", "wanted"),
+    [
+        ({}, {"3": (None, "no_audio"), "7": (None, "no_video")}),
+        ({"no_audio": "vision_only"}, {"3": ("v", "no_audio"), "7": (None, "no_video")}),
+        ({"no_video": "audio_only"}, {"3": (None, "no_audio"), "7": ("a", "no_video")}),
+        ({"broken": "fail"}, {"4": (None, "truncated"), "5": (None, "missing")}),
+    ],
+)
+def test_policies_decide_on_files_that_lack_something(make_known, policies, wanted):
+    config = make_known("broken", **policies)
+    counts = prepare.run(config).counts
+    found = usable(config)
+    assert {number: found[number] for number in wanted} == wanted
+    assert found["1"] == ("av", "ok")
+    assert counts["kept"] == sum(halves is not None for halves, _ in found.values())
+    for modality in ("a", "v", "av"):
+        ids = [sample.id for sample in prepare.load_prepared(config.run.path, modality)]
+        assert ids == [
+            f"avqa-train-{number}"
+            for number, (halves, _) in found.items()
+            if halves and set(modality) <= set(halves)
+        ]
+
+
+@pytest.mark.parametrize(
+    ("policies", "wanted"),
+    [
+        ({}, [("av", "ok"), ("av", "ok"), ("av", "ok")]),
+        ({"silent": "drop"}, [("av", "ok"), (None, "silent"), (None, "silent")]),
+        ({"silent": "vision_only"}, [("av", "ok"), ("v", "silent"), ("v", "silent")]),
+        ({"still": "audio_only"}, [("a", "still"), ("av", "ok"), ("a", "still")]),
+        (
+            {"still": "audio_only", "silent": "vision_only"},
+            [("a", "still"), ("v", "silent"), (None, "still")],
+        ),
+        (
+            {"still": "audio_only", "silent": "fail"},
+            [("a", "still"), (None, "silent"), (None, "silent")],
+        ),
+        ({"still": "drop", "silent": "keep"}, [(None, "still"), ("av", "ok"), (None, "still")]),
+    ],
+)
+def test_policies_decide_on_files_that_are_odd(make_known, policies, wanted):
+    config = make_known("odd", **policies)
+    prepare.run(config)
+    assert list(usable(config).values()) == [("av", "ok"), *wanted]
+
+
+def test_oddities_are_counted_once_as_what_they_cost(make_known):
+    counts = prepare.run(make_known("odd", still="audio_only", silent="drop")).counts
+    assert counts == {"read": 4, "kept": 2, "one_sided/still": 1, "dropped/silent": 2}
+
+
+def test_oddities_that_cost_nothing_are_noted(make_known):
+    config = make_known("odd")
+    result = prepare.run(config)
+    assert result.counts == {"read": 4, "kept": 4, "note/still": 2, "note/silent": 2}
+    assert "2 silent, used all the same, such as videos/silent.mp4, videos/both.mp4" in (
+        result.summary
+    )
+    rows = {row["path"]: row["notes"] for row in read_parquet(config.run.path / "media.parquet")}
+    assert list(rows.values()) == [[], ["still"], ["silent"], ["silent", "still"]]
+
+
+def test_a_cut_clip_can_be_used_and_is_noted(write_avqa, tmp_path):
+    root = write_avqa({"video_name": "cut"})
+    whole = encode_clip(tmp_path / "whole.mp4", sound=tone(2.0), options={"movflags": "+faststart"})
+    (root / "cut.mp4").write_bytes(whole.read_bytes()[:-2000])
+    config = make_config(root, tmp_path / "runs", media=MediaConfig(damaged="use", workers=1))
+    counts = prepare.run(config).counts
+    assert (counts["kept"], counts["note/truncated"]) == (1, 1)
+    with pytest.raises(AvrtError, match="1 truncated; --strict"):
+        prepare.refuse_faults(config, counts, strict=True)
+
+
+def test_a_picture_beside_a_sound_is_judged_by_both_files(tmp_path):
+    def sample(name, **files):
+        paths = {"video": None, "image": None, "audio": None} | files
+        return Sample(
+            id=name,
+            question="?",
+            options=("a", "b"),
+            answer_index=0,
+            question_type="Which",
+            question_relation="both",
+            video_id=name,
+            source=f"here:{name}",
+            **paths,
+        )
+
+    samples = [
+        sample("good", image="a.png", audio="a.wav"),
+        sample("quiet", image="a.png", audio="quiet.wav"),
+        sample("bad", image="bad.png", audio="a.wav"),
+        sample("deaf", image="a.png"),
+        sample("blind", audio="a.wav"),
+    ]
+    Image.new("RGB", (60, 60)).save(tmp_path / "a.png")
+    (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    encode_clip(tmp_path / "a.wav", n_frames=0, sound=tone(0.4))
+    encode_clip(tmp_path / "quiet.wav", n_frames=0, sound=QUIET)
+    write_samples(tmp_path / "train.parquet", samples)
+    config = Config(
+        run=RunConfig(dir=tmp_path / "runs"),
+        data=DataConfig(root=tmp_path, format="parquet"),
+        media=MediaConfig(workers=1),
+        prepare=PrepareConfig(silent="drop", no_audio="vision_only"),
+    )
+    prepare.run(config)
+    rows = read_parquet(config.run.path / "samples.parquet")
+    assert {row["id"]: (row["usable"], row["reason"]) for row in rows} == {
+        "good": ("av", None),
+        "quiet": (None, "quiet.wav: silent"),
+        "bad": (None, "bad.png: the picture is damaged or cut off; download it again"),
+        "deaf": ("v", "here:deaf: has no sound; usable for vision only"),
+        "blind": (None, "here:blind: has no picture; usable for sound only"),
+    }
+
+
+def test_fail_and_strict_stop_after_everything_is_written(make_known):
+    config = make_known("broken", broken="fail", no_audio="vision_only")
+    counts = prepare.run(config).counts
+    assert all((config.run.path / name).is_file() for name in TABLES)
+    with pytest.raises(AvrtError, match=r"files with faults: 1 missing, 1 truncated; .*`prepare`"):
+        prepare.refuse_faults(config, counts, strict=False)
+    with pytest.raises(
+        AvrtError, match=r": 1 missing, 1 no_audio, 1 no_video, 1 truncated; --strict"
+    ) as caught:
+        prepare.refuse_faults(config, counts, strict=True)
+    assert caught.value.exit_code == 1
+    again = prepare.run(config).counts
+    assert again == counts, "the counts of a finished stage say the same"
+
+
+def test_dropped_faults_stop_only_with_strict():
+    config = Config()
+    prepare.refuse_faults(config, {"kept": 1, "failed/missing": 2, "dropped/no_options": 3}, False)
+    prepare.refuse_faults(config, {"kept": 1, "dropped/no_options": 3}, strict=True)
+    with pytest.raises(AvrtError, match=r"2 silent; --strict allows none"):
+        prepare.refuse_faults(config, {"kept": 4, "note/silent": 2}, strict=True)
+
+
+# What will be done
+
+
+def test_the_plan_says_what_and_writes_nothing(config):
+    text = prepare.plan(config.model_copy(update={"prepare": PrepareConfig(still="drop")}))
+    assert "read 7 questions" in text
+    assert "probe 5 media files (1 missing; 0 more are known from before)" in text
+    assert "no_audio drop, still drop, silent keep" in text
+    assert not config.run.path.exists()
+
+
+def test_the_plan_of_a_prepared_run_says_what_is_left(config):
+    prepare.run(config)
+    assert "nothing to do" in prepare.plan(config)
+    os.utime(config.data.root / "videos" / "mute.mp4")
+    assert "probe 1 media files (1 missing; 4 more are known" in prepare.plan(config)
 
 
 def test_the_real_clips_are_prepared(tmp_path, real_data):

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,57 +13,12 @@ import httpx
 import pytest
 from PIL import Image
 
-from avrt.config import EngineConfig
+from avrt.config import EngineConfig, MediaConfig
 from avrt.engines import make_engine, openai
 from avrt.errors import EngineError
+from avrt.media.payloads import encode_frames, encode_sound
 from avrt.types import Prompt
-
-Reply = tuple[int, dict[str, str], bytes] | None
-"""Status, headers and body; None drops the connection."""
-
-
-def chat(text: str | None, finish: str = "stop", n_prompt_tokens: int = 7, **message) -> Reply:
-    body = {
-        "choices": [{"message": {"content": text, **message}, "finish_reason": finish}],
-        "usage": {"prompt_tokens": n_prompt_tokens, "completion_tokens": 3},
-    }
-    return 200, {}, json.dumps(body).encode()
-
-
-class Server:
-    """A real HTTP server on loopback that answers with `answer(body, n_th_request)`."""
-
-    def __init__(self) -> None:
-        self.answer: Callable[[dict, int], Reply] = lambda _body, _n: chat("fine")
-        self.bodies: list[dict] = []
-        self.headers: list[dict] = []
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                server.bodies.append(body)
-                server.headers.append({**self.headers, "path": self.path})
-                reply = server.answer(body, len(server.bodies))
-                if reply is None:
-                    self.close_connection = True
-                    return
-                status, headers, content = reply
-                self.send_response(status)
-                for name, value in {**headers, "Content-Length": str(len(content))}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *args) -> None:
-                pass
-
-        class Quiet(ThreadingHTTPServer):
-            def handle_error(self, *args) -> None:
-                """A client that gave up waiting is part of the tests."""
-
-        self.http = Quiet(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
+from chat_server import Reply, Server, chat
 
 
 def ignore(_request, _completion) -> None:
@@ -73,13 +27,8 @@ def ignore(_request, _completion) -> None:
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    server = Server()
-    thread = threading.Thread(target=server.http.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.http.shutdown()
-    thread.join()
-    server.http.server_close()
+    with Server() as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +37,9 @@ def _short_waits(monkeypatch):
 
 
 def engine_for(server: Server, **settings):
-    return make_engine(EngineConfig(base_url=server.url, **settings), "the-model", "r1", 90)
+    return make_engine(
+        EngineConfig(base_url=server.url, **settings), "the-model", "r1", MediaConfig()
+    )
 
 
 def faults(*replies: Reply) -> Callable[[dict, int], Reply]:
@@ -103,7 +54,9 @@ ERROR_500 = (500, {}, b"oops")
 def test_a_server_that_is_not_there_is_an_engine_error_with_address_and_remedy(make_request):
     with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as unused:
         url = f"http://127.0.0.1:{unused.server_port}/v1"
-    engine = make_engine(EngineConfig(base_url=url, max_attempts=2), "the-model", None, 90)
+    engine = make_engine(
+        EngineConfig(base_url=url, max_attempts=2), "the-model", None, MediaConfig()
+    )
     with pytest.raises(
         EngineError, match=rf"{url}: no server answers .* start one that serves 'the-model'"
     ):
@@ -243,7 +196,7 @@ def test_text_goes_as_plain_messages_with_all_sampling_settings(server, make_req
 
 def test_frames_go_as_jpegs_then_sound_as_wav_then_the_text(make_request, make_frames, make_sound):
     prompt = Prompt("what is it?", frames=make_frames(0, n_frames=3), audio=make_sound(0))
-    body = openai.build_body(make_request("k", prompt), "m", 90)
+    body = openai.build_body(make_request("k", prompt), "m", MediaConfig())
     parts = body["messages"][0]["content"]
     assert [part["type"] for part in parts] == ["image_url"] * 3 + ["input_audio", "text"]
     head, _, data = parts[0]["image_url"]["url"].partition(",")
@@ -252,6 +205,19 @@ def test_frames_go_as_jpegs_then_sound_as_wav_then_the_text(make_request, make_f
     assert parts[3]["input_audio"]["format"] == "wav"
     assert base64.b64decode(parts[3]["input_audio"]["data"]).startswith(b"RIFF")
     assert parts[4]["text"] == "what is it?"
+
+
+@pytest.mark.parametrize("audio_format", ["wav", "flac"])
+def test_encoded_media_go_as_they_are_and_decoded_ones_as_the_same_bytes(
+    make_request, make_frames, make_sound, audio_format
+):
+    media = MediaConfig(jpeg_quality=50, audio_format=audio_format)
+    frames, sound = make_frames(0), make_sound(0)
+    ready = Prompt("?", frames=encode_frames(frames, media), audio=encode_sound(sound, media))
+    sent = openai.build_body(make_request("k", ready), "m", MediaConfig(jpeg_quality=95))
+    decoded = make_request("k", Prompt("?", frames=frames, audio=sound))
+    assert sent == openai.build_body(decoded, "m", media)
+    assert sent["messages"][0]["content"][-2]["input_audio"]["format"] == audio_format
 
 
 def count_parts(body: dict, n: int) -> Reply:
@@ -282,6 +248,18 @@ def test_a_server_that_drops_a_modality_is_an_error_not_a_reply(
             [make_request("k", prompt)], lambda request, _done: replies.append(request.key)
         )
     assert replies == []
+
+
+@pytest.mark.parametrize("name", ["frames", "audio"])
+def test_that_encoded_media_were_dropped_is_noticed_too(
+    server, make_request, make_frames, make_sound, name
+):
+    server.answer = lambda _body, _n: chat("a dog", n_prompt_tokens=9)
+    frames = encode_frames(make_frames(0), MediaConfig())
+    sound = encode_sound(make_sound(0), MediaConfig())
+    prompt = Prompt("what?", frames=frames) if name == "frames" else Prompt("what?", audio=sound)
+    with pytest.raises(EngineError, match=f"got no {name}"):
+        engine_for(server).generate([make_request("k", prompt)], ignore)
 
 
 def test_that_media_arrive_is_checked_once_per_engine(server, make_request, make_sound, collect):
@@ -371,9 +349,10 @@ def test_the_identity_holds_the_recipe_but_no_address_and_no_path(server, tmp_pa
         "frames": "jpeg-90",
         "audio": "wav-pcm16",
     }
-    other = make_engine(
-        EngineConfig(base_url="http://elsewhere:1/v1", concurrency=3), "the-model", "r1", 90
-    )
-    assert other.identity == identity
-    absent = make_engine(EngineConfig(), str(tmp_path / "served-name"), None, 90)
+    elsewhere = EngineConfig(base_url="http://elsewhere:1/v1", concurrency=3)
+    assert make_engine(elsewhere, "the-model", "r1", MediaConfig()).identity == identity
+    media = MediaConfig(jpeg_quality=70, audio_format="flac", n_frames=2)
+    recipe = {"frames": "jpeg-70", "audio": "flac-pcm16"}
+    assert make_engine(elsewhere, "the-model", "r1", media).identity == {**identity, **recipe}
+    absent = make_engine(EngineConfig(), str(tmp_path / "served-name"), None, MediaConfig())
     assert str(tmp_path) not in repr(absent.identity)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from avrt.config import EngineConfig
+from avrt.config import EngineConfig, MediaConfig
 from avrt.engines import make_engine
 from avrt.engines.scripted import ScriptedEngine, read_script
 from avrt.errors import ConfigError
@@ -10,7 +10,7 @@ from avrt.errors import ConfigError
 
 def test_a_scripted_engine_without_a_script_is_refused():
     with pytest.raises(ConfigError, match=r"engine\.script is not set"):
-        make_engine(EngineConfig(kind="scripted"), "anything", None, 90)
+        make_engine(EngineConfig(kind="scripted"), "anything", None, MediaConfig())
 
 
 def test_a_missing_script_is_refused(tmp_path):
@@ -36,7 +36,7 @@ def test_the_first_matching_line_answers_and_no_match_is_a_named_failure(
     path.write_text(
         '{"match": "dog", "reply": "woof"}\n{"match": "do", "reply": "never for dogs"}\n'
     )
-    engine = make_engine(EngineConfig(kind="scripted", script=path), "m", None, 90)
+    engine = make_engine(EngineConfig(kind="scripted", script=path), "m", None, MediaConfig())
     done = collect(
         engine, [make_request("1", "a dog"), make_request("2", "door"), make_request("3", "cat")]
     )

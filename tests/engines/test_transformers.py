@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from avrt.config import EngineConfig
+from avrt.config import EngineConfig, MediaConfig
 from avrt.engines import engine_identity, make_engine
 from avrt.engines.checkpoints import load
 from avrt.engines.encode import collate, encode
@@ -23,7 +23,7 @@ def engine(checkpoint):
     def get(name: str, batch_size: int = 4) -> TransformersEngine:
         if (name, batch_size) not in made:
             config = EngineConfig(kind="transformers", batch_size=batch_size, device="cpu")
-            made[name, batch_size] = make_engine(config, str(checkpoint(name)), None, 90)
+            made[name, batch_size] = make_engine(config, str(checkpoint(name)), None, MediaConfig())
         return made[name, batch_size]
 
     return get
@@ -207,7 +207,7 @@ def test_suppressed_scores_stay_impossible():
 def test_the_identity_follows_the_weights_and_not_the_place(engine, checkpoint, tmp_path):
     identity = dict(engine("merger").identity)
     settings = EngineConfig(kind="transformers", batch_size=9)
-    assert engine_identity(settings, str(checkpoint("merger")), None, 90) == identity
+    assert engine_identity(settings, str(checkpoint("merger")), None, MediaConfig()) == identity
     folder = checkpoint("merger")
     moved = tmp_path / "moved"
     moved.mkdir()

@@ -18,7 +18,7 @@ import httpx
 import numpy as np
 import pytest
 
-from avrt.config import EngineConfig
+from avrt.config import EngineConfig, MediaConfig
 from avrt.engines import make_engine
 from avrt.engines.checkpoints import resolve
 from avrt.prompts import format_options, load_prompt
@@ -149,7 +149,7 @@ def over_http_and_in_process(
         EngineConfig(kind="transformers", device="cpu"),
     ):
         done: dict[str, str] = {}
-        engine = make_engine(config, folder, None, 90)
+        engine = make_engine(config, folder, None, MediaConfig())
         engine.generate(
             requests,
             lambda request, completion, done=done: done.update({request.key: completion.text}),

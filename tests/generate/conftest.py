@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from avrt.config import Config, load_config
 from avrt.datasets import prepare
+from avrt.errors import MediaError
+from avrt.generate import calls
 from scripted_run import MakeConfig, overrides, replies, write_dataset, write_script
 
 
@@ -18,6 +21,26 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_dataset(root)
     prepare.run(load_config(None, overrides(root)))
     return root
+
+
+@pytest.fixture(autouse=True)
+def _read_here(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read media in this process, which saves a second in every test.
+
+    Where processes matter, they are there: test_reading.py and test_kill.py.
+    """
+
+    def map_files(
+        function: Callable[[Any], Any], items: Iterable[Any], **_: Any
+    ) -> Iterator[tuple[Any, Any]]:
+        for item in items:
+            try:
+                yield item, function(item)
+            except MediaError as error:
+                yield item, error
+
+    if "test_reading" not in request.module.__name__:
+        monkeypatch.setattr(calls, "map_files", map_files)
 
 
 @pytest.fixture

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from avrt.config import Config
+from avrt.datasets import prepare
 from avrt.engines.scripted import ScriptedEngine
 from avrt.errors import AvrtError, ConfigError, DataError
-from avrt.generate import calls, trace
+from avrt.generate import build, calls, merge, trace
 from avrt.generate.records import load_teachers, teachers_path
+from avrt.runs import read_parquet
 from avrt.types import Prompt
 from scripted_run import MakeConfig, replies, right, wrong
 
@@ -202,6 +204,86 @@ def test_a_clip_that_vanished_fails_its_samples_only(make_config: MakeConfig) ->
     assert (vision.status, vision.key, vision.correct) == ("missing", None, False)
 
 
+@pytest.fixture
+def one_sided(make_config: MakeConfig) -> Callable[..., Config]:
+    """A configuration whose eighth question, about a clip without sound, is for vision alone."""
+
+    def make(script: dict[tuple[str, int], str] | None = None) -> Config:
+        changes = ("run.name=one_sided", "prepare.no_audio=vision_only", "media.workers=1")
+        config = make_config(script, *changes)
+        prepare.run(config)
+        return config
+
+    return make
+
+
+def test_a_teacher_is_not_asked_about_a_half_that_cannot_be_used(
+    one_sided: Callable[..., Config], use_answers: Callable[[Answer], list[Prompt]]
+) -> None:
+    config = one_sided()
+    assert "8 samples, 15 calls of 2 teachers" in trace.plan(config)
+    prompts = use_answers(answer_b)
+    counts = trace.run(config).counts
+    asked = [prompt.text.split()[0] for prompt in prompts if "question 8?" in prompt.text]
+    assert asked == ["VISION"]
+    assert len(prompts) == 15
+    assert (counts["read"], counts["kept"], counts["dropped/one_sided"]) == (8, 7, 1)
+    assert (counts["audio/absent"], counts["audio/failed"], counts["vision/absent"]) == (1, 0, 0)
+    vision, audio = load_teachers(config.run.path)["avqa-train-8"]
+    assert (vision.status, vision.answer) == ("ok", "B")
+    assert (audio.status, audio.key, audio.text, audio.correct) == ("absent", None, "", False)
+    assert "nothing to do" in trace.run(config).summary, "an absent half is no failed call"
+
+
+def test_a_failed_call_about_the_only_half_is_a_failure(one_sided: Callable[..., Config]) -> None:
+    counts = trace.run(one_sided(replies({("VISION", 8): None}))).counts
+    assert (counts["failed/no_reply"], counts["dropped/one_sided"], counts["kept"]) == (1, 0, 7)
+
+
+@pytest.mark.parametrize("view", ["paper", "either", "unfiltered"])
+def test_later_stages_leave_one_sided_samples_out_by_name(
+    one_sided: Callable[..., Config], view: str
+) -> None:
+    config = one_sided()
+    config = config.model_copy(
+        update={"build": config.build.model_copy(update={"view": view, "max_failure_rate": 1.0})}
+    )
+    for stage in (trace, merge, build):
+        counts = stage.run(config).counts
+    assert (counts["read"], counts["kept"], counts["dropped/one_sided"]) == (8, 7, 1)
+    (row,) = read_parquet(config.run.path / "dataset" / "rejected.parquet")
+    assert (row["stage"], row["reason"]) == ("trace", "dropped/one_sided")
+    assert row["vision_text"].startswith("Visual Description: v8")
+    assert row["stratum"] is None
+
+
+def test_other_questions_under_the_same_ids_are_noticed(make_config: MakeConfig) -> None:
+    config = make_config()
+    trace.run(config)
+    annotations = config.data.root / "train_qa.json"
+    annotations.write_text(annotations.read_text().replace("question 3?", "another question?"))
+    with pytest.raises(ConfigError, match="other inputs"):
+        prepare.run(config)
+    (config.run.path / "manifests" / "prepare.json").unlink()
+    prepare.run(config)
+    with pytest.raises(ConfigError, match="other inputs"):
+        trace.run(config)
+    with pytest.raises(ConfigError, match="not the questions that were traced"):
+        merge.run(config)
+
+
+def test_a_file_that_was_exchanged_is_noticed_after_it_was_prepared(
+    make_config: MakeConfig,
+) -> None:
+    config = make_config()
+    trace.run(config)
+    videos = config.data.root / "videos"
+    shutil.copy(videos / "clip0_000001.mp4", videos / "clip1_000001.mp4")
+    prepare.run(config)
+    with pytest.raises(ConfigError, match="other inputs"):
+        trace.run(config)
+
+
 def test_a_cut_completion_has_no_answer(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,7 +327,7 @@ def test_the_plan_counts_without_calling(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = make_config()
-    assert "7 samples x 2 teachers; 0 finished" in trace.plan(config)
+    assert "7 samples, 14 calls of 2 teachers; 0 finished" in trace.plan(config)
     trace.run(config)
     monkeypatch.setattr(calls, "make_engine", None)
     assert "14 finished calls" in trace.plan(config)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soxr
 
+from avrt.config import MediaConfig
 from avrt.errors import MediaError
 from avrt.media import read_waveform
 from clips import RATE_HZ, encode_clip, tone
@@ -32,7 +33,7 @@ def write_wav(path, samples, rate_hz, width=2):
 
 def error_class_of(path):
     with pytest.raises(MediaError) as caught:
-        read_waveform(path, 10.0)
+        read_waveform(path, MediaConfig())
     return caught.value.error_class
 
 
@@ -59,26 +60,26 @@ def test_missing_and_cut_files_are_named(tmp_path, clip):
 
 def test_silence_is_sound(tmp_path):
     path = encode_clip(tmp_path / "quiet.mp4", n_frames=5, sound=np.zeros((2, RATE_HZ), np.float32))
-    waveform = read_waveform(path, 10.0)
+    waveform = read_waveform(path, MediaConfig())
     assert waveform.duration_s == pytest.approx(1.0, abs=0.05)
     assert not waveform.samples.any()
 
 
 def test_channels_are_averaged_not_summed(clip):
-    samples = read_waveform(clip, 10.0).samples[4000:28_000]
+    samples = read_waveform(clip, MediaConfig()).samples[4000:28_000]
     assert np.sqrt(2) * samples.std() == pytest.approx(0.4 * 0.75, rel=0.02)
 
 
 def test_opposite_channels_cancel(tmp_path):
     sound = tone(1.0)
     path = write_wav(tmp_path / "anti.wav", np.stack([sound[0], -sound[0]]), RATE_HZ)
-    assert np.abs(read_waveform(path, 10.0).samples).max() < 1e-4
+    assert np.abs(read_waveform(path, MediaConfig()).samples).max() < 1e-4
 
 
 @pytest.mark.parametrize("rate_hz", [8000, 16_000, 22_050, 44_100, 48_000, 96_000])
 def test_rate_length_and_pitch(tmp_path, rate_hz):
     path = write_wav(tmp_path / "tone.wav", tone(2.0, rate_hz=rate_hz), rate_hz)
-    waveform = read_waveform(path, 10.0)
+    waveform = read_waveform(path, MediaConfig())
     assert waveform.rate_hz == 16_000
     assert waveform.samples.dtype == np.float32
     assert len(waveform.samples) == 32_000
@@ -91,22 +92,24 @@ def test_rate_length_and_pitch(tmp_path, rate_hz):
 def test_integer_formats_have_the_right_level(tmp_path, width):
     path = write_wav(tmp_path / "tone.wav", tone(1.0, rate_hz=16_000), 16_000, width)
     wanted = tone(1.0, rate_hz=16_000).mean(axis=0)
-    assert np.abs(read_waveform(path, 10.0).samples - wanted).max() < 2.0 / 2 ** (8 * width - 1)
+    assert np.abs(read_waveform(path, MediaConfig()).samples - wanted).max() < 2.0 / 2 ** (
+        8 * width - 1
+    )
 
 
 def test_only_the_first_seconds_are_taken_and_the_cut_leaves_no_trace(clip):
-    whole = read_waveform(clip, 10.0).samples
-    start = read_waveform(clip, 0.75).samples
+    whole = read_waveform(clip, MediaConfig()).samples
+    start = read_waveform(clip, MediaConfig(max_audio_s=0.75)).samples
     assert len(start) == 12_000
     assert snr_db(whole[:12_000], start) > 75
 
 
 def test_what_would_fold_back_is_removed(tmp_path):
     path = write_wav(tmp_path / "high.wav", tone(1.0, hz=9000), RATE_HZ)
-    assert np.abs(read_waveform(path, 10.0).samples[1600:-1600]).max() < 1e-4
+    assert np.abs(read_waveform(path, MediaConfig()).samples[1600:-1600]).max() < 1e-4
 
 
-def test_a_damaged_sound_packet_is_passed_over(tmp_path, clip):
+def test_a_damaged_sound_packet_is_refused_or_passed_over_and_marked(tmp_path, clip):
     with av.open(str(clip)) as container:
         packets = [packet for packet in container.demux(audio=0) if packet.size]
         start, size = packets[20].pos, packets[20].size
@@ -114,7 +117,10 @@ def test_a_damaged_sound_packet_is_passed_over(tmp_path, clip):
     content[start : start + size] = b"\xff" * size
     path = tmp_path / "damaged.mp4"
     path.write_bytes(content)
-    assert read_waveform(path, 10.0).duration_s == pytest.approx(2.0, abs=0.1)
+    assert error_class_of(path) == "damaged"
+    waveform = read_waveform(path, MediaConfig(damaged="use"))
+    assert waveform.duration_s == pytest.approx(2.0, abs=0.1)
+    assert waveform.fault == "damaged"
 
 
 def test_real_sound_equals_a_double_precision_resampling(real_clips):
@@ -124,6 +130,6 @@ def test_real_sound_equals_a_double_precision_resampling(real_clips):
             pieces = [frame.to_ndarray() for frame in container.decode(audio=0)]
         mono = np.concatenate(pieces, axis=1).astype(np.float64).mean(axis=0)
         wanted = soxr.resample(mono, rate_hz, 16_000, quality="HQ").clip(-1, 1)[:160_000]
-        samples = read_waveform(path, 10.0).samples
+        samples = read_waveform(path, MediaConfig()).samples
         assert len(samples) == len(wanted) == 160_000
         assert snr_db(wanted, samples) >= 75, path.name

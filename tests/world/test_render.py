@@ -70,5 +70,5 @@ def test_files_decode_to_what_was_rendered(tmp_path: Path):
         np.abs(read_frames(tmp_path / "still.png", media).pixels[0].astype(int) - frames[0]).max()
         <= 2
     )
-    heard = read_waveform(tmp_path / "sound.wav", 10.0).samples
+    heard = read_waveform(tmp_path / "sound.wav", MediaConfig()).samples
     assert np.abs(heard - sound).max() < 1e-3

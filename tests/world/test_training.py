@@ -42,9 +42,7 @@ def test_training_prompts_have_the_tokens_that_encode_makes(
         prompt = Prompt(
             example.user,
             frames=read_frames(tmp_path / picture, MEDIA) if picture else None,
-            audio=read_waveform(tmp_path / "clip.mp4", MEDIA.max_audio_s)
-            if example.sound
-            else None,
+            audio=read_waveform(tmp_path / "clip.mp4", MEDIA) if example.sound else None,
         )
         assert encoder.prompt_ids(example) == encode(processor, prompt).input_ids.tolist()
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from avrt.config import EngineConfig
+from avrt.config import EngineConfig, MediaConfig
 from avrt.engines.base import Engine, OnCompletion
 
 __all__ = ["Engine", "OnCompletion", "engine_identity", "make_engine"]
 
 
 def make_engine(
-    engine: EngineConfig, model: str, revision: str | None, jpeg_quality: int
+    engine: EngineConfig, model: str, revision: str | None, media: MediaConfig
 ) -> Engine:
     """The engine that the configuration asks for.
 
@@ -30,18 +30,18 @@ def make_engine(
     if engine.kind == "openai":
         from avrt.engines.openai import OpenAIEngine
 
-        return OpenAIEngine(engine, model, revision, jpeg_quality)
+        return OpenAIEngine(engine, model, revision, media)
     from avrt.engines.transformers import TransformersEngine
 
     return TransformersEngine(engine, model, revision)
 
 
 def engine_identity(
-    engine: EngineConfig, model: str, revision: str | None, jpeg_quality: int
+    engine: EngineConfig, model: str, revision: str | None, media: MediaConfig
 ) -> Mapping[str, Any]:
     """The `identity` of the engine that `make_engine` would make, without loading a model."""
     if engine.kind != "transformers":
-        return make_engine(engine, model, revision, jpeg_quality).identity
+        return make_engine(engine, model, revision, media).identity
     from avrt.engines.checkpoints import in_process_identity
 
     return in_process_identity(model, revision, engine.dtype)

@@ -71,9 +71,10 @@ def encode(processor: Any, prompt: Prompt) -> Encoded:
     tensors = {
         key: torch.as_tensor(value) for key, value in inputs.items() if key not in _TEXT_KEYS
     }
-    if prompt.frames is not None:
-        _check_frames(processor, prompt.frames, tensors)
-    if prompt.audio is not None:
+    frames, audio = prompt.decoded()
+    if frames is not None:
+        _check_frames(processor, frames, tensors)
+    if audio is not None:
         _check_audio(processor, input_ids, tensors)
         tensors = _trim_sound(processor, tensors)
     types = inputs.get("mm_token_type_ids")
@@ -146,7 +147,7 @@ def _media_arguments(processor: Any, prompt: Prompt) -> tuple[list[dict[str, str
     """
     parts: list[dict[str, str]] = []
     arguments: dict[str, Any] = {}
-    frames, audio = prompt.frames, prompt.audio
+    frames, audio = prompt.decoded()
     if frames is not None:
         if getattr(processor, "image_processor", None) is None:
             raise EngineError(f"the prompt has frames, but {_name(processor)} takes no pictures")

@@ -1,7 +1,8 @@
 """The HTTP engine: vLLM, SGLang, llama.cpp, `transformers serve`, hosted models.
 
-Frames go as base64 JPEG `image_url` parts, sound as one base64 WAV `input_audio` part, the text
-last. `concurrency` requests are in flight; each is read, encoded and sent only when a slot is free.
+Frames go as base64 JPEG `image_url` parts, sound as one base64 WAV or FLAC `input_audio` part, the
+text last. Media that come encoded go as they are. `concurrency` requests are in flight; each is
+read and sent only when a slot is free.
 Servers may silently drop parts their model does not know, so the first reply to a prompt with media
 is checked: leaving the media out must cost tokens.
 """
@@ -22,12 +23,12 @@ from typing import Any
 
 import httpx
 
-from avrt.config import EngineConfig
+from avrt.config import EngineConfig, MediaConfig
 from avrt.engines.base import OnCompletion, failure
 from avrt.engines.checkpoints import model_identity
 from avrt.errors import EngineError
-from avrt.media import encode_jpegs, encode_wav
-from avrt.types import Completion, Prompt, Request
+from avrt.media.payloads import encode_frames, encode_sound
+from avrt.types import Completion, EncodedFrames, EncodedSound, Prompt, Request
 
 __all__ = ["OpenAIEngine", "build_body"]
 
@@ -61,15 +62,18 @@ class OpenAIEngine:
     """One model behind an OpenAI-compatible server."""
 
     def __init__(
-        self, config: EngineConfig, model: str, revision: str | None, jpeg_quality: int
+        self, config: EngineConfig, model: str, revision: str | None, media: MediaConfig
     ) -> None:
         self._config = config
         self._model = model
-        self._jpeg_quality = jpeg_quality
+        self._media = media
         self._url = config.base_url.rstrip("/") + "/chat/completions"
         self._reached = False
         self._media_checked = False
-        recipe = {"frames": f"jpeg-{jpeg_quality}", "audio": "wav-pcm16"}
+        recipe = {
+            "frames": f"jpeg-{media.jpeg_quality}",
+            "audio": f"{media.audio_format}-pcm16",
+        }
         self.identity = {**model_identity(model, revision), **recipe}
 
     def generate(self, requests: Iterable[Request], on_completion: OnCompletion) -> None:
@@ -168,7 +172,7 @@ class OpenAIEngine:
         """Once per engine: each modality must have cost prompt tokens, else it was dropped."""
         prompt = request.prompt
         n_items = {
-            "frames": 0 if prompt.frames is None else len(prompt.frames.pixels),
+            "frames": 0 if prompt.frames is None else len(prompt.frames),
             "audio": 0 if prompt.audio is None else 1,
         }
         present = [name for name, n in n_items.items() if n]
@@ -190,7 +194,7 @@ class OpenAIEngine:
             self._media_checked = True
 
     def _encode(self, request: Request) -> bytes:
-        return json.dumps(build_body(request, self._model, self._jpeg_quality)).encode()
+        return json.dumps(build_body(request, self._model, self._media)).encode()
 
     def _headers(self) -> dict[str, str]:
         key = os.environ.get(self._config.api_key_env)
@@ -200,14 +204,14 @@ class OpenAIEngine:
         }
 
 
-def build_body(request: Request, model: str, jpeg_quality: int) -> dict[str, Any]:
+def build_body(request: Request, model: str, media: MediaConfig) -> dict[str, Any]:
     """The JSON body of one chat completion request."""
     prompt, sampling = request.prompt, request.sampling
     messages: list[dict[str, Any]] = []
     if prompt.system is not None:
         messages.append({"role": "system", "content": prompt.system})
-    media = _media_parts(prompt, jpeg_quality)
-    content = [*media, {"type": "text", "text": prompt.text}] if media else prompt.text
+    parts = _media_parts(prompt, media)
+    content = [*parts, {"type": "text", "text": prompt.text}] if parts else prompt.text
     messages.append({"role": "user", "content": content})
     return {
         "model": model,
@@ -219,15 +223,18 @@ def build_body(request: Request, model: str, jpeg_quality: int) -> dict[str, Any
     }
 
 
-def _media_parts(prompt: Prompt, jpeg_quality: int) -> list[dict[str, Any]]:
+def _media_parts(prompt: Prompt, media: MediaConfig) -> list[dict[str, Any]]:
     parts: list[dict[str, Any]] = []
-    if prompt.frames is not None:
-        for jpeg in encode_jpegs(prompt.frames, jpeg_quality):
+    frames, audio = prompt.frames, prompt.audio
+    if frames is not None:
+        encoded = frames if isinstance(frames, EncodedFrames) else encode_frames(frames, media)
+        for jpeg in encoded.jpegs:
             url = "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
             parts.append({"type": "image_url", "image_url": {"url": url}})
-    if prompt.audio is not None:
-        data = base64.b64encode(encode_wav(prompt.audio)).decode()
-        parts.append({"type": "input_audio", "input_audio": {"data": data, "format": "wav"}})
+    if audio is not None:
+        sound = audio if isinstance(audio, EncodedSound) else encode_sound(audio, media)
+        data = {"data": base64.b64encode(sound.data).decode(), "format": sound.format}
+        parts.append({"type": "input_audio", "input_audio": data})
     return parts
 
 

@@ -140,7 +140,7 @@ def student_engine(config: Config, model: str) -> Engine:
         device=config.student.device,
         dtype=config.student.dtype,
     )
-    return make_engine(engine, model, None, config.media.jpeg_quality)
+    return make_engine(engine, model, None, config.media)
 
 
 def _places(config: Config, models: Sequence[str] | None) -> dict[str, str]:
@@ -191,7 +191,7 @@ def _settings(config: Config, place: str, template: PromptTemplate) -> dict[str,
     return {
         "model": model_identity(place, None),
         "prompt": template.digest,
-        "media": config.media.model_dump(mode="json", exclude={"jpeg_quality"}),
+        "media": config.media.decoding(),
         "max_new_tokens": config.eval.max_new_tokens,
         "dtype": config.student.dtype,
     }

@@ -23,6 +23,7 @@ import pyarrow as pa
 from avrt.answers import split_trace
 from avrt.config import Config
 from avrt.datasets import row_to_sample
+from avrt.datasets.faults import reason_of
 from avrt.errors import ConfigError
 from avrt.generate.card import write_card
 from avrt.generate.gates import RULES, reject_merged, reject_pair
@@ -166,14 +167,16 @@ def _judge_all(config: Config, merged_view: str) -> list[Judged]:
     """Every sample that was read, in file order."""
     rows = read_parquet(config.run.path / "samples.parquet")
     pairs, merged = load_teachers(config.run.path), load_merged(config.run.path)
-    check_traced(config.run.path, (row["id"] for row in rows if row["status"] == "ok"), pairs)
+    check_traced(config.run.path, (row["id"] for row in rows if row["usable"] is not None), pairs)
     judged: list[Judged] = []
     for row in rows:
         sample = row_to_sample(row)
         pair, trace = pairs.get(sample.id), merged.get(sample.id)
-        stage, reason = "", None
-        if row["status"] != "ok":
-            stage, reason = "prepare", f"failed/{row['status']}"
+        stage = ""
+        if (reason := reason_of(row)) is not None:
+            stage = "prepare"
+        elif row["usable"] != "av":
+            stage, reason = "trace", "dropped/one_sided"
         elif (reason := reject_pair(config.build.view, *pairs[sample.id])) is not None:
             stage = "trace" if reason.startswith("failed/") else "view"
         elif trace is None:

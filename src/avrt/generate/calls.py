@@ -1,54 +1,44 @@
 """Make the calls of one role that the ledger does not hold yet; hand back every outcome.
 
-Reads media only for calls that are missing, a few ahead of the engine; writes each reply to the
-ledger as it comes. With a complete ledger no media file is opened and no model is loaded.
+Reads media only for calls that are missing, in processes of their own and a few files ahead of the
+engine; writes each reply to the ledger as it comes. With a complete ledger no media file is opened,
+no process started and no model loaded.
+
+The decision to question: calls about one file are made together, in the order in which the files
+are first named, so that each file is read once. What becomes of a sample does not depend on order.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter, defaultdict
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
-from avrt.config import Config, ModelRole
+from avrt.config import Config, MediaConfig, ModelRole
 from avrt.engines import engine_identity, make_engine
 from avrt.errors import AvrtError, MediaError
 from avrt.generate.ledger import Call, Ledger
+from avrt.generate.reading import Media, Payload, read_decoded, read_encoded
+from avrt.media.store import PayloadStore
 from avrt.prompts import load_prompt
-from avrt.types import Completion, Frames, Prompt, Request, Sampling, Waveform
+from avrt.types import Completion, Prompt, Request, Sampling
+from avrt.workers import map_files
 
 __all__ = [
     "Job",
-    "Media",
     "Outcome",
     "call_all",
     "check_failure_rate",
     "describe_role",
     "sampling_of",
 ]
-
-_N_DECODERS = min(4, os.cpu_count() or 1)
-
-
-@dataclass(frozen=True)
-class Media:
-    """The one modality a call needs, not decoded yet."""
-
-    kind: Literal["frames", "audio"]
-    """Which field of the prompt it fills."""
-    read: Callable[[], Frames | Waveform]
-    """Decodes it; raises MediaError."""
-    file_sha256: str | None
-    """Digest of its file, as prepare found it; None when prepare could not read it."""
-    recipe: Mapping[str, Any]
-    """What decides the decoded result besides the file."""
 
 
 @dataclass(frozen=True)
@@ -82,14 +72,14 @@ def sampling_of(role: ModelRole, run_seed: int, sample_id: str) -> Sampling:
     return Sampling(role.temperature, role.top_p, role.max_new_tokens, seed)
 
 
-def describe_role(role: ModelRole, jpeg_quality: int) -> dict[str, Any]:
+def describe_role(role: ModelRole, media: MediaConfig) -> dict[str, Any]:
     """What decides a role's replies, for manifests and keys; no address and no path.
 
     Raises:
         ConfigError: the prompt, the script or the packaged model does not exist.
     """
     return {
-        "engine": dict(engine_identity(role.engine, role.model, role.revision, jpeg_quality)),
+        "engine": dict(engine_identity(role.engine, role.model, role.revision, media)),
         "prompt": load_prompt(role.prompt).digest,
         "temperature": role.temperature,
         "top_p": role.top_p,
@@ -98,7 +88,7 @@ def describe_role(role: ModelRole, jpeg_quality: int) -> dict[str, Any]:
 
 
 def call_all(
-    ledger: Ledger, role: ModelRole, jpeg_quality: int, jobs: Sequence[Job], title: str
+    ledger: Ledger, role: ModelRole, config: Config, jobs: Sequence[Job], title: str
 ) -> dict[str, Outcome]:
     """The outcome of every job by sample id: from the ledger, else from the engine.
 
@@ -117,7 +107,7 @@ def call_all(
         with tqdm(
             total=len(jobs), initial=len(outcomes), desc=title, unit="call", disable=None
         ) as bar:
-            _generate(ledger, role, jpeg_quality, missing, outcomes, bar)
+            _generate(ledger, role, config, missing, outcomes, bar)
     lost = [job.call.sample_id for job in jobs if job.call.sample_id not in outcomes]
     if lost:
         raise AssertionError(f"{title}: the engine returned without completing {lost[:5]}")
@@ -150,7 +140,7 @@ def _look_up(ledger: Ledger, job: Job) -> Outcome | None:
         if job.media.file_sha256 is None:
             return None
         try:
-            digest = ledger.find_payload(job.media.file_sha256, job.media.recipe)
+            digest = ledger.find_payload(job.media.file_sha256, job.media.conditions)
         except MediaError as error:
             return _media_failure(error)
         if digest is None:
@@ -165,7 +155,7 @@ def _look_up(ledger: Ledger, job: Job) -> Outcome | None:
 def _generate(
     ledger: Ledger,
     role: ModelRole,
-    jpeg_quality: int,
+    config: Config,
     missing: Sequence[Job],
     outcomes: dict[str, Outcome],
     bar: tqdm[Any],
@@ -178,21 +168,22 @@ def _generate(
         bar.update()
 
     def requests() -> Generator[Request]:
-        for job, media in _read_ahead(missing):
-            call, prompt = job.call, Prompt(job.call.text, job.call.system)
-            if job.media is not None and media is not None:
-                _remember(ledger, job.media, media)
-                if isinstance(media, MediaError):
-                    settle(call.sample_id, _media_failure(media))
+        for file_jobs, payload in results:
+            digest = _remember(ledger, file_jobs[0].media, payload)
+            for job in file_jobs:
+                if isinstance(payload, MediaError):
+                    settle(job.call.sample_id, _media_failure(payload))
                     continue
-                call = _with_digest(call, job.media, media.digest)
-                prompt = replace(prompt, **{job.media.kind: media})
-            known = ledger.find(call.key)
-            if known is not None and known.finish_reason != "error":
-                settle(call.sample_id, Outcome(call.key, known))
-                continue
-            calls[call.key] = call
-            yield Request(call.key, prompt, call.sampling)
+                call, prompt = job.call, Prompt(job.call.text, job.call.system)
+                if job.media is not None and digest is not None:
+                    call = _with_digest(call, job.media, digest)
+                    prompt = replace(prompt, **{job.media.kind: payload})
+                known = ledger.find(call.key)
+                if known is not None and known.finish_reason != "error":
+                    settle(call.sample_id, Outcome(call.key, known))
+                    continue
+                calls[call.key] = call
+                yield Request(call.key, prompt, call.sampling)
 
     def store(request: Request, completion: Completion) -> None:
         call = calls.pop(request.key)
@@ -202,42 +193,51 @@ def _generate(
         ledger.record(request.key, call, completion)
         settle(call.sample_id, Outcome(request.key, completion))
 
-    engine = make_engine(role.engine, role.model, role.revision, jpeg_quality)
-    with closing(engine), closing(requests()) as pending:
+    engine = make_engine(role.engine, role.model, role.revision, config.media)
+    results = _read_ahead(missing, config, encoded=role.engine.kind == "openai")
+    with closing(engine), closing(results), closing(requests()) as pending:
         if dict(engine.identity) != dict(missing[0].call.engine):
             raise AssertionError(f"{role.model}: engine_identity and the engine disagree on keys")
         engine.generate(pending, store)
 
 
-def _read_ahead(jobs: Iterable[Job]) -> Iterator[tuple[Job, Frames | Waveform | MediaError | None]]:
-    """Yield the jobs with their media, decoded by a few threads a few jobs ahead."""
-    waiting: deque[tuple[Job, Future[Frames | Waveform | MediaError | None]]] = deque()
-    with ThreadPoolExecutor(_N_DECODERS) as pool:
-        try:
-            for job in jobs:
-                waiting.append((job, pool.submit(_read, job.media)))
-                if len(waiting) > 2 * _N_DECODERS:
-                    ready, future = waiting.popleft()
-                    yield ready, future.result()
-            while waiting:
-                ready, future = waiting.popleft()
-                yield ready, future.result()
-        finally:
-            for _, future in waiting:
-                future.cancel()
+def _read_ahead(
+    jobs: Iterable[Job], config: Config, encoded: bool
+) -> Generator[tuple[Sequence[Job], Payload | MediaError | None]]:
+    """Yield jobs together with what the prompts of all of them carry: each file is read once."""
+    by_path: dict[Path, list[Job]] = defaultdict(list)
+    media: dict[Path, Media] = {}
+    for job in jobs:
+        if job.media is None:
+            yield [job], None
+        else:
+            media[job.media.path] = job.media
+            by_path[job.media.path].append(job)
+    if encoded:
+        store = PayloadStore(config.run.path / "payloads")
+        read = partial(read_encoded, settings=config.media, store=store)
+    else:
+        read = partial(read_decoded, settings=config.media)
+    limits = {"timeout_s": config.media.timeout_s, "workers": config.media.workers}
+    with closing(map_files(read, media.values(), path_of=_path_of, **limits)) as results:
+        for item, payload in results:
+            yield by_path.pop(item.path), payload
 
 
-def _read(media: Media | None) -> Frames | Waveform | MediaError | None:
-    try:
-        return None if media is None else media.read()
-    except MediaError as error:
-        return error
+def _path_of(media: Media) -> str:
+    return str(media.path)
 
 
-def _remember(ledger: Ledger, media: Media, result: Frames | Waveform | MediaError) -> None:
+def _remember(
+    ledger: Ledger, media: Media | None, payload: Payload | MediaError | None
+) -> str | None:
+    """Note in the ledger what became of a file; the digest of its media, where there are any."""
+    if media is None or payload is None:
+        return None
+    outcome = payload if isinstance(payload, MediaError) else payload.digest
     if media.file_sha256 is not None:
-        outcome = result if isinstance(result, MediaError) else result.digest
-        ledger.record_payload(media.file_sha256, media.recipe, outcome)
+        ledger.record_payload(media.file_sha256, media.conditions, outcome)
+    return outcome if isinstance(outcome, str) else None
 
 
 def _with_digest(call: Call, media: Media, digest: str) -> Call:

@@ -49,7 +49,7 @@ CREATE TABLE IF NOT EXISTS payloads (
     PRIMARY KEY (file_sha256, recipe)
 ) WITHOUT ROWID;
 """
-_PASSING = ("missing", "permission", "timeout")
+_PASSING = ("missing", "permission", "timeout", "killed")
 """Media failures that say nothing about the file's content, so they are not remembered."""
 
 

@@ -62,7 +62,7 @@ def run(config: Config) -> Result:
     counts.update(reason for reason in reasons.values() if reason is not None)
     with open_ledger(config.run.path) as ledger:
         jobs = _jobs(config, selected, pairs)
-        outcomes = call_all(ledger, config.merger, config.media.jpeg_quality, jobs, "merger")
+        outcomes = call_all(ledger, config.merger, config, jobs, "merger")
         traces = [_to_trace(sample, outcomes[sample.id]) for sample in selected]
         write_merged(config.run.path, traces)
     check_failure_rate("merge", outcomes.values(), config)
@@ -75,7 +75,7 @@ def run(config: Config) -> Result:
 def plan(config: Config) -> str:
     """What `run` would do, in words; makes no call and writes nothing."""
     merger = config.merger
-    describe_role(merger, config.media.jpeg_quality)
+    describe_role(merger, config.media)
     model = f"{merger.model} ({merger.engine.kind}), prompt {merger.prompt}"
     if not teachers_path(config.run.path).is_file():
         return (
@@ -92,7 +92,7 @@ def plan(config: Config) -> str:
 
 def _open(config: Config) -> Stage:
     settings: dict[str, Any] = {
-        "merger": describe_role(config.merger, config.media.jpeg_quality),
+        "merger": describe_role(config.merger, config.media),
         "view": config.build.view,
         "seed": config.run.seed,
     }
@@ -114,9 +114,7 @@ def _jobs(
 ) -> list[Job]:
     merger = config.merger
     prompt = load_prompt(merger.prompt)
-    engine = engine_identity(
-        merger.engine, merger.model, merger.revision, config.media.jpeg_quality
-    )
+    engine = engine_identity(merger.engine, merger.model, merger.revision, config.media)
     jobs: list[Job] = []
     for sample in samples:
         vision, audio = pairs[sample.id]

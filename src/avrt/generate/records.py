@@ -125,18 +125,23 @@ def load_merged(run: Path) -> dict[str, MergedTrace]:
 
 
 def check_traced(run: Path, prepared: Iterable[str], traced: Collection[str]) -> None:
-    """Every prepared sample has its traces.
+    """Every prepared sample has its traces, and they answer the questions of now.
 
     Raises:
         ConfigError: the run was prepared again after it was traced.
     """
+    samples, remedy = run / "samples.parquet", "run `avrt trace` again, or choose another run.name"
     missing = [sample_id for sample_id in prepared if sample_id not in traced]
     if missing:
         raise ConfigError(
-            f"{run / 'samples.parquet'}: {len(missing)} samples, such as {missing[0]!r}, are not "
-            f"in {teachers_path(run)}: the run was prepared again after it was traced; "
-            f"run `avrt trace` again, or choose another run.name"
+            f"{samples}: {len(missing)} samples, such as {missing[0]!r}, are not in "
+            f"{teachers_path(run)}: the run was prepared again after it was traced; {remedy}"
         )
+    manifest = run / "manifests" / "trace.json"
+    if manifest.is_file():
+        read = json.loads(manifest.read_text(encoding="utf-8")).get("inputs", {})
+        if read.get(samples.name) not in (None, file_digest(samples)):
+            raise ConfigError(f"{samples}: not the questions that were traced; {remedy}")
 
 
 def stage_settings(run: Path, stage: Literal["trace", "merge"]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Stage `trace`: one teacher sees the frames, one hears the sound, each answers every question.
 
 Reads samples.parquet and media.parquet; writes the ledger and traces/teachers.parquet, two rows per
-prepared sample. Whether an answer is right is decided here, from the stored text, so a better
-parser costs no call.
+usable sample. A teacher whose half of a sample cannot be used is not asked: its trace is `absent`.
+Whether an answer is right is decided here, from the stored text, so a better parser costs no call.
 
 The decision to question: a completion that was cut at max_new_tokens has no answer, even if a
 letter can be found in it.
@@ -10,18 +10,17 @@ letter can be found in it.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from avrt.answers import extract_answer
 from avrt.config import Config, ModelRole
-from avrt.datasets.prepare import load_prepared
+from avrt.datasets.prepare import load_usable
 from avrt.engines import engine_identity
 from avrt.generate.calls import (
     Job,
-    Media,
     Outcome,
     call_all,
     check_failure_rate,
@@ -29,6 +28,7 @@ from avrt.generate.calls import (
     sampling_of,
 )
 from avrt.generate.ledger import Call, count_finished, open_ledger
+from avrt.generate.reading import Media
 from avrt.generate.records import (
     STRATA,
     Role,
@@ -37,15 +37,20 @@ from avrt.generate.records import (
     teachers_path,
     write_teachers,
 )
-from avrt.media import SAMPLE_RATE_HZ, load_media
+from avrt.media import SAMPLE_RATE_HZ
 from avrt.prompts import format_options, load_prompt
 from avrt.runs import Result, Stage, check_sums, open_stage, read_parquet, save_config
-from avrt.types import Frames, Sample, Waveform
+from avrt.types import Completion, Sample
 
 __all__ = ["plan", "run"]
 
 ROLES: tuple[Role, ...] = ("vision", "audio")
-VERDICTS = ("right", "wrong", "unparsable", "truncated", "failed")
+_LIMITS = {"damaged", "max_file_mb", "max_source_pixels", "max_clip_s"}
+"""Settings of `media` that decide whether a file is refused."""
+VERDICTS = ("right", "wrong", "unparsable", "truncated", "failed", "absent")
+HALF_OF: Mapping[Role, str] = {"vision": "v", "audio": "a"}
+"""The half of a sample that each teacher gets, as in the column `usable`."""
+ABSENT = Outcome(None, Completion("", "error", error_class="absent", error="not asked"))
 
 
 def run(config: Config) -> Result:
@@ -56,7 +61,7 @@ def run(config: Config) -> Result:
         ConfigError: traced before with other settings, or in use by another process.
         AvrtError: too many calls failed; everything is stored.
     """
-    samples = load_prepared(config.run.path)
+    usable = load_usable(config.run.path)
     stage = _open(config)
     if _is_done(config, stage):
         return Result(f"trace: nothing to do, {config.run.path} is traced", stage.counts())
@@ -64,16 +69,15 @@ def run(config: Config) -> Result:
     outcomes: dict[Role, dict[str, Outcome]] = {}
     with open_ledger(config.run.path) as ledger:
         for role in ROLES:
-            teacher, jobs = _teacher(config, role), _jobs(config, role, samples)
-            outcomes[role] = call_all(
-                ledger, teacher, config.media.jpeg_quality, jobs, f"{role} teacher"
-            )
-        pairs = [_judge(sample, outcomes) for sample in samples]
+            asked = [sample for sample, halves in usable if HALF_OF[role] in halves]
+            teacher, jobs = _teacher(config, role), _jobs(config, role, asked)
+            outcomes[role] = call_all(ledger, teacher, config, jobs, f"{role} teacher")
+        pairs = [_judge(sample, outcomes) for sample, _ in usable]
         write_teachers(config.run.path, [trace for pair in pairs for trace in pair])
     for role in ROLES:
         check_failure_rate(f"trace, {role} teacher", outcomes[role].values(), config)
     counts = _count(pairs)
-    check_sums("trace", len(samples), counts)
+    check_sums("trace", len(pairs), counts)
     stage.finish(counts)
     return Result(_summarize(pairs, counts), counts)
 
@@ -83,11 +87,11 @@ def plan(config: Config) -> str:
     lines: list[str] = []
     for role in ROLES:
         teacher = _teacher(config, role)
-        describe_role(teacher, config.media.jpeg_quality)
+        describe_role(teacher, config.media)
         sight = (
             f"{config.media.n_frames} frames"
             if role == "vision"
-            else f"{config.media.max_audio_s:g} s of sound"
+            else f"{config.media.max_audio_s or math.inf:g} s of sound"
         )
         lines.append(
             f"  {role} teacher: {teacher.model} ({teacher.engine.kind}), "
@@ -95,19 +99,21 @@ def plan(config: Config) -> str:
         )
     if not (config.run.path / "samples.parquet").is_file():
         return "\n".join(["trace: two calls for every sample that prepare finds usable", *lines])
-    n_samples = len(load_prepared(config.run.path))
+    halves = [halves for _, halves in load_usable(config.run.path)]
+    n_calls = sum(len(one) for one in halves)
     n_finished = count_finished(config.run.path, "trace")
     title = (
-        f"trace: {n_samples} samples x 2 teachers; {n_finished} finished calls are in the ledger"
+        f"trace: {len(halves)} samples, {n_calls} calls of 2 teachers; "
+        f"{n_finished} finished calls are in the ledger"
     )
     return "\n".join([title, *lines])
 
 
 def _open(config: Config) -> Stage:
     settings: dict[str, Any] = {
-        role: describe_role(_teacher(config, role), config.media.jpeg_quality) for role in ROLES
+        role: describe_role(_teacher(config, role), config.media) for role in ROLES
     }
-    settings["media"] = config.media.model_dump(exclude={"jpeg_quality"})
+    settings["media"] = config.media.decoding()
     settings["seed"] = config.run.seed
     inputs = [config.run.path / name for name in ("samples.parquet", "media.parquet")]
     return open_stage(config.run.path, "trace", settings, inputs)
@@ -128,7 +134,7 @@ def _jobs(config: Config, role: Role, samples: Sequence[Sample]) -> list[Job]:
     """One call per sample: the question as text, and the one modality this teacher may have."""
     teacher, media = _teacher(config, role), config.media
     prompt = load_prompt(teacher.prompt)
-    engine = engine_identity(teacher.engine, teacher.model, teacher.revision, media.jpeg_quality)
+    engine = engine_identity(teacher.engine, teacher.model, teacher.revision, media)
     files = {row["path"]: row["sha256"] for row in read_parquet(config.run.path / "media.parquet")}
     jobs: list[Job] = []
     for sample in samples:
@@ -157,30 +163,23 @@ def _media(config: Config, role: Role, sample: Sample, files: Mapping[str, str |
             "rate_hz": SAMPLE_RATE_HZ,
         }
         path = sample.sound_path
+    if path is None:
+        raise AssertionError(f"{sample.source}: prepare kept a sample without a file for {role}")
     return Media(
         kind="frames" if role == "vision" else "audio",
-        read=partial(_read, config, role, sample),
-        file_sha256=files.get(path) if path else None,
+        path=config.data.root / path,
+        file_sha256=files.get(path),
         recipe=recipe,
+        limits=config.media.model_dump(include=_LIMITS),
     )
-
-
-def _read(config: Config, role: Role, sample: Sample) -> Frames | Waveform:
-    frames, waveform = load_media(
-        sample, config.data.root, config.media, "v" if role == "vision" else "a"
-    )
-    media = frames if role == "vision" else waveform
-    if media is None:
-        raise AssertionError(f"{sample.source}: load_media gave no {role} and raised nothing")
-    return media
 
 
 def _judge(
     sample: Sample, outcomes: Mapping[Role, Mapping[str, Outcome]]
 ) -> tuple[TeacherTrace, TeacherTrace]:
     return (
-        _to_trace(sample, "vision", outcomes["vision"][sample.id]),
-        _to_trace(sample, "audio", outcomes["audio"][sample.id]),
+        _to_trace(sample, "vision", outcomes["vision"].get(sample.id, ABSENT)),
+        _to_trace(sample, "audio", outcomes["audio"].get(sample.id, ABSENT)),
     )
 
 
@@ -204,12 +203,18 @@ def _to_trace(sample: Sample, role: Role, outcome: Outcome) -> TeacherTrace:
 
 
 def _count(pairs: Sequence[tuple[TeacherTrace, TeacherTrace]]) -> Counter[str]:
-    """A sample is kept when both calls succeeded; strata are counted over those."""
+    """A sample is kept when both calls succeeded; strata are counted over those.
+
+    One with a half that cannot be used is `dropped/one_sided`, unless its one call failed.
+    """
     counts = Counter({"read": len(pairs), "kept": 0, **{f"stratum/{name}": 0 for name in STRATA}})
     for vision, audio in pairs:
-        failed = next((trace for trace in (vision, audio) if trace.status != "ok"), None)
+        bad = [trace.status for trace in (vision, audio) if trace.status != "ok"]
+        failed = next((status for status in bad if status != ABSENT.status), None)
         if failed is not None:
-            counts[f"failed/{failed.status}"] += 1
+            counts[f"failed/{failed}"] += 1
+        elif bad:
+            counts["dropped/one_sided"] += 1
         else:
             counts["kept"] += 1
             counts[f"stratum/{stratum_of(vision, audio)}"] += 1
@@ -220,7 +225,7 @@ def _count(pairs: Sequence[tuple[TeacherTrace, TeacherTrace]]) -> Counter[str]:
 
 def _verdict(trace: TeacherTrace) -> str:
     if trace.status != "ok":
-        return "failed"
+        return "absent" if trace.status == ABSENT.status else "failed"
     if trace.finish_reason == "length":
         return "truncated"
     if trace.answer is None:

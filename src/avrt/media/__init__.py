@@ -5,20 +5,23 @@ Nothing else in AVRT touches a codec.
 
 from __future__ import annotations
 
-from avrt.media.frames import fit_size, read_frames, sample_indices
+from avrt.media.clip import Clip, read_clip, read_frames, read_waveform
+from avrt.media.frames import fit_size, sample_indices
 from avrt.media.load import load_media
 from avrt.media.payloads import encode_jpegs, encode_wav
 from avrt.media.probe import MediaInfo, probe
-from avrt.media.waveform import SAMPLE_RATE_HZ, read_waveform
+from avrt.media.waveform import SAMPLE_RATE_HZ
 
 __all__ = [
     "SAMPLE_RATE_HZ",
+    "Clip",
     "MediaInfo",
     "encode_jpegs",
     "encode_wav",
     "fit_size",
     "load_media",
     "probe",
+    "read_clip",
     "read_frames",
     "read_waveform",
     "sample_indices",

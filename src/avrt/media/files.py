@@ -4,24 +4,28 @@ Only the file itself is read: the protocol is `file`, and formats that pull in o
 addresses (playlists, concatenations, picture sequences) are not on the list, so an annotation
 cannot reach outside its folder.
 
-The decision to question: an MP4 that was cut off is `truncated`, never `not_media`, even when its
-index is lost and FFmpeg calls it invalid data. Its boxes tell: one that ends after the file, or no
-`moov` box at all.
+The decision to question: a file that was cut off is `truncated`, never `not_media`, even when its
+index is lost and FFmpeg calls it invalid data. Its structure tells: an MP4 box, a RIFF chunk or a
+Matroska segment that ends after the file, or an MP4 without its `moov` box.
 """
 
 from __future__ import annotations
 
+import errno
+import math
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import av
 from av.error import FFmpegError
-from av.stream import Disposition
+from av.stream import Discard, Disposition
 
+from avrt.config import MediaConfig
 from avrt.errors import MediaError
 
 if TYPE_CHECKING:
@@ -31,29 +35,41 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 __all__ = [
-    "MAX_PIXELS",
+    "MediaFile",
     "audio_stream",
     "check_file",
     "is_picture",
-    "open_container",
+    "open_file",
     "read_packets",
     "video_stream",
 ]
 
-MAX_BYTES = 2**30
-"""Largest file that is opened: a clip's packets are held in memory while its frames are chosen."""
-MAX_PACKETS = 500_000
-"""Longest stream: more than two hours of video at 60 frames per second."""
-MAX_PIXELS = 8192 * 8192
-"""Largest picture, in pixels."""
+MAX_PACKETS_PER_S = 2000
+"""More packets than this in each second of `media.max_clip_s` are no clip: the longest are those of
+uncompressed sound and of pictures at 1,000 per second.
+"""
 
 FORMATS = "mov,matroska,webm,avi,mpegts,mpeg,m4v,flv,asf,ogg,wav,w64,aiff,caf,mp3,aac,flac,amr,ac3"
 """FFmpeg demuxers that read one self-contained file."""
 
+NO_SUCH_FILE = (errno.ELOOP, errno.ENAMETOOLONG)
 MP4_CONTENT_BOXES = (b"moov", b"moof", b"mdat")
+UNKNOWN_RIFF_SIZES = (0, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
+"""What programs write that did not know the size yet."""
+SEGMENT_ID = b"\x18\x53\x80\x67"
 
 
-def check_file(path: Path) -> bytes:
+@dataclass(frozen=True)
+class MediaFile:
+    """An open sound or video file."""
+
+    path: Path
+    container: InputContainer
+    is_cut: bool
+    """Its structure says that its end is missing."""
+
+
+def check_file(path: Path, media: MediaConfig) -> bytes:
     """The first bytes of a regular, readable, non-empty file of bearable size.
 
     Raises:
@@ -67,23 +83,26 @@ def check_file(path: Path) -> bytes:
             )
         if status.st_size == 0:
             raise MediaError("not_media", str(path), "the file is empty; download it again")
-        if status.st_size > MAX_BYTES:
+        if status.st_size > media.max_file_mb * 2**20:
             detail = (
-                f"{status.st_size} bytes, more than {MAX_BYTES}; cut out the clip that is meant"
+                f"{status.st_size / 2**20:.0f} MiB, more than media.max_file_mb = "
+                f"{media.max_file_mb}; cut out the clip that is meant, or raise the limit"
             )
             raise MediaError("too_large", str(path), detail)
         with path.open("rb") as file:
-            return file.read(16)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise MediaError(
-            "missing", str(path), "no such file; download it, or correct the path"
-        ) from error
+            return file.read(64)
     except PermissionError as error:
         raise MediaError(
             "permission", str(path), "may not be read; change its permissions"
         ) from error
     except OSError as error:
+        if isinstance(error, FileNotFoundError | NotADirectoryError) or error.errno in NO_SUCH_FILE:
+            raise MediaError(
+                "missing", str(path), "no such file; download it, or correct the path"
+            ) from error
         raise MediaError("undecodable", str(path), f"cannot be read: {error.strerror}") from error
+    except ValueError as error:  # a NUL in the name
+        raise MediaError("missing", str(path), f"no such file: {error}") from error
 
 
 def is_picture(head: bytes) -> bool:
@@ -94,94 +113,146 @@ def is_picture(head: bytes) -> bool:
 
 
 @contextmanager
-def open_container(path: Path) -> Iterator[InputContainer]:
-    """Open a sound or video file; FFmpeg's errors in the body become `MediaError` too."""
-    head = check_file(path)
-    if head[4:8] == b"ftyp" and _mp4_is_cut(path):
-        raise MediaError(
-            "truncated", str(path), "the end of the file is missing; download it again"
-        )
+def open_file(path: Path, media: MediaConfig) -> Iterator[MediaFile]:
+    """Open a sound or video file; FFmpeg's errors in the body become `MediaError` too.
+
+    Raises:
+        MediaError: the file cannot be opened, is longer than `media.max_clip_s`, or is cut off
+        while `media.damaged` is "refuse".
+    """
+    is_cut = _is_cut(path, check_file(path, media))
+    truncated = MediaError(
+        "truncated",
+        str(path),
+        'the end of the file is missing; download it again, or set media.damaged to "use"',
+    )
+    if is_cut and media.damaged == "refuse":
+        raise truncated
     options = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
     try:
         container = av.open(f"file:{os.fspath(path)}", options=options, metadata_errors="replace")
     except FFmpegError as error:
+        if is_cut:
+            raise truncated from error
         detail = f"no sound, video or picture format ({error.strerror}); download it again"
         raise MediaError("not_media", str(path), detail) from error
     with container:
+        if (container.duration or 0) / av.time_base > media.max_clip_s:
+            raise _too_long(path, media)
         try:
-            yield container
+            yield MediaFile(path, container, is_cut)
         except FFmpegError as error:
             raise MediaError(
                 "undecodable", str(path), f"{error.strerror}; download it again"
             ) from error
 
 
-def video_stream(container: InputContainer, path: Path) -> VideoStream:
+def video_stream(file: MediaFile, media: MediaConfig) -> VideoStream:
     """The first real video track, with one decoder thread; a cover picture is not a video.
 
     Raises:
         MediaError: no_video, too_large or undecodable.
     """
-    cover = Disposition.attached_pic
-    tracks = [stream for stream in container.streams.video if not stream.disposition & cover]
+    path, cover = str(file.path), Disposition.attached_pic
+    tracks = [track for track in file.container.streams.video if not track.disposition & cover]
     if not tracks:
         raise MediaError(
-            "no_video", str(path), "has no video track; use it for sound only, or leave it out"
+            "no_video", path, "has no video track; use it for sound only, or leave it out"
         )
-    stream, context = tracks[0], _decoder(tracks[0], path)
-    if context.width * context.height == 0:
-        raise MediaError("undecodable", str(path), "the video track has no size; convert it again")
-    if context.width * context.height > MAX_PIXELS:
-        detail = f"{context.width}x{context.height} is over {MAX_PIXELS} pixels; scale it down"
-        raise MediaError("too_large", str(path), detail)
-    return stream
+    context = _decoder(tracks[0], path)
+    n_pixels = context.width * context.height
+    if n_pixels == 0:
+        raise MediaError("undecodable", path, "the video track has no size; convert it again")
+    if n_pixels > media.max_source_pixels:
+        detail = (
+            f"{context.width}x{context.height} is over media.max_source_pixels = "
+            f"{media.max_source_pixels}; scale it down, or raise the limit"
+        )
+        raise MediaError("too_large", path, detail)
+    # A picture may grow inside the stream: the decoder refuses it before it allocates. Twice the
+    # limit, since FFmpeg counts pixels that pad the picture to whole blocks.
+    context.options = {"max_pixels": str(2 * media.max_source_pixels)}
+    return tracks[0]
 
 
-def audio_stream(container: InputContainer, path: Path) -> AudioStream:
+def audio_stream(file: MediaFile) -> AudioStream:
     """The first sound track, with one decoder thread.
 
     Raises:
         MediaError: no_audio or undecodable.
     """
-    if not container.streams.audio:
+    path = str(file.path)
+    if not file.container.streams.audio:
         raise MediaError(
-            "no_audio", str(path), "has no sound track; use it for vision only, or leave it out"
+            "no_audio", path, "has no sound track; use it for vision only, or leave it out"
         )
-    stream = container.streams.audio[0]
+    stream = file.container.streams.audio[0]
     _decoder(stream, path)
     return stream
 
 
 def read_packets(
-    container: InputContainer, path: Path, *streams: VideoStream | AudioStream
-) -> list[Packet[Any]]:
-    """All packets of the streams in file order, undecoded.
+    file: MediaFile, media: MediaConfig, *streams: VideoStream | AudioStream
+) -> Iterator[Packet[Any]]:
+    """The packets of the streams in file order, undecoded; other tracks are passed over.
+
+    In a file that was cut off the last packet of a track may be incomplete: it is left out.
 
     Raises:
         MediaError: too_long.
     """
-    packets: list[Packet[Any]] = []
-    for packet in container.demux(*streams):
-        if packet.size:
-            packets.append(packet)
-        if len(packets) > MAX_PACKETS:
-            detail = f"more than {MAX_PACKETS} packets; cut out the clip that is meant"
-            raise MediaError("too_long", str(path), detail)
-    return packets
+    for other in file.container.streams:
+        if other.index not in {stream.index for stream in streams}:
+            other.discard = Discard.all
+    n_packets, most = 0, MAX_PACKETS_PER_S * media.max_clip_s
+    longest = {s.index: media.max_clip_s / (s.time_base or math.inf) for s in streams}
+    first_dts: dict[int, int] = {}
+    for packet in file.container.demux(*streams):
+        if not packet.size or (file.is_cut and packet.is_corrupt):
+            continue
+        n_packets += 1
+        if n_packets > most:
+            raise MediaError(
+                "too_long", str(file.path), f"more than {most:.0f} packets; cut out a clip"
+            )
+        dts, index = packet.dts, packet.stream_index
+        if dts is not None and dts - first_dts.setdefault(index, dts) > longest[index]:
+            raise _too_long(file.path, media)
+        yield packet
 
 
-def _decoder(stream: VideoStream | AudioStream, path: Path) -> Any:
+def _too_long(path: Path, media: MediaConfig) -> MediaError:
+    detail = (
+        f"longer than media.max_clip_s = {media.max_clip_s:g}; "
+        "cut out the clip that is meant, or raise the limit"
+    )
+    return MediaError("too_long", str(path), detail)
+
+
+def _decoder(stream: VideoStream | AudioStream, path: str) -> Any:
     context: Any = stream.codec_context  # None, against its annotation, when FFmpeg lacks the codec
     if context is None:
         detail = f"no decoder for its {stream.type} track; convert it to H.264 and AAC"
-        raise MediaError("undecodable", str(path), detail)
+        raise MediaError("undecodable", path, detail)
     context.thread_count = 1
     return context
 
 
-def _mp4_is_cut(path: Path) -> bool:
-    """True when a content box reaches beyond the end of the file, or no `moov` box was found."""
+def _is_cut(path: Path, head: bytes) -> bool:
+    """True when the structure of an MP4, RIFF or Matroska file reaches beyond its end."""
     size = path.stat().st_size
+    if head[4:8] == b"ftyp":
+        return _mp4_is_cut(path, size)
+    if head[:4] == b"RIFF":
+        length = int.from_bytes(head[4:8], "little")
+        return length not in UNKNOWN_RIFF_SIZES and 8 + length > size
+    if head[:4] == b"\x1a\x45\xdf\xa3":
+        return _matroska_is_cut(head, size)
+    return False
+
+
+def _mp4_is_cut(path: Path, size: int) -> bool:
+    """True when a content box reaches beyond the end of the file, or no `moov` box was found."""
     names: set[bytes] = set()
     with path.open("rb") as file:
         start = 0
@@ -198,3 +269,15 @@ def _mp4_is_cut(path: Path) -> bool:
                 return True
             start += max(length, 8)
     return b"moov" not in names
+
+
+def _matroska_is_cut(head: bytes, size: int) -> bool:
+    """True when the segment, which follows the file's header, is longer than the rest."""
+    start = head.find(SEGMENT_ID) + len(SEGMENT_ID)
+    if start < len(SEGMENT_ID) or start >= len(head):
+        return False
+    n_bytes = 9 - head[start].bit_length()  # the leading zeros count the bytes of the number
+    coded = int.from_bytes(head[start : start + n_bytes], "big")
+    length = coded & ((1 << 7 * n_bytes) - 1)
+    unknown = (1 << 7 * n_bytes) - 1
+    return n_bytes <= 8 and length != unknown and start + n_bytes + length > size

@@ -1,37 +1,30 @@
-"""Frames of a clip, or the one frame of a picture: chosen by index, scaled, turned upright.
+"""Frames of a clip, chosen by index, scaled and turned upright.
 
 The rule is `linspace(0, n - 1, k).round()` over the n frames a player would show, as Qwen's own
 loader has it. n is counted from the packets: the frame count in the header also counts frames that
 an edit list hides.
 
-The decision to question: frames that are neither wanted nor needed by others are not decoded
-(`skip_frame NONREF`), which changes no pixel. Where time stamps cannot name the frames, or a wanted
-one does not decode, the whole clip is decoded and counted instead.
+Only what the chosen frames need is decoded, which changes no pixel: groups of pictures without a
+chosen frame are passed over, and so are, inside the others, frames that no other frame refers to.
+
+The decision to question: where that cannot be trusted, everything is decoded and counted instead.
+That is so when time stamps do not name the frames, when the codec hides frames (VP8, VP9), and when
+a chosen frame is missing or damage is seen on the way.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from av.error import FFmpegError
-from av.video.reformatter import Interpolation
-from PIL import Image, ImageOps
+from av.video.reformatter import Interpolation, VideoReformatter
 
 from avrt.config import MediaConfig
-from avrt.errors import MediaError
-from avrt.media.files import (
-    MAX_PIXELS,
-    check_file,
-    is_picture,
-    open_container,
-    read_packets,
-    video_stream,
-)
-from avrt.types import Frames
+from avrt.media.bitstream import has_layers, is_restart
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -40,49 +33,41 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "Taken",
     "decode_video",
     "fit_size",
-    "open_picture",
     "quarter_turns",
-    "read_frames",
     "sample_indices",
+    "shown_size",
+    "take_frames",
 ]
 
-Taken: TypeAlias = "list[tuple[float, NDArray[np.uint8]]]"
-"""Time in seconds since the first shown frame, and pixels (height, width, 3)."""
+Convert: TypeAlias = "Callable[[VideoFrame], NDArray[np.uint8]]"
 
 SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 """Bit-exact on every processor: the pixels are part of a model call's key."""
+HIDING_CODECS = ("vp8", "vp9")
+"""Their packets may hold frames that are never shown."""
+SKIPPING_CODECS = ("h264", "hevc", "mpeg4", "mpeg2video", "mpeg1video")
+"""Their decoders know before decoding which frames no other frame refers to."""
+JOINED_FORMATS = ("mpegts", "mpeg")
+"""Recordings may begin in the middle: what comes before the first whole frame is no damage."""
 
 
-def read_frames(path: Path, media: MediaConfig) -> Frames:
-    """`media.n_frames` frames spread over the clip, first and last included.
+@dataclass(frozen=True)
+class Taken:
+    """The chosen frames of a video track."""
 
-    A picture file gives one still frame. A clip with fewer frames repeats some. Frames fit in
-    `media.max_pixels`. Sample aspect ratio is not applied, as in Qwen's own loader.
-
-    Raises:
-        MediaError: the file cannot give frames; `error_class` says why.
-    """
-    if is_picture(check_file(path)):
-        return _read_picture(path, media)
-    with open_container(path) as container:
-        stream = video_stream(container, path)
-        packets = read_packets(container, path, stream)
-        height, width = stream.codec_context.height, stream.codec_context.width
-        taken, n_shown = _take(
-            stream, packets, media.n_frames, lambda frame: _to_rgb(frame, height, width, media)
-        )
-        if not taken:
-            raise MediaError(
-                "undecodable", str(path), "no frame of the video track decodes; download it again"
-            )
-        times_s = tuple(time for time, _ in taken)
-        span_s = times_s[-1] - times_s[0]
-        # One frame, or copies of one, span no time: the rate follows from the clip's length.
-        clip_s = n_shown / float(stream.average_rate or 25)
-        fps = (len(taken) - 1) / span_s if span_s > 0 else len(taken) / clip_s
-    return Frames(np.stack([pixels for _, pixels in taken]), times_s, fps)
+    pixels: NDArray[np.uint8]
+    """Shape (n_frames, height, width, 3)."""
+    times_s: tuple[float, ...]
+    """Since the first shown frame."""
+    fps: float
+    """Rate of the chosen frames."""
+    start_s: float | None
+    """When the first shown frame is due in the file's own time."""
+    damaged: bool
+    """Something on the way to the chosen frames did not decode as it should."""
 
 
 def sample_indices(n_shown: int, n_frames: int) -> list[int]:
@@ -104,13 +89,39 @@ def fit_size(height: int, width: int, max_pixels: int, factor: int) -> tuple[int
     return rows * factor, columns * factor
 
 
-def decode_video(
-    stream: VideoStream, packets: Sequence[Packet[Any]], wanted: Collection[int] | None = None
-) -> Iterator[VideoFrame]:
-    """Decode in order of presentation.
+def shown_size(stream: VideoStream, turns: int) -> tuple[int, int]:
+    """Height and width on a screen: pixels made square, then `turns` quarter turns."""
+    height, width = stream.codec_context.height, stream.codec_context.width
+    aspect = stream.sample_aspect_ratio
+    if aspect:
+        width = max(1, round(width * aspect))
+    return (width, height) if turns % 2 else (height, width)
 
-    With `wanted` time stamps, other frames may be left out. A damaged packet is passed over: its
-    frame is then missing, and whoever wanted it notices.
+
+def quarter_turns(frame: VideoFrame) -> int:
+    """Counter-clockwise quarter turns that bring the stored picture upright."""
+    return round(frame.rotation / 90) % 4
+
+
+def take_frames(
+    stream: VideoStream, packets: Sequence[Packet[Any]], media: MediaConfig
+) -> Taken | None:
+    """`media.n_frames` frames spread over the packets of one track; None when nothing decodes.
+
+    A clip with fewer frames repeats some.
+    """
+    convert = _converter(stream, media)
+    return _take_by_time(stream, packets, media.n_frames, convert) or _take_by_count(
+        stream, packets, media.n_frames, convert
+    )
+
+
+def decode_video(
+    stream: VideoStream, packets: Iterable[Packet[Any]], wanted: Collection[int] | None = None
+) -> Iterator[VideoFrame | None]:
+    """Decode from a clean start, in order of presentation, to the end; None is a damaged packet.
+
+    With `wanted` time stamps, frames that no other frame refers to may be left out.
     """
     context = stream.codec_context
     context.flush_buffers()
@@ -120,110 +131,171 @@ def decode_video(
         try:
             yield from context.decode(packet)
         except FFmpegError:
-            continue
-
-
-def quarter_turns(frame: VideoFrame) -> int:
-    """Counter-clockwise quarter turns that bring the stored picture upright."""
-    return round(frame.rotation / 90) % 4
-
-
-def open_picture(path: Path) -> Image.Image:
-    """A picture file in RGB, upright by its EXIF orientation, transparency over white.
-
-    Raises:
-        MediaError: too_large, truncated or undecodable.
-    """
-    try:
-        with Image.open(path, formats=("JPEG", "PNG", "WEBP")) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise Image.DecompressionBombError(f"{picture.width}x{picture.height} pixels")
-            upright = ImageOps.exif_transpose(picture)
-            if not upright.has_transparency_data:
-                return upright.convert("RGB")
-            layer = upright.convert("RGBA")
-            return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert(
-                "RGB"
-            )
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise MediaError("too_large", str(path), f"{error}; scale the picture down") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        error_class = "truncated" if "truncated" in str(error).lower() else "undecodable"
-        detail = "the picture is damaged or cut off; download it again"
-        raise MediaError(error_class, str(path), detail) from error
-
-
-def _take(
-    stream: VideoStream,
-    packets: Sequence[Packet[Any]],
-    n_frames: int,
-    convert: Callable[[VideoFrame], NDArray[np.uint8]],
-) -> tuple[Taken, int]:
-    """The chosen frames and how many frames the clip shows; ([], 0) when nothing decodes."""
-    shown = [packet.pts for packet in packets if not packet.is_discard]
-    if shown and None not in shown and len(set(shown)) == len(shown):
-        taken = _take_by_time(
-            stream, packets, sorted(pts for pts in shown if pts is not None), n_frames, convert
-        )
-        if taken:
-            return taken, len(shown)
-    n_shown = sum(1 for _ in decode_video(stream, packets))
-    return _take_by_count(stream, packets, n_shown, n_frames, convert), n_shown
+            yield None
 
 
 def _take_by_time(
-    stream: VideoStream,
-    packets: Sequence[Packet[Any]],
-    shown: Sequence[int],
-    n_frames: int,
-    convert: Callable[[VideoFrame], NDArray[np.uint8]],
-) -> Taken:
-    """The frames whose time stamps the rule names; [] when one of them does not decode."""
-    wanted = [shown[index] for index in sample_indices(len(shown), n_frames)]
+    stream: VideoStream, packets: Sequence[Packet[Any]], n_frames: int, convert: Convert
+) -> Taken | None:
+    """Decode only what the frames need that the rule names; None when it cannot be trusted."""
+    codec = stream.codec_context.name
+    shown = sorted(p.pts for p in packets if p.pts is not None and not p.is_discard)
+    if (
+        codec in HIDING_CODECS
+        or not shown
+        or len(set(shown)) < len(shown)
+        or any(packet.pts is None or packet.is_corrupt for packet in packets)
+    ):
+        return None
+    chosen = [shown[index] for index in sample_indices(len(shown), n_frames)]
+    wanted = set(chosen)
+    skippable = codec in SKIPPING_CODECS and not has_layers(stream, packets)
     pixels: dict[int, NDArray[np.uint8]] = {}
-    distinct = set(wanted)
-    for frame in decode_video(stream, packets, distinct):
-        if frame.pts in distinct:
-            pixels[frame.pts] = convert(frame)
-    if len(pixels) < len(distinct):
-        return []
+    for run in _runs(stream, packets, wanted):
+        for frame in decode_video(stream, run, wanted if skippable else None):
+            if frame is None or frame.is_corrupt:
+                return None
+            if frame.pts in wanted and frame.pts not in pixels:
+                pixels[frame.pts] = convert(frame)
+            del frame  # a picture at 8K is 50 MB, and the next one is decoded now
+    if len(pixels) < len(wanted):
+        return None
     unit_s = float(stream.time_base or 0)
-    return [((pts - shown[0]) * unit_s, pixels[pts]) for pts in wanted]
+    times_s = [(pts - shown[0]) * unit_s for pts in chosen]
+    return _taken(stream, _stack(pixels, chosen), times_s, len(shown), shown[0] * unit_s)
+
+
+def _runs(
+    stream: VideoStream, packets: Sequence[Packet[Any]], wanted: Collection[int]
+) -> Iterator[Sequence[Packet[Any]]]:
+    """The stretches of packets to decode, each from a place where a decoder may start afresh.
+
+    Frames shown before the picture that begins their group refer to the group before it, so that
+    one is decoded too, in the same stretch.
+    """
+    starts = [0, *(i for i in range(1, len(packets)) if is_restart(stream, packets[i]))]
+    ends = [*starts[1:], len(packets)]
+    last_wanted: list[int | None] = []
+    for group, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        inside = [i for i in range(start, end) if packets[i].pts in wanted]
+        last_wanted.append(inside[-1] if inside else None)
+        first_pts = packets[start].pts or 0
+        if group and any((packets[i].pts or 0) < first_pts for i in inside):
+            last_wanted[group - 1] = start - 1
+    run_start = run_end = 0
+    for start, end, last in zip(starts, ends, last_wanted, strict=True):
+        if last is None:
+            continue
+        if run_end != start:
+            if run_end > run_start:
+                yield packets[run_start:run_end]
+            run_start = start
+        # Groups side by side are decoded as one stretch, without starting afresh between them.
+        run_end = end if last + 1 == end else last + 1
+    if run_end > run_start:
+        yield packets[run_start:run_end]
 
 
 def _take_by_count(
-    stream: VideoStream,
-    packets: Sequence[Packet[Any]],
-    n_shown: int,
-    n_frames: int,
-    convert: Callable[[VideoFrame], NDArray[np.uint8]],
-) -> Taken:
-    """The frames the rule names among those that decode; times follow from the average rate."""
-    if n_shown == 0:
-        return []
-    wanted = sample_indices(n_shown, n_frames)
-    frames = enumerate(decode_video(stream, packets))
-    pixels = {index: convert(frame) for index, frame in frames if index in wanted}
+    stream: VideoStream, packets: Sequence[Packet[Any]], n_frames: int, convert: Convert
+) -> Taken | None:
+    """Decode everything; the rule names frames among those that come out.
+
+    How many come out is guessed from the packets and known at the end: a wrong guess costs a second
+    pass.
+    """
+    n_guessed = sum(not packet.is_discard for packet in packets)
+    while True:
+        indices = sample_indices(n_guessed, n_frames)
+        shown = _decode_all(stream, packets, set(indices), convert)
+        if shown.n_frames in (0, n_guessed):
+            break
+        n_guessed = shown.n_frames
+    if not shown.n_frames:
+        return None
     rate = float(stream.average_rate or 25)
-    return [(index / rate, pixels[index]) for index in wanted]
-
-
-def _to_rgb(frame: VideoFrame, height: int, width: int, media: MediaConfig) -> NDArray[np.uint8]:
-    """Scale straight to the final size, then turn upright; `height` x `width` is as stored."""
-    turns = quarter_turns(frame)
-    lies = turns % 2 == 1
-    fitted = fit_size(
-        *((width, height) if lies else (height, width)), media.max_pixels, media.size_factor
+    times_s = [index / rate for index in indices]
+    stamps = [shown.times_s[index] for index in indices]
+    known = [stamp for stamp in stamps if stamp is not None]
+    if len(known) == len(stamps) and known == sorted(known):
+        times_s = [stamp - known[0] for stamp in known]
+    return _taken(
+        stream,
+        _stack(shown.pixels, indices),
+        times_s,
+        shown.n_frames,
+        stamps[0],
+        shown.damaged,
     )
-    rows, columns = reversed(fitted) if lies else fitted
-    scaled = frame.reformat(
-        width=columns, height=rows, format="rgb24", interpolation=SCALING, threads=1
-    )
-    return np.ascontiguousarray(np.rot90(scaled.to_ndarray(), turns), dtype=np.uint8)
 
 
-def _read_picture(path: Path, media: MediaConfig) -> Frames:
-    picture = open_picture(path)
-    height, width = fit_size(picture.height, picture.width, media.max_pixels, media.size_factor)
-    pixels = np.array(picture.resize((width, height), Image.Resampling.BICUBIC), dtype=np.uint8)
-    return Frames(pixels[None], times_s=(0.0,), fps=1.0, still=True)
+@dataclass
+class _Shown:
+    """What came out of decoding everything."""
+
+    pixels: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
+    """The wanted frames by index."""
+    times_s: dict[int, float | None] = field(default_factory=dict)
+    n_frames: int = 0
+    damaged: bool = False
+
+
+def _decode_all(
+    stream: VideoStream, packets: Sequence[Packet[Any]], wanted: Collection[int], convert: Convert
+) -> _Shown:
+    shown = _Shown(damaged=any(packet.is_corrupt for packet in packets))
+    joined = stream.container.format.name in JOINED_FORMATS
+    for frame in decode_video(stream, packets):
+        if frame is None:
+            shown.damaged |= not joined or shown.n_frames > 0
+            continue
+        shown.damaged |= frame.is_corrupt
+        if shown.n_frames in wanted:
+            shown.pixels[shown.n_frames] = convert(frame)
+            shown.times_s[shown.n_frames] = frame.time
+        shown.n_frames += 1
+        del frame
+    return shown
+
+
+def _stack(pixels: dict[int, NDArray[np.uint8]], keys: Sequence[int]) -> NDArray[np.uint8]:
+    """The pictures in the order of `keys`, each let go of when copied: never all of them twice."""
+    stack = np.empty((len(keys), *pixels[keys[0]].shape), np.uint8)
+    for place, key in enumerate(keys):
+        stack[place] = pixels[key] if key in keys[place + 1 :] else pixels.pop(key)
+    return stack
+
+
+def _taken(
+    stream: VideoStream,
+    pixels: NDArray[np.uint8],
+    times_s: Sequence[float],
+    n_shown: int,
+    start_s: float | None,
+    damaged: bool = False,
+) -> Taken:
+    span_s = times_s[-1] - times_s[0]
+    # One frame, or copies of one, span no time: the rate follows from the clip's length.
+    clip_s = n_shown / float(stream.average_rate or 25)
+    fps = (len(times_s) - 1) / span_s if span_s > 0 else len(times_s) / clip_s
+    return Taken(pixels, tuple(times_s), fps, start_s, damaged)
+
+
+def _converter(stream: VideoStream, media: MediaConfig) -> Convert:
+    """Scales a frame straight to its final size, then turns it upright.
+
+    All frames get the size that the track begins with.
+    """
+    sizes = [shown_size(stream, turns) for turns in (0, 1)]
+    scaler = VideoReformatter()
+
+    def convert(frame: VideoFrame) -> NDArray[np.uint8]:
+        turns = quarter_turns(frame)
+        fitted = fit_size(*sizes[turns % 2], media.max_pixels, media.size_factor)
+        rows, columns = reversed(fitted) if turns % 2 else fitted
+        scaled = scaler.reformat(
+            frame, columns, rows, "rgb24", interpolation=SCALING, threads=1
+        ).to_ndarray()
+        return np.rot90(np.asarray(scaled, np.uint8), turns)
+
+    return convert

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from avrt.config import MediaConfig
 from avrt.errors import MediaError
-from avrt.media.frames import read_frames
-from avrt.media.waveform import read_waveform
+from avrt.media.clip import read_clip
 from avrt.types import Frames, Modality, Sample, Waveform
 
 __all__ = ["load_media"]
@@ -22,18 +21,26 @@ def load_media(
         MediaError: an asked-for modality is absent (no_video, no_audio) or its file failed. Its
             path is the one in the sample, relative to `root`, so that it can be stored.
     """
-    frames = waveform = None
-    path = ""
-    try:
-        if "v" in modality:
-            path = _named(sample.picture_path, "no_video", sample)
-            frames = read_frames(root / path, media)
-        if "a" in modality:
-            path = _named(sample.sound_path, "no_audio", sample)
-            waveform = read_waveform(root / path, media.max_audio_s)
-    except MediaError as error:
-        raise MediaError(error.error_class, path or sample.source, error.detail) from error
+    wanted: dict[str, str] = {}
+    if "v" in modality:
+        wanted["v"] = _named(sample.picture_path, "no_video", sample)
+    if "a" in modality:
+        wanted["a"] = _named(sample.sound_path, "no_audio", sample)
+    if modality == "av" and wanted["a"] == wanted["v"]:
+        return _read(root, wanted["v"], media, "av")
+    frames = _read(root, wanted["v"], media, "v")[0] if "v" in wanted else None
+    waveform = _read(root, wanted["a"], media, "a")[1] if "a" in wanted else None
     return frames, waveform
+
+
+def _read(
+    root: Path, path: str, media: MediaConfig, modality: Modality
+) -> tuple[Frames | None, Waveform | None]:
+    try:
+        clip = read_clip(root / path, media, modality)
+    except MediaError as error:
+        raise MediaError(error.error_class, path, error.detail) from error
+    return clip.frames, clip.waveform
 
 
 def _named(path: str | None, error_class: str, sample: Sample) -> str:

@@ -1,44 +1,86 @@
-"""What a media file holds and whether it can be used.
+"""What a media file holds, whether it can be used, and what is odd about it.
 
-One demux pass, one decoded frame of each track. Never raises for a bad file: the failure is the
-answer. The reason carries no path, so that it can be stored.
+One demux pass, in which the sound that models would get and one frame are decoded. Never raises for
+a bad file: the failure is the answer. The reason carries no path, so that it can be stored.
 
-The decision to question: one frame is decoded, not all. A file whose tracks start well and break
-later is found when it is read; decoding everything here would double the cost of a run.
+The decision to question: of the pictures one frame is decoded, not all. A video that starts well
+and breaks later is found when it is read; decoding everything here would double the cost of a run.
+Only where the packets are as small as those of a frozen picture more is decoded, until two frames
+differ.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+from av.error import FFmpegError
+from av.video.reformatter import Interpolation, VideoReformatter
+
+from avrt.config import MediaConfig
 from avrt.errors import MediaError
 from avrt.media.files import (
+    MediaFile,
     audio_stream,
     check_file,
     is_picture,
-    open_container,
+    open_file,
     read_packets,
     video_stream,
 )
-from avrt.media.frames import decode_video, open_picture, quarter_turns
-from avrt.media.waveform import decode_audio
+from avrt.media.frames import quarter_turns, shown_size
+from avrt.media.picture import open_picture
+from avrt.media.waveform import SoundDecoder
 
 if TYPE_CHECKING:
-    from av.audio.stream import AudioStream
-    from av.container import InputContainer
     from av.packet import Packet
+    from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-__all__ = ["MediaInfo", "probe"]
+    from avrt.types import Waveform
 
-Track = TypeVar("Track")
+__all__ = ["PROBE_SETTINGS", "PROBE_VERSION", "MediaInfo", "file_stamp", "probe"]
+
+PROBE_VERSION = 1
+"""Raise it when the same file would give another answer."""
+PROBE_SETTINGS = ("max_audio_s", "damaged", "max_file_mb", "max_source_pixels", "max_clip_s")
+"""Settings of `media` that the answer depends on."""
+
+SILENT_DBFS = -80.0
+"""A peak below this is silence: less than four steps of 16 bit."""
+FLOOR_DBFS = -120.0
+"""Levels below this, down to digital silence, are given as this."""
+SHORT_AUDIO = 0.5
+"""Sound shorter than this share of what the picture lasts, or of what is used, is short."""
+LATE_AUDIO_S = 0.5
+"""Sound that begins later than this after the first frame is late."""
+STILL_PACKET = 0.05
+"""In a candidate for a still, three of four packets have at most this share of the largest, ..."""
+STILL_BYTES = 64
+"""... or this many bytes and two bits for every block of 16 x 16. The fourth packet may be a key
+frame, or mend one.
+"""
+STILL_DIFFERENCE = 4
+"""Frames are alike when no cell of STILL_CELLS x STILL_CELLS differs by more than this, of 255.
+
+Encoders let a frozen picture waver by 3; a dot of 8 x 8 that moves over 640 x 360 makes 13.
+"""
+STILL_CELLS = 16
+"""Over the picture; fewer where a cell would be smaller than 16 x 16."""
+STILL_FRAMES = 1000
+"""Frames that are compared; beyond them the sizes of the packets speak."""
+
+Found = TypeVar("Found")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class MediaInfo:
     """One file; what it lacks is None."""
 
@@ -46,13 +88,18 @@ class MediaInfo:
     """As given."""
     sha256: str | None = None
     size_bytes: int | None = None
+    mtime_ns: int | None = None
+    """When it was last changed."""
     container: str | None = None
     """FFmpeg's name of the format, or png, jpeg, webp."""
     video_codec: str | None = None
     """None: there is no picture."""
     width: int | None = None
-    """As stored, before rotation."""
+    """As stored, before rotation; so is the height."""
     height: int | None = None
+    shown_width: int | None = None
+    """On a screen: upright, with square pixels; so is the height."""
+    shown_height: int | None = None
     rotation: int | None = None
     """Degrees counter-clockwise, 0 to 270, that bring the stored picture upright."""
     fps: float | None = None
@@ -61,102 +108,240 @@ class MediaInfo:
     duration_s: float | None = None
     audio_codec: str | None = None
     """None: there is no sound."""
+    n_audio_tracks: int = 0
+    """The first one is used."""
     sample_rate_hz: int | None = None
     channels: int | None = None
     audio_duration_s: float | None = None
+    audio_start_s: float | None = None
+    """When the sound begins, relative to the first frame."""
+    rms_dbfs: float | None = None
+    """Level of the sound that is used, mono, relative to the largest amplitude."""
+    peak_dbfs: float | None = None
     status: str = "ok"
     """`ok`, or a class of `MEDIA_ERROR_CLASSES`."""
     reason: str | None = None
     """Why not ok, and what to do."""
+    notes: tuple[str, ...] = ()
+    """What is odd about a file that can be used: truncated, damaged (used because `media.damaged`
+    says so), silent, short_audio, late_audio, still.
+    """
 
 
-def probe(path: Path) -> MediaInfo:
+def probe(path: Path, media: MediaConfig) -> MediaInfo:
     """Look into one file. A file with only one kind of track is ok; a file with none is not."""
-    info = MediaInfo(path=str(path))
+    size_bytes, mtime_ns = file_stamp(path)  # first: a file that changes meanwhile is noticed
+    info = MediaInfo(path=str(path), size_bytes=size_bytes, mtime_ns=mtime_ns)
     try:
-        head = check_file(path)
+        head = check_file(path, media)
         with path.open("rb") as file:
-            info = replace(
-                info, sha256=hashlib.file_digest(file, "sha256").hexdigest(), size_bytes=file.tell()
-            )
-        return replace(info, **(_probe_picture(path) if is_picture(head) else _probe_tracks(path)))
+            info = replace(info, sha256=hashlib.file_digest(file, "sha256").hexdigest())
+        found = _probe_picture(path, media, head) if is_picture(head) else _probe(path, media)
+        return replace(info, **found)
     except MediaError as error:
         return replace(info, status=error.error_class, reason=error.detail)
+    except OSError as error:
+        return replace(info, status="undecodable", reason=f"cannot be read: {error.strerror}")
 
 
-def _probe_picture(path: Path) -> dict[str, Any]:
-    picture = open_picture(path)
-    container = {b"\x89P": "png", b"\xff\xd8": "jpeg", b"RI": "webp"}[check_file(path)[:2]]
-    size = {"width": picture.width, "height": picture.height, "rotation": 0}
-    return {"container": container, "video_codec": container, "n_frames": 1, **size}
+def file_stamp(path: Path) -> tuple[int | None, int | None]:
+    """Size and time of the last change, by which another file of the same name is noticed."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None, None
+    return status.st_size, status.st_mtime_ns
 
 
-def _probe_tracks(path: Path) -> dict[str, Any]:
-    with open_container(path) as container:
-        video = _present(video_stream, container, path)
-        audio = _present(audio_stream, container, path)
+def _probe_picture(path: Path, media: MediaConfig, head: bytes) -> dict[str, Any]:
+    picture = open_picture(path, media)
+    container = {b"\x89P": "png", b"\xff\xd8": "jpeg", b"RI": "webp"}[head[:2]]
+    return {
+        "container": container,
+        "video_codec": container,
+        "n_frames": 1,
+        "rotation": 0,
+        **_sizes(picture.height, picture.width, (picture.height, picture.width)),
+    }
+
+
+def _probe(path: Path, media: MediaConfig) -> dict[str, Any]:
+    """The tracks of a sound or video file."""
+    with open_file(path, media) as file:
+        video = _present(lambda: video_stream(file, media))
+        audio = _present(lambda: audio_stream(file))
         tracks = [track for track in (video, audio) if track is not None]
         if not tracks:
             raise MediaError("not_media", str(path), "has neither picture nor sound; leave it out")
-        packets = read_packets(container, path, *tracks)
-        found: dict[str, Any] = {"container": container.format.name}
-        if video is not None:
-            found |= _describe_video(
-                video, [packet for packet in packets if packet.stream_index == video.index], path
-            )
-        if audio is not None:
-            found |= _describe_audio(
-                audio, [packet for packet in packets if packet.stream_index == audio.index]
-            )
-    return found
+        sound = SoundDecoder(audio, path, media.max_audio_s) if audio else None
+        pictures, sounds = (
+            _Packets((track and track.time_base) or Fraction(0)) for track in (video, audio)
+        )
+        frame: VideoFrame | None = None
+        for packet in read_packets(file, media, *tracks):
+            if sound and packet.stream_index == sound.stream.index:
+                sounds.add(packet)
+                sound.feed(packet)
+            elif video:
+                pictures.add(packet)
+                frame = frame or next(iter(_decode(video, packet)), None)
+        found: dict[str, Any] = {
+            "container": file.container.format.name,
+            "n_audio_tracks": len(file.container.streams.audio),
+        }
+        if video:
+            frame = frame or next(iter(_decode(video, None)), None)
+            found |= _describe_video(file, video, frame, pictures)
+        waveform = _present(lambda: sound.finish(None, pictures.start_s, None)) if sound else None
+        if sound and waveform:
+            found |= _describe_audio(sound, waveform, sounds)
+        notes = [*(["truncated"] if file.is_cut else []), *_notes_on_sound(found, waveform, media)]
+    if waveform and waveform.fault and media.damaged == "refuse":
+        detail = (
+            "parts of the sound do not decode; download it again, or set media.damaged to "
+            '"use" to take what decodes'
+        )
+        raise MediaError("damaged", str(path), detail)
+    if video and _may_be_still(found, pictures.sizes) and _is_still(path, media):
+        notes.append("still")
+    return found | {"notes": tuple(notes)}
 
 
-def _present(
-    find: Callable[[InputContainer, Path], Track], container: InputContainer, path: Path
-) -> Track | None:
+@dataclass
+class _Packets:
+    """What the packets of one track say without being decoded."""
+
+    unit_s: Fraction
+    """Of the track's time stamps."""
+    n_shown: int = 0
+    start: int | None = None
+    end: int = 0
+    sizes: list[int] = field(default_factory=list)
+
+    def add(self, packet: Packet[Any]) -> None:
+        self.sizes.append(packet.size)
+        if packet.is_discard:
+            return
+        self.n_shown += 1
+        pts = packet.pts
+        if pts is not None:
+            self.start = pts if self.start is None else min(self.start, pts)
+            self.end = max(self.end, pts + (packet.duration or 0))
+
+    @property
+    def start_s(self) -> float | None:
+        """When the first of what is shown is due; None without time stamps."""
+        return None if self.start is None else float(self.start * self.unit_s)
+
+    @property
+    def duration_s(self) -> float | None:
+        """From the first start to the last end of what is shown; None without time stamps."""
+        return None if self.start is None else float((self.end - self.start) * self.unit_s)
+
+
+def _present(find: Callable[[], Found]) -> Found | None:
     try:
-        return find(container, path)
+        return find()
     except MediaError as error:
         if error.error_class in ("no_video", "no_audio"):
             return None
         raise
 
 
+def _decode(stream: VideoStream, packet: Packet[Any] | None) -> list[VideoFrame]:
+    """What comes out when the packet goes in, nothing for a damaged one; None ends the track."""
+    try:
+        return stream.codec_context.decode(packet)
+    except FFmpegError:
+        return []
+
+
 def _describe_video(
-    stream: VideoStream, packets: Sequence[Packet[Any]], path: Path
+    file: MediaFile, stream: VideoStream, frame: VideoFrame | None, packets: _Packets
 ) -> dict[str, Any]:
-    frame = next(decode_video(stream, packets), None)
     if frame is None:
         raise MediaError(
-            "undecodable", str(path), "no frame of the video track decodes; download it again"
+            "undecodable", str(file.path), "no frame of the video track decodes; download it again"
         )
+    turns = quarter_turns(frame)
+    context = stream.codec_context
     return {
-        "video_codec": stream.codec_context.name,
-        "width": stream.codec_context.width,
-        "height": stream.codec_context.height,
-        "rotation": quarter_turns(frame) * 90,
+        "video_codec": context.name,
+        "rotation": turns * 90,
         "fps": float(stream.average_rate) if stream.average_rate else None,
-        "n_frames": sum(1 for packet in packets if not packet.is_discard),
-        "duration_s": _duration_s(packets),
+        "n_frames": packets.n_shown,
+        "duration_s": packets.duration_s,
+        **_sizes(context.height, context.width, shown_size(stream, turns)),
     }
 
 
-def _describe_audio(stream: AudioStream, packets: Sequence[Packet[Any]]) -> dict[str, Any]:
-    if next(decode_audio(stream, packets), None) is None:
-        return {}  # a track without one sample is no sound
+def _sizes(height: int, width: int, shown: tuple[int, int]) -> dict[str, int]:
+    return {"height": height, "width": width, "shown_height": shown[0], "shown_width": shown[1]}
+
+
+def _describe_audio(sound: SoundDecoder, waveform: Waveform, packets: _Packets) -> dict[str, Any]:
+    context, samples = sound.stream.codec_context, waveform.samples
+    power = np.square(samples).sum() / max(1, len(samples))
     return {
-        "audio_codec": stream.codec_context.name,
-        "sample_rate_hz": stream.codec_context.sample_rate,
-        "channels": stream.codec_context.layout.nb_channels,
-        "audio_duration_s": _duration_s(packets),
+        "audio_codec": context.name,
+        "sample_rate_hz": context.sample_rate,
+        "channels": context.layout.nb_channels,
+        "audio_duration_s": packets.duration_s,
+        "audio_start_s": waveform.start_s,
+        "rms_dbfs": _to_dbfs(math.sqrt(power)),
+        "peak_dbfs": _to_dbfs(np.abs(samples).max(initial=0.0)),
     }
 
 
-def _duration_s(packets: Sequence[Packet[Any]]) -> float | None:
-    """From the first start to the last end of what is shown; None without time stamps."""
-    shown = [packet for packet in packets if not packet.is_discard and packet.pts is not None]
-    if not shown:
-        return None
-    start = min(packet.pts for packet in shown if packet.pts is not None)
-    end = max(packet.pts + (packet.duration or 0) for packet in shown if packet.pts is not None)
-    return float((end - start) * shown[0].time_base)
+def _to_dbfs(amplitude: float) -> float:
+    return max(FLOOR_DBFS, round(20 * math.log10(max(float(amplitude), 1e-12)), 2))
+
+
+def _notes_on_sound(
+    found: Mapping[str, Any], waveform: Waveform | None, media: MediaConfig
+) -> Iterator[str]:
+    if waveform is None:
+        return
+    if waveform.fault:
+        yield "damaged"
+    if found["peak_dbfs"] < SILENT_DBFS:
+        yield "silent"
+    picture_s, sound_s = found.get("duration_s"), found["audio_duration_s"]
+    if picture_s is not None and sound_s is not None:
+        wanted_s = picture_s if media.max_audio_s is None else min(picture_s, media.max_audio_s)
+        if sound_s < SHORT_AUDIO * wanted_s:
+            yield "short_audio"
+    if (waveform.start_s or 0.0) > LATE_AUDIO_S:
+        yield "late_audio"
+
+
+def _may_be_still(found: Mapping[str, Any], sizes: Sequence[int]) -> bool:
+    """As in a frozen picture, most packets hold next to nothing, or all hold the same."""
+    ordered = sorted(sizes)
+    least, most, largest = ordered[0], ordered[3 * (len(ordered) - 1) // 4], ordered[-1]
+    next_to_nothing = STILL_BYTES + found["width"] * found["height"] / 1024
+    return (
+        most <= max(next_to_nothing, STILL_PACKET * largest)
+        or least >= (1 - STILL_PACKET) * largest
+    )
+
+
+def _is_still(path: Path, media: MediaConfig) -> bool:
+    """True when all frames look like the first; ends at the first that does not."""
+    with open_file(path, media) as file:
+        stream = video_stream(file, media)
+        packets = chain(read_packets(file, media, stream), [None])
+        frames = chain.from_iterable(_decode(stream, packet) for packet in packets)
+        size = stream.codec_context.width, stream.codec_context.height
+        columns, rows = (min(STILL_CELLS, max(1, side // 16)) for side in size)
+        scaler, first = VideoReformatter(), None
+        for frame in islice(frames, STILL_FRAMES):
+            cells = scaler.reformat(
+                frame, columns, rows, "gray", interpolation=Interpolation.AREA, threads=1
+            )
+            pixels = cells.to_ndarray().astype(np.int16)
+            if first is None:
+                first = pixels
+            elif np.abs(pixels - first).max() > STILL_DIFFERENCE:
+                return False
+    return True

@@ -7,16 +7,16 @@ filter lets frequencies just above 8 kHz fold back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import soxr
+from av.audio.fifo import AudioFifo
 from av.error import FFmpegError
 
 from avrt.errors import MediaError
-from avrt.media.files import audio_stream, check_file, is_picture, open_container
 from avrt.types import Waveform
 
 if TYPE_CHECKING:
@@ -25,94 +25,139 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from numpy.typing import NDArray
 
-__all__ = ["SAMPLE_RATE_HZ", "decode_audio", "read_waveform"]
+__all__ = ["SAMPLE_RATE_HZ", "SoundDecoder"]
 
 SAMPLE_RATE_HZ = 16_000
+PIECE = 2**18
+"""Samples per channel that are averaged at a time."""
 TAIL_S = 0.1
 """Sound decoded beyond the cut, so that the resampling filter sees no artificial end."""
 
 
-def read_waveform(path: Path, max_audio_s: float) -> Waveform:
-    """The first `max_audio_s` seconds, fewer when the file is shorter.
+class SoundDecoder:
+    """Takes the packets of one sound track, in order, until it has the seconds that are wanted.
 
-    Silence is sound like any other. The track begins at its own first sample; a later start than
-    the video's is not padded, as in Qwen's own loader.
-
-    Raises:
-        MediaError: the file cannot give sound; `error_class` says why.
+    A packet that does not decode is passed over. Between good ones that is damage, because what
+    follows moves forward in time; before the first and after the last it is the edge of a
+    recording.
     """
-    if is_picture(check_file(path)):
-        raise MediaError(
-            "no_audio", str(path), "is a picture; name the sound file in the sample's `audio`"
-        )
-    with open_container(path) as container:
-        stream = audio_stream(container, path)
-        native, rate_hz = _join(
-            decode_audio(stream, container.demux(stream)), max_audio_s + TAIL_S, path
-        )
-    if not len(native):
-        raise MediaError(
-            "no_audio", str(path), "the sound track holds no sample; use it for vision only"
-        )
-    if not np.isfinite(native).all():
-        raise MediaError(
-            "undecodable",
-            str(path),
-            "the sound holds values that are not numbers; convert it again",
-        )
-    samples = (
-        native
-        if rate_hz == SAMPLE_RATE_HZ
-        else soxr.resample(native, rate_hz, SAMPLE_RATE_HZ, quality="HQ")
-    )
-    samples = np.clip(samples[: round(max_audio_s * SAMPLE_RATE_HZ)], -1.0, 1.0)
-    return Waveform(np.ascontiguousarray(samples, dtype=np.float32), SAMPLE_RATE_HZ)
 
+    def __init__(self, stream: AudioStream, path: Path, max_audio_s: float | None) -> None:
+        self.stream = stream
+        self._context = stream.codec_context
+        self._path = str(path)
+        self._wanted_s = math.inf if max_audio_s is None else max_audio_s
+        self._rate_hz = 0
+        self._n_samples = 0
+        self._queue, self._form = AudioFifo(), ("", "")
+        """Decoded frames of one sample format and layout."""
+        self._pieces: list[NDArray[np.float32]] = []
+        self._error: FFmpegError | None = None
+        """The last failure since the last good frame."""
+        self.damaged = False
+        self.start_s: float | None = None
+        """Presentation time of the first sample; None before it and where there is no time."""
 
-def decode_audio(stream: AudioStream, packets: Iterable[Packet[Any]]) -> Iterator[AudioFrame]:
-    """Decode in order; a damaged packet is passed over. When none decodes, its error is raised."""
-    damage: FFmpegError | None = None
-    n_frames = 0
-    for packet in packets:
+    @property
+    def is_full(self) -> bool:
+        return self._n_samples > 0 and self._n_samples >= self._rate_hz * (self._wanted_s + TAIL_S)
+
+    def feed(self, packet: Packet[Any] | None) -> None:
+        """Decode one packet; None ends the track.
+
+        Raises:
+            MediaError: undecodable.
+        """
+        if self.is_full:
+            return
         try:
-            for frame in stream.codec_context.decode(packet if packet.size else None):
-                n_frames += 1
-                yield frame
+            frames = self._context.decode(packet)
         except FFmpegError as error:
-            damage = damage or error
-    if damage and not n_frames:
-        raise damage
+            self._error = error
+            return
+        for frame in frames:
+            if frame.samples:
+                self._append(frame)
 
+    def finish(
+        self,
+        fault: Literal["truncated"] | None,
+        video_start_s: float | None,
+        rate_hz: int | None = SAMPLE_RATE_HZ,
+    ) -> Waveform:
+        """The first `max_audio_s` seconds, fewer when the track is shorter.
 
-def _join(
-    frames: Iterable[AudioFrame], length_s: float, path: Path
-) -> tuple[NDArray[np.float32], int]:
-    """Mono samples of at least `length_s` where there are so many, and their rate."""
-    pieces: list[NDArray[np.float32]] = []
-    rate_hz, n_samples = 0, 0
-    for frame in frames:
-        if rate_hz and frame.sample_rate != rate_hz:
+        `rate_hz` None keeps the stored rate, which saves the resampling.
+
+        Silence is sound like any other. The track begins at its own first sample; a later start
+        than the video's is reported, not padded, as in Qwen's own loader.
+
+        Raises:
+            MediaError: no_audio or undecodable.
+        """
+        self.feed(None)
+        self._fold()
+        if not self._pieces:
+            if self._error:
+                raise self._undecodable(f"no sound decodes ({self._error.strerror})")
             raise MediaError(
-                "undecodable",
-                str(path),
-                "the sample rate changes inside the track; convert it again",
+                "no_audio", self._path, "the sound track holds no sample; use it for vision only"
             )
-        rate_hz = frame.sample_rate
-        pieces.append(_to_mono(frame))
-        n_samples += len(pieces[-1])
-        if n_samples >= length_s * rate_hz:
-            break
-    return (np.concatenate(pieces) if pieces else np.zeros(0, np.float32)), rate_hz
+        native = np.concatenate(self._pieces)
+        if not np.isfinite(native).all():
+            raise self._undecodable("the sound holds values that are not numbers")
+        rate_hz = rate_hz or self._rate_hz
+        samples = native
+        if self._rate_hz != rate_hz:
+            samples = soxr.resample(native, self._rate_hz, rate_hz, quality="HQ")
+        if math.isfinite(self._wanted_s):
+            samples = samples[: round(self._wanted_s * rate_hz)]
+        start_s = None
+        if self.start_s is not None and video_start_s is not None:
+            start_s = self.start_s - video_start_s
+        return Waveform(
+            np.ascontiguousarray(np.clip(samples, -1.0, 1.0), dtype=np.float32),
+            rate_hz,
+            start_s,
+            fault or ("damaged" if self.damaged else None),
+        )
+
+    def _append(self, frame: AudioFrame) -> None:
+        if self._rate_hz and frame.sample_rate != self._rate_hz:
+            raise self._undecodable("the sample rate changes inside the track")
+        if not self._n_samples:
+            self._rate_hz, self.start_s = frame.sample_rate, frame.time
+        elif self._error:
+            self.damaged = True
+        self.damaged |= frame.is_corrupt
+        self._error = None
+        form = (frame.format.name, frame.layout.name)
+        if form != self._form or self._queue.samples >= PIECE:
+            self._fold()
+            self._form = form
+        frame.pts = None  # the queue would insist on time stamps without gaps
+        self._queue.write(frame)
+        self._n_samples += frame.samples
+
+    def _fold(self) -> None:
+        """Average the channels of what waits in the queue: many frames at a time, for speed."""
+        frame = self._queue.read() if self._queue.samples else None
+        if frame:
+            self._pieces.append(_to_mono(frame))
+        self._queue = AudioFifo()
+
+    def _undecodable(self, problem: str) -> MediaError:
+        return MediaError("undecodable", self._path, f"{problem}; download or convert it again")
 
 
 def _to_mono(frame: AudioFrame) -> NDArray[np.float32]:
     """Mean over channels, in [-1, 1], of a frame in whatever sample format its codec has."""
     samples = frame.to_ndarray()  # (channels, n) when planar, (1, n x channels) when interleaved
-    n_channels = frame.layout.nb_channels
-    channels_first = samples if frame.format.is_planar else samples.reshape(-1, n_channels).T
-    mono = channels_first.mean(axis=0, dtype=np.float64)
+    if not frame.format.is_planar:
+        samples = samples.reshape(-1, frame.layout.nb_channels).T
+    mono = samples[0] if len(samples) == 1 else samples.mean(axis=0, dtype=np.float64)
     if samples.dtype == np.uint8:
-        mono = (mono - 128) / 128
+        mono = (mono.astype(np.float64) - 128) / 128
     elif samples.dtype.kind == "i":
         mono = mono / 2.0 ** (8 * samples.dtype.itemsize - 1)
     return mono.astype(np.float32)

@@ -100,7 +100,7 @@ def student_settings(config: Config, model: str) -> dict[str, Any]:
             "dtype": config.student.dtype,
             "prompt": load_prompt(config.student.prompt).digest,
         },
-        "media": config.media.model_dump(exclude={"jpeg_quality"}),
+        "media": config.media.decoding(),
         "seed": config.run.seed,
     }
 

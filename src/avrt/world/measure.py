@@ -91,9 +91,8 @@ def _measure_merger(folder: Path) -> dict[str, str]:
 
 
 def _complete(folder: Path, prompts: Sequence[Prompt]) -> list[str]:
-    engine = make_engine(
-        EngineConfig(kind="transformers", batch_size=64), str(folder), None, jpeg_quality=90
-    )
+    settings = EngineConfig(kind="transformers", batch_size=64)
+    engine = make_engine(settings, str(folder), None, MEDIA)
     texts: dict[str, str] = {}
 
     def keep(request: Request, completion: Completion) -> None:

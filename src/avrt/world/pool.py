@@ -60,7 +60,7 @@ def _read_back(scene: Scene, folder: Path, processors: tuple[Any, Any]) -> PoolC
     clip, still = folder / "clip.mp4", folder / "still.png"
     clip.write_bytes(encode_mp4(frames, render_sound(scene)))
     still.write_bytes(encode_png(frames[scene.seed % N_FRAMES]))
-    sound = read_waveform(clip, MEDIA.max_audio_s)
+    sound = read_waveform(clip, MEDIA)
     return PoolClip(
         scene=scene,
         video=_half(encode(student, Prompt("", frames=read_frames(clip, MEDIA))).media),

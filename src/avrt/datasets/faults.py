@@ -1,0 +1,122 @@
+"""What is wrong with the media of a sample, what that costs it, and what a person can do.
+
+A fault is a class of `MEDIA_ERROR_CLASSES`: the file cannot be used, or lacks a half. Or it is a
+note of the probe: the file can be used, but is odd. `PrepareConfig` says what each takes from a
+sample: nothing, one half, or both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from avrt.config import PrepareConfig
+from avrt.errors import MEDIA_ERROR_CLASSES
+from avrt.media import MediaInfo
+from avrt.types import Sample
+
+__all__ = ["REMEDIES", "Fault", "find_faults", "judge", "policy_on", "reason_of"]
+
+REMEDIES = {
+    "missing": "download the file, or correct data.root or the annotation",
+    "permission": "let this user read the file",
+    "not_media": "look into the file, often it is a saved error page, and download it again",
+    "undecodable": "download the file again, or convert it to H.264 and AAC",
+    "truncated": "download the file again; media.damaged=use takes what is there",
+    "damaged": "download the file again; media.damaged=use takes what decodes",
+    "no_video": "prepare.no_video=audio_only asks the audio teacher all the same",
+    "no_audio": "prepare.no_audio=vision_only asks the vision teacher all the same",
+    "too_large": "scale it down, or raise media.max_file_mb or media.max_source_pixels",
+    "too_long": "cut out the clip that is meant, or raise media.max_clip_s",
+    "timeout": "prepare again; if it stays so, look at the disk or raise media.timeout_s",
+    "killed": "its process was ended, most likely for lack of memory; use fewer media.workers",
+    "silent": "listen to it; prepare.silent=vision_only or =drop leaves the sound out",
+    "short_audio": "listen to it; prepare.short_audio=vision_only or =drop leaves the sound out",
+    "late_audio": "models get it without the delay; prepare.late_audio=vision_only leaves it out",
+    "still": "look at it; prepare.still=audio_only or =drop leaves the picture out",
+}
+"""What to do about each fault."""
+
+HALF_OF_NOTE = {"still": "v", "silent": "a", "short_audio": "a", "late_audio": "a"}
+"""The half of a sample that a note speaks of, as modality. Other notes speak of the whole file, and
+it was `media.damaged` that let it in.
+"""
+LOST = {"keep": "", "vision_only": "a", "audio_only": "v", "drop": "av", "fail": "av"}
+"""What each policy takes from a sample, the mildest first."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong with a sample's media."""
+
+    name: str
+    path: str
+    """Of the file, relative to the dataset's folder; of the annotation when no file is named."""
+    detail: str
+    policy: str
+    """What the settings say about it: a key of `LOST`."""
+
+
+def policy_on(name: str, policies: PrepareConfig) -> str:
+    """What the settings say about a fault: a key of `LOST`."""
+    own = name in HALF_OF_NOTE or name in ("no_video", "no_audio")
+    return getattr(policies, name if own else "broken")
+
+
+def find_faults(
+    sample: Sample, infos: Mapping[str, MediaInfo], policies: PrepareConfig
+) -> list[Fault]:
+    """All that is wrong, what costs most first; `infos` has the paths that the sample names."""
+    halves = {"v": sample.picture_path, "a": sample.sound_path}
+    files = {half: infos[path] for half, path in halves.items() if path is not None}
+    found = [*_broken(files), *_absent(sample, files), *_odd(files)]
+    faults = [Fault(*fault, policy_on(fault[0], policies)) for fault in found]
+    faults += [Fault(note, path, "used all the same", "keep") for note, path in _let_in(files)]
+    return sorted(faults, key=lambda fault: list(LOST).index(fault.policy), reverse=True)
+
+
+def judge(faults: Sequence[Fault]) -> dict[str, str | None]:
+    """The columns that say what of a sample can be used, and what decided that."""
+    lost = {half for fault in faults for half in LOST[fault.policy]}
+    usable = "".join(half for half in "av" if half not in lost) or None
+    if not lost:
+        return {"usable": usable, "status": "ok", "reason": None}
+    worst = faults[0]
+    return {"usable": usable, "status": worst.name, "reason": f"{worst.path}: {worst.detail}"}
+
+
+def reason_of(row: Mapping[str, Any]) -> str | None:
+    """Why a prepared row is not used by any stage, as stages count; None when it is used."""
+    if row["usable"] is not None:
+        return None
+    kind = "failed" if row["status"] in MEDIA_ERROR_CLASSES else "dropped"
+    return f"{kind}/{row['status']}"
+
+
+def _broken(files: Mapping[str, MediaInfo]) -> Iterator[tuple[str, str, str]]:
+    for path, info in {info.path: info for info in files.values()}.items():
+        if info.status != "ok":
+            yield info.status, path, info.reason or ""
+
+
+def _absent(sample: Sample, files: Mapping[str, MediaInfo]) -> Iterator[tuple[str, str, str]]:
+    picture, sound = files.get("v"), files.get("a")
+    if picture is None or (picture.status == "ok" and picture.video_codec is None):
+        path = sample.picture_path or sample.source
+        yield "no_video", path, "has no picture; usable for sound only"
+    if sound is None or (sound.status == "ok" and sound.audio_codec is None):
+        path = sample.sound_path or sample.source
+        yield "no_audio", path, "has no sound; usable for vision only"
+
+
+def _odd(files: Mapping[str, MediaInfo]) -> Iterator[tuple[str, str, str]]:
+    for half, info in files.items():
+        for note in info.notes:
+            if HALF_OF_NOTE.get(note) == half:
+                yield note, info.path, note.replace("_", " ")
+
+
+def _let_in(files: Mapping[str, MediaInfo]) -> Iterator[tuple[str, str]]:
+    for info in files.values():
+        yield from ((note, info.path) for note in info.notes if note not in HALF_OF_NOTE)

@@ -1,0 +1,109 @@
+"""Probe the files of a dataset in worker processes; what was found is kept between runs.
+
+The journal RUN/media.probes.jsonl gets a line as each file is done. A file whose size and time of
+change are those of its line is not opened again: so a run that was killed goes on where it was, and
+after some files were replaced only those are looked at.
+
+The decision to question: the times are here and in no Parquet file. A copy of a dataset has other
+times and the same content, and should be prepared to the same bytes. The journal can be deleted; it
+costs only the time to probe again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from avrt.config import MediaConfig
+from avrt.errors import MediaError
+from avrt.media import MediaInfo, probe
+from avrt.media.probe import PROBE_SETTINGS, PROBE_VERSION, file_stamp
+from avrt.runs import fingerprint
+from avrt.workers import map_files
+
+__all__ = ["known_probes", "probe_files", "probe_settings"]
+
+AHEAD = 256
+"""Files under way at a time: so many that one that hangs does not keep the other workers waiting
+at once.
+"""
+
+
+def probe_settings(media: MediaConfig) -> dict[str, Any]:
+    """What the outcome of a probe depends on besides the file."""
+    return {"version": PROBE_VERSION, **media.model_dump(include=set(PROBE_SETTINGS))}
+
+
+def known_probes(
+    run: Path, root: Path, names: Iterable[str], media: MediaConfig
+) -> dict[str, MediaInfo]:
+    """What the journal holds of those files below `root` that are still the same.
+
+    What another try may change is not held: a file that may not be read, or one over which the
+    watchdog ended a process.
+    """
+    journal = _read_journal(_journal_path(run), media)
+    known: dict[str, MediaInfo] = {}
+    for name in names:
+        info = journal.get(name)
+        if info and (info.size_bytes, info.mtime_ns) == file_stamp(root / name):
+            known[name] = info
+    return known
+
+
+def probe_files(
+    run: Path, root: Path, names: Sequence[str], media: MediaConfig
+) -> dict[str, MediaInfo]:
+    """What is in the files, in their order; paths in the result are relative to `root`."""
+    infos = known_probes(run, root, names, media)
+    unknown = [name for name in names if name not in infos]
+    found = map_files(
+        partial(probe, media=media),  # a module that is light to import in every worker
+        (root / name for name in unknown),
+        timeout_s=media.timeout_s,
+        workers=media.workers,
+        ahead=AHEAD,
+    )
+    path, settings = _journal_path(run), fingerprint(probe_settings(media))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # disable=None: no bar where stderr is a file
+    bar = tqdm(total=len(names), initial=len(infos), desc="probe", unit="file", disable=None)
+    with closing(found), bar, path.open("a", encoding="utf-8", buffering=1) as journal:
+        journal.write("\n")  # ends the line that a kill may have cut off
+        for name, (_, info) in zip(unknown, found, strict=True):
+            if isinstance(info, MediaError):
+                infos[name] = MediaInfo(name, status=info.error_class, reason=info.detail)
+            else:
+                infos[name] = replace(info, path=name)
+                line = {"settings": settings, "info": asdict(infos[name])}
+                journal.write(json.dumps(line) + "\n")
+            bar.update()
+    return {name: infos[name] for name in names}
+
+
+def _journal_path(run: Path) -> Path:
+    return run / "media.probes.jsonl"
+
+
+def _read_journal(path: Path, media: MediaConfig) -> dict[str, MediaInfo]:
+    if not path.is_file():
+        return {}
+    settings = fingerprint(probe_settings(media))
+    journal: dict[str, MediaInfo] = {}
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            try:
+                entry = json.loads(line)
+            except json.JSONDecodeError:  # cut off by a kill
+                continue
+            fields = entry["info"]
+            if entry["settings"] == settings and fields["status"] != "permission":
+                journal[fields["path"]] = MediaInfo(**fields | {"notes": tuple(fields["notes"])})
+    return journal

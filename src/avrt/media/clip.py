@@ -1,0 +1,131 @@
+"""From a file to frames and sound, in one pass over it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from av.stream import Discard
+
+from avrt.config import MediaConfig
+from avrt.errors import MediaError
+from avrt.media.files import (
+    MediaFile,
+    audio_stream,
+    check_file,
+    is_picture,
+    open_file,
+    read_packets,
+    video_stream,
+)
+from avrt.media.frames import Taken, take_frames
+from avrt.media.picture import read_picture
+from avrt.media.waveform import SoundDecoder
+from avrt.types import Frames, Modality, Waveform
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+    from av.video.stream import VideoStream
+
+__all__ = ["Clip", "read_clip", "read_frames", "read_waveform"]
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """What was asked for of one file; what was not is None."""
+
+    frames: Frames | None
+    waveform: Waveform | None
+
+
+def read_frames(path: Path, media: MediaConfig) -> Frames:
+    """`media.n_frames` frames spread over the clip, first and last included.
+
+    A picture file gives one still frame. A clip with fewer frames repeats some. Frames fit in
+    `media.max_pixels`; they are upright, with square pixels.
+
+    Raises:
+        MediaError: the file cannot give frames; `error_class` says why.
+    """
+    frames = read_clip(path, media, "v").frames
+    assert frames is not None
+    return frames
+
+
+def read_waveform(path: Path, media: MediaConfig) -> Waveform:
+    """The first `media.max_audio_s` seconds, fewer when the sound is shorter.
+
+    Raises:
+        MediaError: the file cannot give sound; `error_class` says why.
+    """
+    waveform = read_clip(path, media, "a").waveform
+    assert waveform is not None
+    return waveform
+
+
+def read_clip(path: Path, media: MediaConfig, modality: Modality) -> Clip:
+    """Frames for "v", sound for "a", both for "av", each as `read_frames` and `read_waveform`.
+
+    Raises:
+        MediaError: a modality that is asked for is absent (no_video, no_audio), or the file failed.
+    """
+    if is_picture(check_file(path, media)):
+        if "a" in modality:
+            raise MediaError(
+                "no_audio", str(path), "is a picture; name the sound file in the sample's `audio`"
+            )
+        return Clip(read_picture(path, media), None)
+    with open_file(path, media) as file:
+        video = video_stream(file, media) if "v" in modality else None
+        sound = None
+        if "a" in modality:
+            sound = SoundDecoder(audio_stream(file), path, media.max_audio_s)
+        video_packets = _demux(file, media, video, sound)
+        taken = _take(file, video, video_packets, media) if video else None
+        frames = waveform = None
+        if taken:
+            fault = "truncated" if file.is_cut else "damaged" if taken.damaged else None
+            frames = Frames(taken.pixels, taken.times_s, taken.fps, fault=fault)
+        if sound:
+            waveform = sound.finish(
+                "truncated" if file.is_cut else None, taken.start_s if taken else None
+            )
+    for found in (frames, waveform):
+        if found and found.fault and media.damaged == "refuse":
+            raise MediaError(
+                found.fault,
+                str(path),
+                "parts of it do not decode; download it again, or set media.damaged to "
+                '"use" to take what decodes',
+            )
+    return Clip(frames, waveform)
+
+
+def _demux(
+    file: MediaFile, media: MediaConfig, video: VideoStream | None, sound: SoundDecoder | None
+) -> list[Packet[Any]]:
+    """Read the file once: video packets are kept, since the rule needs their number first."""
+    kept: list[Packet[Any]] = []
+    streams = [stream for stream in (video, sound and sound.stream) if stream]
+    for packet in read_packets(file, media, *streams):
+        if video and packet.stream_index == video.index:
+            kept.append(packet)
+        elif sound:
+            sound.feed(packet)
+            if sound.is_full:
+                if not video:
+                    break
+                sound.stream.discard = Discard.all
+    return kept
+
+
+def _take(
+    file: MediaFile, video: VideoStream, packets: list[Packet[Any]], media: MediaConfig
+) -> Taken:
+    taken = take_frames(video, packets, media)
+    if taken is None:
+        raise MediaError(
+            "undecodable", str(file.path), "no frame of the video track decodes; download it again"
+        )
+    return taken

@@ -1,0 +1,126 @@
+"""The bytes that servers get, kept in a folder so that each clip is decoded and encoded once.
+
+    FOLDER/ab/ab12….jpg .wav .flac   one picture or sound, named by the sha256 of its bytes
+    FOLDER/cd/cd34….json             one file's payload: its blobs and what else is known of them
+
+An entry is named by the file's sha256, the recipe and the versions of all libraries that take part.
+The folder holds nothing that cannot be made again: delete it at any time. Several processes may
+write at once: every file is written under a name of its own, then renamed.
+
+The decision to question: nothing is flushed to disk, which would cost more than the decoding. A
+power cut may leave torn files; every blob is compared with its name when it is read, and what is
+torn, edited or gone is made again.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import PIL
+import soxr
+from PIL import features
+
+import avrt
+from avrt.runs import fingerprint
+from avrt.types import EncodedFrames, EncodedSound
+
+__all__ = ["PayloadStore"]
+
+_SCHEMA = 1
+"""Version of the entries; a change makes every stored payload a miss."""
+
+
+class PayloadStore:
+    """A folder of payloads; it is created by the first `add`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def find(
+        self, file_sha256: str, recipe: Mapping[str, Any]
+    ) -> EncodedFrames | EncodedSound | None:
+        """The payload of a file under a recipe; None when it is not there whole.
+
+        `recipe` holds everything that decides the bytes besides the file and the libraries.
+
+        Raises:
+            OSError: the folder cannot be read.
+        """
+        try:
+            entry = json.loads(self._entry_path(file_sha256, recipe).read_bytes())
+            blobs = tuple(self._read_blob(name) for name in entry.pop("blobs"))
+            if "format" in entry:
+                (data,) = blobs
+                return EncodedSound(data, **entry)
+            return EncodedFrames(blobs, times_s=tuple(entry.pop("times_s")), **entry)
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def add(
+        self, file_sha256: str, recipe: Mapping[str, Any], payload: EncodedFrames | EncodedSound
+    ) -> None:
+        """Keep a payload; the entry comes last, so that it never names a blob that was not written.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        entry = dict(vars(payload))
+        if isinstance(payload, EncodedFrames):
+            blobs, ending = entry.pop("jpegs"), "jpg"
+        else:
+            blobs, ending = (entry.pop("data"),), payload.format
+        entry["blobs"] = [self._write_blob(blob, ending) for blob in blobs]
+        text = json.dumps(entry, sort_keys=True)
+        _write(self._entry_path(file_sha256, recipe), text.encode() + b"\n")
+
+    def _entry_path(self, file_sha256: str, recipe: Mapping[str, Any]) -> Path:
+        key = fingerprint({"file": file_sha256, "recipe": recipe, "versions": _versions()})
+        return self._folder / key[:2] / f"{key}.json"
+
+    def _read_blob(self, name: str) -> bytes:
+        content = (self._folder / name[:2] / name).read_bytes()
+        if hashlib.sha256(content).hexdigest() != name.partition(".")[0]:
+            raise ValueError(f"{name}: not the bytes that were written")
+        return content
+
+    def _write_blob(self, content: bytes, ending: str) -> str:
+        name = f"{hashlib.sha256(content).hexdigest()}.{ending}"
+        _write(self._folder / name[:2] / name, content)
+        return name
+
+
+@functools.cache
+def _versions() -> dict[str, Any]:
+    """Of everything that takes part in the bytes; another version makes its own entries."""
+    return {
+        "schema": _SCHEMA,
+        "avrt": avrt.__version__,
+        "av": av.__version__,
+        "ffmpeg": av.library_versions,
+        "jpeg": features.version("libjpeg_turbo") or features.version("jpg"),
+        "numpy": np.__version__,
+        "pillow": PIL.__version__,
+        "soxr": soxr.__version__,
+    }
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,67 @@
+"""A small chat server on loopback, for everything that speaks to one."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+Reply = tuple[int, dict[str, str], bytes] | None
+"""Status, headers and body; None drops the connection."""
+
+
+def chat(text: str | None, finish: str = "stop", n_prompt_tokens: int = 7, **message) -> Reply:
+    body = {
+        "choices": [{"message": {"content": text, **message}, "finish_reason": finish}],
+        "usage": {"prompt_tokens": n_prompt_tokens, "completion_tokens": 3},
+    }
+    return 200, {}, json.dumps(body).encode()
+
+
+class Server:
+    """A real HTTP server on loopback that answers with `answer(body, n_th_request)`."""
+
+    def __init__(self) -> None:
+        self.answer: Callable[[dict, int], Reply] = lambda _body, _n: chat("fine")
+        self.bodies: list[dict] = []
+        self.headers: list[dict] = []
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                server.bodies.append(body)
+                server.headers.append({**self.headers, "path": self.path})
+                reply = server.answer(body, len(server.bodies))
+                if reply is None:
+                    self.close_connection = True
+                    return
+                status, headers, content = reply
+                self.send_response(status)
+                for name, value in {**headers, "Content-Length": str(len(content))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *args) -> None:
+                pass
+
+        class Quiet(ThreadingHTTPServer):
+            def handle_error(self, *args) -> None:
+                """A client that gave up waiting is part of the tests."""
+
+        self.http = Quiet(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
+
+    def __enter__(self) -> Server:
+        self.thread = threading.Thread(
+            target=self.http.serve_forever, kwargs={"poll_interval": 0.01}
+        )
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.http.shutdown()
+        self.thread.join()
+        self.http.server_close()
