@@ -111,7 +111,7 @@ def raw_frames(numbers: tuple[int, ...], height: int, width: int) -> bytes:
 def tone(levels: Sequence[float] = (0.4, 0.2), hz: float = 440, seconds: float = 2.4) -> str:
     """Source of a tone for ffmpeg, one level for each channel."""
     channels = "|".join(f"{level}*sin(2*PI*{hz}*t)" for level in levels)
-    layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(levels)]
+    layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1", 16: "hexadecagonal"}[len(levels)]
     return f"aevalsrc={channels}:c={layout}:s={RATE_HZ}:d={seconds}"
 
 

@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 
 from avrt.config import MediaConfig
 from avrt.errors import MediaError
-from avrt.media import MediaInfo, probe, read_clip
-from avrt.media.clip import Clip
+from avrt.media import Clip, MediaInfo, probe, read_clip
 
 DEADLINE_S = 60.0
 MAX_MEMORY = 6 * 2**30

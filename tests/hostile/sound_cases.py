@@ -117,6 +117,9 @@ def joined(name: str, first: str, second: str, **facts: Any) -> Case:
 NO_RATE = frozenset({"undecodable", "not_media", "no_audio", "too_long", "damaged"})
 """What sound without a possible rate may be called."""
 
+EIGHT = (0.1,) * 8
+"""A level for each of eight channels."""
+
 FORMS = [
     audio("pcm_16.wav"),
     audio("pcm_u8.wav", "-c:a pcm_u8"),
@@ -136,6 +139,19 @@ FORMS = [
         source=tone((0.6, 0.3, 0.0, 0.0, 0.1, 0.2)),
         sound=Sound(level=0.2),
     ),
+    *(
+        audio(f"seven_one.{ending}", options, source=tone(EIGHT), sound=Sound(level=0.1))
+        for ending, options in (
+            ("opus", "-c:a libopus -b:a 512k"),
+            ("ogg", "-c:a libvorbis -q:a 6"),
+            ("flac", "-c:a flac"),
+            ("wav", "-c:a pcm_f32le"),
+        )
+    ),
+    # The encoder leaves out all but the bass of the eighth channel.
+    audio("seven_one.m4a", "-c:a aac -b:a 512k", source=tone(EIGHT), sound=Sound(level=0.0875)),
+    audio("sixteen_channels.wav", source=tone(EIGHT * 2), sound=Sound(level=0.1)),
+    audio("pcm_64.mka", "-c:a pcm_s64le"),
     audio("antiphase.wav", source=tone((0.4, -0.4)), sound=Sound(level=0.0)),
     audio("silence.flac", "-c:a flac", source=tone((0.0, 0.0)), sound=Sound(level=0.0)),
     audio("twelve_s.wav", source=tone(seconds=12), sound=Sound(seconds=10)),

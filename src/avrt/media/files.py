@@ -56,6 +56,8 @@ NO_SUCH_FILE = (errno.ELOOP, errno.ENAMETOOLONG)
 MP4_CONTENT_BOXES = (b"moov", b"moof", b"mdat")
 UNKNOWN_RIFF_SIZES = (0, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 """What programs write that did not know the size yet."""
+PICTURE_BRANDS = (b"avif", b"heic", b"heix", b"mif1")
+"""MP4 files that hold a picture, often in tiles that FFmpeg would show one by one."""
 SEGMENT_ID = b"\x18\x53\x80\x67"
 
 
@@ -120,7 +122,10 @@ def open_file(path: Path, media: MediaConfig) -> Iterator[MediaFile]:
         MediaError: the file cannot be opened, is longer than `media.max_clip_s`, or is cut off
         while `media.damaged` is "refuse".
     """
-    is_cut = _is_cut(path, check_file(path, media))
+    head = check_file(path, media)
+    if head[4:8] == b"ftyp" and head[8:12] in PICTURE_BRANDS:
+        raise MediaError("not_media", str(path), "an AVIF or HEIC picture; convert it to PNG")
+    is_cut = _is_cut(path, head)
     truncated = MediaError(
         "truncated",
         str(path),
@@ -137,7 +142,9 @@ def open_file(path: Path, media: MediaConfig) -> Iterator[MediaFile]:
         detail = f"no sound, video or picture format ({error.strerror}); download it again"
         raise MediaError("not_media", str(path), detail) from error
     with container:
-        if (container.duration or 0) / av.time_base > media.max_clip_s:
+        # In Matroska the duration counts from zero, wherever the first packet is.
+        length = (container.duration or 0) - max(0, container.start_time or 0)
+        if length / av.time_base > media.max_clip_s:
             raise _too_long(path, media)
         try:
             yield MediaFile(path, container, is_cut)
@@ -245,7 +252,8 @@ def _is_cut(path: Path, head: bytes) -> bool:
         return _mp4_is_cut(path, size)
     if head[:4] == b"RIFF":
         length = int.from_bytes(head[4:8], "little")
-        return length not in UNKNOWN_RIFF_SIZES and 8 + length > size
+        # Some programs count the eight bytes before the size too.
+        return length not in UNKNOWN_RIFF_SIZES and length > size
     if head[:4] == b"\x1a\x45\xdf\xa3":
         return _matroska_is_cut(head, size)
     return False

@@ -40,6 +40,7 @@ __all__ = [
     "sample_indices",
     "shown_size",
     "take_frames",
+    "upright",
 ]
 
 Convert: TypeAlias = "Callable[[VideoFrame], NDArray[np.uint8]]"
@@ -103,6 +104,20 @@ def quarter_turns(frame: VideoFrame) -> int:
     return round(frame.rotation / 90) % 4
 
 
+def upright(pixels: NDArray[np.uint8], frame: VideoFrame) -> NDArray[np.uint8]:
+    """Pixels (height, width, 3) turned and mirrored as the display matrix of their frame says.
+
+    The matrix takes a stored place (x, y) to (a x + c y, b x + d y) on the screen, y downwards.
+    """
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return pixels
+    a, b, _, c, d = np.frombuffer(data, np.int32)[:5].tolist()
+    if abs(b) > abs(a):  # rows become columns
+        pixels, a, d = pixels.swapaxes(0, 1), c, b
+    return pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+
+
 def take_frames(
     stream: VideoStream, packets: Sequence[Packet[Any]], media: MediaConfig
 ) -> Taken | None:
@@ -145,6 +160,7 @@ def _take_by_time(
         or not shown
         or len(set(shown)) < len(shown)
         or any(packet.pts is None or packet.is_corrupt for packet in packets)
+        or (stream.codec_context.has_b_frames and _in_order(packets))
     ):
         return None
     chosen = [shown[index] for index in sample_indices(len(shown), n_frames)]
@@ -163,6 +179,15 @@ def _take_by_time(
     unit_s = float(stream.time_base or 0)
     times_s = [(pts - shown[0]) * unit_s for pts in chosen]
     return _taken(stream, _stack(pixels, chosen), times_s, len(shown), shown[0] * unit_s)
+
+
+def _in_order(packets: Sequence[Packet[Any]]) -> bool:
+    """True when time stamps rise from packet to packet.
+
+    With frames that are shown in another order they are then times of decoding, as in AVI.
+    """
+    stamps = [packet.pts for packet in packets if packet.pts is not None]
+    return len(stamps) > 2 and stamps == sorted(stamps)
 
 
 def _runs(
@@ -205,14 +230,17 @@ def _take_by_count(
     pass.
     """
     n_guessed = sum(not packet.is_discard for packet in packets)
-    while True:
+    indices = sample_indices(n_guessed, n_frames)
+    shown = _decode_all(stream, packets, set(indices), convert)
+    if shown.n_frames not in (0, n_guessed):
+        n_guessed = shown.n_frames
         indices = sample_indices(n_guessed, n_frames)
         shown = _decode_all(stream, packets, set(indices), convert)
-        if shown.n_frames in (0, n_guessed):
-            break
-        n_guessed = shown.n_frames
-    if not shown.n_frames:
+    if not shown.pixels:
         return None
+    if shown.n_frames != n_guessed:  # a damaged track may decode differently each time
+        shown.damaged = True
+        indices = [max((i for i in shown.pixels if i <= index), default=0) for index in indices]
     rate = float(stream.average_rate or 25)
     times_s = [index / rate for index in indices]
     stamps = [shown.times_s[index] for index in indices]
@@ -243,18 +271,31 @@ class _Shown:
 def _decode_all(
     stream: VideoStream, packets: Sequence[Packet[Any]], wanted: Collection[int], convert: Convert
 ) -> _Shown:
-    shown = _Shown(damaged=any(packet.is_corrupt for packet in packets))
+    whole = [packet for packet in packets if not packet.is_corrupt]
+    shown = _Shown(damaged=len(whole) < len(packets))
     joined = stream.container.format.name in JOINED_FORMATS
-    for frame in decode_video(stream, packets):
+    unit_s = float(stream.time_base or 0)
+    due = sorted(p.pts for p in whole if p.pts is not None and not p.is_discard)
+    came: list[int] = []
+    halves = False
+    for frame in decode_video(stream, whole):
         if frame is None:
             shown.damaged |= not joined or shown.n_frames > 0
             continue
-        shown.damaged |= frame.is_corrupt
+        if frame.is_corrupt:
+            shown.damaged = True
+            continue
+        halves |= frame.interlaced_frame
+        if frame.pts is not None:
+            came.append(frame.pts)
         if shown.n_frames in wanted:
             shown.pixels[shown.n_frames] = convert(frame)
-            shown.times_s[shown.n_frames] = frame.time
+            shown.times_s[shown.n_frames] = None if frame.pts is None else frame.pts * unit_s
         shown.n_frames += 1
         del frame
+    # Two packets may be the halves of one interlaced frame, and hidden frames are no damage.
+    if came and not halves and stream.codec_context.name not in HIDING_CODECS:
+        shown.damaged |= bool({pts for pts in due if pts > came[0]} - set(came))
     return shown
 
 
@@ -296,6 +337,6 @@ def _converter(stream: VideoStream, media: MediaConfig) -> Convert:
         scaled = scaler.reformat(
             frame, columns, rows, "rgb24", interpolation=SCALING, threads=1
         ).to_ndarray()
-        return np.rot90(np.asarray(scaled, np.uint8), turns)
+        return upright(np.asarray(scaled, np.uint8), frame)
 
     return convert

@@ -55,6 +55,9 @@ def open_picture(path: Path, media: MediaConfig) -> Image.Image:
 
 
 def _to_rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I"):  # 16-bit greys, which Pillow would clip
+        greys = np.asarray(picture, np.float64) / 257
+        return Image.fromarray(greys.round().clip(0, 255).astype(np.uint8)).convert("RGB")
     if not picture.has_transparency_data:
         return picture.convert("RGB")
     layer = picture.convert("RGBA")

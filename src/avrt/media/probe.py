@@ -193,6 +193,8 @@ def _probe(path: Path, media: MediaConfig) -> dict[str, Any]:
             frame = frame or next(iter(_decode(video, None)), None)
             found |= _describe_video(file, video, frame, pictures)
         waveform = _present(lambda: sound.finish(None, pictures.start_s, None)) if sound else None
+        if sound and not waveform and not video:
+            raise MediaError("no_audio", str(path), "the sound track holds no sample; leave it out")
         if sound and waveform:
             found |= _describe_audio(sound, waveform, sounds)
         notes = [*(["truncated"] if file.is_cut else []), *_notes_on_sound(found, waveform, media)]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import soxr
 from av.audio.fifo import AudioFifo
+from av.audio.resampler import AudioResampler
 from av.error import FFmpegError
 
 from avrt.errors import MediaError
@@ -106,6 +107,8 @@ class SoundDecoder:
         native = np.concatenate(self._pieces)
         if not np.isfinite(native).all():
             raise self._undecodable("the sound holds values that are not numbers")
+        if len(native) * SAMPLE_RATE_HZ < self._rate_hz:
+            raise self._undecodable(f"no more than {len(native)} samples at {self._rate_hz} Hz")
         rate_hz = rate_hz or self._rate_hz
         samples = native
         if self._rate_hz != rate_hz:
@@ -152,12 +155,29 @@ class SoundDecoder:
 
 def _to_mono(frame: AudioFrame) -> NDArray[np.float32]:
     """Mean over channels, in [-1, 1], of a frame in whatever sample format its codec has."""
+    frame = _readable(frame)
     samples = frame.to_ndarray()  # (channels, n) when planar, (1, n x channels) when interleaved
     if not frame.format.is_planar:
         samples = samples.reshape(-1, frame.layout.nb_channels).T
-    mono = samples[0] if len(samples) == 1 else samples.mean(axis=0, dtype=np.float64)
-    if samples.dtype == np.uint8:
-        mono = (mono.astype(np.float64) - 128) / 128
-    elif samples.dtype.kind == "i":
-        mono = mono / 2.0 ** (8 * samples.dtype.itemsize - 1)
-    return mono.astype(np.float32)
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is refused later
+        mono = samples[0] if len(samples) == 1 else samples.mean(axis=0, dtype=np.float64)
+        if samples.dtype == np.uint8:
+            mono = (mono.astype(np.float64) - 128) / 128
+        elif samples.dtype.kind == "i":
+            mono = mono / 2.0 ** (8 * samples.dtype.itemsize - 1)
+        return mono.astype(np.float32)
+
+
+def _readable(frame: AudioFrame) -> AudioFrame:
+    """The frame in a form that PyAV gives out: no 64-bit integers, and interleaved from 8 channels
+    on, since PyAV looks for one plane more than there are.
+    """
+    if frame.format.name.rstrip("p") == "s64":
+        form = "dbl"
+    elif frame.format.is_planar and frame.layout.nb_channels >= 8:
+        form = frame.format.packed.name
+    else:
+        return frame
+    resampler = AudioResampler(form, frame.layout, frame.sample_rate)
+    (readable,) = resampler.resample(frame)
+    return readable
