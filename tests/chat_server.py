@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-Reply = tuple[int, dict[str, str], bytes] | None
-"""Status, headers and body; None drops the connection."""
+Reply = tuple[int, dict[str, str], bytes] | Iterable[bytes] | None
+"""Status, headers and body; or pieces to write before the connection ends; None just ends it."""
 
 
 def chat(text: str | None, finish: str = "stop", n_prompt_tokens: int = 7, **message) -> Reply:
@@ -35,6 +35,11 @@ class Server:
                 server.headers.append({**self.headers, "path": self.path})
                 reply = server.answer(body, len(server.bodies))
                 if reply is None:
+                    self.close_connection = True
+                    return
+                if not isinstance(reply, tuple):
+                    for piece in reply:
+                        self.wfile.write(piece)
                     self.close_connection = True
                     return
                 status, headers, content = reply

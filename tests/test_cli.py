@@ -13,7 +13,8 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from avrt.cli import EXTRAS, cli
+from avrt.cli import cli
+from avrt.cli_group import EXTRAS, ORDER
 from avrt.config import Config
 from clips import encode_clip, tone
 from scripted_run import overrides, replies, right, write_dataset, write_script
@@ -51,13 +52,12 @@ def files_in(folder: Path) -> dict[Path, int]:
 def test_help_lists_every_command_in_the_order_of_the_method(avrt):
     result = avrt("--help")
     lines = result.output.split("Commands:\n")[1].splitlines()
-    wanted = ["prepare", "trace", "merge", "build", "generate", "stats", "sft", "grpo", "eval"]
-    assert [line.split()[0] for line in lines] == [*wanted, "report", "demo", "world", "doctor"]
+    assert tuple(line.split()[0] for line in lines) == ORDER
     assert not any(line.endswith("...") for line in lines), "every line is whole"
 
 
 @pytest.mark.parametrize(
-    "command", [*STAGES, "eval", "demo", "doctor", "world make", "world train"]
+    "command", [*ORDER, "world make", "world train", "ledger stats", "ledger show", "ledger retry"]
 )
 def test_every_command_has_help(avrt, command):
     result = avrt(*command.split(), "--help")
@@ -320,6 +320,8 @@ def test_repeating_a_command_does_nothing_and_other_settings_are_refused(avrt, t
     before = files_in(tmp_path / "runs" / "test" / "dataset")
     assert avrt("generate", *overrides(tmp_path)).output.count("nothing to do") == 3
     assert files_in(tmp_path / "runs" / "test" / "dataset") == before
-    refused = avrt("build", *overrides(tmp_path), "build.validation_fraction=0.5")
+    refused = avrt("trace", *overrides(tmp_path), "teachers.vision.temperature=0.5")
     assert refused.exit_code == 2
-    assert "other settings (validation_fraction); choose another run.name" in refused.output
+    assert "other settings (vision); choose another run.name" in refused.output
+    again = avrt("build", *overrides(tmp_path), "build.validation_fraction=0")
+    assert "0 validation" in again.output, "what costs no call is done again"

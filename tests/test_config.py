@@ -10,6 +10,7 @@ import yaml
 
 from avrt.config import Config, Section, dump_config, load_config
 from avrt.errors import ConfigError
+from avrt.presets import load_preset
 from avrt.prompts import load_prompt
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
@@ -18,9 +19,13 @@ CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 def _sections(section: Section, prefix: str = "") -> Iterator[str]:
     for name in type(section).model_fields:
         value = getattr(section, name)
-        if isinstance(value, Section):
-            yield f"{prefix}{name}"
-            yield from _sections(value, f"{prefix}{name}.")
+        parts = {name: value}
+        if isinstance(value, dict):
+            parts = {f"{name}.{key}": part for key, part in value.items()}
+        for place, part in parts.items():
+            if isinstance(part, Section):
+                yield f"{prefix}{place}"
+                yield from _sections(part, f"{prefix}{place}.")
 
 
 @pytest.fixture
@@ -62,7 +67,9 @@ def test_a_misspelt_key_is_answered_with_the_right_one(write):
     ("override", "complaint"),
     [
         ("media.n_frames=0", r"media\.n_frames = 0: .*greater than or equal to 1"),
-        ("build.view=best", r"build\.view = 'best': .*'paper', 'either' or 'unfiltered'"),
+        ("teachers.vision.k=4", r"teachers\.vision = .*4 answers at temperature 0 would all be"),
+        ("teachers.Blind.model=x", r"teachers\.Blind"),
+        ("teachers.blind.model=x", r"teachers\.blind\.prompt"),
         ("grpo.group_size=1", r"grpo\.group_size = 1"),
         ("grpo.per_device_batch_size=5", r"= 32 is not a multiple of per_device_batch_size = 5"),
         ("run.name=a/b", r"run\.name = 'a/b'"),
@@ -141,26 +148,119 @@ def test_a_role_that_is_given_in_part_keeps_its_own_defaults(role):
 
 def test_giving_one_teacher_leaves_the_other(write):
     config = load_config(write("teachers: {audio: {model: org/ear}}"))
-    assert config.teachers.vision == Config().teachers.vision
-    assert (config.teachers.audio.model, config.teachers.audio.prompt) == ("org/ear", "audio")
+    assert config.teachers["vision"] == Config().teachers["vision"]
+    assert (config.teachers["audio"].model, config.teachers["audio"].prompt) == ("org/ear", "audio")
+
+
+def test_a_teacher_is_taken_out_by_null_and_stays_out(write):
+    config = load_config(write("teachers: {audio: null}"))
+    assert list(config.teachers) == ["vision"]
+    assert load_config(write(dump_config(config))) == config
+
+
+def test_a_further_teacher_joins_the_others(write):
+    blind = "{model: org/text, prompt: student, modality: none, k: 4, temperature: 0.7}"
+    config = load_config(write(f"teachers: {{blind: {blind}}}"))
+    assert list(config.teachers) == ["vision", "audio", "blind"]
+    assert load_config(write(dump_config(config))) == config
+
+
+# Presets
+
+VISION, AUDIO, MERGER = "qwen3-vl-8b-thinking", "audio-flamingo-3-think", "gemma-3-12b-it"
+
+
+@pytest.mark.parametrize(
+    ("override", "complaint"),
+    [
+        ("teachers.vision.preset=qwen3-vl-8b-thinkng", r"no preset .* mean qwen3-vl-8b-thinking"),
+        ("teachers.vision.preset=qwen", "`avrt teachers` lists all"),
+        ("merger={preset: zzzz}", "`avrt teachers` lists all"),
+        ("teachers.other={preset: zzzz}", "`avrt teachers` lists all"),
+        (f"merger.preset={VISION}", "is for a teacher, not for merger; `avrt teachers`"),
+        (f"merger={{preset: {VISION}}}", "is for a teacher, not for merger; `avrt teachers`"),
+        (f"teachers.vision.preset={MERGER}", "is for the merger, not for a teacher"),
+        (f"teachers.other={{preset: {MERGER}}}", "is for the merger, not for a teacher"),
+        (f"teachers.vision.preset={AUDIO}", "has modality a and would replace .* modality v"),
+        (f"teachers.audio={{preset: {VISION}}}", "has modality v and would replace .* modality a"),
+        ("teachers.vision.preset=3", r"teachers\.vision\.preset = 3"),
+        ("teachers.vision.preset=[x]", r"teachers\.vision\.preset = \['x'\]"),
+        (f"teachers.vision={{preset: {VISION}, temprature: 1}}", r"'teachers\.vision\.temprature'"),
+    ],
+)
+def test_a_preset_that_does_not_fit_is_refused(override, complaint):
+    with pytest.raises(ConfigError, match=complaint):
+        load_config(None, (override,))
+
+
+def test_a_preset_takes_the_place_of_the_default_and_what_is_given_wins(write):
+    engine = "engine: {base_url: 'http://there:1/v1'}"
+    config = load_config(
+        write(f"teachers: {{vision: {{preset: {VISION}, k: 4, temperature: 0.5, {engine}}}}}")
+    )
+    role, preset = config.teachers["vision"], load_preset(VISION).role
+    assert (role.model, role.top_p, role.max_new_tokens) == (
+        preset["model"],
+        preset["top_p"],
+        preset["max_new_tokens"],
+    )
+    assert (role.modality, role.k, role.temperature) == ("v", 4, 0.5)
+    assert (role.engine.base_url, role.engine.kind) == ("http://there:1/v1", "openai")
+    assert config.teachers["audio"] == Config().teachers["audio"]
+
+
+def test_a_teacher_may_be_a_preset_and_nothing_else(write):
+    blind = "{preset: qwen2.5-14b-instruct-blind}"
+    config = load_config(write(f"teachers: {{blind: {blind}}}\nmerger: {{preset: {MERGER}}}"))
+    assert (config.teachers["blind"].modality, config.teachers["blind"].prompt) == ("none", "blind")
+    assert config.merger.model == "google/gemma-3-12b-it"
+
+
+def test_a_preset_on_the_command_line_wins_over_the_file_and_loses_to_other_overrides(write):
+    path = write(
+        "teachers: {vision: {model: org/old, revision: abc, k: 2, temperature: 0.1, "
+        "engine: {kind: scripted, base_url: 'http://there:1/v1', concurrency: 3}}}"
+    )
+    overrides = ("teachers.vision.engine.concurrency=5", "teachers.vision.temperature=0.3")
+    role = load_config(path, (*overrides, f"teachers.vision.preset={VISION}")).teachers["vision"]
+    assert (role.model, role.revision) == ("Qwen/Qwen3-VL-8B-Thinking", None)
+    assert (role.k, role.temperature, role.engine.kind) == (2, 0.3, "openai")
+    assert (role.engine.base_url, role.engine.concurrency) == ("http://there:1/v1", 5)
+
+
+def test_overrides_never_change_the_packaged_preset():
+    override = f"teachers.vision.preset={VISION}"
+    load_config(None, (override, "teachers.vision.engine.base_url=http://there:1/v1"))
+    role = load_config(None, (override,)).teachers["vision"]
+    assert role.engine.base_url == Config().teachers["vision"].engine.base_url
+
+
+def test_a_dump_holds_the_preset_with_its_values_and_takes_another_one(write):
+    config = load_config(None, (f"teachers.vision.preset={VISION}", f"merger.preset={MERGER}"))
+    text = dump_config(config)
+    assert f"preset: {VISION}" in text
+    assert "model: Qwen/Qwen3-VL-8B-Thinking" in text
+    assert load_config(write(text)) == config
+    other = load_config(write(text), ("teachers.vision.preset=kimi-vl-a3b-thinking",))
+    assert other.teachers["vision"].model == "moonshotai/Kimi-VL-A3B-Thinking"
 
 
 def test_the_default_prompts_exist():
     config = Config()
-    for role in (config.teachers.vision, config.teachers.audio, config.merger):
+    for role in (*config.teachers.values(), config.merger):
         load_prompt(role.prompt)
     load_prompt(config.student.prompt)
 
 
 def test_there_are_configurations():
-    assert {path.name for path in CONFIGS} >= {"demo.yaml", "paper.yaml"}
+    assert {path.name for path in CONFIGS} >= {"demo.yaml", "paper.yaml", "recommended.yaml"}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_every_shipped_configuration_loads_and_comes_back_as_written(path, write):
     config = load_config(path)
     assert load_config(write(dump_config(config))) == config
-    for role in (config.teachers.vision, config.teachers.audio, config.merger, config.student):
+    for role in (*config.teachers.values(), config.merger, config.student):
         load_prompt(role.prompt)
 
 

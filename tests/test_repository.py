@@ -17,7 +17,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from avrt import cli, doctor
+from avrt import cli_group, doctor
 
 TOOLS = ("check_sizes", "check_texts", "make_config_doc")
 
@@ -196,7 +196,7 @@ def test_ten_core_dependencies_and_no_more(repository):
     extras = project["optional-dependencies"]
     assert {Requirement(line).name for line in extras["train"]} == set(doctor.TRAIN)
     for extra in ("train", "report"):
-        assert {Requirement(line).name for line in extras[extra]} <= set(cli.EXTRAS[extra])
+        assert {Requirement(line).name for line in extras[extra]} <= set(cli_group.EXTRAS[extra])
 
 
 def test_constraints_pin_everything_that_would_be_installed(repository):

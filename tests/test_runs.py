@@ -121,6 +121,20 @@ def test_other_inputs_are_refused_with_the_file_to_delete(tmp_path, source):
     assert not open_stage(tmp_path, "s", {}, [source]).done
 
 
+def test_a_free_setting_only_means_that_the_stage_is_to_do(tmp_path, source):
+    open_stage(tmp_path, "s", {"model": "m"}, [source], {"view": "paper"}).finish({})
+    assert open_stage(tmp_path, "s", {"model": "m"}, [source], {"view": "paper"}).done
+    assert not open_stage(tmp_path, "s", {"model": "m"}, [source], {"view": "either"}).done
+    with pytest.raises(ConfigError, match=r"other settings \(model\)"):
+        open_stage(tmp_path, "s", {"model": "n"}, [source], {"view": "either"})
+
+
+def test_a_stage_of_free_settings_alone_is_done_again_on_other_inputs(tmp_path, source):
+    open_stage(tmp_path, "s", {}, [source], {"view": "paper"}).finish({})
+    source.write_text("other rows")
+    assert not open_stage(tmp_path, "s", {}, [source], {"view": "paper"}).done
+
+
 def test_a_missing_input_is_named(tmp_path):
     with pytest.raises(DataError, match=r"absent: not found; run the earlier stages first"):
         open_stage(tmp_path, "s", {}, [tmp_path / "absent"])

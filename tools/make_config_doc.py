@@ -24,7 +24,7 @@ PAGE = Path("docs/config.md")
 
 HEAD = """# Configuration
 
-This page is generated from `src/avrt/config.py`; run `make docs` after changing it.
+This page is generated from `src/avrt/settings.py`; run `make docs` after changing it.
 
 A configuration is a YAML file, overridden on the command line:
 
@@ -47,16 +47,25 @@ def _sections(section: BaseModel, prefix: str) -> Iterator[str]:
     """The table of the section's own settings, then those of the sections inside it."""
     values = {name: getattr(section, name) for name in type(section).model_fields}
     inner = {name: value for name, value in values.items() if isinstance(value, BaseModel)}
-    if len(inner) < len(values):
+    named = {name: value for name, value in values.items() if _is_named(value)}
+    if len(inner) + len(named) < len(values):
         yield f"## `{prefix.rstrip('.')}`\n"
         yield "| setting | default | values | meaning |"
         yield "| --- | --- | --- | --- |"
         for name, value in values.items():
-            if name not in inner:
+            if name not in inner and name not in named:
                 yield _row(f"{prefix}{name}", value, type(section).model_fields[name])
         yield ""
     for name, value in inner.items():
         yield from _sections(value, f"{prefix}{name}.")
+    for name, parts in named.items():
+        for part, value in parts.items():
+            yield from _sections(value, f"{prefix}{name}.{part}.")
+
+
+def _is_named(value: Any) -> bool:
+    """Sections by name, as the teachers are."""
+    return isinstance(value, dict) and any(isinstance(part, BaseModel) for part in value.values())
 
 
 def _row(name: str, value: Any, field: FieldInfo) -> str:
@@ -114,7 +123,7 @@ def main() -> None:
         return
     current = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else ""
     if current != page:
-        sys.exit(f"{PAGE}: does not match src/avrt/config.py; run `make docs`")
+        sys.exit(f"{PAGE}: does not match src/avrt/settings.py; run `make docs`")
     print(f"{PAGE}: ok")
 
 

@@ -7,23 +7,25 @@ wrong use, 130 interrupted.
 
 from __future__ import annotations
 
-import errno
 import importlib
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 import click
 
 from avrt import __version__
-from avrt.errors import AvrtError, ConfigError
+from avrt.cli_group import MethodGroup
+from avrt.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from avrt.config import Config
+    from avrt.generate.limits import Limits
     from avrt.types import Modality
 
-__all__ = ["EXTRAS", "main"]
+__all__ = ["main"]
 
 STAGES: dict[str, tuple[tuple[str, ...], str]] = {
     "trace": (("avrt.generate.trace",), "Ask the vision and the audio teacher every question."),
@@ -47,73 +49,11 @@ STAGES: dict[str, tuple[tuple[str, ...], str]] = {
 order, its help.
 """
 
-EXTRAS = {
-    "train": (
-        "accelerate",
-        "datasets",
-        "huggingface_hub",
-        "safetensors",
-        "tokenizers",
-        "torch",
-        "torchvision",
-        "transformers",
-        "trl",
-    ),
-    "report": ("jinja2", "matplotlib"),
-}
-"""Optional groups of packages, and what a command that needs one of them imports."""
-
-_DISK_ERRORS = (
-    errno.EACCES,
-    errno.EDQUOT,
-    errno.EEXIST,
-    errno.ENOSPC,
-    errno.ENOTDIR,
-    errno.EPERM,
-    errno.EROFS,
-)
-"""What a full, locked or misnamed place answers: no defect of AVRT."""
+CALLING = {"avrt.generate.trace", "avrt.generate.merge"}
+"""Modules whose `run` calls models, and takes limits."""
 
 
-class _Cli(click.Group):
-    """A group that turns the errors meant for a person into one message and an exit code."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """In the order of the method."""
-        return list(self.commands)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except AvrtError as error:
-            _stop(ctx, str(error), error.exit_code)
-        except ModuleNotFoundError as error:
-            _stop(ctx, _install_advice(error), 2)
-        except OSError as error:
-            if error.errno not in _DISK_ERRORS:
-                raise
-            _stop(ctx, f"{error.filename or 'write'}: {error.strerror}", 1)
-        except KeyboardInterrupt:
-            _stop(ctx, "interrupted; the same command goes on or starts this stage again", 130)
-
-
-def _stop(ctx: click.Context, message: str, exit_code: int) -> None:
-    click.echo(f"avrt: error: {message}", err=True)
-    ctx.exit(exit_code)
-
-
-def _install_advice(error: ModuleNotFoundError) -> str:
-    missing = (error.name or "").partition(".")[0]
-    extra = next((extra for extra, packages in EXTRAS.items() if missing in packages), None)
-    if extra is None:
-        raise error
-    return (
-        f"{missing} is not installed and this command needs it; in a checkout of AVRT run "
-        f"`make setup`, or: pip install -c constraints.txt -e '.[{extra}]'"
-    )
-
-
-@click.group(cls=_Cli, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=MethodGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="avrt")
 def cli() -> None:
     """Audio-visual reasoning from single-modality teachers: data, training, evaluation.
@@ -149,12 +89,18 @@ def _load(settings: tuple[str, ...]) -> Config:
     return load_config(path, overrides)
 
 
-def _run_stage(modules: tuple[str, ...], config: Config, dry_run: bool) -> None:
+def _run_stage(
+    modules: tuple[str, ...], config: Config, dry_run: bool, limits: Limits | None = None
+) -> None:
     if dry_run:
         _print_plan(config, [importlib.import_module(name).plan(config) for name in modules])
         return
     for name in modules:
-        click.echo(importlib.import_module(name).run(config).summary)
+        run = importlib.import_module(name).run
+        limited = {"limits": limits} if limits is not None and name in CALLING else {}
+        click.echo(run(config, **limited).summary)
+        if limits is not None and limits.stopped_by is not None:
+            return
 
 
 def _print_plan(config: Config, plans: list[str]) -> None:
@@ -188,8 +134,83 @@ def prepare(settings: tuple[str, ...], dry_run: bool, strict: bool) -> None:
     stage.refuse_faults(config, result.counts, strict)
 
 
+def _add_calling_stage(name: str, modules: tuple[str, ...], summary: str) -> None:
+    @cli.command(name, help=summary)
+    @_settings
+    @click.option("--budget-calls", type=click.IntRange(0), help="Start at most so many calls.")
+    @click.option(
+        "--budget-tokens",
+        type=click.IntRange(0),
+        help="Start no call after so many tokens, of prompts and replies.",
+    )
+    @click.option("--limit", type=click.IntRange(1), help="Only the first so many samples.")
+    def command(
+        settings: tuple[str, ...],
+        dry_run: bool,
+        budget_calls: int | None,
+        budget_tokens: int | None,
+        limit: int | None,
+    ) -> None:
+        from avrt.generate.limits import Limits
+
+        limits = Limits(budget_calls, budget_tokens, limit)
+        _run_stage(modules, _load(settings), dry_run, limits)
+
+
 for _name, (_modules, _summary) in STAGES.items():
-    _add_stage(_name, _modules, _summary)
+    if CALLING & {*_modules}:
+        _add_calling_stage(_name, _modules, _summary)
+    else:
+        _add_stage(_name, _modules, _summary)
+
+
+@cli.group()
+def ledger() -> None:
+    """The model calls of a run: count, show, retry failures."""
+
+
+_plain_settings = click.argument(
+    "settings", nargs=-1, metavar="[CONFIG.yaml] [section.key=value ...]"
+)
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@ledger.command("stats")
+@_plain_settings
+@_as_json
+def ledger_stats(settings: tuple[str, ...], as_json: bool) -> None:
+    """Count calls, tokens, time and failures."""
+    from avrt.generate.ledger_report import load_stats, render_stats
+
+    stats = load_stats(_load(settings).run.path)
+    click.echo(json.dumps(stats, indent=2) if as_json else render_stats(stats))
+
+
+@ledger.command("show")
+@click.argument("key")
+@_plain_settings
+@_as_json
+def ledger_show(key: str, settings: tuple[str, ...], as_json: bool) -> None:
+    """Print one call: the exact request, the raw reply, every attempt.
+
+    KEY may be the first characters of a key; those of older versions are found too.
+    """
+    from avrt.generate.ledger_report import load_call, render_call
+
+    call = load_call(_load(settings).run.path, key)
+    click.echo(json.dumps(call, indent=2) if as_json else render_call(call))
+
+
+@ledger.command("retry")
+@_plain_settings
+@click.option(
+    "--class", "error_class", required=True, metavar="CLASS", help="As `avrt ledger stats` says."
+)
+def ledger_retry(settings: tuple[str, ...], error_class: str) -> None:
+    """Mark what failed with a class, calls or media, as to be tried again."""
+    from avrt.generate.ledger_report import retry
+
+    click.echo(retry(_load(settings).run.path, error_class))
 
 
 def _parse_modalities(
@@ -262,9 +283,89 @@ def _restrict_evaluation(
 
 _add_stage("report", ("avrt.report",), "Write the run's page and tables.")
 
+_folder = click.Path(file_okay=False, path_type=Path)
+
+
+@cli.command("import")
+@click.argument("name", metavar="SET")
+@click.argument("folder")
+@_plain_settings
+@click.option("--hub", is_flag=True, help="FOLDER is the id of a dataset on the Hub.")
+def import_set(name: str, folder: str, settings: tuple[str, ...], hub: bool) -> None:
+    """Make a published set the dataset of a run.
+
+    SET is avrt-20k or avqa-r1-6k, FOLDER where it lies.
+    """
+    from avrt.generate.imports import run
+
+    click.echo(run(_load(settings), name, folder, from_hub=hub).summary)
+
 
 @cli.command()
-@click.argument("settings", nargs=-1, metavar="[CONFIG.yaml] [section.key=value ...]")
+@_plain_settings
+@click.option(
+    "--to",
+    "name",
+    required=True,
+    type=click.Choice(["trl", "ms-swift", "llamafactory", "video-r1", "webdataset", "hf"]),
+    help="Who will read it.",
+)
+@click.option("--output", type=_folder, help="A folder that is not there yet.")
+@click.option("--with-media", is_flag=True, help="Put frames, sound or clips into the folder.")
+@click.option("--grpo", is_flag=True, help="Prompts with solutions instead of traces.")
+@click.option("--absolute", is_flag=True, help="Write absolute paths, for this machine only.")
+def export(
+    settings: tuple[str, ...],
+    name: str,
+    output: Path | None,
+    with_media: bool,
+    grpo: bool,
+    absolute: bool,
+) -> None:
+    """Write the dataset in the form that another tool reads."""
+    from avrt.generate.export import run
+    from avrt.generate.export.items import Options
+
+    options = Options(with_media=with_media, grpo=grpo, absolute=absolute)
+    click.echo(run(_load(settings), name, options, output).summary)
+
+
+@cli.command("replay")
+@_plain_settings
+@click.option("--row", required=True, metavar="ID|KEY", help="A row's id, or a call's key.")
+@click.option("--send", is_flag=True, help="Make the calls again; nothing is stored.")
+def replay_row(settings: tuple[str, ...], row: str, send: bool) -> None:
+    """Show the model calls behind a row of the dataset."""
+    from avrt.generate.replay import replay
+
+    click.echo(replay(_load(settings), row, send))
+
+
+@cli.command()
+@click.argument("name", required=False)
+def teachers(name: str | None) -> None:
+    """List the presets of teachers and mergers, or show one.
+
+    A preset goes into a configuration as `teachers.vision.preset=NAME` or `merger.preset=NAME`.
+    """
+    from avrt.presets import render, render_all
+
+    click.echo(render(name) if name else render_all())
+
+
+@cli.command()
+@_plain_settings
+def views(settings: tuple[str, ...]) -> None:
+    """List the views with their conditions and columns."""
+    from avrt.generate.selection import check_views, describe_views
+
+    config = _load(settings)
+    click.echo(describe_views(config))
+    check_views(config)
+
+
+@cli.command()
+@_plain_settings
 def demo(settings: tuple[str, ...]) -> None:
     """Run the whole method on the packaged world.
 

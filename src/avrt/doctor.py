@@ -25,6 +25,7 @@ __all__ = ["Check", "examine", "render"]
 CORE = ("av", "click", "httpx", "numpy", "pillow", "pyarrow", "pydantic", "pyyaml", "soxr", "tqdm")
 TRAIN = ("torch", "torchvision", "transformers", "trl", "accelerate", "datasets", "safetensors")
 REPORT = ("jinja2", "matplotlib")
+DATA = ("rapidfuzz",)
 
 KNOWN_TO_WORK = {
     "accelerate": ("1.10", "2"),
@@ -67,6 +68,7 @@ def examine() -> list[Check]:
     return [
         Check("python", "ok", platform.python_version()),
         *_packages(CORE, "fail", "pip install -c constraints.txt -e ."),
+        *_packages(DATA, "warn", "pip install -c constraints.txt -e '.[data]'"),
         *_packages(TRAIN, "warn", "pip install -c constraints.txt -e '.[train]'"),
         *_packages(REPORT, "warn", "pip install -c constraints.txt -e '.[report]'"),
         *_torch(),

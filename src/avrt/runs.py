@@ -168,10 +168,18 @@ class Stage:
         write_json(self.manifest_path, content)
 
 
-def open_stage(run: Path, name: str, settings: Mapping[str, Any], inputs: Iterable[Path]) -> Stage:
+def open_stage(
+    run: Path,
+    name: str,
+    settings: Mapping[str, Any],
+    inputs: Iterable[Path],
+    free: Mapping[str, Any] | None = None,
+) -> Stage:
     """Find out whether stage `name` is done in `run`, still to do, or done with other settings.
 
-    `settings` must hold what changes the result and nothing else (no address, no concurrency).
+    `settings` and `free` must hold what changes the result and nothing else (no address, no
+    concurrency). Changing a `free` one costs no model call, so the stage is simply done again; the
+    same holds for a stage that has only such settings when its inputs change.
 
     Raises:
         DataError: an input file is absent.
@@ -183,22 +191,27 @@ def open_stage(run: Path, name: str, settings: Mapping[str, Any], inputs: Iterab
         if not path.is_file():
             raise DataError(f"{path}: not found; run the earlier stages first (see `avrt --help`)")
         digests[path.name] = file_digest(path)
-    wanted = fingerprint({"stage": name, "settings": settings, "inputs": digests})
+    both = {**settings, **(free or {})}
+    wanted = fingerprint({"stage": name, "settings": both, "inputs": digests})
     if not manifest_path.is_file():
-        return Stage(name, manifest_path, wanted, settings, digests, done=False)
+        return Stage(name, manifest_path, wanted, both, digests, done=False)
     stored = json.loads(manifest_path.read_text())
-    if stored["fingerprint"] != wanted:
-        changed = sorted(
-            key
-            for key in {*stored["settings"], *settings}
-            if fingerprint(stored["settings"].get(key)) != fingerprint(settings.get(key))
-        )
-        reason = f"other settings ({', '.join(changed)})" if changed else "other inputs"
+    if stored["fingerprint"] == wanted:
+        return Stage(name, manifest_path, wanted, both, digests, done=True)
+    changed = sorted(
+        key
+        for key in {*stored["settings"], *both}
+        if fingerprint(stored["settings"].get(key)) != fingerprint(both.get(key))
+    )
+    costly = [key for key in changed if key not in (free or {})]
+    is_derived = free is not None and not settings
+    if costly or not (changed or is_derived):
+        reason = f"other settings ({', '.join(costly)})" if costly else "other inputs"
         raise ConfigError(
             f"{run}: stage {name!r} was already done here with {reason}; "
             f"choose another run.name, or delete {manifest_path} to do this stage again"
         )
-    return Stage(name, manifest_path, wanted, settings, digests, done=True)
+    return Stage(name, manifest_path, wanted, both, digests, done=False)
 
 
 def check_sums(stage: str, n_read: int, counts: Mapping[str, int]) -> None:

@@ -17,8 +17,8 @@ DOCS = Path(__file__).parents[2] / "docs" / "engines.md"
 def block():
     text = DOCS.read_text(encoding="utf-8")
 
-    def get(language: str) -> str:
-        return text.split(f"```{language}\n")[1].split("```")[0]
+    def get(language: str, n: int = 0) -> str:
+        return text.split(f"```{language}\n")[n + 1].split("```")[0]
 
     return get
 
@@ -27,9 +27,18 @@ def test_the_configuration_in_the_docs_is_valid(tmp_path, block):
     path = tmp_path / "config.yaml"
     path.write_text(block("yaml"))
     config = load_config(path)
-    assert (config.teachers.vision.engine.concurrency, config.merger.engine.batch_size) == (32, 64)
-    load_prompt(config.teachers.vision.prompt)
+    assert (config.teachers["vision"].engine.concurrency, config.merger.engine.batch_size) == (
+        32,
+        64,
+    )
+    load_prompt(config.teachers["vision"].prompt)
     load_prompt(config.merger.prompt)
+
+
+def test_the_servers_in_the_docs_are_valid(tmp_path, block):
+    path = tmp_path / "config.yaml"
+    path.write_text(block("yaml", 1))
+    assert len(load_config(path).teachers["vision"].engine.base_urls) == 2
 
 
 def test_the_script_in_the_docs_is_valid(tmp_path, block, make_request, collect):

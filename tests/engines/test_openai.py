@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from avrt.config import EngineConfig, MediaConfig
-from avrt.engines import make_engine, openai
+from avrt.engines import limiter, make_engine, messages, openai
 from avrt.errors import EngineError
 from avrt.media.payloads import encode_frames, encode_sound
 from avrt.types import Prompt
@@ -33,7 +33,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch):
-    monkeypatch.setattr(openai, "_FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(limiter, "_FIRST_WAIT_S", 0.01)
 
 
 def engine_for(server: Server, **settings):
@@ -196,7 +196,7 @@ def test_text_goes_as_plain_messages_with_all_sampling_settings(server, make_req
 
 def test_frames_go_as_jpegs_then_sound_as_wav_then_the_text(make_request, make_frames, make_sound):
     prompt = Prompt("what is it?", frames=make_frames(0, n_frames=3), audio=make_sound(0))
-    body = openai.build_body(make_request("k", prompt), "m", MediaConfig())
+    body = messages.build_body(make_request("k", prompt), "m", EngineConfig(), MediaConfig())
     parts = body["messages"][0]["content"]
     assert [part["type"] for part in parts] == ["image_url"] * 3 + ["input_audio", "text"]
     head, _, data = parts[0]["image_url"]["url"].partition(",")
@@ -214,9 +214,11 @@ def test_encoded_media_go_as_they_are_and_decoded_ones_as_the_same_bytes(
     media = MediaConfig(jpeg_quality=50, audio_format=audio_format)
     frames, sound = make_frames(0), make_sound(0)
     ready = Prompt("?", frames=encode_frames(frames, media), audio=encode_sound(sound, media))
-    sent = openai.build_body(make_request("k", ready), "m", MediaConfig(jpeg_quality=95))
+    sent = messages.build_body(
+        make_request("k", ready), "m", EngineConfig(), MediaConfig(jpeg_quality=95)
+    )
     decoded = make_request("k", Prompt("?", frames=frames, audio=sound))
-    assert sent == openai.build_body(decoded, "m", media)
+    assert sent == messages.build_body(decoded, "m", EngineConfig(), media)
     assert sent["messages"][0]["content"][-2]["input_audio"]["format"] == audio_format
 
 

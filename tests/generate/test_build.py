@@ -16,6 +16,8 @@ from avrt.config import Config
 from avrt.datasets import dataset_row_to_sample, prepare
 from avrt.errors import ConfigError, DataError
 from avrt.generate import build, merge, trace
+from avrt.generate.gates import GATES
+from avrt.generate.ledger import open_ledger
 from avrt.runs import read_parquet
 from scripted_run import MakeConfig, replies, right, wrong
 
@@ -57,7 +59,7 @@ def test_a_wider_view_than_was_merged_is_refused(make_config: MakeConfig) -> Non
     trace.run(config)
     merge.run(config)
     saved = (config.run.path / "config.yaml").read_bytes()
-    with pytest.raises(ConfigError, match=r"'either' but .*build\.view=paper\); run `avrt merge`"):
+    with pytest.raises(ConfigError, match=r"'either' but was never merged; run `avrt merge`"):
         build.run(make_config(MIXED, "build.view=either"))
     assert (config.run.path / "config.yaml").read_bytes() == saved
 
@@ -126,12 +128,23 @@ def test_a_kept_row_holds_the_question_the_gold_and_all_texts(make_config: MakeC
         "audio_text": "Audio Description: a3\nAnswer: (D)",
         "vision_correct": True,
         "audio_correct": True,
+        "teachers": [
+            {"role": "vision", "modality": "v", "k": 1, "answered": 1, "right": 1},
+            {"role": "audio", "modality": "a", "k": 1, "answered": 1, "right": 1},
+        ],
         "stratum": "both",
         "video": "videos/clip0_000001.mp4",
         "image": None,
         "audio": None,
         "source": "train_qa.json:3",
+        "gates": row["gates"],
+        "call_keys": row["call_keys"],
     }
+    assert row["gates"].keys() == GATES.keys()
+    assert not any(row["gates"][name] for name in config.build.gates)
+    with open_ledger(config.run.path) as ledger:
+        texts = [ledger.find(key).text for key in row["call_keys"]]
+    assert texts == [row["vision_text"], row["audio_text"], row["av_reasoning"]]
 
 
 def test_a_row_of_the_dataset_gives_its_sample_back(make_config: MakeConfig) -> None:
@@ -181,7 +194,7 @@ def test_the_card_has_a_header_the_losses_and_the_models(
     }
     assert "| gate | dropped/bad_format | -1 |" in body
     assert "| both | 6 |" in body
-    assert "| vision teacher | scripted-vision |" in body
+    assert "| vision teacher | frames | scripted-vision |" in body
     assert "terms of the teachers" in body
     assert str(tmp_path) not in card
 
@@ -193,7 +206,7 @@ def test_the_card_names_the_models_that_wrote_the_traces(make_config: MakeConfig
     changes = ("teachers.vision.model=other", "merger.temperature=0.9", "media.n_frames=8")
     build.run(make_config(None, *changes))
     card = (config.run.path / "dataset" / "README.md").read_text()
-    assert "| vision teacher | scripted-vision |" in card
+    assert "| vision teacher | frames | scripted-vision |" in card
     assert f"| {config.merger.temperature:g} | {config.merger.top_p:g} |" in card
     assert "| 0.9 |" not in card
     assert "4 frames" in card

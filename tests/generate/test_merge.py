@@ -98,10 +98,20 @@ def test_too_many_failures_stop_the_run(make_config: MakeConfig) -> None:
     assert load_merged(config.run.path)["avqa-train-1"].status == "no_reply"
 
 
-def test_another_view_is_refused_with_a_remedy(make_config: MakeConfig) -> None:
+def test_another_merger_is_refused_with_a_remedy(make_config: MakeConfig) -> None:
     merged(make_config())
-    with pytest.raises(ConfigError, match=r"other settings \(view\)"):
-        merge.run(make_config(None, "build.view=either"))
+    with pytest.raises(ConfigError, match=r"other settings \(merger\)"):
+        merge.run(make_config(None, "merger.temperature=0.5"))
+
+
+def test_a_wider_view_makes_only_the_calls_that_are_missing(make_config: MakeConfig) -> None:
+    merged(make_config(MIXED))
+    before = len(requests(make_config(MIXED)))
+    wider = make_config(MIXED, "build.view=either")
+    assert merge.run(wider).counts["kept"] == 7
+    assert len(requests(wider)) == 7 > before
+    assert merge.run(make_config(MIXED)).counts["kept"] == before
+    assert len(requests(wider)) == 7
 
 
 def test_nothing_selected_is_no_error_and_needs_no_engine(

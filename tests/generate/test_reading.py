@@ -34,7 +34,7 @@ from avrt.config import load_config
 from avrt.generate import calls, trace
 
 if __name__ == "__main__":
-    calls.read_decoded = calls.read_encoded = reading_tasks.hang
+    calls.read_all = reading_tasks.hang
     trace.run(load_config(None, tuple(sys.argv[1:])))
 """
 
@@ -68,8 +68,7 @@ def served(server: Server) -> tuple[str, ...]:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, reader: object) -> None:
-    for name in ("read_decoded", "read_encoded"):
-        monkeypatch.setattr(calls, name, reader)
+    monkeypatch.setattr(calls, "read_all", reader)
 
 
 def forget_calls(config: Config) -> None:

@@ -16,7 +16,7 @@ def write(tmp_path, text: str) -> str:
 
 
 def test_a_name_that_is_neither_packaged_nor_a_file_is_refused_with_the_packaged_names():
-    with pytest.raises(ConfigError, match=r"'visoin'.*audio, merge, student, vision"):
+    with pytest.raises(ConfigError, match=r"'visoin'.*audio, .*merge, .*student, vision"):
         load_prompt("visoin")
 
 
@@ -84,7 +84,7 @@ def test_teacher_prompts_ask_for_three_labelled_parts_and_end_with_the_question(
 
 
 def test_no_teacher_prompt_can_show_the_answer():
-    for name in ("vision", "audio", "student"):
+    for name in ("vision", "audio", "audiovisual", "blind", "student"):
         template = load_prompt(name)
         assert "{answer}" not in template.user
         assert "analysis}" not in template.user
@@ -94,6 +94,31 @@ def test_the_merge_prompt_shows_question_answer_and_both_analyses():
     _, user = load_prompt("merge").fill(**ALL_FIELDS)
     for name in ("question", "options", "answer", "audio_analysis", "visual_analysis"):
         assert f"<{name}>" in user
+
+
+def test_the_merge_prompt_for_any_teachers_shows_question_answer_and_all_analyses():
+    template = load_prompt("merge_analyses")
+    _, user = template.fill(**ALL_FIELDS)
+    for name in ("question", "options", "answer", "analyses"):
+        assert f"<{name}>" in user
+    assert not template.uses("audio_analysis")
+    assert user.index("<think>") < user.index("</think>") < user.index("<answer>the letter")
+
+
+def test_the_audiovisual_prompt_asks_for_both_descriptions_and_ends_with_the_question():
+    _, user = load_prompt("audiovisual").fill(**TEACHER_FIELDS)
+    labels = ("Visual Description:", "Audio Description:", "Reasoning:", "Answer: (X) option text")
+    places = [user.index(label) for label in labels]
+    assert places == sorted(places)
+    assert user.endswith("<options>")
+
+
+def test_the_blind_prompt_needs_nothing_of_the_clip():
+    template = load_prompt("blind")
+    _, user = template.fill(question="Q?", options="(A) x\n(B) y")
+    assert user.endswith("Question: Q?\nOptions:\n(A) x\n(B) y")
+    assert "Answer: (X) option text" in user
+    assert not template.uses("n_frames")
 
 
 def test_the_student_prompt_asks_for_the_form_that_the_parser_reads():

@@ -18,7 +18,7 @@ from typing import Any
 from avrt.errors import DataError
 from avrt.types import Relation, Sample
 
-__all__ = ["read_avqa"]
+__all__ = ["RELATION_OF", "find_video", "names_in_folders", "read_avqa"]
 
 RELATION_OF: dict[str, Relation] = {
     "view": "visual",
@@ -36,7 +36,7 @@ def read_avqa(root: Path, split: str, counts: Counter[str] | None = None) -> Ite
         DataError: not AVQA's format, or an id that occurs twice; file and row are named.
     """
     path = root / f"{split}_qa.json"
-    present = {folder: _names_in(root / folder) for folder in MEDIA_FOLDERS}
+    present = names_in_folders(root)
     first_row: dict[str, int] = {}
     for row, item in enumerate(_read_list(path), start=1):
         source = f"{path.name}:{row}"
@@ -57,6 +57,34 @@ def read_avqa(root: Path, split: str, counts: Counter[str] | None = None) -> Ite
         yield sample
 
 
+def names_in_folders(root: Path) -> dict[str, frozenset[str]]:
+    """The names of the files in each folder where AVQA's media may lie."""
+    folders = {folder: root / folder for folder in MEDIA_FOLDERS}
+    return {
+        folder: frozenset(file.name for file in path.iterdir()) if path.is_dir() else frozenset()
+        for folder, path in folders.items()
+    }
+
+
+def find_video(name: str, present: dict[str, frozenset[str]]) -> str:
+    """Path of the clip relative to the root; where it belongs when it is not there.
+
+    Raises:
+        ValueError: the name leaves the folder.
+    """
+    if "/" in name or "\\" in name:
+        raise ValueError(f"video_name {name!r} holds a folder separator")
+    clip, _, start = name.rpartition("_")
+    variants = [name]
+    if clip and start.isdecimal():
+        variants += [f"{clip}_{int(start):06d}", f"{clip}_{int(start)}"]
+    for folder in MEDIA_FOLDERS:
+        for variant in variants:
+            if f"{variant}.mp4" in present[folder]:
+                return str(PurePosixPath(folder, f"{variant}.mp4"))
+    return f"videos/{name}.mp4"
+
+
 def _read_list(path: Path) -> list[Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -69,10 +97,6 @@ def _read_list(path: Path) -> list[Any]:
     if not isinstance(content, list):
         raise DataError(f"{path}: a {type(content).__name__}, not a list of questions")
     return content
-
-
-def _names_in(folder: Path) -> frozenset[str]:
-    return frozenset(path.name for path in folder.iterdir()) if folder.is_dir() else frozenset()
 
 
 def _to_sample(
@@ -91,7 +115,7 @@ def _to_sample(
         question_type=_text(item, "question_type"),
         question_relation=RELATION_OF[relation],
         video_id=str(item["video_id"]),
-        video=_find_video(_text(item, "video_name"), present),
+        video=find_video(_text(item, "video_name"), present),
         image=None,
         audio=None,
         source=source,
@@ -110,18 +134,3 @@ def _option(option: object) -> str:
     if isinstance(option, bool) or not isinstance(option, str | int | float) or option == "":
         raise ValueError(f"option {option!r} is not a text")
     return str(option).strip()
-
-
-def _find_video(name: str, present: dict[str, frozenset[str]]) -> str:
-    """Path of the clip relative to the root; where it belongs when it is not there."""
-    if "/" in name or "\\" in name:
-        raise ValueError(f"video_name {name!r} holds a folder separator")
-    clip, _, start = name.rpartition("_")
-    variants = [name]
-    if clip and start.isdecimal():
-        variants += [f"{clip}_{int(start):06d}", f"{clip}_{int(start)}"]
-    for folder in MEDIA_FOLDERS:
-        for variant in variants:
-            if f"{variant}.mp4" in present[folder]:
-                return str(PurePosixPath(folder, f"{variant}.mp4"))
-    return f"videos/{name}.mp4"

@@ -21,7 +21,7 @@ def make_engine(
 
     Raises:
         ConfigError: impossible settings, such as a scripted engine without a script.
-        EngineError: the model cannot be loaded (transformers).
+        EngineError: the model cannot be loaded (transformers), or vLLM is not installed.
     """
     if engine.kind == "scripted":
         from avrt.engines.scripted import read_script
@@ -31,6 +31,10 @@ def make_engine(
         from avrt.engines.openai import OpenAIEngine
 
         return OpenAIEngine(engine, model, revision, media)
+    if engine.kind == "vllm":
+        from avrt.engines.vllm import VllmEngine
+
+        return VllmEngine(engine, model, revision, media)
     from avrt.engines.transformers import TransformersEngine
 
     return TransformersEngine(engine, model, revision)

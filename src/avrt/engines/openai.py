@@ -1,19 +1,20 @@
 """The HTTP engine: vLLM, SGLang, llama.cpp, `transformers serve`, hosted models.
 
-Frames go as base64 JPEG `image_url` parts, sound as one base64 WAV or FLAC `input_audio` part, the
-text last. Media that come encoded go as they are. `concurrency` requests are in flight; each is
-read and sent only when a slot is free.
-Servers may silently drop parts their model does not know, so the first reply to a prompt with media
-is checked: leaving the media out must cost tokens.
+At most `concurrency` requests are held; how many of them are in flight, and at which server, is for
+`limiter.py`. What can pass is tried again, what cannot is not. Servers may silently drop parts
+their model does not know, so each server's first reply to a prompt with media is checked: leaving
+the media out must cost tokens.
+
+The decision to question: every worker has an HTTP client of its own. One client for all looks
+through all its connections at every call: with 256 of them that costs fifteen times the call.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import os
-import random
+import ssl
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -25,16 +26,13 @@ import httpx
 
 from avrt.config import EngineConfig, MediaConfig
 from avrt.engines.base import OnCompletion, failure
-from avrt.engines.checkpoints import model_identity
+from avrt.engines.limiter import Replica, Replicas, Slot, wait_before_retry_s
+from avrt.engines.messages import build_body, wire_identity
 from avrt.errors import EngineError
-from avrt.media.payloads import encode_frames, encode_sound
-from avrt.types import Completion, EncodedFrames, EncodedSound, Prompt, Request
+from avrt.types import Completion, Request
 
-__all__ = ["OpenAIEngine", "build_body"]
+__all__ = ["OpenAIEngine"]
 
-_FIRST_WAIT_S = 0.5
-"""Wait before the second attempt; it doubles with every further one."""
-_LONGEST_WAIT_S = 60.0
 _LONGEST_RETRY_AFTER_S = 600.0
 _CONNECT_TIMEOUT_S = 10.0
 _TOKENS_OF_MARKS = 3
@@ -42,24 +40,25 @@ _TOKENS_OF_MARKS = 3
 _HOPELESS = {
     401: "the server refused the key; set the environment variable {api_key_env} to a valid one",
     403: "the key in the environment variable {api_key_env} may not use this model",
-    404: "no such model or address; see {base_url}/models, and check that base_url ends in /v1",
+    404: "no such model or address; see {url}/models, and check that engine.base_url ends in /v1",
 }
 """Statuses that no call of this run can escape, and what to do."""
+_TRUST_FLAG = "--trust-request-mm-kwargs"
 
 
 @dataclass
 class _Session:
     """What the workers of one `generate` share."""
 
-    client: httpx.AsyncClient
-    requests: Iterator[Request]
+    groups: Iterator[list[Request]]
     on_completion: OnCompletion
+    replicas: Replicas
+    tls: ssl.SSLContext = field(default_factory=httpx.create_ssl_context)
     pull_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    check_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class OpenAIEngine:
-    """One model behind an OpenAI-compatible server."""
+    """One model behind an OpenAI-compatible server, or behind several that are alike."""
 
     def __init__(
         self, config: EngineConfig, model: str, revision: str | None, media: MediaConfig
@@ -67,14 +66,12 @@ class OpenAIEngine:
         self._config = config
         self._model = model
         self._media = media
-        self._url = config.base_url.rstrip("/") + "/chat/completions"
-        self._reached = False
-        self._media_checked = False
-        recipe = {
-            "frames": f"jpeg-{media.jpeg_quality}",
-            "audio": f"{media.audio_format}-pcm16",
-        }
-        self.identity = {**model_identity(model, revision), **recipe}
+        self._checked: set[str] = set()
+        """Servers that are known to hand media over."""
+        self._takes_n = config.n_per_request
+        self.identity = wire_identity(config, model, revision, media)
+        if config.n_per_request:  # a group has one seed, so its other answers are other draws
+            self.identity["n_per_request"] = True
 
     def generate(self, requests: Iterable[Request], on_completion: OnCompletion) -> None:
         """Complete every request; see `Engine.generate`."""
@@ -84,117 +81,238 @@ class OpenAIEngine:
         """Nothing to free: connections live only inside `generate`."""
 
     async def _generate(self, requests: Iterator[Request], on_completion: OnCompletion) -> None:
-        timeout = httpx.Timeout(None, connect=min(_CONNECT_TIMEOUT_S, self._config.timeout_s))
-        limits = httpx.Limits(max_connections=self._config.concurrency)
-        async with httpx.AsyncClient(
-            headers=self._headers(), timeout=timeout, limits=limits
-        ) as client:
-            session = _Session(client, requests, on_completion)
-            try:
-                async with asyncio.TaskGroup() as workers:
-                    for _ in range(self._config.concurrency):
-                        workers.create_task(self._work(session))
-            except BaseExceptionGroup as group:
-                raise group.exceptions[0] from None
+        config = self._config
+        replicas = Replicas(config.base_urls, config.concurrency, config.timeout_s)
+        session = _Session(self._groups(requests), on_completion, replicas)
+        try:
+            async with asyncio.TaskGroup() as workers:
+                for _ in range(config.concurrency):
+                    workers.create_task(self._work(session))
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
 
     async def _work(self, session: _Session) -> None:
-        while True:
-            async with session.pull_lock:
-                request = await asyncio.to_thread(next, session.requests, None)
-            if request is None:
-                return
-            completion = await self._complete(session.client, request)
-            if completion.finish_reason != "error":
-                await self._check_media(session, request, completion)
-            session.on_completion(request, completion)
+        timeout = httpx.Timeout(None, connect=min(_CONNECT_TIMEOUT_S, self._config.timeout_s))
+        async with httpx.AsyncClient(
+            headers=self._headers(), timeout=timeout, verify=session.tls
+        ) as client:
+            while True:
+                async with session.pull_lock:
+                    pulled = await asyncio.to_thread(self._pull, session.groups)
+                if pulled is None:
+                    return
+                group, body = pulled
+                completions = await self._complete(client, session.replicas, group[0], body)
+                if len(group) > 1:
+                    completions = await self._fill(client, session.replicas, group, completions)
+                for request, completion in zip(group, completions, strict=False):
+                    session.on_completion(request, completion)
 
-    async def _complete(self, client: httpx.AsyncClient, request: Request) -> Completion:
+    def _groups(self, requests: Iterator[Request]) -> Iterator[list[Request]]:
+        """Requests that one call can answer: those in a row that differ in their seed alone."""
+        group: list[Request] = []
+        for request in requests:
+            if group and not (self._takes_n and _differ_in_seed(group[0], request)):
+                yield group
+                group = []
+            group.append(request)
+            if not self._takes_n:
+                yield group
+                group = []
+        if group:
+            yield group
+
+    def _pull(self, groups: Iterator[list[Request]]) -> tuple[list[Request], bytes] | None:
+        group = next(groups, None)
+        return None if group is None else (group, self._encode(group[0], len(group)))
+
+    async def _fill(
+        self,
+        client: httpx.AsyncClient,
+        replicas: Replicas,
+        group: list[Request],
+        completions: list[Completion],
+    ) -> list[Completion]:
+        """One completion per request: those that one call did not bring are asked for alone."""
+        if len(completions) == 1 and completions[0].finish_reason == "error":
+            if completions[0].error_class != "http_400":
+                return completions * len(group)
+            completions = []
+        alone = [
+            (await self._complete(client, replicas, request, self._encode(request)))[0]
+            for request in group[len(completions) :]
+        ]
+        if any(completion.finish_reason != "error" for completion in alone):
+            self._takes_n = False
+        return completions + alone
+
+    async def _complete(
+        self, client: httpx.AsyncClient, replicas: Replicas, request: Request, body: bytes
+    ) -> list[Completion]:
         """Send one request until it succeeds, fails for good, or has used its attempts."""
-        body = await asyncio.to_thread(self._encode, request)
-        completion, wait_s = await self._attempt(client, body)
-        for retry in range(self._config.max_attempts - 1):
+        completions, wait_s = await self._attempt(client, replicas, request, body)
+        for n_failures in range(1, self._config.max_attempts):
             if wait_s is None:
                 break
-            backoff_s = min(_FIRST_WAIT_S * 2**retry, _LONGEST_WAIT_S) * random.uniform(0.5, 1.5)
-            await asyncio.sleep(max(wait_s, backoff_s))
-            completion, wait_s = await self._attempt(client, body)
-        if not self._reached:
-            raise EngineError(
-                f"{self._config.base_url}: no server answers ({completion.error}); "
-                f"start one that serves {self._model!r}, or set engine.base_url to its address"
-            )
-        return completion
+            await asyncio.sleep(max(wait_s, wait_before_retry_s(n_failures)))
+            completions, wait_s = await self._attempt(client, replicas, request, body)
+        if completions[0].finish_reason == "error":
+            self._check_reachable(replicas, completions[0])
+        return completions
 
     async def _attempt(
-        self, client: httpx.AsyncClient, body: bytes
-    ) -> tuple[Completion, float | None]:
-        """One try: the completion, and the shortest wait before another (None: none is due)."""
-        started = time.monotonic()
+        self, client: httpx.AsyncClient, replicas: Replicas, request: Request, body: bytes
+    ) -> tuple[list[Completion], float | None]:
+        """One try: the completions, and the shortest wait before another (None: none is due)."""
+        replica, slot = await replicas.take()
+        try:
+            started = time.monotonic()
+            response = await self._post(client, replica, body)
+            latency_s = time.monotonic() - started
+            self._learn(replicas, replica, slot, response, latency_s)
+            if isinstance(response, Completion):
+                return [response], 0.0
+            if response.status_code != 200:
+                return self._refusal(response, replica, latency_s)
+            completions = self._read_reply(response, latency_s)
+            if completions[0].finish_reason != "error":
+                await self._check_media(client, replica, request, completions[0])
+            return completions, None
+        finally:
+            replicas.give_back(replica)
+
+    async def _post(
+        self, client: httpx.AsyncClient, replica: Replica, body: bytes
+    ) -> httpx.Response | Completion:
+        """The response, or the failure of a call to which there is none."""
         try:
             async with asyncio.timeout(self._config.timeout_s):
-                response = await client.post(self._url, content=body)
+                response = await client.post(f"{replica.url}/chat/completions", content=body)
         except TimeoutError:
-            self._reached = True
-            return failure("timeout", f"no reply within {self._config.timeout_s:g} s"), 0.0
+            response = failure("timeout", f"no reply within {self._config.timeout_s:g} s")
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            return failure("connection", f"{type(error).__name__}: {error}"), 0.0
+            replica.down = True
+            return failure("connection", f"{type(error).__name__}: {error}")
         except httpx.TransportError as error:
-            self._reached = True
-            return failure("connection", f"{type(error).__name__}: {error}"), 0.0
-        self._reached = True
-        latency_s = time.monotonic() - started
-        if response.status_code == 200:
-            return _read_reply(response, latency_s), None
-        return self._refusal(response, latency_s)
+            response = failure("connection", f"{type(error).__name__}: {error}")
+        replica.down = False
+        return response
+
+    def _learn(
+        self,
+        replicas: Replicas,
+        replica: Replica,
+        slot: Slot,
+        response: httpx.Response | Completion,
+        latency_s: float,
+    ) -> None:
+        """Tell the server's limit how a call went; rest a server that does not get better."""
+        limit, wait_s = replica.limit, 0.0
+        if isinstance(response, Completion):
+            cut = limit.stop(slot) if replica.down else limit.fail(slot)
+        else:
+            wait_s = _retry_after_s(response)
+            if response.status_code == 429 or (response.status_code == 503 and wait_s > 0):
+                cut = limit.refuse(slot)
+            elif _can_pass(response.status_code):
+                cut = limit.fail(slot)
+            else:
+                limit.succeed(slot, latency_s)
+                return
+        if cut and (replica.down or (slot.level == 1 and limit.cuts_in_row > 1)):
+            replicas.rest(replica, wait_s)
+        if cut and replica.down and limit.cuts_in_row >= self._config.max_attempts:
+            assert isinstance(response, Completion)
+            self._check_reachable(replicas, response)
+
+    def _check_reachable(self, replicas: Replicas, last: Completion) -> None:
+        if all(replica.down for replica in replicas.all):
+            urls = ", ".join(replica.url for replica in replicas.all)
+            raise EngineError(
+                f"{urls}: no server answers ({last.error}); start one that serves "
+                f"{self._model!r}, or set engine.base_url to its address"
+            )
 
     def _refusal(
-        self, response: httpx.Response, latency_s: float
-    ) -> tuple[Completion, float | None]:
-        status, reason = response.status_code, self._reason(response)
-        if status in _HOPELESS:
-            remedy = _HOPELESS[status].format(**self._config.model_dump())
+        self, response: httpx.Response, replica: Replica, latency_s: float
+    ) -> tuple[list[Completion], float | None]:
+        status, reason = response.status_code, self._words(response)[:500]
+        remedy = _HOPELESS.get(status, "").format(
+            url=replica.url, api_key_env=self._config.api_key_env
+        )
+        if status == 400 and _TRUST_FLAG in reason:
+            remedy = (
+                f"start it with {_TRUST_FLAG}, or do without engine.frames_as = 'video' and "
+                "without mm_processor_kwargs and media_io_kwargs in engine.extra_body"
+            )
+        if remedy:
             raise EngineError(
-                f"{self._url}: HTTP {status} for model {self._model!r}: {reason}; {remedy}"
+                f"{replica.url}: HTTP {status} for model {self._model!r}: {reason}; {remedy}"
             )
         completion = failure(f"http_{status}", reason, latency_s)
-        can_pass = status == 429 or status >= 500
-        return completion, _retry_after_s(response) if can_pass else None
+        return [completion], _retry_after_s(response) if _can_pass(status) else None
 
-    def _reason(self, response: httpx.Response) -> str:
-        """The server's own words, short and without the key in case the server repeats it."""
-        text = " ".join(response.text.split())
+    def _read_reply(self, response: httpx.Response, latency_s: float) -> list[Completion]:
+        """The completions in a reply that came with status 200."""
+        try:
+            reply = response.json()
+            choices, usage = reply["choices"], reply.get("usage") or {}
+            n_prompt, n_new = (
+                int(usage.get(f"{name}_tokens") or 0) for name in ("prompt", "completion")
+            )
+            # A server counts the tokens of several answers together: each gets an equal share.
+            shares = [n_new // len(choices)] * len(choices)
+            shares[0] += n_new - sum(shares)
+            return [
+                _read_choice(choice, n_prompt, share, latency_s)
+                for choice, share in zip(choices, shares, strict=True)
+            ]
+        except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
+            problem = f"{type(error).__name__}: {error} in {self._words(response)[:200]!r}"
+            return [failure("bad_reply", self._hide_key(problem), latency_s)]
+
+    def _words(self, response: httpx.Response) -> str:
+        return self._hide_key(" ".join(response.text.split()))
+
+    def _hide_key(self, text: str) -> str:
+        """The text without the key, in case a server repeats it."""
         key = os.environ.get(self._config.api_key_env)
-        return (text.replace(key, "***") if key else text)[:500]
+        return text.replace(key, "***") if key else text
 
     async def _check_media(
-        self, session: _Session, request: Request, completion: Completion
+        self, client: httpx.AsyncClient, replica: Replica, request: Request, completion: Completion
     ) -> None:
-        """Once per engine: each modality must have cost prompt tokens, else it was dropped."""
+        """Once per server: each modality must have cost prompt tokens, else it was dropped."""
         prompt = request.prompt
         n_items = {
             "frames": 0 if prompt.frames is None else len(prompt.frames),
             "audio": 0 if prompt.audio is None else 1,
         }
         present = [name for name, n in n_items.items() if n]
-        async with session.check_lock:
-            if self._media_checked or not present or not completion.n_prompt_tokens:
+        if replica.url in self._checked or not present or not completion.n_prompt_tokens:
+            return
+        async with replica.media_lock:
+            if replica.url in self._checked:
                 return
             for name in present:
-                without = replace(prompt, **{name: None})
                 sampling = replace(request.sampling, max_new_tokens=1)
-                twin = await self._complete(session.client, Request(request.key, without, sampling))
-                n_with, n_without = completion.n_prompt_tokens, twin.n_prompt_tokens
-                n_marks = _TOKENS_OF_MARKS * n_items[name]
-                if twin.finish_reason != "error" and n_with - n_without <= n_marks:
+                without = Request(request.key, replace(prompt, **{name: None}), sampling)
+                response = await self._post(client, replica, self._encode(without))
+                if isinstance(response, Completion) or response.status_code != 200:
+                    return  # the next reply will do
+                n_with = completion.n_prompt_tokens
+                n_without = self._read_reply(response, 0.0)[0].n_prompt_tokens
+                if n_with - n_without <= _TOKENS_OF_MARKS * n_items[name]:
                     raise EngineError(
-                        f"{self._url}: model {self._model!r} got no {name}: the prompt has "
+                        f"{replica.url}: model {self._model!r} got no {name}: the prompt has "
                         f"{n_with} tokens with {name} and {n_without} without; serve a model that "
                         f"takes {name}, with a server that hands it over"
                     )
-            self._media_checked = True
+            self._checked.add(replica.url)
 
-    def _encode(self, request: Request) -> bytes:
-        return json.dumps(build_body(request, self._model, self._media)).encode()
+    def _encode(self, request: Request, n: int = 1) -> bytes:
+        body = build_body(request, self._model, self._config, self._media, n)
+        return json.dumps(body).encode()
 
     def _headers(self) -> dict[str, str]:
         key = os.environ.get(self._config.api_key_env)
@@ -204,63 +322,23 @@ class OpenAIEngine:
         }
 
 
-def build_body(request: Request, model: str, media: MediaConfig) -> dict[str, Any]:
-    """The JSON body of one chat completion request."""
-    prompt, sampling = request.prompt, request.sampling
-    messages: list[dict[str, Any]] = []
-    if prompt.system is not None:
-        messages.append({"role": "system", "content": prompt.system})
-    parts = _media_parts(prompt, media)
-    content = [*parts, {"type": "text", "text": prompt.text}] if parts else prompt.text
-    messages.append({"role": "user", "content": content})
-    return {
-        "model": model,
-        "messages": messages,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "max_tokens": sampling.max_new_tokens,
-        "seed": sampling.seed,
-    }
-
-
-def _media_parts(prompt: Prompt, media: MediaConfig) -> list[dict[str, Any]]:
-    parts: list[dict[str, Any]] = []
-    frames, audio = prompt.frames, prompt.audio
-    if frames is not None:
-        encoded = frames if isinstance(frames, EncodedFrames) else encode_frames(frames, media)
-        for jpeg in encoded.jpegs:
-            url = "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
-            parts.append({"type": "image_url", "image_url": {"url": url}})
-    if audio is not None:
-        sound = audio if isinstance(audio, EncodedSound) else encode_sound(audio, media)
-        data = {"data": base64.b64encode(sound.data).decode(), "format": sound.format}
-        parts.append({"type": "input_audio", "input_audio": data})
-    return parts
-
-
-def _read_reply(response: httpx.Response, latency_s: float) -> Completion:
-    """The completion in a reply that came with status 200."""
-    try:
-        reply = response.json()
-        choice = reply["choices"][0]
-        message = choice["message"]
-        text = message.get("content") or ""
-        reasoning = message.get("reasoning_content") or message.get("reasoning")
-        usage = reply.get("usage") or {}
-        if not isinstance(text, str):
-            raise TypeError(f"content is {type(text).__name__}, not text")
-        if choice.get("finish_reason") not in ("stop", "length"):
-            raise ValueError(f"finish_reason is {choice.get('finish_reason')!r}")
-        return Completion(
-            _whole_text(reasoning, text, choice["finish_reason"]),
-            choice["finish_reason"],
-            n_prompt_tokens=int(usage.get("prompt_tokens") or 0),
-            n_completion_tokens=int(usage.get("completion_tokens") or 0),
-            latency_s=latency_s,
-        )
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        problem = f"{type(error).__name__}: {error} in {response.text[:200]!r}"
-        return failure("bad_reply", problem, latency_s)
+def _read_choice(
+    choice: dict[str, Any], n_prompt_tokens: int, n_completion_tokens: int, latency_s: float
+) -> Completion:
+    message, finish_reason = choice["message"], choice.get("finish_reason")
+    text = message.get("content") or ""
+    if not isinstance(text, str):
+        raise TypeError(f"content is {type(text).__name__}, not text")
+    if finish_reason not in ("stop", "length"):
+        raise ValueError(f"finish_reason is {finish_reason!r}")
+    reasoning = message.get("reasoning_content") or message.get("reasoning")
+    return Completion(
+        _whole_text(reasoning, text, finish_reason),
+        finish_reason,
+        n_prompt_tokens=n_prompt_tokens,
+        n_completion_tokens=n_completion_tokens,
+        latency_s=latency_s,
+    )
 
 
 def _whole_text(reasoning: str | None, text: str, finish_reason: str) -> str:
@@ -269,6 +347,10 @@ def _whole_text(reasoning: str | None, text: str, finish_reason: str) -> str:
         return text
     cut_inside = finish_reason == "length" and not text
     return f"<think>{reasoning}" if cut_inside else f"<think>{reasoning}</think>{text}"
+
+
+def _can_pass(status: int) -> bool:
+    return status in (408, 425, 429) or status >= 500
 
 
 def _retry_after_s(response: httpx.Response) -> float:
@@ -281,4 +363,14 @@ def _retry_after_s(response: httpx.Response) -> float:
             wait_s = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
         except (ValueError, TypeError):
             return 0.0
-    return min(max(wait_s, 0.0), _LONGEST_RETRY_AFTER_S)
+    return min(max(0.0, wait_s), _LONGEST_RETRY_AFTER_S)  # in this order, also for nan
+
+
+def _differ_in_seed(one: Request, other: Request) -> bool:
+    a, b = one.prompt, other.prompt
+    return (
+        (a.text, a.system) == (b.text, b.system)
+        and a.frames is b.frames
+        and a.audio is b.audio
+        and replace(one.sampling, seed=0) == replace(other.sampling, seed=0)
+    )

@@ -2,7 +2,8 @@
 
 Reads samples.parquet and traces/; writes dataset/{train,validation,rejected}.parquet and
 dataset/README.md. Every sample that was ever read lies in exactly one of the three files, a
-rejected one with the stage and the reason.
+rejected one with the stage and the reason. Nothing here calls a model: another view, gate, split
+or parser is built by the same command again.
 
 The decision to question: the split ranks clips by a seeded hash and cuts at the wanted share, so
 that its size is exact and all questions about a clip stay together; adding data can move a clip at
@@ -13,8 +14,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,27 +24,38 @@ import pyarrow as pa
 
 from avrt.answers import split_trace
 from avrt.config import Config
-from avrt.datasets import row_to_sample
+from avrt.datasets import annotation_path, row_to_sample
 from avrt.datasets.faults import reason_of
 from avrt.errors import ConfigError
 from avrt.generate.card import write_card
-from avrt.generate.gates import RULES, reject_merged, reject_pair
+from avrt.generate.decontaminate import Match, find_matches, write_matches
+from avrt.generate.gates import GATES, Case, judge
+from avrt.generate.merge import shown_sample
 from avrt.generate.records import (
+    ABSENT,
     STRATA,
+    Answers,
     MergedTrace,
     TeacherTrace,
+    best_answer,
     check_traced,
+    columns_of,
     load_merged,
     load_teachers,
     merged_path,
     stage_settings,
     stratum_of,
     teachers_path,
+    trace_outcome,
 )
+from avrt.generate.selection import check_views, in_view
+from avrt.generate.shuffle import restore_letters
+from avrt.generate.views import condition_of
 from avrt.runs import (
     Result,
     Stage,
     check_sums,
+    file_digest,
     open_stage,
     read_parquet,
     save_config,
@@ -52,6 +65,7 @@ from avrt.types import Sample
 
 __all__ = ["DATASET_SCHEMA", "REJECTED_SCHEMA", "plan", "run", "validation_clips"]
 
+_TEACHER_COUNTS = ("k", "answered", "right")
 DATASET_SCHEMA = pa.schema(
     [
         *(
@@ -69,10 +83,27 @@ DATASET_SCHEMA = pa.schema(
             for name in ("av_reasoning", "think", "vision_text", "audio_text")
         ),
         *(pa.field(name, pa.bool_()) for name in ("vision_correct", "audio_correct")),
+        pa.field(
+            "teachers",
+            pa.list_(
+                pa.struct(
+                    [
+                        pa.field("role", pa.string()),
+                        pa.field("modality", pa.string()),
+                        *(pa.field(name, pa.int32()) for name in _TEACHER_COUNTS),
+                    ]
+                )
+            ),
+        ),
         *(pa.field(name, pa.string()) for name in ("stratum", "video", "image", "audio")),
         pa.field("source", pa.string(), nullable=False),
+        pa.field("gates", pa.struct([pa.field(name, pa.string()) for name in GATES])),
+        pa.field("call_keys", pa.list_(pa.string()), nullable=False),
     ]
 )
+"""`teachers` counts each one's answers: those that came, those with a letter, the right ones. NULL
+counts: it was not asked. `gates` holds what each gate found; NULL: it passed.
+"""
 REJECTED_SCHEMA = pa.schema(
     [
         *DATASET_SCHEMA,
@@ -80,6 +111,8 @@ REJECTED_SCHEMA = pa.schema(
         pa.field("reason", pa.string(), nullable=False),
     ]
 )
+MIN_PARALLEL = 5_000
+"""Traces for which starting processes pays."""
 FILES = ("train.parquet", "validation.parquet", "rejected.parquet", "README.md")
 
 
@@ -88,8 +121,11 @@ class Judged:
     """A sample with all that generation made of it."""
 
     sample: Sample
-    teachers: tuple[TeacherTrace, TeacherTrace] | None
+    """With its options in the order of the trace."""
+    answers: Answers | None
     merged: MergedTrace | None
+    found: Mapping[str, str | None]
+    """What each gate found in the trace."""
     stage: str
     """The stage that rejected it; empty when it is kept."""
     reason: str
@@ -101,15 +137,18 @@ def run(config: Config) -> Result:
 
     Raises:
         DataError: the run is not merged.
-        ConfigError: built before with other settings, or the samples that were traced or merged
-            are not those of now.
+        ConfigError: no such view or gate, or the samples that were traced or merged are not those
+            of now.
     """
+    check_views(config)
+    _check_gates(config)
     stage = _open(config)
     folder = config.run.path / "dataset"
     if stage.done and all((folder / name).is_file() for name in FILES):
         return Result(f"build: nothing to do, {folder} is built", stage.counts())
     traced, merged = (stage_settings(config.run.path, name) for name in ("trace", "merge"))
-    judged = _judge_all(config, merged["view"])
+    judged, matches = _without_matches(config, _judge_all(config))
+    judged = _at_size(config, judged, {match.id for match in matches})
     save_config(config)
     kept = [one for one in judged if not one.reason]
     held_out = validation_clips(
@@ -125,16 +164,19 @@ def run(config: Config) -> Result:
     for name, part in parts.items():
         schema = REJECTED_SCHEMA if name == "rejected" else DATASET_SCHEMA
         write_parquet(folder / f"{name}.parquet", [_to_row(one) for one in part], schema)
+    write_matches(folder / "contamination.parquet", matches)
     losses = Counter((one.stage, one.reason) for one in parts["rejected"])
-    write_card(folder / "README.md", config.build.view, traced, merged, counts, losses)
+    write_card(folder / "README.md", config, traced, merged, counts, losses)
     stage.finish(counts)
     return Result(_summarize(folder, counts, losses), counts)
 
 
 def plan(config: Config) -> str:
     """What `run` would do, in words."""
+    check_views(config)
+    _check_gates(config)
     return (
-        f"build: gate the merged traces ({', '.join(RULES)}), "
+        f"build: gate the merged traces ({', '.join(config.build.gates)}), "
         f"hold out {config.build.validation_fraction:.1%} of the clips for validation, "
         f"write {', '.join(FILES)} into {config.run.path / 'dataset'}"
     )
@@ -142,61 +184,167 @@ def plan(config: Config) -> str:
 
 def validation_clips(video_ids: Iterable[str], fraction: float, seed: int) -> set[str]:
     """The clips held out: that share of them, but at least one of two or more, and never all."""
-    clips = sorted(
-        set(video_ids), key=lambda clip: hashlib.sha256(f"{seed}:{clip}".encode()).digest()
-    )
+    clips = sorted(set(video_ids), key=lambda clip: _rank(seed, clip))
     if fraction == 0 or len(clips) < 2:
         return set()
     return set(clips[: min(max(1, round(fraction * len(clips))), len(clips) - 1)])
 
 
 def _open(config: Config) -> Stage:
-    run = config.run.path
-    settings = {
-        "view": config.build.view,
-        "validation_fraction": config.build.validation_fraction,
+    run, build = config.run.path, config.build
+    views = (build.view, *build.same_size_as)
+    free = {
+        "view": build.view,
+        "conditions": [condition_of(view, build.views) for view in views],
+        "validation_fraction": build.validation_fraction,
         "seed": config.run.seed,
-        "rules": list(RULES),
+        "gates": {name: gate.version for name, gate in GATES.items()},
+        "rejecting": list(build.gates),
+        "decontaminate": {
+            name: file_digest(annotation_path(data)) for name, data in build.decontaminate.items()
+        },
     }
-    return open_stage(
-        run, "build", settings, [run / "samples.parquet", teachers_path(run), merged_path(run)]
-    )
+    inputs = [run / "samples.parquet", teachers_path(run), merged_path(run)]
+    return open_stage(run, "build", {}, inputs, free)
 
 
-def _judge_all(config: Config, merged_view: str) -> list[Judged]:
+def _check_gates(config: Config) -> None:
+    for name in config.build.gates:
+        if name not in GATES:
+            raise ConfigError(f"build.gates: no gate {name!r}; known: {', '.join(GATES)}")
+
+
+def _judge_all(config: Config) -> list[Judged]:
     """Every sample that was read, in file order."""
     rows = read_parquet(config.run.path / "samples.parquet")
-    pairs, merged = load_teachers(config.run.path), load_merged(config.run.path)
-    check_traced(config.run.path, (row["id"] for row in rows if row["usable"] is not None), pairs)
+    answers, merged = load_teachers(config.run.path), load_merged(config.run.path)
+    check_traced(config.run.path, (row["id"] for row in rows if row["usable"] is not None), answers)
+    samples = [row_to_sample(row) for row in rows]
+    traced = [sample for sample in samples if sample.id in answers]
+    reasons = in_view(config, config.build.view, traced, answers)
+    all_found = _check_all(traced, answers, merged)
     judged: list[Judged] = []
-    for row in rows:
-        sample = row_to_sample(row)
-        pair, trace = pairs.get(sample.id), merged.get(sample.id)
-        stage = ""
+    for row, sample in zip(rows, samples, strict=True):
+        of_sample, trace = answers.get(sample.id), merged.get(sample.id)
+        found = all_found.get(sample.id, {})
         if (reason := reason_of(row)) is not None:
             stage = "prepare"
-        elif row["usable"] != "av":
-            stage, reason = "trace", "dropped/one_sided"
-        elif (reason := reject_pair(config.build.view, *pairs[sample.id])) is not None:
-            stage = "trace" if reason.startswith("failed/") else "view"
+        elif of_sample is not None and (reason := trace_outcome(of_sample)) is not None:
+            stage = "trace"
+        elif (reason := reasons[sample.id]) is not None:
+            stage = "view"
         elif trace is None:
             raise ConfigError(
                 f"{merged_path(config.run.path)}: sample {sample.id!r} is in the view "
-                f"{config.build.view!r} but was never merged (merged with build.view="
-                f"{merged_view}); run `avrt merge` again, or choose another run.name"
+                f"{config.build.view!r} but was never merged; run `avrt merge` with this view"
             )
-        elif (reason := reject_merged(trace, sample)) is not None:
-            stage = "merge" if reason.startswith("failed/") else "gate"
-        judged.append(Judged(sample, pair, trace, stage, reason or ""))
+        elif trace.status != "ok":
+            stage, reason = "merge", f"failed/{trace.status}"
+        else:
+            stage = "gate"
+        if trace is not None:
+            sample = shown_sample(sample, trace.order)
+        if stage == "gate":
+            objecting = next((name for name in config.build.gates if found[name]), None)
+            stage, reason = (stage, f"dropped/{objecting}") if objecting else ("", None)
+        judged.append(Judged(sample, of_sample, trace, found, stage, reason or ""))
     return judged
 
 
+def _check_all(
+    samples: Sequence[Sample], answers: Mapping[str, Answers], merged: Mapping[str, MergedTrace]
+) -> dict[str, dict[str, str | None]]:
+    """What the gates find in every merged trace; many traces are looked at in all processors."""
+    ids = [one.id for one in samples if one.id in merged and merged[one.id].status == "ok"]
+    chosen = (one for one in samples if one.id in merged and merged[one.id].status == "ok")
+    cases = (
+        _case(shown_sample(one, merged[one.id].order), answers[one.id], merged[one.id])
+        for one in chosen
+    )
+    if len(ids) < MIN_PARALLEL:
+        return dict(zip(ids, map(judge, cases), strict=True))
+    with get_context("spawn").Pool() as pool:
+        return dict(zip(ids, pool.imap(judge, cases, chunksize=100), strict=True))
+
+
+def _case(sample: Sample, answers: Answers, trace: MergedTrace) -> Case:
+    texts: dict[str, str] = {}
+    for traces in answers.values():
+        best = best_answer(traces)
+        if best.modality != "none":
+            text = restore_letters(best.text, _places(trace.order))
+            texts[best.modality] = f"{texts.get(best.modality, '')}{text}\n"
+    return Case(
+        text=trace.text,
+        question=sample.question,
+        options=sample.options,
+        target=sample.target,
+        question_relation=sample.question_relation,
+        finish_reason=trace.finish_reason,
+        teacher_texts=texts,
+    )
+
+
+def _places(order: Sequence[int]) -> list[int]:
+    """Where each option of the stored order is shown."""
+    return [order.index(option) for option in range(len(order))]
+
+
+def _without_matches(config: Config, judged: Sequence[Judged]) -> tuple[list[Judged], list[Match]]:
+    """What a benchmark holds too is rejected, with a table of the matches.
+
+    The table has samples outside the view too, since they count when views are cut to one size.
+    """
+    passing = [one.sample for one in judged if not _objection(config, one)]
+    matches = find_matches(passing, config.build.decontaminate)
+    contaminated = {match.id for match in matches}
+    return [
+        replace(one, stage="gate", reason="dropped/in_benchmark")
+        if one.sample.id in contaminated and not one.reason
+        else one
+        for one in judged
+    ], matches
+
+
+def _at_size(
+    config: Config, judged: Sequence[Judged], contaminated: Collection[str]
+) -> list[Judged]:
+    """Cut to the smallest size among the views that are compared, by a seeded draw."""
+    if not config.build.same_size_as:
+        return list(judged)
+    kept = [one for one in judged if not one.reason]
+    passing = {one.sample.id for one in judged if not _objection(config, one)} - {*contaminated}
+    samples = [one.sample for one in judged if one.answers is not None]
+    answers = {one.sample.id: one.answers for one in judged if one.answers is not None}
+    sizes = [len(kept)]
+    for view in config.build.same_size_as:
+        reasons = in_view(config, view, samples, answers)
+        sizes.append(sum(reason is None and one in passing for one, reason in reasons.items()))
+    ranked = sorted(kept, key=lambda one: _rank(config.run.seed, one.sample.id))
+    surplus = {one.sample.id for one in ranked[min(sizes) :]}
+    return [
+        replace(one, stage="size", reason="dropped/over_size") if one.sample.id in surplus else one
+        for one in judged
+    ]
+
+
+def _objection(config: Config, judged: Judged) -> bool:
+    if judged.merged is None or judged.merged.status != "ok":
+        return True
+    return any(judged.found[name] for name in config.build.gates)
+
+
+def _rank(seed: int, name: str) -> bytes:
+    return hashlib.sha256(f"{seed}:{name}".encode()).digest()
+
+
 def _to_row(judged: Judged) -> dict[str, Any]:
-    sample, merged = judged.sample, judged.merged
-    vision, audio = judged.teachers or (None, None)
-    answered = vision is not None and audio is not None and vision.status == audio.status == "ok"
+    sample, merged, answers = judged.sample, judged.merged, judged.answers or {}
     text = merged.text.strip() if merged is not None else None
     parts = split_trace(text) if text is not None else None
+    vision, audio = (_first_of(answers, modality) for modality in "va")
+    places = _places(merged.order) if merged else range(len(sample.options))
+    keys = [trace.key for traces in answers.values() for trace in traces if trace.key]
     row: dict[str, Any] = {
         "id": sample.id,
         "video_name": PurePosixPath(sample.picture_path or sample.sound_path or sample.id).stem,
@@ -210,17 +358,38 @@ def _to_row(judged: Judged) -> dict[str, Any]:
         "question_type": sample.question_type,
         "av_reasoning": text,
         "think": parts[0] if parts else None,
-        "vision_text": vision.text if vision else None,
-        "audio_text": audio.text if audio else None,
-        "vision_correct": vision.correct if vision else None,
-        "audio_correct": audio.correct if audio else None,
-        "stratum": stratum_of(vision, audio) if answered and vision and audio else None,
+        "vision_text": restore_letters(best_answer(vision).text, places) if vision else None,
+        "audio_text": restore_letters(best_answer(audio).text, places) if audio else None,
+        "vision_correct": vision[0].correct if vision else None,
+        "audio_correct": audio[0].correct if audio else None,
+        "teachers": _teachers(answers) if answers else None,
+        "stratum": stratum_of(answers) if answers and not trace_outcome(answers) else None,
         "video": sample.video,
         "image": sample.image,
         "audio": sample.audio,
         "source": sample.source,
+        "gates": {name: judged.found[name] for name in GATES} if judged.found else None,
+        "call_keys": [*keys, *([merged.key] if merged else [])],
     }
     return row | ({"stage": judged.stage, "reason": judged.reason} if judged.reason else {})
+
+
+def _first_of(answers: Answers, modality: str) -> Sequence[TeacherTrace] | None:
+    """The answers of the first teacher with that modality; None when it was not asked."""
+    found = next((one for one in answers.values() if one[0].modality == modality), None)
+    return None if found is None or found[0].status == ABSENT else found
+
+
+def _teachers(answers: Answers) -> list[dict[str, Any]]:
+    columns = columns_of(answers)
+    return [
+        {
+            "role": role,
+            "modality": traces[0].modality,
+            **{name: columns[f"{role}_{name}"] for name in _TEACHER_COUNTS},
+        }
+        for role, traces in answers.items()
+    ]
 
 
 def _count(judged: Sequence[Judged], parts: Mapping[str, Sequence[Judged]]) -> Counter[str]:
@@ -230,8 +399,8 @@ def _count(judged: Sequence[Judged], parts: Mapping[str, Sequence[Judged]]) -> C
     counts.update(one.reason for one in parts["rejected"])
     counts.update({f"stratum/{name}": 0 for name in STRATA})
     for one in judged:
-        if one.teachers and all(trace.status == "ok" for trace in one.teachers):
-            counts[f"stratum/{stratum_of(*one.teachers)}"] += 1
+        if one.answers and not trace_outcome(one.answers):
+            counts[f"stratum/{stratum_of(one.answers)}"] += 1
     return counts
 
 

@@ -1,31 +1,35 @@
-"""Make the calls of one role that the ledger does not hold yet; hand back every outcome.
+"""Make the calls of one role that the ledger does not hold yet; say what became of each.
 
 Reads media only for calls that are missing, in processes of their own and a few files ahead of the
 engine; writes each reply to the ledger as it comes. With a complete ledger no media file is opened,
 no process started and no model loaded.
 
-The decision to question: calls about one file are made together, in the order in which the files
-are first named, so that each file is read once. What becomes of a sample does not depend on order.
+Replies stay in the ledger: what is handed back says where, so that memory does not grow with them.
+
+The decision to question: calls about one file are made together, so that each file is read once.
+What becomes of a sample does not depend on the order.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Generator, Iterable, Sequence
+import threading
+from collections import Counter, deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from avrt.config import Config, MediaConfig, ModelRole
 from avrt.engines import engine_identity, make_engine
 from avrt.errors import AvrtError, MediaError
 from avrt.generate.ledger import Call, Ledger
-from avrt.generate.reading import Media, Payload, read_decoded, read_encoded
+from avrt.generate.limits import Limits
+from avrt.generate.progress import Progress
+from avrt.generate.reading import Media, Payload, read_all
 from avrt.media.store import PayloadStore
 from avrt.prompts import load_prompt
 from avrt.types import Completion, Prompt, Request, Sampling
@@ -33,6 +37,7 @@ from avrt.workers import map_files
 
 __all__ = [
     "Job",
+    "Jobs",
     "Outcome",
     "call_all",
     "check_failure_rate",
@@ -40,13 +45,31 @@ __all__ = [
     "sampling_of",
 ]
 
+_BATCH = 500
+"""Jobs without media that are looked up together."""
+
 
 @dataclass(frozen=True)
 class Job:
     """One call to make: its text is there, its media are read when its turn comes."""
 
     call: Call
-    media: Media | None = None
+    media: tuple[Media, ...] = ()
+
+    @property
+    def id(self) -> tuple[str, int]:
+        """The sample, and which of the role's answers about it."""
+        return self.call.sample_id, self.call.k
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """All jobs of one role, made one by one: hundreds of thousands do not lie in memory."""
+
+    title: str
+    n: int
+    each: Iterable[Job]
+    """Those about the same files in a row: then every file is read once."""
 
 
 @dataclass(frozen=True)
@@ -54,20 +77,21 @@ class Outcome:
     """What became of a job."""
 
     key: str | None
-    """None when the media failed, so that there was no call."""
-    completion: Completion
+    """Of the call in the ledger; None when the media failed, so that there was none."""
+    failure: Completion | None = None
+    """None: there is a reply, in the ledger."""
 
     @property
     def status(self) -> str:
         """`ok`, or the class of the failure."""
-        if self.completion.finish_reason != "error":
-            return "ok"
-        return self.completion.error_class or "unknown"
+        return "ok" if self.failure is None else self.failure.error_class or "unknown"
 
 
-def sampling_of(role: ModelRole, run_seed: int, sample_id: str) -> Sampling:
-    """The role's sampling with the sample's own seed, whatever the other samples or their order."""
-    digest = hashlib.sha256(f"{run_seed}:{sample_id}".encode()).digest()
+def sampling_of(role: ModelRole, run_seed: int, sample_id: str, k: int = 0) -> Sampling:
+    """The role's sampling with a seed of the answer's own, whatever the other samples or their
+    order.
+    """
+    digest = hashlib.sha256(f"{run_seed}:{sample_id}{f':{k}' if k else ''}".encode()).digest()
     seed = int.from_bytes(digest[:4], "big") >> 1  # fits every engine's signed 32 bits
     return Sampling(role.temperature, role.top_p, role.max_new_tokens, seed)
 
@@ -88,29 +112,26 @@ def describe_role(role: ModelRole, media: MediaConfig) -> dict[str, Any]:
 
 
 def call_all(
-    ledger: Ledger, role: ModelRole, config: Config, jobs: Sequence[Job], title: str
-) -> dict[str, Outcome]:
-    """The outcome of every job by sample id: from the ledger, else from the engine.
+    ledger: Ledger, role: ModelRole, config: Config, jobs: Jobs, limits: Limits
+) -> dict[tuple[str, int], Outcome]:
+    """The outcome of every job by its id: from the ledger, else from the engine.
+
+    When a limit stops the work, the jobs that were not begun have none.
 
     Raises:
         EngineError: the model cannot be used at all; what was finished before is in the ledger.
     """
-    outcomes: dict[str, Outcome] = {}
-    missing: list[Job] = []
-    for job in jobs:
-        outcome = _look_up(ledger, job)
-        if outcome is None:
-            missing.append(job)
-        else:
-            outcomes[job.call.sample_id] = outcome
-    if missing:
-        with tqdm(
-            total=len(jobs), initial=len(outcomes), desc=title, unit="call", disable=None
-        ) as bar:
-            _generate(ledger, role, config, missing, outcomes, bar)
-    lost = [job.call.sample_id for job in jobs if job.call.sample_id not in outcomes]
-    if lost:
-        raise AssertionError(f"{title}: the engine returned without completing {lost[:5]}")
+    outcomes: dict[tuple[str, int], Outcome] = {}
+    progress = Progress(jobs.title, jobs.n)
+    missing = _missing(ledger, jobs.each, outcomes, progress)
+    first = next(missing, None)
+    if first is not None and not limits.is_spent():
+        with closing(progress):
+            work = _Work(ledger, limits, outcomes, progress)
+            _generate(work, role, config, chain([first], missing))
+    n_lost = jobs.n - len(outcomes)
+    if n_lost and limits.stopped_by is None:
+        raise AssertionError(f"{jobs.title}: the engine returned without completing {n_lost} jobs")
     return outcomes
 
 
@@ -118,130 +139,205 @@ def check_failure_rate(title: str, outcomes: Iterable[Outcome], config: Config) 
     """Stop the run when too many of the calls failed; call after everything is stored.
 
     Raises:
-        AvrtError: more than `build.max_failure_rate` of the calls that were made failed.
+        AvrtError: more than `generate.max_failure_rate` of the calls that were made failed.
     """
-    made = [outcome.completion for outcome in outcomes if outcome.key is not None]
-    failures = Counter(c.error_class or "unknown" for c in made if c.finish_reason == "error")
-    limit = config.build.max_failure_rate
-    if failures.total() > limit * len(made):
+    made = [outcome.failure for outcome in outcomes if outcome.key is not None]
+    failed = [failure for failure in made if failure is not None]
+    limit = config.generate.max_failure_rate
+    if len(failed) > limit * len(made):
+        failures = Counter(failure.error_class or "unknown" for failure in failed)
         classes = ", ".join(f"{n} {name}" for name, n in failures.most_common())
-        example = next(c.error for c in made if c.finish_reason == "error")
         raise AvrtError(
-            f"{title}: {failures.total()} of {len(made)} calls failed ({classes}; the first: "
-            f"{example}), more than build.max_failure_rate = {limit:g}; all replies are kept in "
-            f"{config.run.path / 'ledger.sqlite'}, the same command tries the failed ones again"
+            f"{title}: {len(failed)} of {len(made)} calls failed ({classes}; the first: "
+            f"{failed[0].error}), more than generate.max_failure_rate = {limit:g}; all replies are "
+            f"kept in {config.run.path / 'ledger.sqlite'}, the same command tries the failed ones "
+            "again"
         )
 
 
-def _look_up(ledger: Ledger, job: Job) -> Outcome | None:
-    """The outcome as far as it is known without opening a file; failed calls are tried again."""
-    call = job.call
-    if job.media is not None:
-        if job.media.file_sha256 is None:
-            return None
-        try:
-            digest = ledger.find_payload(job.media.file_sha256, job.media.conditions)
-        except MediaError as error:
-            return _media_failure(error)
-        if digest is None:
-            return None
-        call = _with_digest(call, job.media, digest)
-    completion = ledger.find(call.key)
-    if completion is None or completion.finish_reason == "error":
-        return None
-    return Outcome(call.key, completion)
-
-
-def _generate(
+def _missing(
     ledger: Ledger,
-    role: ModelRole,
-    config: Config,
-    missing: Sequence[Job],
-    outcomes: dict[str, Outcome],
-    bar: tqdm[Any],
-) -> None:
-    """Call the engine for the missing jobs; each reply is committed before the next is seen."""
-    calls: dict[str, Call] = {}
+    jobs: Iterable[Job],
+    outcomes: dict[tuple[str, int], Outcome],
+    progress: Progress,
+) -> Iterator[list[Job]]:
+    """The jobs that need a call, those about the same files together; settles the others."""
+    for group in _groups(jobs):
+        known = _look_up(ledger, group)
+        outcomes.update(known)
+        progress.settle(len(known))
+        if left := [job for job in group if job.id not in known]:
+            yield left
 
-    def settle(sample_id: str, outcome: Outcome) -> None:
-        outcomes[sample_id] = outcome
-        bar.update()
 
-    def requests() -> Generator[Request]:
-        for file_jobs, payload in results:
-            digest = _remember(ledger, file_jobs[0].media, payload)
-            for job in file_jobs:
-                if isinstance(payload, MediaError):
-                    settle(job.call.sample_id, _media_failure(payload))
-                    continue
-                call, prompt = job.call, Prompt(job.call.text, job.call.system)
-                if job.media is not None and digest is not None:
-                    call = _with_digest(call, job.media, digest)
-                    prompt = replace(prompt, **{job.media.kind: payload})
-                known = ledger.find(call.key)
-                if known is not None and known.finish_reason != "error":
-                    settle(call.sample_id, Outcome(call.key, known))
-                    continue
-                calls[call.key] = call
-                yield Request(call.key, prompt, call.sampling)
+def _groups(jobs: Iterable[Job]) -> Iterator[list[Job]]:
+    """Jobs in a row that are about the same files; without files, some at a time."""
+    for files, same in groupby(jobs, key=_files_of):
+        while group := list(islice(same, None if files else _BATCH)):
+            yield group
 
-    def store(request: Request, completion: Completion) -> None:
-        call = calls.pop(request.key)
+
+def _files_of(job: Job) -> tuple[Path, ...]:
+    return tuple(one.path for one in job.media)
+
+
+def _look_up(ledger: Ledger, group: Sequence[Job]) -> dict[tuple[str, int], Outcome]:
+    """What is known without opening a file; failed calls are tried again."""
+    media, digests = group[0].media, []
+    try:
+        for one in media:
+            found = one.file_sha256 and ledger.find_payload(one.file_sha256, one.conditions)
+            if not found:
+                return {}
+            digests.append(found)
+    except MediaError as error:
+        return {job.id: _media_failure(error) for job in group}
+    keys = {job.id: _with_digests(job, digests).key for job in group}
+    finished = ledger.finished(list(keys.values()))
+    return {one: Outcome(key) for one, key in keys.items() if key in finished}
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What the two sides of an engine share; they may run in different threads."""
+
+    ledger: Ledger
+    limits: Limits
+    outcomes: dict[tuple[str, int], Outcome]
+    progress: Progress
+    in_flight: dict[str, tuple[Call, list[Job]]] = field(default_factory=dict)
+    """Calls by key with the jobs that wait for them: equal calls are made once."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def begin(self, job: Job, call: Call) -> bool | None:
+        """True when the call is to be made now; None when nothing more may be begun."""
+        key = call.key
+        with self.lock:
+            if key in self.in_flight:
+                self.in_flight[key][1].append(job)
+                return False
+            if self.ledger.finished([key]):
+                self.outcomes[job.id] = Outcome(key)
+                self.progress.settle()
+                return False
+            if not self.limits.start_call():
+                return None
+            self.in_flight[key] = (call, [job])
+            self.progress.start()
+        return True
+
+    def fail(self, job: Job, error: MediaError) -> None:
+        """There is no call to make: the media cannot be used."""
+        with self.lock:
+            self.outcomes[job.id] = _media_failure(error)
+            self.progress.settle()
+
+    def store(self, request: Request, completion: Completion) -> None:
+        """Commit what came back before anything else is seen; an engine's `on_completion`."""
         # Servers may send half a surrogate pair, which no file can hold.
         text = completion.text.encode("utf-8", "replace").decode()
         completion = replace(completion, text=text)
-        ledger.record(request.key, call, completion)
-        settle(call.sample_id, Outcome(request.key, completion))
+        failure = completion if completion.finish_reason == "error" else None
+        with self.lock:
+            call, jobs = self.in_flight[request.key]
+            self.ledger.record(request.key, call, completion)
+            del self.in_flight[request.key]
+            for job in jobs:
+                self.outcomes[job.id] = Outcome(request.key, failure)
+            self.limits.finish_call(completion)
+            self.progress.finish(completion, [job.call.sample_id for job in jobs])
 
+
+def _generate(work: _Work, role: ModelRole, config: Config, missing: Iterator[list[Job]]) -> None:
+    """Call the engine for the missing jobs; each reply is committed before the next is seen."""
+    first = next(missing)
     engine = make_engine(role.engine, role.model, role.revision, config.media)
-    results = _read_ahead(missing, config, encoded=role.engine.kind == "openai")
-    with closing(engine), closing(results), closing(requests()) as pending:
-        if dict(engine.identity) != dict(missing[0].call.engine):
+    encoded = role.engine.takes_encoded
+    with (
+        closing(engine),
+        closing(_read_ahead(chain([first], missing), config, encoded)) as waiting,
+        closing(_requests(work, waiting)) as pending,
+    ):
+        if dict(engine.identity) != dict(first[0].call.engine):
             raise AssertionError(f"{role.model}: engine_identity and the engine disagree on keys")
-        engine.generate(pending, store)
+        engine.generate(pending, work.store)
+
+
+def _requests(
+    work: _Work, waiting: Iterable[tuple[list[Job], tuple[Payload, ...] | MediaError]]
+) -> Generator[Request]:
+    """The calls to make, until there is no more or a limit is reached."""
+    for group, payloads in waiting:
+        if isinstance(payloads, MediaError):
+            _remember_failure(work.ledger, group[0], payloads)
+            for job in group:
+                work.fail(job, payloads)
+            continue
+        _remember(work.ledger, group[0], payloads)
+        for job in group:
+            call = _with_digests(job, [payload.digest for payload in payloads])
+            begun = work.begin(job, call)
+            if begun is None:
+                return
+            if begun:
+                yield Request(call.key, _prompt(job, payloads), call.sampling)
+
+
+def _prompt(job: Job, payloads: Sequence[Payload]) -> Prompt:
+    media: dict[str, Any] = {
+        one.kind: payload for one, payload in zip(job.media, payloads, strict=True)
+    }
+    return Prompt(job.call.text, job.call.system, **media)
 
 
 def _read_ahead(
-    jobs: Iterable[Job], config: Config, encoded: bool
-) -> Generator[tuple[Sequence[Job], Payload | MediaError | None]]:
-    """Yield jobs together with what the prompts of all of them carry: each file is read once."""
-    by_path: dict[Path, list[Job]] = defaultdict(list)
-    media: dict[Path, Media] = {}
-    for job in jobs:
-        if job.media is None:
-            yield [job], None
-        else:
-            media[job.media.path] = job.media
-            by_path[job.media.path].append(job)
-    if encoded:
-        store = PayloadStore(config.run.path / "payloads")
-        read = partial(read_encoded, settings=config.media, store=store)
-    else:
-        read = partial(read_decoded, settings=config.media)
+    groups: Iterator[list[Job]], config: Config, encoded: bool
+) -> Generator[tuple[list[Job], tuple[Payload, ...] | MediaError]]:
+    """Yield the groups with what their prompts carry; files are read in other processes."""
+    first = next(groups)
+    if not first[0].media:
+        for group in chain([first], groups):
+            yield group, ()
+        return
+    ahead: deque[list[Job]] = deque()
+
+    def media() -> Iterator[tuple[Media, ...]]:
+        for group in chain([first], groups):
+            ahead.append(group)
+            yield group[0].media
+
+    store = PayloadStore(config.run.path / "payloads") if encoded else None
+    read = partial(read_all, settings=config.media, store=store)
     limits = {"timeout_s": config.media.timeout_s, "workers": config.media.workers}
-    with closing(map_files(read, media.values(), path_of=_path_of, **limits)) as results:
-        for item, payload in results:
-            yield by_path.pop(item.path), payload
+    with closing(map_files(read, media(), path_of=_path_of, **limits)) as results:
+        for _, payloads in results:
+            yield ahead.popleft(), payloads
 
 
-def _path_of(media: Media) -> str:
-    return str(media.path)
+def _path_of(media: tuple[Media, ...]) -> str:
+    return str(media[0].path)
 
 
-def _remember(
-    ledger: Ledger, media: Media | None, payload: Payload | MediaError | None
-) -> str | None:
-    """Note in the ledger what became of a file; the digest of its media, where there are any."""
-    if media is None or payload is None:
-        return None
-    outcome = payload if isinstance(payload, MediaError) else payload.digest
-    if media.file_sha256 is not None:
-        ledger.record_payload(media.file_sha256, media.conditions, outcome)
-    return outcome if isinstance(outcome, str) else None
+def _remember(ledger: Ledger, job: Job, payloads: Sequence[Payload]) -> None:
+    for media, payload in zip(job.media, payloads, strict=True):
+        if media.file_sha256 is not None:
+            ledger.record_payload(media.file_sha256, media.conditions, payload.digest)
 
 
-def _with_digest(call: Call, media: Media, digest: str) -> Call:
-    return replace(call, recipe=media.recipe, **{media.kind: digest})
+def _remember_failure(ledger: Ledger, job: Job, error: MediaError) -> None:
+    failed = next((one for one in job.media if str(one.path) == error.path), job.media[0])
+    if failed.file_sha256 is not None:
+        ledger.record_payload(failed.file_sha256, failed.conditions, error)
+
+
+def _with_digests(job: Job, digests: Sequence[str]) -> Call:
+    if not job.media:
+        return job.call
+    recipe = {one.kind: dict(one.recipe) for one in job.media}
+    kinds: dict[str, Any] = {
+        one.kind: digest for one, digest in zip(job.media, digests, strict=True)
+    }
+    return replace(job.call, recipe=recipe, **kinds)
 
 
 def _media_failure(error: MediaError) -> Outcome:

@@ -12,22 +12,22 @@ from typing import Any
 
 import yaml
 
+from avrt.config import BuildConfig, Config
 from avrt.generate.records import STRATA
+from avrt.generate.views import condition_of
 from avrt.runs import write_atomic
 
 __all__ = ["write_card"]
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-_VIEWS = {
-    "paper": "both teachers answered rightly",
-    "either": "at least one teacher answered rightly",
-    "unfiltered": "both teachers gave an answer, right or wrong",
-}
+
+
+_GIVEN = {"v": "frames", "a": "sound", "av": "frames and sound", "none": "text"}
 
 
 def write_card(
     path: Path,
-    view: str,
+    config: Config,
     traced: Mapping[str, Any],
     merged: Mapping[str, Any],
     counts: Mapping[str, int],
@@ -40,7 +40,7 @@ def write_card(
     """
     sections = [
         f"---\n{yaml.safe_dump(_header(counts), sort_keys=False)}---\n",
-        _introduction(view, counts),
+        _introduction(config.build, counts),
         _attrition(counts, losses),
         _strata(counts),
         _models(traced, merged),
@@ -66,15 +66,19 @@ def _header(counts: Mapping[str, int]) -> dict[str, object]:
     return header
 
 
-def _introduction(view: str, counts: Mapping[str, int]) -> str:
+def _introduction(build: BuildConfig, counts: Mapping[str, int]) -> str:
     return f"""# Audio-visual reasoning traces
 
 Multiple-choice questions about clips, each with a `<think>…</think><answer>X</answer>` trace
-(`av_reasoning`). A vision teacher saw only frames, an audio teacher heard only sound; a text model
-that was told the right answer merged what they wrote. A row is here when {_VIEWS[view]} (view
-`{view}`) and its trace passed the gates. {counts["train"]} rows for training,
-{counts["validation"]} for validation; no clip is in both. `rejected.parquet` holds every other
-sample with the stage and the reason. Media are named, not included.
+(`av_reasoning`). Every teacher saw or heard only its own half of a clip; a text model that was told
+the right answer merged what they wrote. A row is here when the view `{build.view}` holds,
+
+    {condition_of(build.view, build.views)}
+
+and its trace passed the gates {", ".join(f"`{name}`" for name in build.gates)}. What every gate
+found stands in the column `gates`, also for those that reject nothing. {counts["train"]} rows for
+training, {counts["validation"]} for validation; no clip is in both. `rejected.parquet` holds every
+other sample with the stage and the reason. Media are named, not included.
 """
 
 
@@ -88,7 +92,7 @@ def _attrition(counts: Mapping[str, int], losses: Mapping[tuple[str, str], int])
 
 def _strata(counts: Mapping[str, int]) -> str:
     title = "## Which teacher was right"
-    note = "Over all samples that both teachers answered, kept or not (`stratum`)."
+    note = "By their first answers, over all samples that were answered, kept or not (`stratum`)."
     lines = [title, "", note, "", "| stratum | samples |", "| --- | ---: |"]
     lines += [f"| {name} | {counts[f'stratum/{name}']} |" for name in STRATA]
     return "\n".join(lines) + "\n"
@@ -98,24 +102,28 @@ def _models(traced: Mapping[str, Any], merged: Mapping[str, Any]) -> str:
     lines = [
         "## Which models wrote it",
         "",
-        "| role | model | revision | prompt (sha256) | temperature | top-p | max. new tokens |",
-        "| --- | --- | --- | --- | ---: | ---: | ---: |",
+        "| role | given | model | revision | prompt (sha256) | temp. | top-p | tokens | answers |",
+        "| --- | --- | --- | --- | --- | ---: | ---: | ---: | ---: |",
     ]
     roles = {
-        "vision teacher": traced["vision"],
-        "audio teacher": traced["audio"],
-        "merger": merged["merger"],
+        f"{name} teacher": role
+        for name, role in traced.items()
+        if isinstance(role, dict) and "modality" in role
     }
-    for name, role in roles.items():
+    for name, role in {**roles, "merger": merged["merger"]}.items():
         engine = role["engine"]
         revision = engine.get("revision") or engine.get("script") or "not pinned"
         lines.append(
-            f"| {name} | {engine['model']} | {revision[:12]} | {role['prompt'][:12]} "
-            f"| {role['temperature']:g} | {role['top_p']:g} | {role['max_new_tokens']} |"
+            f"| {name} | {_GIVEN[role.get('modality', 'none')]} | {engine['model']} "
+            f"| {revision[:12]} | {role['prompt'][:12]} | {role['temperature']:g} "
+            f"| {role['top_p']:g} | {role['max_new_tokens']} | {role.get('k', 1)} |"
         )
     media = traced["media"]
-    recipe = f"{media['n_frames']} frames and {media['max_audio_s']:g} s of sound per clip"
-    return "\n".join([*lines, "", f"Seed {traced['seed']}; {recipe}."]) + "\n"
+    seconds = media["max_audio_s"]
+    sound = "all sound" if seconds is None else f"{seconds:g} s of sound"
+    recipe = f"{media['n_frames']} frames and {sound} per clip"
+    shown = "another order for every answer" if traced["shuffle_options"] else "the stored order"
+    return "\n".join([*lines, "", f"Seed {traced['seed']}; {recipe}; options in {shown}."]) + "\n"
 
 
 _LICENCE = """## Licence and limits

@@ -1,11 +1,13 @@
 """The ledger: every model call of a run, committed as it finishes, never repeated.
 
-Reads and writes RUN/ledger.sqlite (WAL, one commit per call) and RUN/ledger.lock. `calls` holds the
-latest outcome of each key, `attempts` every outcome, `payloads` what each media file turns into, so
-that a resumed run knows all keys without opening a file.
+Reads and writes RUN/ledger.sqlite (WAL, one commit per call) and RUN/ledger.lock. `calls` holds
+each key's request and reply (or last failure), `attempts` every outcome, `payloads` what each media
+file turns into, so that a resumed run knows all keys without opening a file. A ledger of an older
+version is brought up to date when it is opened for writing.
 
 The decision to question: synchronous=NORMAL. A killed process loses nothing; a power cut may lose
-the last moments.
+the last moments. Texts are not compressed: that would save half the space, and hide them from every
+other tool that reads SQLite.
 """
 
 from __future__ import annotations
@@ -13,44 +15,40 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import socket
 import sqlite3
+import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from avrt.errors import ConfigError, DataError, MediaError
+from avrt.generate.ledger_versions import CALL_SCHEMA, create_tables
 from avrt.runs import fingerprint
 from avrt.types import Completion, Sampling
 
-__all__ = ["CALL_SCHEMA", "Call", "Ledger", "count_finished", "open_ledger"]
+__all__ = [
+    "CALL_SCHEMA",
+    "Call",
+    "Ledger",
+    "check_free",
+    "count_finished",
+    "open_ledger",
+    "read_ledger",
+]
 
-CALL_SCHEMA = 1
-"""Version of the key and of the tables; a change makes every stored call a miss."""
-
-_TABLES = """
-CREATE TABLE IF NOT EXISTS calls (
-    key TEXT PRIMARY KEY, stage TEXT NOT NULL, sample_id TEXT NOT NULL, role TEXT NOT NULL,
-    k INTEGER NOT NULL,
-    request_json TEXT NOT NULL, text TEXT NOT NULL, n_prompt_tokens INTEGER NOT NULL,
-    n_completion_tokens INTEGER NOT NULL, engine_json TEXT NOT NULL, finish_reason TEXT NOT NULL,
-    latency_s REAL NOT NULL, error_class TEXT, error TEXT, created TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS attempts (
-    key TEXT NOT NULL, attempt INTEGER NOT NULL, finish_reason TEXT NOT NULL,
-    latency_s REAL NOT NULL, error_class TEXT, error TEXT, created TEXT NOT NULL,
-    PRIMARY KEY (key, attempt)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS payloads (
-    file_sha256 TEXT NOT NULL, recipe TEXT NOT NULL, digest TEXT, error_class TEXT, error TEXT,
-    PRIMARY KEY (file_sha256, recipe)
-) WITHOUT ROWID;
-"""
 _PASSING = ("missing", "permission", "timeout", "killed")
 """Media failures that say nothing about the file's content, so they are not remembered."""
+_BATCH = 500
+"""Keys in one query."""
+_COMPLETION = (
+    "text, finish_reason, n_prompt_tokens, n_completion_tokens, latency_s, error_class, error"
+)
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ class Call:
     audio: str | None = None
     """Digest of the decoded sound."""
     recipe: Mapping[str, Any] | None = None
-    """How the media were decoded."""
+    """How each of the media was decoded, by kind."""
     k: int = 0
     """Which of several answers to the same prompt."""
 
@@ -83,7 +81,7 @@ class Call:
             "engine": dict(self.engine),
             "system": self.system,
             "text": self.text,
-            "sampling": asdict(self.sampling),
+            "sampling": dict(vars(self.sampling)),
             "k": self.k,
             "frames": self.frames,
             "audio": self.audio,
@@ -97,7 +95,7 @@ class Call:
 
 
 class Ledger:
-    """An open ledger; get one from `open_ledger`."""
+    """An open ledger; get one from `open_ledger`. Its methods may be called from any thread."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -105,45 +103,46 @@ class Ledger:
 
     def find(self, key: str) -> Completion | None:
         """The latest outcome of a call, failed or not; None when it was never made."""
-        query = (
-            "SELECT text, finish_reason, n_prompt_tokens, n_completion_tokens, latency_s,"
-            " error_class, error FROM calls WHERE key = ?"
-        )
-        with self._lock:
-            row = self._connection.execute(query, (key,)).fetchone()
-        return None if row is None else Completion(*row)
+        return self.find_all([key]).get(key)
+
+    def find_all(self, keys: Sequence[str]) -> dict[str, Completion]:
+        """As `find`, for many calls; those that were never made are left out."""
+        rows = self._select(f"key, {_COMPLETION}", keys)
+        return {key: Completion(*outcome) for key, *outcome in rows}
+
+    def finished(self, keys: Sequence[str]) -> set[str]:
+        """Those of the calls that have a reply."""
+        return {
+            key for key, reason in self._select("key, finish_reason", keys) if reason != "error"
+        }
 
     def record(self, key: str, call: Call, completion: Completion) -> None:
         """Store one outcome, in one commit; a later outcome replaces a failure, never a reply."""
-        request = json.dumps(call.request, ensure_ascii=False, sort_keys=True)
         outcome = (
             completion.finish_reason,
+            completion.n_prompt_tokens,
+            completion.n_completion_tokens,
             completion.latency_s,
             completion.error_class,
             completion.error,
             datetime.now(UTC).isoformat(timespec="milliseconds"),
         )
+        request = json.dumps(call.request, ensure_ascii=False, sort_keys=True)
+        about = (key, call.stage, call.sample_id, call.role, call.k, request)
         with self._lock, self._connection as connection:
-            (n_before,) = connection.execute(
-                "SELECT COUNT(*) FROM attempts WHERE key = ?", (key,)
+            answered = connection.execute(
+                "SELECT 1 FROM calls WHERE key = ? AND finish_reason != 'error'", (key,)
             ).fetchone()
+            is_stored = answered is None and completion.finish_reason != "error"
             connection.execute(
-                "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?)", (key, n_before + 1, *outcome)
+                "INSERT INTO attempts SELECT ?, 1 + COUNT(*), ?, ?, ?, ?, ?, ?, ?, ?"
+                " FROM attempts WHERE key = ?",
+                (key, None if is_stored else completion.text, *outcome, key),
             )
-            connection.execute(
-                "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-                " ON CONFLICT (key) DO UPDATE SET text = excluded.text,"
-                " finish_reason = excluded.finish_reason, latency_s = excluded.latency_s,"
-                " error_class = excluded.error_class, error = excluded.error,"
-                " created = excluded.created, n_prompt_tokens = excluded.n_prompt_tokens,"
-                " n_completion_tokens = excluded.n_completion_tokens"
-                " WHERE calls.finish_reason = 'error'",
-                (
-                    *(key, call.stage, call.sample_id, call.role, call.k, request),
-                    *(completion.text, completion.n_prompt_tokens, completion.n_completion_tokens),
-                    *(json.dumps(dict(call.engine), sort_keys=True), *outcome),
-                ),
-            )
+            if answered is None:
+                row = (*about, completion.text, *outcome)
+                marks = ", ".join("?" * len(row))
+                connection.execute(f"INSERT OR REPLACE INTO calls VALUES ({marks})", row)
 
     def find_payload(self, file_sha256: str, recipe: Mapping[str, Any]) -> str | None:
         """The digest that the file decodes to under a recipe; None when it was never decoded.
@@ -181,6 +180,30 @@ class Ledger:
                 (file_sha256, fingerprint(recipe), *stored),
             )
 
+    def forget_payload_failures(self, error_class: str) -> int:
+        """Forget that files failed with this class, so that they are read again; how many."""
+        with self._lock, self._connection as connection:
+            query = "DELETE FROM payloads WHERE error_class = ?"
+            return connection.execute(query, (error_class,)).rowcount
+
+    def failed_calls(self, error_class: str) -> dict[str, int]:
+        """The calls whose last outcome is a failure of this class: how many of each stage."""
+        query = (
+            "SELECT stage, COUNT(*) FROM calls WHERE finish_reason = 'error'"
+            " AND COALESCE(error_class, 'unknown') = ? GROUP BY stage"
+        )
+        with self._lock:
+            return dict(self._connection.execute(query, (error_class,)).fetchall())
+
+    def _select(self, columns: str, keys: Sequence[str]) -> list[tuple[Any, ...]]:
+        rows: list[tuple[Any, ...]] = []
+        for start in range(0, len(keys), _BATCH):
+            some = keys[start : start + _BATCH]
+            query = f"SELECT {columns} FROM calls WHERE key IN ({', '.join('?' * len(some))})"
+            with self._lock:
+                rows += self._connection.execute(query, some).fetchall()
+        return rows
+
 
 @contextmanager
 def open_ledger(run: Path) -> Iterator[Ledger]:
@@ -188,7 +211,7 @@ def open_ledger(run: Path) -> Iterator[Ledger]:
 
     Raises:
         ConfigError: another process has it open; the message names that process.
-        DataError: the file is not a ledger, or of another version.
+        DataError: the file is not a ledger, or of a version that is not known here.
     """
     run.mkdir(parents=True, exist_ok=True)
     with _lock(run / "ledger.lock"):
@@ -196,44 +219,56 @@ def open_ledger(run: Path) -> Iterator[Ledger]:
         # Engines may call back, and pull requests, from a thread of their own, one at a time.
         connection = sqlite3.connect(path, check_same_thread=False)
         try:
-            _create_tables(connection, path)
+            create_tables(connection, path)
             yield Ledger(connection)
         finally:
             connection.close()
 
 
-def count_finished(run: Path, stage: str) -> int:
-    """How many calls of a stage are finished; does not lock and creates nothing."""
+@contextmanager
+def read_ledger(run: Path) -> Iterator[sqlite3.Connection]:
+    """RUN's ledger for reading, also while another process writes it; creates nothing.
+
+    Raises:
+        DataError: there is none, or the file is not a ledger.
+    """
     path = run / "ledger.sqlite"
     if not path.is_file():
-        return 0
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        raise DataError(f"{path}: not found; run `avrt trace` first")
+    # In a folder that cannot be written SQLite cannot share the file; nobody writes it either.
+    alone = "" if os.access(run, os.W_OK) or Path(f"{path}-wal").exists() else "&immutable=1"
+    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro{alone}", uri=True)
+    connection.row_factory = sqlite3.Row
     try:
-        query = "SELECT COUNT(*) FROM calls WHERE stage = ? AND finish_reason != 'error'"
-        return connection.execute(query, (stage,)).fetchone()[0]
+        yield connection
     except sqlite3.DatabaseError as error:
         raise DataError(f"{path}: not a readable ledger: {error}") from error
     finally:
         connection.close()
 
 
-def _create_tables(connection: sqlite3.Connection, path: Path) -> None:
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version not in (0, CALL_SCHEMA):
-            raise DataError(
-                f"{path}: a ledger of version {version}, this AVRT writes version {CALL_SCHEMA};"
-                " choose another run.name"
-            )
-        connection.executescript(_TABLES)
-        connection.execute(f"PRAGMA user_version={CALL_SCHEMA}")
-        connection.commit()
-    except sqlite3.DatabaseError as error:
-        raise DataError(
-            f"{path}: not a readable ledger: {error}; restore it from a copy"
-        ) from error
+def count_finished(run: Path, stage: str) -> int:
+    """How many calls of a stage are finished; does not lock and creates nothing."""
+    if not (run / "ledger.sqlite").is_file():
+        return 0
+    with read_ledger(run) as connection:
+        query = "SELECT COUNT(*) FROM calls WHERE stage = ? AND finish_reason != 'error'"
+        return connection.execute(query, (stage,)).fetchone()[0]
+
+
+def check_free(run: Path) -> None:
+    """Refuse at once a run that another process works on; `open_ledger` makes sure of it.
+
+    Raises:
+        ConfigError: another process has the ledger open; the message names that process.
+    """
+    path = run / "ledger.lock"
+    if path.is_file():
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            _take(descriptor, path, fcntl.LOCK_SH)
+        finally:
+            os.close(descriptor)
 
 
 @contextmanager
@@ -241,16 +276,28 @@ def _lock(path: Path) -> Iterator[None]:
     """Hold the lock file for as long as the process lives; a killed process lets go by itself."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
-            raise ConfigError(
-                f"{path.parent}: in use by process {holder}; wait for it, stop it, "
-                f"or choose another run.name"
-            ) from error
+        _take(descriptor, path, fcntl.LOCK_EX)
         os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
+        os.write(descriptor, f"{_own_name()}\n".encode())
         yield
+        os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
+
+
+def _take(descriptor: int, path: Path, kind: int) -> None:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.read(descriptor, 500).decode(errors="replace").strip()
+        raise ConfigError(
+            f"{path.parent}: in use by {holder or 'an unknown process'}; wait for it, stop it, "
+            f"or choose another run.name"
+        ) from error
+
+
+def _own_name() -> str:
+    """This process for a reader elsewhere; its command without settings, which may hold paths."""
+    words = [Path(sys.argv[0]).name, *takewhile(str.isalpha, sys.argv[1:])]
+    since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+    return f"process {os.getpid()} on {socket.gethostname()} since {since} ({' '.join(words)})"

@@ -19,7 +19,7 @@ from avrt.media.store import PayloadStore
 from avrt.runs import file_digest
 from avrt.types import EncodedFrames, EncodedSound, Frames, Waveform
 
-__all__ = ["Media", "Payload", "read_decoded", "read_encoded"]
+__all__ = ["Media", "Payload", "read_all", "read_decoded", "read_encoded"]
 
 Payload: TypeAlias = Frames | Waveform | EncodedFrames | EncodedSound
 
@@ -42,6 +42,20 @@ class Media:
     def conditions(self) -> dict[str, Any]:
         """All that decides what becomes of the file."""
         return {**self.recipe, **self.limits}
+
+
+def read_all(
+    media: tuple[Media, ...], settings: MediaConfig, store: PayloadStore | None
+) -> tuple[Payload, ...]:
+    """All media of one prompt: encoded where there is a store, else as pixels and samples.
+
+    Raises:
+        MediaError: one of the files cannot be used, or is not the one that was prepared.
+        OSError: the store cannot be read or written.
+    """
+    if store is None:
+        return tuple(read_decoded(one, settings) for one in media)
+    return tuple(read_encoded(one, settings, store) for one in media)
 
 
 def read_decoded(media: Media, settings: MediaConfig) -> Frames | Waveform:

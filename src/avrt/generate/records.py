@@ -8,42 +8,56 @@ from it is marked as to do again.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby, islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal, TypeAlias
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from avrt.errors import ConfigError, DataError
-from avrt.runs import file_digest, read_parquet, write_parquet
+from avrt.runs import file_digest, read_parquet, write_atomic
 
 __all__ = [
+    "ABSENT",
+    "COUNTS",
     "STRATA",
+    "Answers",
     "MergedTrace",
-    "Role",
     "Stratum",
     "TeacherTrace",
+    "best_answer",
     "check_traced",
+    "columns_of",
     "load_merged",
     "load_teachers",
     "merged_path",
     "stage_settings",
     "stratum_of",
     "teachers_path",
+    "trace_outcome",
     "write_merged",
     "write_teachers",
 ]
 
-Role = Literal["vision", "audio"]
 Stratum = Literal["both", "vision_only", "audio_only", "none"]
 STRATA: tuple[Stratum, ...] = ("both", "vision_only", "audio_only", "none")
-"""Which of the two teachers answered rightly."""
+"""Which of the two modalities' teachers answered rightly, by their first answers."""
+ABSENT = "absent"
+"""Status of a teacher that was not asked, because its half of the sample cannot be used."""
 
+COUNTS = ("k", "answered", "right", "first")
+"""What is counted of each teacher's answers, in this order: see `columns_of`."""
+
+_ROW_GROUP = 10_000
+"""Rows that are written and read together."""
 _CALL_FIELDS = [
     pa.field("key", pa.string()),
     pa.field("status", pa.string(), nullable=False),
     pa.field("text", pa.string(), nullable=False),
+    pa.field("order", pa.list_(pa.int8()), nullable=False),
     pa.field("finish_reason", pa.string(), nullable=False),
     pa.field("n_prompt_tokens", pa.int64(), nullable=False),
     pa.field("n_completion_tokens", pa.int64(), nullable=False),
@@ -52,6 +66,8 @@ _TEACHER_SCHEMA = pa.schema(
     [
         pa.field("sample_id", pa.string(), nullable=False),
         pa.field("role", pa.string(), nullable=False),
+        pa.field("modality", pa.string(), nullable=False),
+        pa.field("k", pa.int32(), nullable=False),
         *_CALL_FIELDS,
         pa.field("answer", pa.string()),
         pa.field("correct", pa.bool_(), nullable=False),
@@ -60,17 +76,25 @@ _TEACHER_SCHEMA = pa.schema(
 _MERGED_SCHEMA = pa.schema([pa.field("sample_id", pa.string(), nullable=False), *_CALL_FIELDS])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TeacherTrace:
-    """What one teacher said about one sample."""
+    """One answer of one teacher about one sample."""
 
     sample_id: str
-    role: Role
+    role: str
+    """The teacher's name."""
+    modality: str
+    """What it was given: v, a, av or none."""
+    k: int
+    """Which of its answers, from 0."""
     key: str | None
-    """The call in the ledger; None when the sample's media could not be read."""
+    """The call in the ledger; None when there was none, since the sample's media failed."""
     status: str
-    """`ok`, or the class of the failure."""
+    """`ok`, `absent`, or the class of the failure."""
     text: str
+    """Letters are those of the stored options, whatever order the teacher saw."""
+    order: Sequence[int]
+    """The order in which it saw the options: place i showed option `order[i]`."""
     answer: str | None
     """The letter; None when there is none to read or the text was cut."""
     correct: bool
@@ -79,7 +103,11 @@ class TeacherTrace:
     n_completion_tokens: int
 
 
-@dataclass(frozen=True)
+Answers: TypeAlias = Mapping[str, Sequence[TeacherTrace]]
+"""All answers about one sample by teacher, in the order of the configuration."""
+
+
+@dataclass(frozen=True, slots=True)
 class MergedTrace:
     """What the merger wrote about one sample."""
 
@@ -88,16 +116,60 @@ class MergedTrace:
     status: str
     """`ok`, or the class of the failure."""
     text: str
+    order: Sequence[int]
+    """The order of the options in it: letter i is that of option `order[i]`."""
     finish_reason: str
     n_prompt_tokens: int
     n_completion_tokens: int
 
 
-def stratum_of(vision: TeacherTrace, audio: TeacherTrace) -> Stratum:
-    """Which teachers are right."""
-    if vision.correct:
-        return "both" if audio.correct else "vision_only"
-    return "audio_only" if audio.correct else "none"
+def best_answer(traces: Sequence[TeacherTrace]) -> TeacherTrace:
+    """The first right answer, else the first with a letter, else the first that came."""
+    return min(traces, key=lambda one: (not one.correct, one.answer is None, one.status != "ok"))
+
+
+def stratum_of(answers: Answers) -> Stratum:
+    """Whether the first teacher of each modality is right with its first answer."""
+    vision, audio = (
+        next((traces[0].correct for traces in answers.values() if traces[0].modality == one), False)
+        for one in "va"
+    )
+    if vision:
+        return "both" if audio else "vision_only"
+    return "audio_only" if audio else "none"
+
+
+def trace_outcome(answers: Answers) -> str | None:
+    """Why a sample has no answers to merge, as stages count; None when it has.
+
+    Teachers without media, such as a blind one, do not count.
+    """
+    with_media = [traces for traces in answers.values() if traces[0].modality != "none"]
+    for traces in with_media:
+        if traces[0].status != ABSENT and all(trace.status != "ok" for trace in traces):
+            return f"failed/{traces[0].status}"
+    if any(traces[0].status == ABSENT for traces in with_media):
+        return "dropped/one_sided"
+    return None
+
+
+def columns_of(answers: Answers) -> dict[str, int | None]:
+    """Per teacher: answers that came, with a letter, right, and whether the first is right.
+
+    All are None for a teacher that was not asked.
+    """
+    columns: dict[str, int | None] = {}
+    for role, traces in answers.items():
+        asked = traces[0].status != ABSENT
+        counts = (
+            sum(trace.status == "ok" for trace in traces),
+            sum(trace.answer is not None for trace in traces),
+            sum(trace.correct for trace in traces),
+            int(traces[0].correct),
+        )
+        for name, n in zip(COUNTS, counts, strict=True):
+            columns[f"{role}_{name}"] = n if asked else None
+    return columns
 
 
 def teachers_path(run: Path) -> Path:
@@ -110,12 +182,14 @@ def merged_path(run: Path) -> Path:
     return run / "traces" / "merged.parquet"
 
 
-def load_teachers(run: Path) -> dict[str, tuple[TeacherTrace, TeacherTrace]]:
-    """The vision and the audio teacher's trace of every sample, in sample order."""
-    traces = [TeacherTrace(**row) for row in read_parquet(teachers_path(run))]
+def load_teachers(run: Path) -> dict[str, Answers]:
+    """The answers about every sample, in sample order."""
+    traces = (TeacherTrace(**row) for row in read_parquet(teachers_path(run)))
     return {
-        vision.sample_id: (vision, audio)
-        for vision, audio in zip(traces[0::2], traces[1::2], strict=True)
+        sample_id: {
+            role: list(answers) for role, answers in groupby(of_sample, lambda one: one.role)
+        }
+        for sample_id, of_sample in groupby(traces, lambda one: one.sample_id)
     }
 
 
@@ -156,27 +230,34 @@ def stage_settings(run: Path, stage: Literal["trace", "merge"]) -> dict[str, Any
     return json.loads(path.read_text(encoding="utf-8"))["settings"]
 
 
-def write_teachers(run: Path, traces: Sequence[TeacherTrace]) -> None:
-    """Write traces in pairs, vision before audio."""
-    rows = [asdict(trace) for trace in traces]
-    _write(run, teachers_path(run), rows, _TEACHER_SCHEMA, derived=("merge", "build"))
+def write_teachers(run: Path, traces: Iterable[TeacherTrace]) -> None:
+    """Write all answers about a sample together, teacher by teacher, in the order of k."""
+    _write(run, teachers_path(run), traces, _TEACHER_SCHEMA, derived=("merge", "build"))
 
 
-def write_merged(run: Path, traces: Sequence[MergedTrace]) -> None:
+def write_merged(run: Path, traces: Iterable[MergedTrace]) -> None:
     """Write the merged traces in sample order."""
-    rows = [asdict(trace) for trace in traces]
-    _write(run, merged_path(run), rows, _MERGED_SCHEMA, derived=("build",))
+    _write(run, merged_path(run), traces, _MERGED_SCHEMA, derived=("build",))
 
 
 def _write(
     run: Path,
     path: Path,
-    rows: Sequence[dict[str, object]],
+    traces: Iterable[TeacherTrace] | Iterable[MergedTrace],
     schema: pa.Schema,
     derived: Sequence[str],
 ) -> None:
+    """Write some rows at a time, so that they never lie in memory together."""
     before = file_digest(path) if path.is_file() else None
-    write_parquet(path, rows, schema)
+
+    def write(file: IO[bytes]) -> None:
+        waiting = iter(traces)
+        with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+            while some := list(islice(waiting, _ROW_GROUP)):
+                columns = {name: [getattr(one, name) for one in some] for name in schema.names}
+                writer.write_table(pa.table(columns, schema))
+
+    write_atomic(path, write)
     if before is not None and file_digest(path) != before:
         for stage in derived:
             (run / "manifests" / f"{stage}.json").unlink(missing_ok=True)

@@ -1,8 +1,11 @@
 """Stage `stats`: the statistics of the built dataset, beside those published for the method's own.
 
-Reads dataset/{train,validation}.parquet and media.parquet; writes dataset/statistics.json. Tokens
-are counted with the student's tokenizer when it lies on this machine, else words are; the row says
-which.
+Reads dataset/{train,validation,rejected}.parquet, and media.parquet and traces/teachers.parquet
+where they are there; writes dataset/statistics.json. Tokens are counted with the student's
+tokenizer when it lies on this machine, else words are; the row says which.
+
+The decision to question: any set with the columns of `build` is described, an imported one too;
+what it does not hold is a dash, not an error.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from typing import Any
 from avrt.answers import is_well_formed, split_trace
 from avrt.config import Config
 from avrt.errors import ConfigError
+from avrt.generate import strata
 from avrt.runs import Result, read_parquet, write_json
 from avrt.types import LETTERS, RELATIONS
 
@@ -34,6 +38,7 @@ PUBLISHED: dict[str, tuple[str, str]] = {
     "type Happening, %": ("15.5", "14.1"),
     "type Where, %": ("8.0", "9.7"),
     "type Why, %": ("0.2", "0.4"),
+    "type all others, %": ("0.2", "0.3"),
     "gold A, %": ("24.5", "27.1"),
     "gold B, %": ("25.2", "27.3"),
     "gold C, %": ("24.9", "23.3"),
@@ -42,7 +47,16 @@ PUBLISHED: dict[str, tuple[str, str]] = {
     "relation sound, %": ("0.7", "0.7"),
     "relation visual, %": ("0.3", "0.3"),
 }
-"""Train and validation of the published set; its other question types are 0.2 and 0.3 %."""
+"""Train and validation of the published set."""
+PUBLISHED_TYPES = ("Which", "Come From", "Happening", "Where", "Why")
+COMPARED = {
+    "AVQA": ("57.3", "A + V", "no"),
+    "OmniInstruct-v1": ("96.1", "A + I", "no"),
+    "MUSIC-AVQA": ("45.9", "A + V", "no"),
+    "AVQA-R1-6K": ("6.4", "A + I", "no"),
+    "AVRT as published": ("19.2", "A + V", "yes"),
+}
+"""Published sets: thousands of questions, modalities (audio, video, image), reasoning chains."""
 
 
 def run(config: Config) -> Result:
@@ -53,21 +67,42 @@ def run(config: Config) -> Result:
     """
     folder = config.run.path / "dataset"
     splits = {name: read_parquet(folder / f"{name}.parquet") for name in SPLITS}
-    media = {row["path"]: row for row in read_parquet(config.run.path / "media.parquet")}
+    rejected = read_parquet(folder / "rejected.parquet")
+    kept = [row for rows in splits.values() for row in rows]
     count, unit = _length_counter(config.student.model)
-    types = _by_frequency(row["question_type"] for rows in splits.values() for row in rows)
-    n_letters = max([4, *(len(row["choices"]) for rows in splits.values() for row in rows)])
-    tables = {
-        name: _describe(rows, media, count, types, LETTERS[:n_letters])
-        for name, rows in splits.items()
+    found = _by_frequency(row["question_type"] for row in kept)
+    types = [*found, *(name for name in PUBLISHED_TYPES if name not in found)]
+    letters = LETTERS[: max([4, *(len(row["choices"]) for row in kept)])]
+    media = _media(config.run.path / "media.parquet")
+    tables = {name: _describe(rows, media, count, types, letters) for name, rows in splits.items()}
+    stored = {
+        "comparison": _compare(kept),
+        "strata": strata.count_strata([*kept, *rejected]),
+        "gates": strata.count_gates([*kept, *rejected], config.build.gates),
+        "losses": strata.count_losses(rejected),
+        "views": strata.count_views(config),
     }
-    write_json(folder / "statistics.json", {"length_unit": unit, **tables})
-    return Result(_render(tables, unit), {name: len(rows) for name, rows in splits.items()})
+    write_json(folder / "statistics.json", {"length_unit": unit, **tables, **stored})
+    counts = {name: len(rows) for name, rows in splits.items()}
+    return Result(_render(tables, unit, stored), counts)
 
 
 def plan(config: Config) -> str:
     """What `run` would do, in words."""
     return f"stats: describe {config.run.path / 'dataset'}, write statistics.json there"
+
+
+def _media(path: Path) -> dict[str, dict[str, Any]]:
+    """What is known of each file; nothing when the files were never probed."""
+    return {row["path"]: row for row in read_parquet(path)} if path.is_file() else {}
+
+
+def _compare(rows: Sequence[Mapping[str, Any]]) -> tuple[str, str, str]:
+    """What `COMPARED` says of the others, of this set."""
+    visual = {"V": any(row["video"] for row in rows), "I": any(row["image"] for row in rows)}
+    modalities = ["A", *(letter for letter, is_there in visual.items() if is_there)]
+    has_chains = any(row["av_reasoning"] for row in rows)
+    return f"{len(rows) / 1000:.1f}", " + ".join(modalities), "yes" if has_chains else "no"
 
 
 def _describe(
@@ -79,15 +114,16 @@ def _describe(
 ) -> dict[str, str | None]:
     """Name and value of each statistic of one split; None where there is nothing to describe."""
     files = [media.get(row["video"] or row["image"] or "", {}) for row in rows]
-    traces = [split_trace(row["av_reasoning"]) for row in rows]
+    texts = [(row["av_reasoning"], len(row["choices"])) for row in rows if row["av_reasoning"]]
+    traces = [split_trace(text) for text, _ in texts]
     thinks = [float(count(trace[0])) for trace in traces if trace]
     answers = [float(count(trace[1])) for trace in traces if trace]
     durations = [file["duration_s"] for file in files if file.get("duration_s") is not None]
     sizes = [f"{file['width']}×{file['height']}" for file in files if file.get("width")]
-    n_formed = sum(is_well_formed(row["av_reasoning"], len(row["choices"])) for row in rows)
+    n_formed = sum(is_well_formed(text, n_choices) for text, n_choices in texts)
     described: dict[str, str | None] = {
         "samples": f"{len(rows):,}",
-        "format compliance, %": _percent(n_formed, len(rows)),
+        "format compliance, %": _percent(n_formed, len(texts)),
         "think length": _spread(thinks),
         "answer length": _spread(answers),
         "duration, s": _spread(durations),
@@ -100,7 +136,8 @@ def _describe(
     ):
         found = Counter(row[column] for row in rows)
         described |= {f"{title} {value}, %": _percent(found[value], len(rows)) for value in values}
-    return described
+    n_others = sum(row["question_type"] not in PUBLISHED_TYPES for row in rows)
+    return described | {"type all others, %": _percent(n_others, len(rows))}
 
 
 def _length_counter(model: str) -> tuple[Callable[[str], int], str]:
@@ -158,11 +195,48 @@ def _most_common(values: Sequence[str]) -> str | None:
     return f"{value} ({100 * n / len(values):.0f} %)"
 
 
-def _render(tables: Mapping[str, Mapping[str, str | None]], unit: str) -> str:
-    """A Markdown table: this dataset, then the published one."""
+def _render(
+    tables: Mapping[str, Mapping[str, str | None]], unit: str, stored: Mapping[str, Any]
+) -> str:
+    """Markdown: the tables of the publication with this dataset in them, then those it lacks."""
+    names = [*tables["train"]]
+    is_type = [name.startswith("type ") for name in names]
+    of_set = [name for name, there in zip(names, is_type, strict=True) if not there]
+    of_types = [name for name, there in zip(names, is_type, strict=True) if there]
+    comparison = [f"| {' | '.join((name, *row))} |" for name, row in COMPARED.items()]
+    comparison.append(f"| this set | {' | '.join(stored['comparison'])} |")
+    parts = [
+        "Table 1, datasets",
+        "\n".join([_COMPARISON_HEAD, *comparison]),
+        "Table 2, the set",
+        _beside_published(tables, of_set, unit),
+        "Table 7, question types",
+        _beside_published(tables, of_types, unit),
+    ]
+    if stored["strata"]:
+        parts += [_STRATA_TITLE, strata.render_strata(stored["strata"])]
+    if stored["views"]:
+        parts += ["Views, before any gate", strata.render_views(stored["views"])]
+    if stored["gates"]:
+        parts += ["Gates", strata.render_gates(stored["gates"])]
+    if stored["losses"]:
+        parts += ["Rejected", strata.render_losses(stored["losses"])]
+    return "\n\n".join(parts)
+
+
+_COMPARISON_HEAD = """| set | thousand questions | modalities | reasoning chains |
+| --- | ---: | --- | --- |"""
+_STRATA_TITLE = (
+    "Which teacher was right, over all answered samples, kept or not: samples (% [95 % interval])"
+)
+
+
+def _beside_published(
+    tables: Mapping[str, Mapping[str, str | None]], names: Sequence[str], unit: str
+) -> str:
     lines = ["| statistic | train | validation | published train | published validation |"]
     lines.append("| --- | ---: | ---: | ---: | ---: |")
-    for name in tables["train"]:
+    for name in names:
         values = [tables[split][name] or "–" for split in SPLITS]
         title = f"{name}, {unit} (published: tokens)" if name.endswith("length") else name
         lines.append(f"| {title} | {' | '.join((*values, *PUBLISHED.get(name, ('–', '–'))))} |")

@@ -19,7 +19,15 @@ from avrt.types import LETTERS
 
 __all__ = ["FIELDS", "PromptTemplate", "format_options", "load_prompt"]
 
-FIELDS = ("question", "options", "n_frames", "answer", "audio_analysis", "visual_analysis")
+FIELDS = (
+    "question",
+    "options",
+    "n_frames",
+    "answer",
+    "audio_analysis",
+    "visual_analysis",
+    "analyses",
+)
 """Every placeholder that a prompt file may use."""
 
 _PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
@@ -39,6 +47,10 @@ class PromptTemplate:
     def digest(self) -> str:
         """sha256 over both parts, whatever the file is called."""
         return hashlib.sha256(f"{self.system!r}\n{self.user!r}".encode()).hexdigest()
+
+    def uses(self, field: str) -> bool:
+        """Whether the prompt has that placeholder."""
+        return field in _PLACEHOLDER.findall(f"{self.system}\n{self.user}")
 
     def fill(self, **fields: str) -> tuple[str | None, str]:
         """The system text (or None) and the user text; superfluous fields are ignored.

@@ -1,0 +1,149 @@
+"""vLLM in this process: the messages that a server would get, in batches of `batch_size`.
+
+The model is loaded when the first request comes, so that a run whose calls are all known loads
+nothing. A prompt that vLLM refuses fails alone: the batch is then made again one by one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+from avrt.config import EngineConfig, MediaConfig
+from avrt.engines.base import OnCompletion, failure
+from avrt.engines.checkpoints import resolve
+from avrt.engines.messages import build_messages, wire_identity
+from avrt.errors import EngineError
+from avrt.types import Completion, Request, Sampling
+
+__all__ = ["VllmEngine"]
+
+_CHAT_ARGUMENTS = ("mm_processor_kwargs", "chat_template_kwargs")
+"""What of `extra_body` goes to `LLM.chat`; the rest goes to `SamplingParams`."""
+_ONLY_HOW_FAST = frozenset(
+    {
+        "tensor_parallel_size",
+        "pipeline_parallel_size",
+        "data_parallel_size",
+        "distributed_executor_backend",
+        "gpu_memory_utilization",
+        "max_num_seqs",
+        "max_num_batched_tokens",
+        "enforce_eager",
+        "enable_prefix_caching",
+        "download_dir",
+        "disable_log_stats",
+        "trust_remote_code",
+    }
+)
+"""Arguments of `LLM` that decide no reply, so that they are not part of a call's key."""
+
+
+class VllmEngine:
+    """One model in this process, run by vLLM."""
+
+    def __init__(
+        self, config: EngineConfig, model: str, revision: str | None, media: MediaConfig
+    ) -> None:
+        self._config, self._model, self._revision, self._media = config, model, revision, media
+        self._llm: Any = None
+        deciding = {
+            name: value for name, value in config.vllm_args.items() if name not in _ONLY_HOW_FAST
+        }
+        self.identity = {
+            **wire_identity(config, model, revision, media),
+            "in_process": "vllm",
+            **({"vllm_args": deciding} if deciding else {}),
+        }
+
+    def generate(self, requests: Iterable[Request], on_completion: OnCompletion) -> None:
+        """Complete every request; see `Engine.generate`. Replies come a batch at a time."""
+        remaining = iter(requests)
+        while batch := list(islice(remaining, self._config.batch_size)):
+            self._llm = self._llm or self._load()
+            for request, completion in zip(batch, self._complete(batch), strict=True):
+                on_completion(request, completion)
+
+    def close(self) -> None:
+        """Drop the model; vLLM gives its memory back."""
+        self._llm = None
+
+    def _load(self) -> Any:
+        vllm = _import_vllm()
+        place, arguments = resolve(self._model), self._config.vllm_args
+        try:
+            return vllm.LLM(model=place, revision=self._revision, **arguments)
+        except (OSError, ValueError, RuntimeError, TypeError) as error:
+            raise EngineError(
+                f"{self._model}: vLLM cannot load this model: {error}; "
+                f"its arguments were engine.vllm_args = {arguments}"
+            ) from error
+
+    def _complete(self, batch: list[Request]) -> Iterator[Completion]:
+        try:
+            yield from self._chat(batch)
+        except ValueError as error:
+            if len(batch) == 1:
+                yield failure("refused", " ".join(str(error).split())[:500])
+                return
+            for request in batch:
+                yield from self._complete([request])
+
+    def _chat(self, batch: list[Request]) -> list[Completion]:
+        messages = [build_messages(one.prompt, self._config, self._media) for one in batch]
+        samplings = [self._sampling_params(one.sampling) for one in batch]
+        extra = self._config.extra_body
+        arguments = {name: extra[name] for name in _CHAT_ARGUMENTS if name in extra}
+        started = time.monotonic()
+        try:
+            outputs = self._llm.chat(messages, samplings, use_tqdm=False, **arguments)
+        except RuntimeError as error:
+            raise EngineError(f"{self._model}: vLLM failed: {error}") from error
+        latency_s = time.monotonic() - started
+        return [_read_output(output, latency_s) for output in outputs]
+
+    def _sampling_params(self, sampling: Sampling) -> Any:
+        vllm = _import_vllm()
+        settings = {
+            name: value
+            for name, value in self._config.extra_body.items()
+            if name not in _CHAT_ARGUMENTS
+        }
+        if "structured_outputs" in settings:
+            params = _import_vllm("sampling_params").StructuredOutputsParams
+            settings["structured_outputs"] = params(**settings["structured_outputs"])
+        return vllm.SamplingParams(
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_tokens=sampling.max_new_tokens,
+            seed=sampling.seed,
+            **settings,
+        )
+
+
+def _import_vllm(part: str | None = None) -> Any:
+    """vLLM or a module of it: an optional package with requirements of its own."""
+    from importlib import import_module
+
+    try:
+        return import_module("vllm" if part is None else f"vllm.{part}")
+    except ImportError as error:
+        raise EngineError(
+            f"engine.kind is 'vllm' but vLLM cannot be imported ({error}); install it in this "
+            "environment, or run `vllm serve` in its own and use engine.kind: openai"
+        ) from error
+
+
+def _read_output(output: Any, latency_s: float) -> Completion:
+    answer, n_prompt_tokens = output.outputs[0], len(output.prompt_token_ids or ())
+    if answer.finish_reason not in ("stop", "length"):
+        return failure("bad_reply", f"finish_reason is {answer.finish_reason!r}", latency_s)
+    return Completion(
+        answer.text,
+        answer.finish_reason,
+        n_prompt_tokens=n_prompt_tokens,
+        n_completion_tokens=len(answer.token_ids),
+        latency_s=latency_s,
+    )

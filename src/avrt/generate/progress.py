@@ -1,0 +1,112 @@
+"""How far the calls of one role are: one live line on a terminal, else a line now and then."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+
+from avrt.types import Completion
+
+__all__ = ["Progress", "format_duration"]
+
+_N_FORECAST = 50
+"""Finished samples after which the whole is forecast."""
+_LIVE_S = 0.2
+_PLAIN_S = 30.0
+"""Seconds between two lines, on a terminal and elsewhere."""
+
+
+class Progress:
+    """Counts jobs and calls, and prints to stderr; says nothing as long as no call is made."""
+
+    def __init__(self, title: str, n_jobs: int) -> None:
+        self._title, self._n_jobs = title, n_jobs
+        self._n_done = self._n_called = self._n_calls = self._n_tokens = self._n_in_flight = 0
+        self._failures: Counter[str] = Counter()
+        self._samples: set[str] | None = set()
+        self._is_live = sys.stderr.isatty()
+        self._started_s = self._printed_s = time.monotonic()
+
+    def settle(self, n: int = 1) -> None:
+        """So many jobs are done without a call of their own."""
+        self._n_done += n
+
+    def start(self) -> None:
+        """A call is made."""
+        if not self._n_calls and not self._n_in_flight:  # what was known before took no time
+            self._started_s = self._printed_s = time.monotonic()
+        self._n_in_flight += 1
+
+    def finish(self, completion: Completion, sample_ids: list[str]) -> None:
+        """A call came back, for jobs about these samples."""
+        self._n_in_flight -= 1
+        self._n_calls += 1
+        self._n_done += len(sample_ids)
+        self._n_called += len(sample_ids)
+        self._n_tokens += completion.n_prompt_tokens + completion.n_completion_tokens
+        if completion.finish_reason == "error":
+            self._failures[completion.error_class or "unknown"] += 1
+        if self._samples is not None:
+            self._samples.update(sample_ids)
+            if len(self._samples) >= _N_FORECAST:
+                self._samples = None
+                self._forecast()
+        if time.monotonic() - self._printed_s >= (_LIVE_S if self._is_live else _PLAIN_S):
+            self._print()
+
+    def close(self) -> None:
+        """Print the last line."""
+        if self._n_calls:
+            self._print(end="\n")
+
+    def _print(self, end: str = "") -> None:
+        self._printed_s = time.monotonic()
+        if self._is_live:
+            sys.stderr.write(f"\r{self._line()}\x1b[K{end}")
+        else:
+            sys.stderr.write(f"{self._line()}\n")
+        sys.stderr.flush()
+
+    def _line(self) -> str:
+        elapsed_s = max(time.monotonic() - self._started_s, 1e-3)
+        parts = [
+            f"{self._title}: {self._n_done:,}/{self._n_jobs:,}",
+            f"{self._n_calls / elapsed_s:.1f} calls/s",
+            f"{self._n_tokens / elapsed_s:,.0f} tokens/s",
+            f"{self._n_in_flight} in flight",
+            *(f"{n:,} {name}" for name, n in self._failures.most_common()),
+        ]
+        if self._n_done < self._n_jobs:
+            parts.append(f"{format_duration(self._remaining_s())} left")
+        return ", ".join(parts)
+
+    def _remaining_s(self) -> float:
+        elapsed_s = time.monotonic() - self._started_s
+        return elapsed_s / max(self._n_called, 1) * (self._n_jobs - self._n_done)
+
+    def _forecast(self) -> None:
+        """Once: all calls still to make, from those made so far."""
+        n_left = self._n_jobs - self._n_done
+        if not n_left:
+            return
+        n_calls = self._n_calls + round(self._n_calls / self._n_called * n_left)
+        n_tokens = round(self._n_tokens / self._n_calls * n_calls)
+        total_s = time.monotonic() - self._started_s + self._remaining_s()
+        start = "\r\x1b[K" if self._is_live else ""
+        sys.stderr.write(
+            f"{start}{self._title}: forecast from the first {_N_FORECAST} samples: {n_calls:,} "
+            f"calls, {n_tokens:,} tokens, {format_duration(total_s)}\n"
+        )
+        sys.stderr.flush()
+
+
+def format_duration(seconds: float) -> str:
+    """Two units at most, such as `1 h 20 min`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours >= 48:
+        return f"{hours // 24} d {hours % 24} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

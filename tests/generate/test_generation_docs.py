@@ -1,0 +1,49 @@
+"""What docs/generation.md says is what the code does."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from avrt.cli import cli
+from avrt.config import load_config
+from avrt.generate.gates import GATES
+from avrt.generate.selection import check_views
+from avrt.generate.views import VIEWS
+from avrt.prompts import load_prompt
+
+TEXT = (Path(__file__).parents[2] / "docs" / "generation.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
+COMMANDS = [line for block in BLOCKS for line in block.splitlines() if "world make" not in line]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_in_the_page_is_accepted(command, repository, monkeypatch):
+    monkeypatch.chdir(repository)
+    name, *arguments = shlex.split(command)[1:]
+    if name not in ("teachers", "views") and "--dry-run" not in arguments:
+        arguments.append("--dry-run")
+    result = CliRunner().invoke(cli, [name, *arguments], catch_exceptions=False)
+    without_data = name == "prepare" and "set data.root" in result.output
+    assert result.exit_code == 0 or without_data, result.output
+
+
+def test_the_configuration_in_the_page_is_valid(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(TEXT.split("```yaml\n")[1].split("```")[0])
+    config = load_config(path)
+    assert list(config.teachers) == ["vision", "audio", "second", "blind"]
+    assert load_prompt(config.merger.prompt).uses("analyses")
+    check_views(config)
+
+
+def test_the_tables_list_every_view_and_every_gate():
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", TEXT, re.MULTILINE))
+    assert {name: rows[name].strip("`") for name in VIEWS} == VIEWS
+    assert {name: rows[name] for name in GATES} == {
+        name: gate.reason for name, gate in GATES.items()
+    }
