@@ -159,6 +159,11 @@ class Replicas:
         self.all = [Replica(url, most, timeout_s) for url in urls]
         self._waiting: deque[asyncio.Future[tuple[Replica, Slot]]] = deque()
 
+    @property
+    def all_down(self) -> bool:
+        """Nobody answered the latest call to any of the servers."""
+        return all(replica.down for replica in self.all)
+
     async def take(self) -> tuple[Replica, Slot]:
         """A place for one call; waits, first come, first served, until there is one."""
         turn: asyncio.Future[tuple[Replica, Slot]] = asyncio.get_running_loop().create_future()

@@ -164,22 +164,25 @@ class OpenAIEngine:
         self, client: httpx.AsyncClient, replicas: Replicas, request: Request, body: bytes
     ) -> tuple[list[Completion], float | None]:
         """One try: the completions, and the shortest wait before another (None: none is due)."""
-        replica, slot = await replicas.take()
-        try:
-            started = time.monotonic()
-            response = await self._post(client, replica, body)
-            latency_s = time.monotonic() - started
-            self._learn(replicas, replica, slot, response, latency_s)
-            if isinstance(response, Completion):
-                return [response], 0.0
-            if response.status_code != 200:
-                return self._refusal(response, replica, latency_s)
-            completions = self._read_reply(response, latency_s)
-            if completions[0].finish_reason != "error":
-                await self._check_media(client, replica, request, completions[0])
-            return completions, None
-        finally:
-            replicas.give_back(replica)
+        while True:
+            replica, slot = await replicas.take()
+            try:
+                started = time.monotonic()
+                response = await self._post(client, replica, body)
+                latency_s = time.monotonic() - started
+                self._learn(replicas, replica, slot, response, latency_s)
+                if isinstance(response, Completion):
+                    if replica.down and not replicas.all_down:
+                        continue  # another server will do: that was no try
+                    return [response], 0.0
+                if response.status_code != 200:
+                    return self._refusal(response, replica, latency_s)
+                completions = self._read_reply(response, latency_s)
+                if completions[0].finish_reason != "error":
+                    await self._check_media(client, replica, request, completions[0])
+                return completions, None
+            finally:
+                replicas.give_back(replica)
 
     async def _post(
         self, client: httpx.AsyncClient, replica: Replica, body: bytes
@@ -210,15 +213,13 @@ class OpenAIEngine:
         limit, wait_s = replica.limit, 0.0
         if isinstance(response, Completion):
             cut = limit.stop(slot) if replica.down else limit.fail(slot)
+        elif not _can_pass(response.status_code):
+            limit.succeed(slot, latency_s)
+            return
         else:
             wait_s = _retry_after_s(response)
-            if response.status_code == 429 or (response.status_code == 503 and wait_s > 0):
-                cut = limit.refuse(slot)
-            elif _can_pass(response.status_code):
-                cut = limit.fail(slot)
-            else:
-                limit.succeed(slot, latency_s)
-                return
+            refused = response.status_code == 429 or (response.status_code == 503 and wait_s > 0)
+            cut = limit.refuse(slot) if refused else limit.fail(slot)
         if cut and (replica.down or (slot.level == 1 and limit.cuts_in_row > 1)):
             replicas.rest(replica, wait_s)
         if cut and replica.down and limit.cuts_in_row >= self._config.max_attempts:
@@ -226,7 +227,7 @@ class OpenAIEngine:
             self._check_reachable(replicas, response)
 
     def _check_reachable(self, replicas: Replicas, last: Completion) -> None:
-        if all(replica.down for replica in replicas.all):
+        if replicas.all_down:
             urls = ", ".join(replica.url for replica in replicas.all)
             raise EngineError(
                 f"{urls}: no server answers ({last.error}); start one that serves "
