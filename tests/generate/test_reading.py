@@ -71,6 +71,11 @@ def use(monkeypatch: pytest.MonkeyPatch, reader: object) -> None:
     monkeypatch.setattr(calls, "read_all", reader)
 
 
+def calls_in(bodies: list[dict[str, Any]]) -> list[str]:
+    """Without the engine's one-token questions about whichever prompt was answered first."""
+    return sorted(str(body) for body in bodies if body["max_tokens"] > 1)
+
+
 def forget_calls(config: Config) -> None:
     for path in [*config.run.path.glob("ledger.*"), config.run.path / "manifests" / "trace.json"]:
         path.unlink()
@@ -146,7 +151,7 @@ def test_what_a_server_gets_is_kept_and_spares_every_later_reading(
     shutil.rmtree(config.data.root / "videos")
     trace.run(config)
     again = server.bodies[len(sent) :]
-    assert sorted(map(str, again)) == sorted(map(str, sent))
+    assert calls_in(again) == calls_in(sent)
     assert teachers_path(config.run.path).read_bytes() == before
 
 
