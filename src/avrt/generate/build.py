@@ -49,7 +49,7 @@ from avrt.generate.records import (
     trace_outcome,
 )
 from avrt.generate.selection import check_views, in_view
-from avrt.generate.shuffle import restore_letters
+from avrt.generate.shuffle import places_in, restore_letters
 from avrt.generate.views import condition_of
 from avrt.runs import (
     Result,
@@ -255,8 +255,8 @@ def _check_all(
     samples: Sequence[Sample], answers: Mapping[str, Answers], merged: Mapping[str, MergedTrace]
 ) -> dict[str, dict[str, str | None]]:
     """What the gates find in every merged trace; many traces are looked at in all processors."""
-    ids = [one.id for one in samples if one.id in merged and merged[one.id].status == "ok"]
-    chosen = (one for one in samples if one.id in merged and merged[one.id].status == "ok")
+    chosen = [one for one in samples if one.id in merged and merged[one.id].status == "ok"]
+    ids = [one.id for one in chosen]
     cases = (
         _case(shown_sample(one, merged[one.id].order), answers[one.id], merged[one.id])
         for one in chosen
@@ -272,7 +272,7 @@ def _case(sample: Sample, answers: Answers, trace: MergedTrace) -> Case:
     for traces in answers.values():
         best = best_answer(traces)
         if best.modality != "none":
-            text = restore_letters(best.text, _places(trace.order))
+            text = restore_letters(best.text, places_in(trace.order))
             texts[best.modality] = f"{texts.get(best.modality, '')}{text}\n"
     return Case(
         text=trace.text,
@@ -283,11 +283,6 @@ def _case(sample: Sample, answers: Answers, trace: MergedTrace) -> Case:
         finish_reason=trace.finish_reason,
         teacher_texts=texts,
     )
-
-
-def _places(order: Sequence[int]) -> list[int]:
-    """Where each option of the stored order is shown."""
-    return [order.index(option) for option in range(len(order))]
 
 
 def _without_matches(config: Config, judged: Sequence[Judged]) -> tuple[list[Judged], list[Match]]:
@@ -343,7 +338,7 @@ def _to_row(judged: Judged) -> dict[str, Any]:
     text = merged.text.strip() if merged is not None else None
     parts = split_trace(text) if text is not None else None
     vision, audio = (_first_of(answers, modality) for modality in "va")
-    places = _places(merged.order) if merged else range(len(sample.options))
+    places = places_in(merged.order) if merged else range(len(sample.options))
     keys = [trace.key for traces in answers.values() for trace in traces if trace.key]
     row: dict[str, Any] = {
         "id": sample.id,

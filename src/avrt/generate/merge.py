@@ -40,7 +40,7 @@ from avrt.generate.records import (
     write_merged,
 )
 from avrt.generate.selection import check_views, selected_by
-from avrt.generate.shuffle import balanced_order, in_order, restore_letters
+from avrt.generate.shuffle import balanced_order, in_order, places_in, restore_letters
 from avrt.generate.views import condition_of
 from avrt.prompts import format_options, load_prompt
 from avrt.runs import Result, Stage, check_sums, open_stage, save_config
@@ -184,7 +184,7 @@ def _order(config: Config, sample: Sample) -> Sequence[int]:
 
 def _analyses(answers: Answers, order: Sequence[int]) -> dict[str, str]:
     """What the teachers wrote, by modality and all together, with the letters that are shown."""
-    places = [order.index(option) for option in range(len(order))]
+    places = places_in(order)
     texts: dict[str, list[str]] = {"v": [], "a": [], "av": []}
     titled: list[str] = []
     for name, traces in answers.items():

@@ -14,7 +14,14 @@ from collections.abc import Sequence
 
 from avrt.types import LETTERS
 
-__all__ = ["balanced_order", "in_order", "restore_letter", "restore_letters", "shuffled_order"]
+__all__ = [
+    "balanced_order",
+    "in_order",
+    "places_in",
+    "restore_letter",
+    "restore_letters",
+    "shuffled_order",
+]
 
 _L = f"[{LETTERS}]"
 _ANY = f"(?i:{_L})"
@@ -58,6 +65,11 @@ def balanced_order(seed: int, sample_id: str, gold: int, n_options: int) -> tupl
 def in_order(options: Sequence[str], order: Sequence[int]) -> tuple[str, ...]:
     """The options as they are shown."""
     return tuple(options[option] for option in order)
+
+
+def places_in(order: Sequence[int]) -> list[int]:
+    """Where each option of the stored order is shown: the order that puts `order` back."""
+    return [order.index(option) for option in range(len(order))]
 
 
 def restore_letter(letter: str, order: Sequence[int]) -> str:
