@@ -63,7 +63,14 @@ from avrt.runs import (
 )
 from avrt.types import Sample
 
-__all__ = ["DATASET_SCHEMA", "REJECTED_SCHEMA", "plan", "run", "validation_clips"]
+__all__ = [
+    "DATASET_SCHEMA",
+    "REJECTED_SCHEMA",
+    "plan",
+    "question_columns",
+    "run",
+    "validation_clips",
+]
 
 _TEACHER_COUNTS = ("k", "answered", "right")
 DATASET_SCHEMA = pa.schema(
@@ -333,14 +340,10 @@ def _rank(seed: int, name: str) -> bytes:
     return hashlib.sha256(f"{seed}:{name}".encode()).digest()
 
 
-def _to_row(judged: Judged) -> dict[str, Any]:
-    sample, merged, answers = judged.sample, judged.merged, judged.answers or {}
-    text = merged.text.strip() if merged is not None else None
+def question_columns(sample: Sample, text: str | None) -> dict[str, Any]:
+    """The columns that say what is asked about which clip, and the trace; teachers have others."""
     parts = split_trace(text) if text is not None else None
-    vision, audio = (_first_of(answers, modality) for modality in "va")
-    places = places_in(merged.order) if merged else range(len(sample.options))
-    keys = [trace.key for traces in answers.values() for trace in traces if trace.key]
-    row: dict[str, Any] = {
+    return {
         "id": sample.id,
         "video_name": PurePosixPath(sample.picture_path or sample.sound_path or sample.id).stem,
         "video_id": sample.video_id,
@@ -353,16 +356,26 @@ def _to_row(judged: Judged) -> dict[str, Any]:
         "question_type": sample.question_type,
         "av_reasoning": text,
         "think": parts[0] if parts else None,
+        "video": sample.video,
+        "image": sample.image,
+        "audio": sample.audio,
+        "source": sample.source,
+    }
+
+
+def _to_row(judged: Judged) -> dict[str, Any]:
+    sample, merged, answers = judged.sample, judged.merged, judged.answers or {}
+    vision, audio = (_first_of(answers, modality) for modality in "va")
+    places = places_in(merged.order) if merged else range(len(sample.options))
+    keys = [trace.key for traces in answers.values() for trace in traces if trace.key]
+    row: dict[str, Any] = {
+        **question_columns(sample, merged.text.strip() if merged is not None else None),
         "vision_text": restore_letters(best_answer(vision).text, places) if vision else None,
         "audio_text": restore_letters(best_answer(audio).text, places) if audio else None,
         "vision_correct": vision[0].correct if vision else None,
         "audio_correct": audio[0].correct if audio else None,
         "teachers": _teachers(answers) if answers else None,
         "stratum": stratum_of(answers) if answers and not trace_outcome(answers) else None,
-        "video": sample.video,
-        "image": sample.image,
-        "audio": sample.audio,
-        "source": sample.source,
         "gates": {name: judged.found[name] for name in GATES} if judged.found else None,
         "call_keys": [*keys, *([merged.key] if merged else [])],
     }

@@ -18,17 +18,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import yaml
 from tqdm import tqdm
 
-from avrt.answers import split_trace
 from avrt.config import Config
 from avrt.datasets.avqa import names_in_folders
 from avrt.errors import ConfigError
-from avrt.generate.build import DATASET_SCHEMA, REJECTED_SCHEMA, validation_clips
+from avrt.generate.build import DATASET_SCHEMA, REJECTED_SCHEMA, question_columns, validation_clips
 from avrt.generate.gates import GATES, Case, judge
 from avrt.generate.imports.avqa_r1_6k import AVQA_R1_6K, SPLITS
 from avrt.generate.imports.avrt_20k import AVRT_20K, read_hub
@@ -122,31 +121,11 @@ def _convert(config: Config, source: Source, rows: Sequence[Row]) -> Iterator[di
 
 def _to_row(config: Config, sample: Sample, trace: str | None) -> dict[str, Any]:
     text = trace.strip() if trace is not None else None
-    parts = split_trace(text) if text else None
     found: dict[str, str | None] | None = None
     if text is not None:
         case = Case(text, sample.question, sample.options, sample.target, sample.question_relation)
         found = judge(case)
-    row = {
-        **_empty(),
-        "id": sample.id,
-        "video_name": PurePosixPath(sample.picture_path or "").stem,
-        "video_id": sample.video_id,
-        "question": sample.question,
-        "choices": list(sample.options),
-        "answer": sample.answer_index,
-        "answer_letter": sample.target,
-        "answer_text": sample.target_text,
-        "question_relation": sample.question_relation,
-        "question_type": sample.question_type,
-        "av_reasoning": text,
-        "think": parts[0] if parts else None,
-        "video": sample.video,
-        "image": sample.image,
-        "audio": sample.audio,
-        "source": sample.source,
-        "gates": found,
-    }
+    row = {**_empty(), **question_columns(sample, text), "gates": found}
     objecting = next((name for name in config.build.gates if found and found[name]), None)
     return row | ({"stage": "gate", "reason": f"dropped/{objecting}"} if objecting else {})
 
