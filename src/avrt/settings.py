@@ -74,6 +74,10 @@ class RunConfig(Section):
     """Folder that holds the run directories."""
     seed: int = Field(default=0, ge=0)
     """Seed of everything random: the split, shuffles, every sampled model call, the rollouts."""
+    report_to: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = ()
+    """Trackers that SFT and GRPO send each step's numbers to, besides the terminal and log.jsonl.
+    The library of each must be installed.
+    """
 
     @property
     def path(self) -> Path:
@@ -347,7 +351,11 @@ class SftConfig(Section):
     gradient_checkpointing: bool = True
     """Recompute activations in the backward pass: less memory, more time."""
     save_steps: int = Field(default=200, ge=1)
-    """Optimizer steps between checkpoints."""
+    """Optimizer steps between checkpoints, and between losses on the validation set."""
+    eval_samples: int = Field(default=0, ge=0)
+    """Validation prompts that are answered greedily, and scored, with every validation loss; taken
+    evenly from the set.
+    """
 
 
 class GrpoConfig(Section):
@@ -383,10 +391,43 @@ class GrpoConfig(Section):
     """Weight of the reward for a well-formed trace."""
     accuracy_weight: float = Field(default=1.0, ge=0)
     """Weight of the reward for the right letter."""
+    length_weight: float = Field(default=0.0, ge=0)
+    """Weight of the reward for a thought of the right length. It is min(1, exp(-(w - length_mean)^2
+    / (2 length_std^2)) + length_bonus), the bonus only inside the window; w: words of the thought.
+    """
+    length_mean: float = Field(default=100.0, gt=0)
+    """Best length of a thought, in words."""
+    length_std: float = Field(default=20.0, gt=0)
+    """Width of the reward around it, in words."""
+    length_window: tuple[int, int] = (100, 200)
+    """Shortest and longest thought that earns the bonus, in words."""
+    length_bonus: float = Field(default=0.5, ge=0, le=1)
+    """Bonus inside the window. The paper does not publish its value."""
     gradient_checkpointing: bool = True
     """Recompute activations in the backward pass: less memory, more time."""
     save_steps: int = Field(default=50, ge=1)
     """Optimizer steps between checkpoints."""
+    eval_steps: int = Field(default=50, ge=1)
+    """Optimizer steps between answers to validation prompts; also before the first step."""
+    eval_samples: int = Field(default=0, ge=0)
+    """Validation prompts that are answered greedily, and scored, every `eval_steps`; taken evenly
+    from the set.
+    """
+
+    @model_validator(mode="after")
+    def _rewards_are_possible(self) -> Self:
+        low, high = self.length_window
+        if not 0 <= low <= high:
+            raise ValueError(
+                f"length_window = {list(self.length_window)}: the first number of words must be "
+                "at least 0 and at most the second"
+            )
+        if not (self.format_weight or self.accuracy_weight or self.length_weight):
+            raise ValueError(
+                "format_weight, accuracy_weight and length_weight are all 0, so no completion "
+                "would earn anything; give one a weight"
+            )
+        return self
 
     @model_validator(mode="after")
     def _groups_fit(self) -> Self:

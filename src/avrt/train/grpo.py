@@ -21,7 +21,7 @@ from typing import Any
 
 from trl.trainer.grpo_config import GRPOConfig
 
-from avrt.config import Config
+from avrt.config import Config, GrpoConfig
 from avrt.engines.encode import suppress_token_ids
 from avrt.errors import ConfigError
 from avrt.runs import Result, Stage, open_stage, save_config, student_path
@@ -44,7 +44,7 @@ from avrt.train.data import (
 from avrt.train.log import ProgressBar, TrainingLog, read_log
 from avrt.train.omni_grpo import OmniGRPOTrainer
 from avrt.train.plan import describe_inputs
-from avrt.train.rewards import REWARDS
+from avrt.train.rewards import REWARDS, reward_weights
 from avrt.train.trainer import activation_checkpointing, common_arguments, train_logged
 from avrt.types import Sample
 
@@ -57,6 +57,7 @@ LOG_FIELDS = {
     "reward": "reward",
     "rewards/format/mean": "reward_format",
     "rewards/accuracy/mean": "reward_accuracy",
+    "rewards/length/mean": "reward_length",
     "kl": "kl",
     "clip_ratio/region_mean": "clip_fraction",
     "completions/mean_length": "completion_length",
@@ -77,8 +78,8 @@ def run(config: Config) -> Result:
 
     examples = read_examples(split_path(config, "train"))
     for example in examples:  # a bad target is refused now, not at the step that samples it
-        for reward in REWARDS.values():
-            reward("", example.sample)
+        for reward in reward_weights(config.grpo):
+            REWARDS[reward]("", example.sample, config.grpo)
     model, processor = load_student(student_path(config, config.grpo.init))
     encoder = PromptEncoder(config, processor)
     longest = model.config.get_text_config().max_position_embeddings - config.grpo.max_new_tokens
@@ -117,6 +118,7 @@ def make_trainer(
             f"but the dataset has only {len(examples)} usable prompts"
         )
     samples = {example.sample.id: example.sample for example in examples}
+    weights = reward_weights(grpo)
     passes = grpo.prompts_per_step * grpo.group_size // grpo.per_device_batch_size
     arguments = GRPOConfig(
         **common_arguments(config, config.run.path / grpo.output),
@@ -141,7 +143,7 @@ def make_trainer(
         scale_rewards="group",
         mask_truncated_completions=False,
         top_entropy_quantile=1.0,
-        reward_weights=[getattr(grpo, f"{name}_weight") for name in REWARDS],
+        reward_weights=list(weights.values()),
         max_completion_length=grpo.max_new_tokens,
         temperature=grpo.temperature,
         top_p=1.0,
@@ -154,19 +156,21 @@ def make_trainer(
     return OmniGRPOTrainer(
         model=model,
         args=arguments,
-        reward_funcs=[_reward_function(name, samples) for name in REWARDS],
+        reward_funcs=[_reward_function(name, samples, grpo) for name in weights],
         train_dataset=id_dataset("prompt", examples),
         processing_class=processor,
         encode_prompt=lambda sample_id: encoder(samples[sample_id]),
     )
 
 
-def _reward_function(name: str, samples: Mapping[str, Sample]) -> Callable[..., list[float]]:
+def _reward_function(
+    name: str, samples: Mapping[str, Sample], grpo: GrpoConfig
+) -> Callable[..., list[float]]:
     """The reward `name` as TRL calls it: prompts are sample ids, completions are texts."""
 
     def reward(prompts: Sequence[str], completions: Sequence[str], **_: Any) -> list[float]:
         pairs = zip(completions, prompts, strict=True)
-        return [REWARDS[name](completion, samples[sample_id]) for completion, sample_id in pairs]
+        return [REWARDS[name](text, samples[sample_id], grpo) for text, sample_id in pairs]
 
     reward.__name__ = name  # TRL names its metrics after the function
     return reward
@@ -193,7 +197,14 @@ def plan(config: Config) -> str:
 
 def _open(config: Config) -> Stage:
     # The policy's identity is among the student's settings; `init` may be a path of this machine.
-    unread = {"init", "output", "save_steps", "gradient_checkpointing"}
+    unread = {
+        "init",
+        "output",
+        "save_steps",
+        "gradient_checkpointing",
+        "eval_steps",
+        "eval_samples",
+    }
     settings = {
         "grpo": config.grpo.model_dump(exclude=unread),
         **student_settings(config, student_path(config, config.grpo.init)),

@@ -1,28 +1,37 @@
-"""The rewards of GRPO: pure functions of a completion and its sample.
+"""The rewards of GRPO: pure functions of a completion, its sample and the settings.
 
 A bad completion earns 0.0. A bad target raises, because paying 0.0 for it would teach the policy
-our data bugs.
+our data bugs. A reward whose weight is 0 is not computed.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
-from avrt.answers import extract_answer, is_well_formed
+from avrt.answers import extract_answer, is_well_formed, split_trace
+from avrt.config import GrpoConfig
 from avrt.errors import DataError
 from avrt.types import Sample
 
-__all__ = ["REWARDS", "RewardFn", "reward_accuracy", "reward_format"]
+__all__ = [
+    "REWARDS",
+    "RewardFn",
+    "reward_accuracy",
+    "reward_format",
+    "reward_length",
+    "reward_weights",
+]
 
-RewardFn = Callable[[str, Sample], float]
+RewardFn = Callable[[str, Sample, GrpoConfig], float]
 
 
-def reward_format(completion: str, sample: Sample) -> float:
+def reward_format(completion: str, sample: Sample, _settings: GrpoConfig) -> float:
     """1.0 for exactly one non-empty think block, then one letter in an answer block."""
     return float(is_well_formed(completion, len(sample.options)))
 
 
-def reward_accuracy(completion: str, sample: Sample) -> float:
+def reward_accuracy(completion: str, sample: Sample, _settings: GrpoConfig) -> float:
     """1.0 when the letter the completion answers with is the target.
 
     Raises:
@@ -41,5 +50,30 @@ def reward_accuracy(completion: str, sample: Sample) -> float:
     return float(extract_answer(completion, sample.options) == sample.target)
 
 
-REWARDS: dict[str, RewardFn] = {"format": reward_format, "accuracy": reward_accuracy}
+def reward_length(completion: str, _sample: Sample, settings: GrpoConfig) -> float:
+    """min(1, exp(-(w - mean)^2 / (2 std^2)) + bonus [low <= w <= high]), w words of thought.
+
+    From arXiv 2604.16617, with the window as its authors corrected it. Words are what blanks
+    separate. A completion that is not a thought and an answer has no such w, and earns 0.0.
+    """
+    parts = split_trace(completion)
+    if parts is None:
+        return 0.0
+    n_words = len(parts[0].split())
+    low, high = settings.length_window
+    near = math.exp(-(((n_words - settings.length_mean) / settings.length_std) ** 2) / 2)
+    return min(1.0, near + settings.length_bonus * (low <= n_words <= high))
+
+
+REWARDS: dict[str, RewardFn] = {
+    "format": reward_format,
+    "accuracy": reward_accuracy,
+    "length": reward_length,
+}
 """Rewards by name; the weight of NAME is the setting `grpo.NAME_weight`."""
+
+
+def reward_weights(settings: GrpoConfig) -> dict[str, float]:
+    """The weight of each reward that counts, in the order of `REWARDS`."""
+    weights = {name: getattr(settings, f"{name}_weight") for name in REWARDS}
+    return {name: weight for name, weight in weights.items() if weight > 0}

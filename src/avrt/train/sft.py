@@ -173,7 +173,9 @@ def plan(config: Config) -> str:
 
 def _open(config: Config) -> Stage:
     settings = {
-        "sft": config.sft.model_dump(exclude={"save_steps", "gradient_checkpointing"}),
+        "sft": config.sft.model_dump(
+            exclude={"save_steps", "gradient_checkpointing", "eval_samples"}
+        ),
         **student_settings(config, config.student.model),
     }
     inputs = [split_path(config, "train"), split_path(config, "validation")]
