@@ -188,18 +188,19 @@ def kill(n_kills: int, n_questions: int) -> dict[str, Any]:
         shutil.copytree(calm.run, killed.run)
         calm.finish()
         n_before = len(calm.asked())
-        moments, most = random.Random(0), max(1, round(2.2 * 3 * n_questions / n_kills))
+        moments = random.Random(0)
         counts: Counter[str] = Counter()
-        for is_last in [False] * n_kills + [True]:
+        for n_left in range(n_kills, -1, -1):
             received, committed, n_asked = (
                 killed.received(),
                 killed.committed(),
                 len(killed.asked()),
             )
-            if is_last:
+            if n_left == 0:
                 killed.finish()
-            else:
-                counts["kills"] += killed.kill_after(moments.randint(1, most))
+            else:  # so spread over the calls still to make that none is left without a kill
+                most = 2 * (n_before - len(committed)) // n_left
+                counts["kills"] += killed.kill_after(moments.randint(1, max(1, most)))
             new = killed.asked()[n_asked:]
             counts["lost"] += len(committed - killed.committed())
             counts["repeated"] += sum(one in committed for one in new)

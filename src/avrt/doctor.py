@@ -22,7 +22,18 @@ from avrt import __version__
 
 __all__ = ["Check", "examine", "render"]
 
-CORE = ("av", "click", "httpx", "numpy", "pillow", "pyarrow", "pydantic", "pyyaml", "soxr", "tqdm")
+CORE = (
+    "aiohttp",
+    "av",
+    "click",
+    "numpy",
+    "pillow",
+    "pyarrow",
+    "pydantic",
+    "pyyaml",
+    "soxr",
+    "tqdm",
+)
 TRAIN = ("torch", "torchvision", "transformers", "trl", "accelerate", "datasets", "safetensors")
 REPORT = ("jinja2", "matplotlib")
 DATA = ("rapidfuzz",)

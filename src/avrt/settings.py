@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -219,6 +220,8 @@ class EngineConfig(Section):
     def _is_possible(self) -> Self:
         if not self.base_urls:
             raise ValueError("base_url is an empty list; name at least one address")
+        for url in self.base_urls:
+            _check_address(url)
         taken = {*_REQUEST_KEYS, *(("media_io_kwargs",) if self.frames_as == "video" else ())}
         if twice := sorted(taken & self.extra_body.keys()):
             raise ValueError(f"extra_body may not hold {', '.join(twice)}: other settings say that")
@@ -230,6 +233,18 @@ class EngineConfig(Section):
                 "each request; vLLM in process does not; set frames_as: images"
             )
         return self
+
+
+def _check_address(url: str) -> None:
+    try:
+        place = urlsplit(url)
+        is_one = place.scheme in ("http", "https") and bool(place.hostname) and place.port != 0
+    except ValueError:  # a port that is no number
+        is_one = False
+    if not is_one:
+        raise ValueError(
+            f"base_url: {url!r} is no address of a server; write http://HOST:PORT/v1 or https://…"
+        )
 
 
 class ModelRole(Section):
