@@ -87,12 +87,30 @@ class RunConfig(Section):
 
 
 class DataConfig(Section):
-    format: Literal["avqa", "parquet"] = "avqa"
-    """Annotation format: AVQA's JSON list, or AVRT's own Parquet."""
+    format: Literal[
+        "avqa",
+        "parquet",
+        "omnibench",
+        "daily_omni",
+        "mmar",
+        "mmau",
+        "video_holmes",
+        "worldsense",
+        "omnivideobench",
+    ] = "avqa"
+    """Annotation format: AVQA's JSON list, AVRT's own Parquet, or a benchmark as its authors
+    publish it (`avrt benchmarks` lists them).
+    """
     root: Path = Path("data")
     """Folder with the annotations; media paths are relative to it."""
+    hub: str | None = None
+    """Dataset on the Hugging Face Hub whose annotation files are fetched into `root` when they are
+    not there; never its media.
+    """
     split: str = "train"
-    """`train` reads train_qa.json (avqa) or train.parquet (parquet)."""
+    """`train` reads train_qa.json (avqa) or train.parquet (parquet); the other formats have no
+    splits.
+    """
     limit: int | None = Field(default=None, ge=1)
     """Read only the first N questions."""
 

@@ -8,8 +8,9 @@ not see.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "LETTERS",
     "RELATIONS",
+    "BenchmarkItem",
     "Completion",
     "EncodedFrames",
     "EncodedSound",
@@ -97,6 +99,21 @@ class Sample:
     def picture_path(self) -> str | None:
         """The file the frames come from: the video, else the still picture."""
         return self.video or self.image
+
+
+@dataclass(frozen=True)
+class BenchmarkItem:
+    """A question of a benchmark: what every stage needs, and what only its evaluation does."""
+
+    sample: Sample
+    groups: Mapping[str, str]
+    """What accuracies are broken down by, such as `task_type` or `duration`; values as published,
+    spaces and case made alike.
+    """
+    row: Mapping[str, Any]
+    """The row as published, with the letters of its options and all fields that no sample has:
+    official rules read it. Empty for formats that are AVRT's own.
+    """
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Readers: each yields `Sample` records from one annotation format and opens no media.
+"""Readers: each yields the questions of one annotation format and opens no media.
 
 A media file that is not there is no error of a reader: the sample holds the path where it belongs.
 """
@@ -6,12 +6,19 @@ A media file that is not there is no error of a reader: the sample holds the pat
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from avrt.config import DataConfig
 from avrt.datasets.avqa import read_avqa
+from avrt.datasets.daily_omni import read_daily_omni
+from avrt.datasets.hub import fetch_annotations
+from avrt.datasets.mmar import read_mmar
+from avrt.datasets.mmau import read_mmau
+from avrt.datasets.omnibench import read_omnibench
+from avrt.datasets.omnivideobench import read_omnivideobench
 from avrt.datasets.parquet import (
     SAMPLE_SCHEMA,
     dataset_row_to_sample,
@@ -20,16 +27,20 @@ from avrt.datasets.parquet import (
     sample_to_row,
     write_samples,
 )
+from avrt.datasets.video_holmes import read_video_holmes
+from avrt.datasets.worldsense import read_worldsense
 from avrt.errors import ConfigError
-from avrt.types import Sample
+from avrt.types import BenchmarkItem, Sample
 
 __all__ = [
+    "FORMATS",
     "SAMPLE_SCHEMA",
     "annotation_path",
     "dataset_row_to_sample",
     "media_paths",
     "read_avqa",
     "read_avrt_parquet",
+    "read_items",
     "read_samples",
     "require_media",
     "row_to_sample",
@@ -37,44 +48,79 @@ __all__ = [
     "write_samples",
 ]
 
-FILE_NAMES = {"avqa": "{split}_qa.json", "parquet": "{split}.parquet"}
+
+@dataclass(frozen=True)
+class Format:
+    """Where the annotations of a format lie, and who reads them."""
+
+    files: tuple[str, ...]
+    """Names below the root, the usual one first; `{split}` is `data.split`."""
+    read: Callable[[Path, Path], Iterator[BenchmarkItem]] | None = None
+    """Items from the root and the annotation file; None where `read_items` knows itself."""
+
+
+FORMATS: dict[str, Format] = {
+    "avqa": Format(("{split}_qa.json",)),
+    "parquet": Format(("{split}.parquet",)),
+    "omnibench": Format(
+        ("dataset/batch-5_1142_20240817.jsonl", "batch-5_1142_20240817.jsonl"), read_omnibench
+    ),
+    "daily_omni": Format(("qa.json",), read_daily_omni),
+    "mmar": Format(("MMAR-meta.jsonl", "MMAR-meta.json"), read_mmar),
+    "mmau": Format(("mmau-test-mini.json",), read_mmau),
+    "video_holmes": Format(
+        ("test_Video-Holmes.json", "Benchmark/test_Video-Holmes.json"), read_video_holmes
+    ),
+    "worldsense": Format(("worldsense_qa.json",), read_worldsense),
+    "omnivideobench": Format(("data.json", "data_example/data.json"), read_omnivideobench),
+}
+"""Every value of `data.format`."""
 
 
 def read_samples(data: DataConfig, counts: Counter[str] | None = None) -> Iterator[Sample]:
-    """The samples of `data.split` in file order, at most `data.limit`.
+    """The samples of `data` in file order, at most `data.limit`; see `read_items`."""
+    return (item.sample for item in read_items(data, counts))
+
+
+def read_items(data: DataConfig, counts: Counter[str] | None = None) -> Iterator[BenchmarkItem]:
+    """The items of `data` in file order, at most `data.limit`.
 
     Rows that the format allows but that hold no question we can score are left out and counted in
     `counts` under `dropped/REASON`.
 
     Raises:
         ConfigError: the folder or the annotation file does not exist; raised before the first
-        sample. DataError: a malformed row or a duplicate id, named by file and row.
+        item. DataError: a malformed row or a duplicate id, named by file and row.
     """
-    annotation_path(data)
-    if data.format == "avqa":
-        samples = read_avqa(data.root, data.split, counts)
-    else:
-        samples = read_avrt_parquet(data.root, data.split)
-    return islice(samples, data.limit)
+    path = annotation_path(data)
+    read = FORMATS[data.format].read
+    items = _own_items(data, counts) if read is None else read(data.root, path)
+    return islice(items, data.limit)
 
 
 def annotation_path(data: DataConfig) -> Path:
-    """The file that `data` names.
+    """The file that `data` names; fetched from `data.hub` first when it is not there.
 
     Raises:
-        ConfigError: the folder or the file does not exist.
+        ConfigError: the folder or the file does not exist, or the Hub cannot be reached.
     """
+    names = [name.format(split=data.split) for name in FORMATS[data.format].files]
+    if data.hub is not None and not any((data.root / name).is_file() for name in names):
+        fetch_annotations(data.hub, data.root, names)
     if not data.root.is_dir():
         raise ConfigError(f"{data.root}: no such folder; set data.root to the dataset's folder")
-    pattern = FILE_NAMES[data.format]
-    path = data.root / pattern.format(split=data.split)
-    if not path.is_file():
-        present = sorted(found.name for found in data.root.glob(pattern.format(split="*")))
-        has = (
-            f"the folder has {', '.join(present)}" if present else "the folder has none of its kind"
-        )
-        raise ConfigError(f"{path}: no such file; {has}; set data.split, data.format or data.root")
-    return path
+    for name in names:
+        if (data.root / name).is_file():
+            return data.root / name
+    pattern = FORMATS[data.format].files[0]
+    present = sorted(found.name for found in data.root.glob(pattern.format(split="*")))
+    if not present:  # of another format, perhaps
+        kinds = ("*.json", "*.jsonl", "*.parquet")
+        present = sorted(found.name for kind in kinds for found in data.root.glob(kind))[:5]
+    has = f"the folder has {', '.join(present)}" if present else "the folder has none of its kind"
+    raise ConfigError(
+        f"{data.root / names[0]}: no such file; {has}; set data.split, data.format or data.root"
+    )
 
 
 def media_paths(samples: Iterable[Sample]) -> list[str]:
@@ -95,3 +141,14 @@ def require_media(root: Path, samples: Iterable[Sample]) -> None:
             f"{root}: none of the {len(names)} media files is here, such as {names[0]}; "
             "put the media there, or set data.root to the folder that holds them"
         )
+
+
+def _own_items(data: DataConfig, counts: Counter[str] | None) -> Iterator[BenchmarkItem]:
+    """AVQA's questions and AVRT's own: what they are broken down by is in the sample."""
+    if data.format == "avqa":
+        samples = read_avqa(data.root, data.split, counts)
+    else:
+        samples = read_avrt_parquet(data.root, data.split)
+    for sample in samples:
+        groups = {"question_type": sample.question_type, "relation": sample.question_relation}
+        yield BenchmarkItem(sample, groups, {})

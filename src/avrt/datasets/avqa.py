@@ -9,12 +9,12 @@ They are dropped under `no_options`; every other departure from the format stops
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from avrt.datasets.rows import option_texts, read_json_list, text
 from avrt.errors import DataError
 from avrt.types import Relation, Sample
 
@@ -38,7 +38,7 @@ def read_avqa(root: Path, split: str, counts: Counter[str] | None = None) -> Ite
     path = root / f"{split}_qa.json"
     present = names_in_folders(root)
     first_row: dict[str, int] = {}
-    for row, item in enumerate(_read_list(path), start=1):
+    for row, item in enumerate(read_json_list(path), start=1):
         source = f"{path.name}:{row}"
         try:
             if not item["multi_choice"]:
@@ -85,52 +85,22 @@ def find_video(name: str, present: dict[str, frozenset[str]]) -> str:
     return f"videos/{name}.mp4"
 
 
-def _read_list(path: Path) -> list[Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}: line {error.lineno}: not valid JSON: {error.msg}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: byte {error.start}: not UTF-8; save it as UTF-8") from error
-    if not isinstance(content, list):
-        raise DataError(f"{path}: a {type(content).__name__}, not a list of questions")
-    return content
-
-
 def _to_sample(
     item: dict[str, Any], sample_id: str, present: dict[str, frozenset[str]], source: str
 ) -> Sample:
-    relation = _text(item, "question_relation").lower()
+    relation = text(item, "question_relation").lower()
     if relation not in RELATION_OF:
         raise ValueError(f"question_relation {relation!r} is not one of {', '.join(RELATION_OF)}")
-    if not isinstance(item["multi_choice"], list):
-        raise ValueError(f"multi_choice is a {type(item['multi_choice']).__name__}, not a list")
     return Sample(
         id=sample_id,
-        question=_text(item, "question_text"),
-        options=tuple(_option(option) for option in item["multi_choice"]),
+        question=text(item, "question_text"),
+        options=option_texts(item, "multi_choice"),
         answer_index=int(str(item["answer"])),
-        question_type=_text(item, "question_type"),
+        question_type=text(item, "question_type"),
         question_relation=RELATION_OF[relation],
         video_id=str(item["video_id"]),
-        video=find_video(_text(item, "video_name"), present),
+        video=find_video(text(item, "video_name"), present),
         image=None,
         audio=None,
         source=source,
     )
-
-
-def _text(item: dict[str, Any], field: str) -> str:
-    value = item[field]
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{field} is {value!r}, not a text")
-    return value.strip()
-
-
-def _option(option: object) -> str:
-    """Options are texts; counts such as 3 are written as numbers in some rows."""
-    if isinstance(option, bool) or not isinstance(option, str | int | float) or option == "":
-        raise ValueError(f"option {option!r} is not a text")
-    return str(option).strip()

@@ -1,8 +1,9 @@
 """Prompts as text files, and the one function that fills them.
 
-Reads a packaged file (`vision`, `audio`, `merge`, `student`, `world/...`) or any file a
-configuration names, so that a published wording can be used verbatim. Only `{lower_case}` names
-count as placeholders: other braces in a prompt, and all braces in the values, stay as they are.
+Reads a packaged file (`vision`, `audio`, `merge`, `student`, `world/...`, `official/...`: the
+benchmarks' own) or any file a configuration names, so that a published wording can be used
+verbatim. Only `{lower_case}` names count as placeholders: other braces in a prompt, and all braces
+in the values, stay as they are.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ __all__ = ["FIELDS", "PromptTemplate", "format_options", "load_prompt"]
 FIELDS = (
     "question",
     "options",
+    "media",
     "n_frames",
     "answer",
     "audio_analysis",
@@ -132,7 +134,7 @@ def _read_packaged(name: str) -> str | None:
 
 def _packaged_names() -> list[str]:
     root = resources.files(__name__)
-    folders = [("", root), ("world/", root.joinpath("world"))]
+    folders = [("", root), *((f"{name}/", root.joinpath(name)) for name in ("world", "official"))]
     return sorted(
         prefix + file.name.removesuffix(".txt")
         for prefix, folder in folders

@@ -1,0 +1,92 @@
+"""OmniVideoBench: `data.json`, 1,000 questions about 628 videos with their sound.
+
+One object per video with its list of questions. Options begin with "A." and so on, with or without
+a space behind it; gold is `correct_option`. Videos lie in `videos/NAME.mp4`.
+
+The decision to question: rows have no id, so the n-th question about a video is called by the video
+and n. `answer` repeats the gold option in words, at times in others, and is not used.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from avrt.datasets.rows import (
+    group,
+    index_of_letter,
+    option_texts,
+    present_or_first,
+    read_items,
+    read_json_list,
+    text,
+    without_letters,
+)
+from avrt.errors import DataError
+from avrt.types import BenchmarkItem, Sample
+
+__all__ = ["read_omnivideobench"]
+
+
+def read_omnivideobench(root: Path, path: Path) -> Iterator[BenchmarkItem]:
+    """Yield the items of the file at `path` in file order; media paths are relative to `root`.
+
+    Raises:
+        DataError: not OmniVideoBench's format; the file, and the place of the question in it, is
+        named.
+    """
+    seen: Counter[str] = Counter()
+
+    def to_item(row: dict[str, Any], source: str) -> BenchmarkItem:
+        options = without_letters(option_texts(row, "options"))
+        name = text(row, "video")
+        seen[name] += 1
+        sample = Sample(
+            id=f"omnivideobench-{name}-{seen[name]}",
+            question=text(row, "question"),
+            options=options,
+            answer_index=index_of_letter(options, text(row, "correct_option")),
+            question_type=group(row, "question_type"),
+            question_relation="both",
+            video_id=name,
+            video=present_or_first(root, f"videos/{name}.mp4", f"{name}.mp4"),
+            image=None,
+            audio=None,
+            source=source,
+        )
+        groups = {
+            "task_type": group(row, "question_type"),
+            "audio_type": group(row, "audio_type").lower(),
+            "video_type": group(row, "video_type"),
+            "duration": _duration_class(text(row, "duration")),
+        }
+        return BenchmarkItem(sample, groups, row)
+
+    required = ("question", "options", "correct_option")
+    return read_items(path, _questions(path), required, to_item)
+
+
+def _questions(path: Path) -> Iterator[dict[str, Any]]:
+    """One row per question: the fields of its video, then its own."""
+    for number, video in enumerate(read_json_list(path), start=1):
+        if not isinstance(video, dict) or not isinstance(video.get("questions"), list):
+            raise DataError(
+                f"{path}: video {number}: not an object with a list of questions; set the format "
+                "and the root of this set"
+            )
+        about = {field: value for field, value in video.items() if field != "questions"}
+        for question in video["questions"]:
+            if not isinstance(question, dict):
+                raise DataError(f"{path}: video {number}: {question!r} is not a question")
+            yield {**about, **question}
+
+
+def _duration_class(duration: str) -> str:
+    """The class of length that `MM:SS` or `HH:MM:SS` falls into."""
+    total_s = 0
+    for part in duration.split(":"):
+        total_s = 60 * total_s + int(part)
+    bounds = ((60, "up to 1 min"), (300, "1 to 5 min"), (600, "5 to 10 min"))
+    return next((name for bound, name in bounds if total_s <= bound), "over 10 min")

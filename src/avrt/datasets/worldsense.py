@@ -1,0 +1,80 @@
+"""WorldSense: `worldsense_qa.json`, 3,172 questions about 1,662 videos with their sound.
+
+One object per video, under its name; its questions are the fields `task0`, `task1`, ... and what
+is said of the video (duration, domain, audio class) holds for each. `candidates` begin with
+"A. " and so on, gold is a letter. Videos lie in `videos/NAME.mp4`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from avrt.datasets.rows import (
+    group,
+    index_of_letter,
+    option_texts,
+    present_or_first,
+    read_items,
+    read_json,
+    text,
+    without_letters,
+)
+from avrt.errors import DataError
+from avrt.types import BenchmarkItem, Sample
+
+__all__ = ["read_worldsense"]
+
+
+def read_worldsense(root: Path, path: Path) -> Iterator[BenchmarkItem]:
+    """Yield the items of the file at `path` in file order; media paths are relative to `root`.
+
+    Raises:
+        DataError: not WorldSense's format; the file, and the place of the question in it, is named.
+    """
+
+    def to_item(row: dict[str, Any], source: str) -> BenchmarkItem:
+        options = without_letters(option_texts(row, "candidates"))
+        name = row["video"]
+        sample = Sample(
+            id=f"worldsense-{name}-{row['task']}",
+            question=text(row, "question"),
+            options=options,
+            answer_index=index_of_letter(options, text(row, "answer")),
+            question_type=group(row, "task_type"),
+            question_relation="both",
+            video_id=name,
+            video=present_or_first(root, f"videos/{name}.mp4", f"{name}.mp4"),
+            image=None,
+            audio=None,
+            source=source,
+        )
+        audio_class = row.get("audio_class")
+        classes = audio_class if isinstance(audio_class, list) else [audio_class or "none"]
+        groups = {
+            "task_domain": group(row, "task_domain"),
+            "task_type": group(row, "task_type"),
+            "domain": group(row, "domain"),
+            "duration": group(row, "duration"),
+            "audio_class": " + ".join(sorted(map(str, classes))),
+        }
+        return BenchmarkItem(sample, groups, row)
+
+    required = ("question", "candidates", "answer", "task_type")
+    return read_items(path, _questions(path), required, to_item)
+
+
+def _questions(path: Path) -> Iterator[dict[str, Any]]:
+    """One row per question: the fields of its video, then its own."""
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: a {type(content).__name__}, not an object with one field a video")
+    for name, video in content.items():
+        if not isinstance(video, dict):
+            raise DataError(f"{path}: video {name!r}: a {type(video).__name__}, not an object")
+        about = {field: value for field, value in video.items() if not field.startswith("task")}
+        for task in (field for field in video if field.startswith("task")):
+            if not isinstance(video[task], dict):
+                raise DataError(f"{path}: video {name!r}: {task} is not a question")
+            yield {"video": name, "task": task, **about, **video[task]}

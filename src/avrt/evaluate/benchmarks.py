@@ -1,0 +1,261 @@
+"""Every benchmark that AVRT evaluates on: what it is, how its authors ask and how they judge.
+
+The entry of a benchmark has the name of its `data.format`; `avrt benchmarks` prints them. How the
+annotations are read is in `avrt.datasets`, the authors' rules are in `official.py`, their prompts
+in `prompts/official/`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from avrt.config import DataConfig
+from avrt.datasets import FORMATS, annotation_path
+from avrt.evaluate import official
+from avrt.evaluate.official import Official
+from avrt.prompts import format_options, load_prompt
+from avrt.types import LETTERS, BenchmarkItem, Modality
+
+__all__ = [
+    "BENCHMARKS",
+    "Benchmark",
+    "annotation_digest",
+    "notes",
+    "official_prompt",
+]
+
+Rule = Callable[[str | None, BenchmarkItem], Official]
+"""An authors' verdict on a whole reply; None is a call that failed."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What is known of a benchmark."""
+
+    title: str
+    groups: tuple[str, ...]
+    """What its accuracies are broken down by: the keys of `BenchmarkItem.groups`."""
+    n_items: int | None
+    """Questions of the published set; None where sources disagree or the set is one's own."""
+    version: str
+    modalities: tuple[Modality, ...]
+    """What its items have."""
+    rule: str
+    """The authors' rule in a few words."""
+    official: Rule
+    """The authors' rule as it is reported."""
+    licence: str
+    media: str
+    """Where media lie below the root, and how they get there."""
+    hub: str | None = None
+    """Dataset on the Hugging Face Hub."""
+    prompt: str = "student"
+    """Packaged prompt with the authors' wording; AVRT's own where they publish none."""
+    options: Callable[[BenchmarkItem], str] = lambda item: format_options(item.sample.options)
+    """How the authors print the options."""
+    variants: Mapping[str, Rule] = field(default_factory=dict)
+    """Other readings of the authors' rule, reported beside it."""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """Version by sha256 of the annotation file, where AVRT's authors have seen the file."""
+
+
+def official_prompt(
+    benchmark: Benchmark, item: BenchmarkItem, modality: Modality = "av"
+) -> tuple[str | None, str]:
+    """System and user text as the benchmark's authors ask.
+
+    Raises:
+        ConfigError: the prompt file uses a placeholder that benchmarks have no value for.
+    """
+    seen = "image" if item.sample.image else "video"
+    media = {"a": "audio", "v": seen, "av": f"{seen} and audio"}[modality]
+    template = load_prompt(benchmark.prompt)
+    return template.fill(
+        question=item.sample.question, options=benchmark.options(item), media=media
+    )
+
+
+def annotation_digest(data: DataConfig) -> str:
+    """sha256 of the annotation file: what tells versions of one name apart.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    return hashlib.sha256(annotation_path(data).read_bytes()).hexdigest()
+
+
+def notes(data: DataConfig, items: Sequence[BenchmarkItem]) -> list[str]:
+    """What a reader of a result must know of these items: what differs from the published set."""
+    benchmark = BENCHMARKS[data.format]
+    lines: list[str] = []
+    if benchmark.n_items not in (None, len(items)) and data.limit is None:
+        difference = len(items) - benchmark.n_items
+        more = "more" if difference > 0 else "fewer"
+        lines.append(
+            f"{len(items)} items, {abs(difference)} {more} than the {benchmark.n_items} of "
+            f"{benchmark.title} ({benchmark.version}): another version or part of it"
+        )
+    if benchmark.digests and annotation_digest(data) not in benchmark.digests:
+        known = ", ".join(benchmark.digests.values())
+        lines.append(f"{annotation_path(data)}: not the file that is known as {known}")
+    for what, n in (
+        ("list an option twice", sum(_has_twice(item) for item in items)),
+        ("list an empty option", sum("" in item.sample.options for item in items)),
+    ):
+        if n:
+            lines.append(f"{n} items {what}, as published")
+    return lines
+
+
+def _has_twice(item: BenchmarkItem) -> bool:
+    options = item.sample.options
+    return len(set(options)) < len(options)
+
+
+def _published(column: str) -> Callable[[BenchmarkItem], str]:
+    """The options in a column as its authors wrote them, one a line."""
+    return lambda item: "\n".join(map(str, item.row[column]))
+
+
+def _with_colons(item: BenchmarkItem) -> str:
+    lettered = zip(LETTERS, item.sample.options, strict=False)
+    return ", ".join(f"{name}: {option}" for name, option in lettered)
+
+
+OWN_GROUPS = ("question_type", "relation")
+BENCHMARKS: dict[str, Benchmark] = {
+    "omnibench": Benchmark(
+        title="OmniBench",
+        groups=("task_type", "audio_type"),
+        n_items=1142,
+        version="2024-08-17",
+        modalities=("a", "v", "av"),
+        rule='letters as "(A)", "A " anywhere or "A.", then option texts; gold text likewise',
+        official=official.omnibench,
+        variants={"gold_by_index": official.omnibench_gold_by_index},
+        licence="code Apache-2.0; pictures and sounds belong to their owners",
+        media="mm_data/image and mm_data/audio, in the authors' repository; three sounds cannot be "
+        "decoded",
+        hub="m-a-p/OmniBench",
+        prompt="official/omnibench",
+        options=lambda item: str(list(item.row["options"])),
+    ),
+    "daily_omni": Benchmark(
+        title="Daily-Omni",
+        groups=("task_type", "duration", "category"),
+        n_items=1197,
+        version="2025",
+        modalities=("a", "v", "av"),
+        rule="first letter of the reply; failures leave the denominator",
+        official=official.daily_omni,
+        licence="code GPL-3.0; videos are YouTube's",
+        media="Videos/ID/ID_video.mp4 and ID_audio.wav, from Videos.tar on the Hub",
+        hub="liarliar/Daily-Omni",
+        prompt="official/daily_omni",
+        options=lambda item: str(list(item.row["Choice"])),
+        digests={
+            "306ade96c4ef27e200e59c4fcdc7904573bfbbe48d97b1520fcec6d1dc6f9d4a": "1,197 questions"
+        },
+    ),
+    "avqa": Benchmark(
+        title="AVQA (split val)",
+        groups=OWN_GROUPS,
+        n_items=None,
+        version="2022; sources disagree on the count (17,208 in val)",
+        modalities=("a", "v", "av"),
+        rule="letter of the gold index",
+        official=official.letter,
+        licence="not stated; clips are VGG-Sound's",
+        media="videos/NAME.mp4, VGG-Sound clips, which are not served any more",
+    ),
+    "mmar": Benchmark(
+        title="MMAR",
+        groups=("modality", "category", "sub_category", "language"),
+        n_items=1000,
+        version="with rubrics, February 2026",
+        modalities=("a",),
+        rule="sets of words; the letter of a reply becomes its option's text before",
+        official=official.token_sets_of_option,
+        variants={"raw": official.token_sets},
+        licence="CC-BY-NC-4.0 (questions); sounds belong to their owners",
+        media="audio/ID.wav, from the archive on the Hub",
+        hub="BoJack/MMAR",
+        prompt="official/mmar",
+        options=_published("choices"),
+        digests={
+            "1c9a343e7bebf1037482b935c54eacd43cc63df7b2c668724b5560caf1f84fad": "of February 2026"
+        },
+    ),
+    "mmau": Benchmark(
+        title="MMAU test-mini",
+        groups=("task", "category", "sub_category", "difficulty"),
+        n_items=1000,
+        version="v05.15.25; before it a quarter of the questions differs",
+        modalities=("a",),
+        rule="sets of words; the letter of a reply becomes its option's text before",
+        official=official.token_sets_of_option,
+        variants={"raw": official.token_sets},
+        licence="code Apache-2.0; sounds belong to their owners",
+        media="test-mini-audios/ID.wav, from the authors' archive",
+        hub="gamma-lab-umd/MMAU-test-mini",
+        prompt="official/mmar",
+        options=_published("choices"),
+    ),
+    "video_holmes": Benchmark(
+        title="Video-Holmes",
+        groups=("task_type",),
+        n_items=1837,
+        version="2025-05-28",
+        modalities=("a", "v", "av"),
+        rule='in the last <answer>: "A ", "A:" or "[A", then any capital, in the order A to F',
+        official=official.video_holmes,
+        licence="Apache-2.0, for academic purposes; films belong to their owners",
+        media="videos/ID.mp4, from videos.zip on the Hub",
+        hub="TencentARC/Video-Holmes",
+        prompt="official/video_holmes",
+        options=_with_colons,
+    ),
+    "worldsense": Benchmark(
+        title="WorldSense",
+        groups=("task_domain", "task_type", "domain", "duration", "audio_class"),
+        n_items=3172,
+        version="2025",
+        modalities=("a", "v", "av"),
+        rule="known phrases cut, then the first of A, B, C, D anywhere (VLMEvalKit)",
+        official=official.worldsense,
+        licence="CC-BY-NC-4.0; videos are YouTube's",
+        media="videos/NAME.mp4, from the zip files on the Hub",
+        hub="honglyhly/WorldSense",
+        prompt="official/worldsense",
+        options=_published("candidates"),
+    ),
+    "omnivideobench": Benchmark(
+        title="OmniVideoBench",
+        groups=("task_type", "audio_type", "video_type", "duration"),
+        n_items=1000,
+        version="2025",
+        modalities=("a", "v", "av"),
+        rule="the reply without punctuation is the letter; failures leave the denominator",
+        official=official.omnivideobench,
+        licence="CC-BY-NC-SA-4.0, access on request",
+        media="videos/NAME.mp4, on request",
+        hub="NJU-LINK/OmniVideoBench",
+        prompt="official/omnivideobench",
+        options=_published("options"),
+    ),
+    "parquet": Benchmark(
+        title="AVRT's own files, such as the world's sets",
+        groups=OWN_GROUPS,
+        n_items=None,
+        version="one's own",
+        modalities=("a", "v", "av"),
+        rule="letter of the gold index",
+        official=official.letter,
+        licence="one's own",
+        media="as the columns video, image and audio say",
+    ),
+}
+"""By `data.format`."""
+assert BENCHMARKS.keys() == FORMATS.keys()
