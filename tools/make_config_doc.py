@@ -47,6 +47,11 @@ def _sections(section: BaseModel, prefix: str) -> Iterator[str]:
     """The table of the section's own settings, then those of the sections inside it."""
     values = {name: getattr(section, name) for name in type(section).model_fields}
     inner = {name: value for name, value in values.items() if isinstance(value, BaseModel)}
+    absent = {
+        name: section_type()
+        for name, field in type(section).model_fields.items()
+        if values[name] is None and (section_type := _optional_section(field)) is not None
+    }
     named = {name: value for name, value in values.items() if _is_named(value)}
     if len(inner) + len(named) < len(values):
         yield f"## `{prefix.rstrip('.')}`\n"
@@ -56,11 +61,21 @@ def _sections(section: BaseModel, prefix: str) -> Iterator[str]:
             if name not in inner and name not in named:
                 yield _row(f"{prefix}{name}", value, type(section).model_fields[name])
         yield ""
-    for name, value in inner.items():
+    for name, value in (inner | absent).items():
         yield from _sections(value, f"{prefix}{name}.")
     for name, parts in named.items():
         for part, value in parts.items():
             yield from _sections(value, f"{prefix}{name}.{part}.")
+
+
+def _optional_section(field: FieldInfo) -> type[BaseModel] | None:
+    """The section that a setting holds unless it is null, as `student.lora`."""
+    parts = get_args(field.annotation)
+    if type(None) not in parts:
+        return None
+    return next(
+        (part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)), None
+    )
 
 
 def _is_named(value: Any) -> bool:
@@ -101,6 +116,8 @@ def _type_name(annotation: Any) -> str:
     if type(None) in arguments:
         rest = " or ".join(_type_name(part) for part in arguments if part is not type(None))
         return f"{rest} or null"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "the section below"
     names = {str: "text", Path: "path", bool: "true or false", int: "whole number", float: "number"}
     if annotation in names:
         return names[annotation]

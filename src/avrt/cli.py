@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING, get_args
 import click
 
 from avrt import __version__
+from avrt.cli_checkpoint import checkpoint
 from avrt.cli_group import MethodGroup
+from avrt.cli_group import load_settings as _load
+from avrt.cli_group import split_settings as _split_settings
 from avrt.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -73,20 +76,6 @@ def _settings(command: Callable[..., None]) -> Callable[..., None]:
     return click.argument("settings", nargs=-1, metavar="[CONFIG.yaml] [section.key=value ...]")(
         command
     )
-
-
-def _split_settings(settings: tuple[str, ...]) -> tuple[Path | None, tuple[str, ...]]:
-    """The configuration file, if the first setting is one, and the overrides."""
-    if not settings or "=" in settings[0]:
-        return None, settings
-    return Path(settings[0]), settings[1:]
-
-
-def _load(settings: tuple[str, ...]) -> Config:
-    from avrt.config import load_config
-
-    path, overrides = _split_settings(settings)
-    return load_config(path, overrides)
 
 
 def _run_stage(
@@ -281,6 +270,7 @@ def _restrict_evaluation(
     return config.model_copy(update={"eval": config.eval.model_copy(update=chosen)})
 
 
+cli.add_command(checkpoint)
 _add_stage("report", ("avrt.report",), "Write the run's page and tables.")
 
 _folder = click.Path(file_okay=False, path_type=Path)

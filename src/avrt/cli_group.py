@@ -1,19 +1,23 @@
-"""The group of all commands: their order, and errors as one message with an exit code."""
+"""The group of all commands: their order, errors as one message with an exit code, settings."""
 
 from __future__ import annotations
 
 import errno
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from avrt.errors import AvrtError
 
-__all__ = ["EXTRAS", "MethodGroup"]
+if TYPE_CHECKING:
+    from avrt.config import Config
+
+__all__ = ["EXTRAS", "MethodGroup", "load_settings", "split_settings"]
 
 GENERATION = ("trace", "merge", "build", "generate", "stats", "ledger", "replay")
 DATA = ("import", "export", "teachers", "views")
-STUDENT = ("sft", "grpo", "eval", "report")
+STUDENT = ("sft", "grpo", "checkpoint", "eval", "report")
 ORDER = ("prepare", *GENERATION, *DATA, *STUDENT, "demo", "world", "doctor")
 """Every command, as the method goes."""
 EXTRAS = {
@@ -29,6 +33,7 @@ EXTRAS = {
         "transformers",
         "trl",
     ),
+    "lora": ("peft",),
     "report": ("jinja2", "matplotlib"),
 }
 """Optional groups of packages, and what a command that needs one of them imports."""
@@ -43,6 +48,20 @@ _DISK_ERRORS = (
     errno.EROFS,
 )
 """What a full, locked or misnamed place answers: no defect of AVRT."""
+
+
+def split_settings(settings: tuple[str, ...]) -> tuple[Path | None, tuple[str, ...]]:
+    """The configuration file, if the first setting is one, and the overrides."""
+    if not settings or "=" in settings[0]:
+        return None, settings
+    return Path(settings[0]), settings[1:]
+
+
+def load_settings(settings: tuple[str, ...]) -> Config:
+    """The configuration of `[CONFIG.yaml] [section.key=value ...]`."""
+    from avrt.config import load_config
+
+    return load_config(*split_settings(settings))
 
 
 class MethodGroup(click.Group):

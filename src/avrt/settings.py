@@ -22,6 +22,7 @@ __all__ = [
     "EvalConfig",
     "GenerateConfig",
     "GrpoConfig",
+    "LoraConfig",
     "MediaConfig",
     "ModelRole",
     "PrepareConfig",
@@ -351,6 +352,26 @@ class BuildConfig(Section):
     """Benchmarks whose clips and questions may not be in the dataset: name and place of each."""
 
 
+class LoraConfig(Section):
+    rank: int = Field(default=16, ge=1)
+    """Rank of the adapters."""
+    alpha: int = Field(default=32, ge=1)
+    """An adapter's output is scaled by alpha / rank."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of an adapter's inputs that are dropped in training (SFT; GRPO drops none)."""
+    targets: tuple[str, ...] = (
+        *("q_proj", "k_proj", "v_proj", "o_proj"),
+        *("gate_proj", "up_proj", "down_proj"),
+    )
+    """Linear layers of the language model that get adapters, by the end of their names."""
+
+    @model_validator(mode="after")
+    def _has_targets(self) -> Self:
+        if not self.targets:
+            raise ValueError("targets is an empty list, so nothing would be trained")
+        return self
+
+
 class StudentConfig(Section):
     model: str = "Qwen/Qwen2.5-Omni-3B"
     """The base student: hub id, local folder of a thinker checkpoint, or `world:student`."""
@@ -362,6 +383,23 @@ class StudentConfig(Section):
     """Number format of the weights in evaluation. In training the weights are float32, and bfloat16
     means autocast on a GPU.
     """
+    train_projections: bool = False
+    """Train the towers' projections into the language model as well (`visual.merger`,
+    `audio_tower.proj`); the towers themselves always keep their weights.
+    """
+    lora: LoraConfig | None = None
+    """Train low-rank adapters instead of the language model's weights; the model that is saved has
+    them merged in. Needs the extra `lora`.
+    """
+
+    @model_validator(mode="after")
+    def _trains_one_thing(self) -> Self:
+        if self.lora is not None and self.train_projections:
+            raise ValueError(
+                "lora trains adapters of the language model only; "
+                "set train_projections: false, or lora: null"
+            )
+        return self
 
 
 class SftConfig(Section):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from avrt.config import StudentConfig
 from avrt.errors import ConfigError
 from avrt.runs import open_stage
 from avrt.train.checkpoint import (
@@ -22,7 +23,7 @@ def test_checkpoint_without_towers_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"Qwen2ForCausalLM cannot be the student.*thinker"):
         load_student(str(tmp_path))
     with pytest.raises(ConfigError, match="Qwen2ForCausalLM cannot be the student"):
-        describe_student(str(tmp_path))
+        describe_student(str(tmp_path), StudentConfig())
 
 
 def test_towers_are_frozen_and_counted_without_loading(student, student_folder):
@@ -30,14 +31,36 @@ def test_towers_are_frozen_and_counted_without_loading(student, student_folder):
     trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert trainable
     assert not any("visual" in name or "audio_tower" in name for name in trainable)
-    described = describe_student(str(student_folder))
+    described = describe_student(str(student_folder), StudentConfig())
     assert described is not None
     assert described[0] == count_parameters(model)
     assert described[0]["frozen"] > 0
 
 
+@pytest.mark.parametrize("train_projections", [False, True])
+def test_the_projections_train_on_demand_and_the_towers_never(student_folder, train_projections):
+    model, _ = load_student(str(student_folder), train_projections)
+    language, vision, audio = (
+        sum(p.numel() for p in part.parameters())
+        for part in (model.model.language_model, model.model.visual, model.model.audio_tower)
+    )
+    merger, proj = (
+        sum(p.numel() for p in part.parameters())
+        for part in (model.model.visual.merger, model.model.audio_tower.proj)
+    )
+    assert (merger, proj) == (106_976, 10_400)
+    trained = language + (merger + proj if train_projections else 0)
+    counts = {"trainable": trained, "frozen": language + vision + audio - trained}
+    assert count_parameters(model) == counts
+    described = describe_student(
+        str(student_folder), StudentConfig(train_projections=train_projections)
+    )
+    assert described is not None
+    assert described[0] == counts
+
+
 def test_hub_student_is_not_described():
-    assert describe_student("somebody/some-model") is None
+    assert describe_student("somebody/some-model", StudentConfig()) is None
 
 
 def test_checkpoints_of_other_settings_are_refused_with_a_remedy(tmp_path):

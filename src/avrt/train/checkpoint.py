@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +20,39 @@ import torch
 import transformers
 from transformers import PreTrainedModel, Trainer
 
-from avrt.config import Config
+from avrt.config import Config, StudentConfig
 from avrt.engines.checkpoints import architecture_of, load, model_identity, resolve
 from avrt.errors import ConfigError
 from avrt.prompts import load_prompt
-from avrt.runs import Stage, fingerprint, write_json
+from avrt.runs import Stage, fingerprint, replace_folder, write_json
 
 __all__ = [
     "count_parameters",
     "describe_student",
     "freeze_towers",
     "load_student",
+    "lora_config",
+    "old_names_allowed",
     "open_checkpoints",
     "restore_weights",
     "save_model",
     "student_settings",
 ]
 
-TOWERS = ("visual", "audio_tower")
-"""The frozen parts of a thinker; the projections into the language model lie inside them."""
+TOWERS = {"visual": "merger", "audio_tower": "proj"}
+"""The frozen parts of a thinker, each with its projection into the language model."""
 
 
-def load_student(path: str) -> tuple[Any, Any]:
+@contextmanager
+def old_names_allowed() -> Iterator[None]:
+    """No warning of names that transformers 5.23 changed and TRL 1.16 and peft 0.21 still use."""
+    with warnings.catch_warnings():
+        old_names = r"`\w*gradient_checkpointing\w*` is deprecated"
+        warnings.filterwarnings("ignore", message=old_names, category=FutureWarning)
+        yield
+
+
+def load_student(path: str, train_projections: bool = False) -> tuple[Any, Any]:
     """A thinker with frozen towers and its processor, on the CPU in float32; the trainer moves it.
 
     Raises:
@@ -47,7 +61,7 @@ def load_student(path: str) -> tuple[Any, Any]:
     transformers.utils.logging.disable_progress_bar()
     loaded = load(path, device="cpu", dtype="float32")
     _check_thinker(path, loaded.model)
-    freeze_towers(loaded.model)
+    freeze_towers(loaded.model, train_projections)
     return loaded.model, loaded.processor
 
 
@@ -61,13 +75,45 @@ def _check_thinker(path: str, model: PreTrainedModel) -> None:
     )
 
 
-def freeze_towers(model: PreTrainedModel) -> None:
-    """Train the language model only; the towers and their projections keep their weights."""
-    for tower in TOWERS:
-        getattr(model.base_model, tower).requires_grad_(False)
+def freeze_towers(model: PreTrainedModel, train_projections: bool = False) -> None:
+    """Train the language model, and on demand the towers' projections into it."""
+    for name, projection in TOWERS.items():
+        tower = getattr(model.base_model, name)
+        tower.requires_grad_(False)
+        getattr(tower, projection).requires_grad_(train_projections)
 
 
-def count_parameters(model: torch.nn.Module) -> dict[str, int]:
+def lora_config(student: StudentConfig, model: Any) -> Any:
+    """The adapters' configuration as peft takes it, or None; only the language model gets some.
+
+    Raises:
+        ConfigError: a target is the name of no linear layer there.
+    """
+    if student.lora is None:
+        return None
+    import peft
+
+    layers = {
+        name.rpartition(".")[2]
+        for name, module in model.base_model.language_model.named_modules()
+        if isinstance(module, torch.nn.Linear)
+    }
+    if unknown := sorted({*student.lora.targets} - layers):
+        raise ConfigError(
+            f"student.lora.targets: the language model has no linear layer {', '.join(unknown)}; "
+            f"it has {', '.join(sorted(layers))}"
+        )
+    names = "|".join(map(re.escape, student.lora.targets))
+    return peft.LoraConfig(
+        r=student.lora.rank,
+        lora_alpha=student.lora.alpha,
+        lora_dropout=student.lora.dropout,
+        # The towers have layers of the same names.
+        target_modules=rf"(.*\.)?language_model\..*\.({names})",
+    )
+
+
+def count_parameters(model: Any) -> dict[str, int]:
     """Numbers of trainable and of frozen parameters."""
     counts = {"trainable": 0, "frozen": 0}
     for parameter in model.parameters():
@@ -75,7 +121,7 @@ def count_parameters(model: torch.nn.Module) -> dict[str, int]:
     return counts
 
 
-def describe_student(path: str) -> tuple[dict[str, int], Any] | None:
+def describe_student(path: str, student: StudentConfig) -> tuple[dict[str, int], Any] | None:
     """Parameter counts and processor of a student, without loading its weights.
 
     Returns None for a student that does not lie on this machine.
@@ -88,7 +134,13 @@ def describe_student(path: str) -> tuple[dict[str, int], Any] | None:
     with torch.device("meta"):
         model = architecture(config)
     _check_thinker(path, model)
-    freeze_towers(model)
+    freeze_towers(model, student.train_projections)
+    adapters = lora_config(student, model)
+    if adapters is not None:
+        import peft
+
+        with old_names_allowed():
+            peft.get_peft_model(model, adapters)
     return count_parameters(model), transformers.AutoProcessor.from_pretrained(folder)
 
 
@@ -99,6 +151,7 @@ def student_settings(config: Config, model: str) -> dict[str, Any]:
             **model_identity(model, None),
             "dtype": config.student.dtype,
             "prompt": load_prompt(config.student.prompt).digest,
+            **config.student.model_dump(include={"train_projections", "lora"}),
         },
         "media": config.media.decoding(),
         "seed": config.run.seed,
@@ -137,6 +190,8 @@ def restore_weights(model: Any, checkpoint: str) -> None:
     `save_pretrained` writes a thinker's tensors under their published names. `from_pretrained` maps
     them back; the trainer does not, warns of missing keys, and goes on with the weights it has.
     """
+    if hasattr(model, "peft_config"):
+        return  # adapters have one name only, and the trainer loads them
     saved = load(checkpoint, device="cpu", dtype="float32").model
     model.load_state_dict(saved.state_dict())
     logging.getLogger("transformers.trainer").addFilter(_is_not_about_keys)
@@ -148,16 +203,15 @@ def _is_not_about_keys(record: logging.LogRecord) -> bool:
 
 
 def save_model(trainer: Trainer, processor: Any, folder: Path) -> None:
-    """Write model and processor beside `folder`, then rename: a reader never finds half a model."""
+    """Write model and processor, adapters merged into the model they adapt, in one step.
+
+    Ends the training: afterwards the trainer's model has no adapters any more.
+    """
     if not trainer.is_world_process_zero():
         return
-    temporary = folder.with_name(f".{folder.name}.new")
-    previous = folder.with_name(f".{folder.name}.old")
-    for leftover in (temporary, previous):
-        shutil.rmtree(leftover, ignore_errors=True)
-    trainer.accelerator.unwrap_model(trainer.model).save_pretrained(temporary)
-    processor.save_pretrained(temporary)
-    if folder.exists():
-        folder.rename(previous)
-    temporary.rename(folder)
-    shutil.rmtree(previous, ignore_errors=True)
+    model: Any = trainer.accelerator.unwrap_model(trainer.model)
+    if hasattr(model, "merge_and_unload"):
+        model = model.merge_and_unload()
+    with replace_folder(folder) as temporary:
+        model.save_pretrained(temporary)
+        processor.save_pretrained(temporary)

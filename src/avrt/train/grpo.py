@@ -28,6 +28,8 @@ from avrt.runs import Result, Stage, open_stage, save_config, student_path
 from avrt.train.checkpoint import (
     count_parameters,
     load_student,
+    lora_config,
+    old_names_allowed,
     open_checkpoints,
     save_model,
     student_settings,
@@ -80,7 +82,9 @@ def run(config: Config) -> Result:
     for example in examples:  # a bad target is refused now, not at the step that samples it
         for reward in reward_weights(config.grpo):
             REWARDS[reward]("", example.sample, config.grpo)
-    model, processor = load_student(student_path(config, config.grpo.init))
+    model, processor = load_student(
+        student_path(config, config.grpo.init), config.student.train_projections
+    )
     encoder = PromptEncoder(config, processor)
     longest = model.config.get_text_config().max_position_embeddings - config.grpo.max_new_tokens
     selection = select(
@@ -90,13 +94,14 @@ def run(config: Config) -> Result:
 
     trainer = make_trainer(config, model, processor, encoder, selection.kept)
     log = TrainingLog(folder / "log.jsonl", LOG_FIELDS)
+    parameters = count_parameters(trainer.model)
     train_logged(trainer, log, ProgressBar(name, {"reward": "reward", "kl": "kl"}), checkpoint)
     save_model(trainer, processor, folder / "model")
 
     counts = {
         **selection.counts,
         "steps": trainer.state.global_step,
-        **{f"parameters/{key}": count for key, count in count_parameters(model).items()},
+        **{f"parameters/{key}": count for key, count in parameters.items()},
     }
     if trainer.is_world_process_zero():
         stage.finish(counts)
@@ -153,14 +158,16 @@ def make_trainer(
         generation_kwargs={"suppress_tokens": suppress_token_ids(processor)},
         log_completions=False,
     )
-    return OmniGRPOTrainer(
-        model=model,
-        args=arguments,
-        reward_funcs=[_reward_function(name, samples, grpo) for name in weights],
-        train_dataset=id_dataset("prompt", examples),
-        processing_class=processor,
-        encode_prompt=lambda sample_id: encoder(samples[sample_id]),
-    )
+    with old_names_allowed():
+        return OmniGRPOTrainer(
+            model=model,
+            args=arguments,
+            reward_funcs=[_reward_function(name, samples, grpo) for name in weights],
+            train_dataset=id_dataset("prompt", examples),
+            processing_class=processor,
+            peft_config=lora_config(config.student, model),
+            encode_prompt=lambda sample_id: encoder(samples[sample_id]),
+        )
 
 
 def _reward_function(

@@ -26,7 +26,7 @@ def describe_inputs(
         f"{len(examples)} samples" if path.is_file() else "not there yet; `avrt generate` writes it"
     )
     lines = [f"{stage}: {path}: {size}"]
-    student = describe_student(model)
+    student = describe_student(model, config.student)
     if student is None:
         return [
             *lines,

@@ -25,6 +25,8 @@ from avrt.runs import Result, Stage, open_stage, save_config
 from avrt.train.checkpoint import (
     count_parameters,
     load_student,
+    lora_config,
+    old_names_allowed,
     open_checkpoints,
     save_model,
     student_settings,
@@ -90,7 +92,7 @@ def run(config: Config) -> Result:
 
     train_examples = read_examples(split_path(config, "train"))
     validation_examples = read_examples(split_path(config, "validation"))
-    model, processor = load_student(config.student.model)
+    model, processor = load_student(config.student.model, config.student.train_projections)
     encoder = PromptEncoder(config, processor)
     collator = TraceCollator([*train_examples, *validation_examples], encoder, processor)
     train = select("sft", train_examples, collator.length, config.sft.max_length)
@@ -103,6 +105,7 @@ def run(config: Config) -> Result:
 
     trainer = make_trainer(config, model, processor, collator, train.kept, validation.kept)
     log = TrainingLog(folder / "log.jsonl", LOG_FIELDS)
+    parameters = count_parameters(trainer.model)
     train_logged(trainer, log, ProgressBar("sft", {"loss": "loss"}), checkpoint)
     evaluated = [row["step"] for row in read_log(folder / "log.jsonl") if "eval_loss" in row]
     if validation.kept and trainer.state.global_step not in evaluated:
@@ -113,7 +116,7 @@ def run(config: Config) -> Result:
         **train.counts,
         "validation": len(validation.kept),
         "steps": trainer.state.global_step,
-        **{f"parameters/{key}": count for key, count in count_parameters(model).items()},
+        **{f"parameters/{key}": count for key, count in parameters.items()},
     }
     if trainer.is_world_process_zero():
         stage.finish(counts)
@@ -148,14 +151,16 @@ def make_trainer(
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
     )
-    return SFTTrainer(
-        model=model,
-        args=arguments,
-        data_collator=collator,
-        train_dataset=id_dataset("sample_id", train),
-        eval_dataset=id_dataset("sample_id", validation) if validation else None,
-        processing_class=processor,
-    )
+    with old_names_allowed():
+        return SFTTrainer(
+            model=model,
+            args=arguments,
+            data_collator=collator,
+            train_dataset=id_dataset("sample_id", train),
+            eval_dataset=id_dataset("sample_id", validation) if validation else None,
+            processing_class=processor,
+            peft_config=lora_config(config.student, model),
+        )
 
 
 def plan(config: Config) -> str:

@@ -1,0 +1,211 @@
+"""Checkpoints as bytes: where each tensor lies in safetensors files, and new files made of them.
+
+A file is eight bytes with the length of its header, the header as JSON (number format, shape and
+place of each tensor), and the tensors one after the other. Tensors are copied in pieces as they
+lie there, so memory stays flat, no bit can change, and no number format has to be known; nothing
+here imports torch unless a tensor is to be rounded.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+from avrt.errors import DataError
+
+__all__ = ["INDEX", "StoredTensor", "read_tensors", "write_tensors"]
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+SHARD_BYTES = 4 << 30
+"""Largest file that is written, one tensor at least."""
+_PIECE_BYTES = 16 << 20
+_FLOATS = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+"""The formats that training uses, and torch's names of them."""
+_FLOAT_BYTES = {"F32": 4, "BF16": 2, "F16": 2}
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """One tensor in a file."""
+
+    file: Path
+    dtype: str
+    """As the file says it: `BF16`, `F32`, `I64`, ..."""
+    shape: tuple[int, ...]
+    start: int
+    """Where its bytes begin, from the start of the file."""
+    n_stored: int
+    """Bytes in the file."""
+    rounded_to: str | None = None
+    """The format it will have in a new file; None: its own."""
+
+    @property
+    def n_elements(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes that it takes in a new file."""
+        if self.rounded_to is None:
+            return self.n_stored
+        return self.n_elements * _FLOAT_BYTES[self.rounded_to]
+
+    def in_format(self, dtype: str) -> StoredTensor:
+        """The same tensor, to be written in another floating-point format.
+
+        Raises:
+            DataError: one of the two is no floating-point format that training uses.
+        """
+        if dtype == self.dtype:
+            return self
+        if dtype not in _FLOATS or self.dtype not in _FLOATS:
+            raise DataError(f"{self.file}: a tensor of {self.dtype} cannot be written as {dtype}")
+        return replace(self, rounded_to=dtype)
+
+
+def read_tensors(folder: Path) -> dict[str, StoredTensor]:
+    """Every tensor of a checkpoint by the name it has there; only headers are read.
+
+    Raises:
+        DataError: no safetensors weights, a shard is missing or cut off, or the index names a
+            tensor that its shard does not hold.
+    """
+    if (folder / SINGLE).is_file() and not (folder / INDEX).is_file():
+        return _read_header(folder / SINGLE)
+    if not (folder / INDEX).is_file():
+        raise DataError(
+            f"{folder}: no weights here: neither {SINGLE} nor {INDEX}; name the folder of a "
+            "complete checkpoint in the safetensors format"
+        )
+    places = _read_index(folder / INDEX)
+    shards = {name: _read_header(folder / name) for name in sorted({*places.values()})}
+    for tensor, shard in places.items():
+        if tensor not in shards[shard]:
+            raise DataError(
+                f"{folder / shard}: holds no {tensor}, which {INDEX} says is there; "
+                "download the checkpoint again"
+            )
+    return {tensor: shards[shard][tensor] for tensor, shard in places.items()}
+
+
+def _read_index(path: Path) -> dict[str, str]:
+    try:
+        places = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+        return {str(tensor): str(shard) for tensor, shard in places.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: not the index of a checkpoint: {error!r}") from error
+
+
+def _read_header(path: Path) -> dict[str, StoredTensor]:
+    try:
+        with path.open("rb") as file:
+            n_header = int.from_bytes(file.read(8), "little")
+            size = path.stat().st_size
+            if not 2 <= n_header <= size - 8:
+                raise ValueError("its header is cut off")
+            header: dict[str, Any] = json.loads(file.read(n_header))
+        header.pop("__metadata__", None)
+        tensors = {
+            name: _to_tensor(path, entry, 8 + n_header, size) for name, entry in header.items()
+        }
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path}: not found, but {INDEX} names it; download the checkpoint again"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path}: not a whole safetensors file ({error}); download the checkpoint again"
+        ) from error
+    return tensors
+
+
+def _to_tensor(path: Path, entry: Mapping[str, Any], offset: int, size: int) -> StoredTensor:
+    begin, end = entry["data_offsets"]
+    if not 0 <= begin <= end <= size - offset:
+        raise ValueError("its tensors are cut off")
+    return StoredTensor(path, entry["dtype"], tuple(entry["shape"]), offset + begin, end - begin)
+
+
+def write_tensors(
+    folder: Path, tensors: Mapping[str, StoredTensor], shard_bytes: int = SHARD_BYTES
+) -> None:
+    """Write a checkpoint's weights: one file, or several with an index."""
+    shards = list(_partition(tensors, shard_bytes))
+    if len(shards) == 1:
+        _write_shard(folder / SINGLE, tensors, shards[0])
+        return
+    places: dict[str, str] = {}
+    for number, names in enumerate(shards, start=1):
+        shard = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+        _write_shard(folder / shard, tensors, names)
+        places |= dict.fromkeys(names, shard)
+    total = sum(tensor.n_bytes for tensor in tensors.values())
+    index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(places.items()))}
+    (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+
+def _partition(tensors: Mapping[str, StoredTensor], shard_bytes: int) -> Iterator[list[str]]:
+    names: list[str] = []
+    size = 0
+    for name, tensor in tensors.items():
+        if names and size + tensor.n_bytes > shard_bytes:
+            yield names
+            names, size = [], 0
+        names.append(name)
+        size += tensor.n_bytes
+    yield names
+
+
+def _write_shard(path: Path, tensors: Mapping[str, StoredTensor], names: Sequence[str]) -> None:
+    # Widest numbers first, so that every tensor starts at a multiple of its number's size.
+    ordered = sorted(names, key=lambda name: (-_width(tensors[name]), name))
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name in ordered:
+        tensor = tensors[name]
+        begin, end = end, end + tensor.n_bytes
+        header[name] = {
+            "dtype": tensor.rounded_to or tensor.dtype,
+            "shape": list(tensor.shape),
+            "data_offsets": [begin, end],
+        }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in ordered:
+            _copy(tensors[name], file)
+
+
+def _width(tensor: StoredTensor) -> int:
+    return tensor.n_bytes // max(tensor.n_elements, 1)
+
+
+def _copy(tensor: StoredTensor, target: IO[bytes]) -> None:
+    with tensor.file.open("rb") as source:
+        source.seek(tensor.start)
+        if tensor.rounded_to is not None:
+            data = source.read(tensor.n_stored)
+            target.write(_rounded(data, _FLOATS[tensor.dtype], _FLOATS[tensor.rounded_to]))
+            return
+        left = tensor.n_stored
+        while left:
+            piece = source.read(min(left, _PIECE_BYTES))
+            if not piece:
+                raise DataError(f"{tensor.file}: ended while it was read")
+            target.write(piece)
+            left -= len(piece)
+
+
+def _rounded(data: bytes, dtype: str, target: str) -> bytes:
+    import torch
+
+    if not data:
+        return data
+    values = torch.frombuffer(bytearray(data), dtype=getattr(torch, dtype))
+    return values.to(getattr(torch, target)).view(torch.uint8).numpy().tobytes()
