@@ -156,6 +156,7 @@ def make_trainer(
         min_p=None,
         repetition_penalty=1.0,
         generation_kwargs={"suppress_tokens": suppress_token_ids(processor)},
+        disable_dropout=True,
         log_completions=False,
     )
     with old_names_allowed():
