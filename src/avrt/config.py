@@ -1,7 +1,8 @@
 """The typed configuration of a run: its sections joined, read, overridden and written.
 
 Reads a YAML file and `section.key=value` overrides; refuses unknown keys and impossible values with
-one message. Each value lives in exactly one section of `avrt.settings`. Nothing heavy is imported
+one message. Each value lives in exactly one section of `avrt.settings` or
+`avrt.settings_media`. Nothing heavy is imported
 here: `avrt --help` and `--dry-run` stay instant.
 """
 
@@ -24,9 +25,7 @@ from avrt.settings import (
     GenerateConfig,
     GrpoConfig,
     LoraConfig,
-    MediaConfig,
     ModelRole,
-    PrepareConfig,
     ReportConfig,
     RunConfig,
     Section,
@@ -35,6 +34,7 @@ from avrt.settings import (
     TeacherName,
     TeacherRole,
 )
+from avrt.settings_media import MediaConfig, PrepareConfig
 
 __all__ = [
     "BuildConfig",
