@@ -1,0 +1,287 @@
+"""Facts about the readers of published benchmarks; their rows are in tests/benchmark_sets.py."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from avrt.config import DataConfig
+from avrt.datasets import FORMATS, annotation_path, read_items, read_samples
+from avrt.errors import ConfigError, DataError
+from avrt.types import LETTERS
+from benchmark_sets import SETS, rows_of, write_set
+
+PUBLISHED = tuple(name for name in SETS if name not in ("avqa", "parquet"))
+"""Sets whose readers yield items themselves."""
+GOLD = {
+    "omnibench": ["B", "C", "B"],
+    "daily_omni": ["C", "A", "D"],
+    "mmar": ["C", "B", "E"],
+    "mmau": ["B", "H", "B"],
+    "video_holmes": ["E", "F"],
+    "worldsense": ["B", "B", "D"],
+    "omnivideobench": ["C", "B", "A"],
+    "avqa": ["B", "D"],
+    "parquet": ["A", "C"],
+}
+
+
+def read(root, name, content=None):
+    return list(read_items(write_set(root, name, content)))
+
+
+def complaint(root, name, content):
+    """What the reader objects to in this content; nothing when it does not."""
+    try:
+        read(root, name, content)
+    except DataError as error:
+        return str(error)
+    return ""
+
+
+def first_question(name, content):
+    """The first question in a file's content, to be changed in place."""
+    if name == "worldsense":
+        return next(iter(content.values()))["task0"]
+    return content[0]["questions"][0] if name == "omnivideobench" else content[0]
+
+
+MALFORMED = [
+    ("omnibench", {"answer": "The cook sings."}, "is none of the options"),
+    ("omnibench", {"options": "A. x B. y"}, "options is a str, not a list"),
+    ("omnibench", {"options": ["one"], "answer": "one"}, "1 options"),
+    ("omnibench", {"options": [None, "x"], "answer": "x"}, "option None is not a text"),
+    ("omnibench", {"image_path": "../../secret.png"}, "leaves the dataset's folder"),
+    ("omnibench", {"index": None}, "NoneType"),
+    ("daily_omni", {"Answer": "E"}, "'E' is none of the letters A, B, C, D"),
+    ("daily_omni", {"Answer": "AB"}, "'AB' is none of the letters"),
+    ("daily_omni", {"Choice": ["A. x", "B. ", "C. z"]}, "is only a letter"),
+    ("daily_omni", {"video_id": "../x"}, "leaves the dataset's folder"),
+    ("mmar", {"answer": "Bassoon"}, "is none of the options"),
+    ("mmar", {"choices": [str(n) for n in range(9)], "answer": "1"}, "9 options"),
+    ("mmar", {"audio_path": "/etc/passwd"}, "leaves the dataset's folder"),
+    ("mmau", {"question": " "}, "question is ' ', not a text"),
+    ("mmau", {"choices": {"A": "x"}}, "choices is a dict"),
+    ("video_holmes", {"Answer": "G"}, "'G' is none of the letters A, B, C, D, E, F"),
+    ("video_holmes", {"Options": ["x", "y"]}, "Options is a list, not an object"),
+    ("video_holmes", {"Options": {"B": "x", "A": "y"}}, "has the letters B, A"),
+    ("worldsense", {"answer": ""}, "answer is '', not a text"),
+    ("worldsense", {"candidates": None}, "candidates is a NoneType"),
+    ("omnivideobench", {"correct_option": "Z"}, "'Z' is none of the letters"),
+    ("omnivideobench", {"options": []}, "is none of the letters"),
+]
+
+
+@pytest.mark.parametrize(("name", "change", "complaint"), MALFORMED)
+def test_a_malformed_row_is_named_with_its_file(tmp_path, name, change, complaint):
+    content = rows_of(name)
+    first_question(name, content).update(change)
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, name, content)
+    message = str(caught.value)
+    assert complaint in message
+    assert "row 1: " in message
+    assert str(annotation_path(DataConfig(format=name, root=tmp_path))) in message
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_field_that_is_needed_is_named_when_it_is_missing(tmp_path, name):
+    optional = {"audio content", "image content", "Explanation", "video_caption", "reasoning_steps"}
+    needed = set()
+    for field in first_question(name, rows_of(name)):
+        content = rows_of(name)
+        del first_question(name, content)[field]
+        message = complaint(tmp_path, name, content)
+        assert message == "" or f"row 1: the field {field!r} is missing" in message
+        needed |= {field} if message else set()
+    assert len(needed) >= 3  # question, options, answer
+    assert not optional & needed
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("other", PUBLISHED)
+def test_a_file_of_another_benchmark_is_refused_in_one_message(tmp_path, name, other):
+    if name == other:
+        return
+    data = write_set(tmp_path, other)
+    wanted = tmp_path / FORMATS[name].files[0]
+    wanted.parent.mkdir(exist_ok=True)
+    annotation_path(data).rename(wanted)
+    with pytest.raises(DataError) as caught:
+        list(read_items(DataConfig(format=name, root=tmp_path)))
+    assert str(wanted) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("content", [3, "text", [3], [None], {"a": 1}, [[]], {}])
+def test_content_of_another_shape_is_refused_or_empty(tmp_path, name, content):
+    if name == "parquet":
+        return
+    message = complaint(tmp_path, name, content)
+    assert FORMATS[name].files[0].format(split="val") in message or not content
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_file_that_is_cut_off_is_refused(tmp_path, name):
+    data = write_set(tmp_path, name)
+    path = annotation_path(data)
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(DataError, match="not valid JSON"):
+        list(read_items(data))
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match="not UTF-8"):
+        list(read_items(data))
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_wrong_folder_is_refused_before_the_first_item(tmp_path, name):
+    with pytest.raises(ConfigError, match=r"no such folder; set data\.root"):
+        read_items(DataConfig(format=name, root=tmp_path / "absent"))
+    (tmp_path / "notes.json").touch()
+    with pytest.raises(ConfigError, match=r"no such file; the folder has notes\.json; set"):
+        read_items(DataConfig(format=name, root=tmp_path))
+
+
+def test_ids_that_occur_twice_name_both_rows(tmp_path):
+    for name in ("omnibench", "mmar", "mmau", "video_holmes"):
+        content = rows_of(name)
+        content.append(content[0])
+        with pytest.raises(DataError, match=f"rows 1 and {len(content)} have the same id"):
+            read(tmp_path, name, content)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_gold_is_the_letter_of_an_option_without_letters(tmp_path, name):
+    items = read(tmp_path, name)
+    assert [item.sample.target for item in items] == GOLD[name]
+    for item in items:
+        options = item.sample.options
+        assert not any(option[:2] in [f"{letter}." for letter in LETTERS] for option in options)
+        assert len({*options}) == len(options)
+    assert len({item.sample.id for item in items}) == len(items)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_samples_are_those_of_the_items_and_the_limit_holds(tmp_path, name):
+    data = write_set(tmp_path, name)
+    samples = [item.sample for item in read_items(data)]
+    assert list(read_samples(data)) == samples
+    limited = data.model_copy(update={"limit": 1})
+    assert list(read_samples(limited)) == samples[:1]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_row_is_kept_as_published(tmp_path, name):
+    item = read(tmp_path, name)[0]
+    assert first_question(name, rows_of(name)).items() <= dict(item.row).items()
+
+
+def test_groups_are_as_published_with_case_and_spaces_made_alike(tmp_path):
+    groups = [item.groups for item in read(tmp_path, "omnibench")]
+    assert groups[0] == {"task_type": "action and activity", "audio_type": "speech"}
+    assert groups[2] == {"task_type": "text and symbols", "audio_type": "sound event"}
+    (first, _, third) = (item.groups for item in read(tmp_path, "omnivideobench"))
+    assert (first["duration"], third["duration"]) == ("1 to 5 min", "over 10 min")
+    (first, *_) = (item.groups for item in read(tmp_path, "worldsense"))
+    assert first["audio_class"] == "Music + Speech"
+    assert read(tmp_path, "mmar")[0].groups["language"] == "none"
+
+
+def test_questions_without_an_id_are_counted_by_clip(tmp_path):
+    ids = [item.sample.id for item in read(tmp_path, "daily_omni")]
+    assert ids == ["daily_omni-clip-0_a1B2c-1", "daily_omni-clip-0_a1B2c-2", "daily_omni--x-1"]
+    ids = [item.sample.id for item in read(tmp_path, "omnivideobench")]
+    assert ids[:2] == ["omnivideobench-video_1-1", "omnivideobench-video_1-2"]
+    ids = [item.sample.id for item in read(tmp_path, "worldsense")]
+    assert ids == ["worldsense-aBcDeFgH-task0", "worldsense-iJkLmNoP-task0", ids[2]]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "files"),
+    [
+        ("omnibench", "audio", ["mm_data/audio/9-000.mp4.mp3.mp3", "audio/9-000.mp4.mp3.mp3"]),
+        ("omnibench", "image", ["mm_data/image/9-000.png", "image/9-000.png"]),
+        ("daily_omni", "video", ["Videos/clip-0_a1B2c/clip-0_a1B2c_video.mp4"]),
+        ("mmar", "audio", ["audio/first_00-01.wav", "first_00-01.wav"]),
+        ("mmau", "audio", ["test-mini-audios/aa-1.wav", "aa-1.wav"]),
+        ("video_holmes", "video", ["videos/film_01.mp4", "film_01.mp4"]),
+        ("worldsense", "video", ["videos/aBcDeFgH.mp4", "aBcDeFgH.mp4"]),
+        ("omnivideobench", "video", ["videos/video_1.mp4", "video_1.mp4"]),
+    ],
+)
+def test_media_are_named_where_they_are_else_where_they_belong(tmp_path, name, kind, files):
+    assert getattr(read(tmp_path, name)[0].sample, kind) == files[0]
+    for file in reversed(files):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+        assert getattr(read(tmp_path, name)[0].sample, kind) == file
+
+
+def test_a_clip_without_its_sound_file_has_its_own_sound(tmp_path):
+    folder = tmp_path / "Videos" / "clip-0_a1B2c"
+    sound = "Videos/clip-0_a1B2c/clip-0_a1B2c_audio.wav"
+    assert read(tmp_path, "daily_omni")[0].sample.audio == sound
+    folder.mkdir(parents=True)
+    (folder / "clip-0_a1B2c_video.mp4").touch()
+    sample = read(tmp_path, "daily_omni")[0].sample
+    assert (sample.audio, sample.sound_path) == (None, sample.video)
+    (folder / "clip-0_a1B2c_audio.wav").touch()
+    assert read(tmp_path, "daily_omni")[0].sample.audio == sound
+
+
+def test_equal_options_are_kept_and_gold_is_the_first_of_them(tmp_path):
+    content = rows_of("mmau")
+    content[0]["choices"] = ["Surf", "A mill", "A mill", "Rain"]
+    item = read(tmp_path, "mmau", content)[0]
+    assert (item.sample.options.count("A mill"), item.sample.target) == (2, "B")
+
+
+def test_mmar_is_read_as_a_list_under_the_name_that_its_readme_gives(tmp_path):
+    items = read(tmp_path, "mmar")
+    (tmp_path / "MMAR-meta.jsonl").unlink()
+    (tmp_path / "MMAR-meta.json").write_text(json.dumps(rows_of("mmar")))
+    listed = list(read_items(DataConfig(format="mmar", root=tmp_path)))
+    assert [item.row for item in listed] == [item.row for item in items]
+
+
+def test_annotations_that_cannot_be_fetched_are_asked_for_in_one_message(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    data = DataConfig(format="omnibench", root=tmp_path / "set", hub="m-a-p/OmniBench")
+    with pytest.raises(ConfigError, match=r"data\.hub=m-a-p/OmniBench: .* put them into"):
+        read_items(data)
+    nameless = data.model_copy(update={"hub": "not an id"})
+    with pytest.raises(ConfigError, match="not the id of a dataset"):
+        read_items(nameless)
+
+
+def test_annotations_that_are_there_are_not_fetched(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    data = write_set(tmp_path, "mmar").model_copy(update={"hub": "BoJack/MMAR"})
+    assert len(list(read_items(data))) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "n"),
+    [("daily_omni", "daily_omni_qa.json", 1197), ("mmar", "MMAR-meta.jsonl", 1000)],
+)
+def test_real_annotations_are_read_without_loss(tmp_path, real_data, name, file, n):
+    annotations = real_data / "annotations" / file
+    path = tmp_path / FORMATS[name].files[0]
+    path.symlink_to(annotations)
+    items = list(read_items(DataConfig(format=name, root=tmp_path)))
+    text = annotations.read_text(encoding="utf-8")
+    rows = json.loads(text) if name == "daily_omni" else list(map(json.loads, text.splitlines()))
+    assert len(items) == len(rows) == n
+    for item, row in zip(items, rows, strict=True):
+        sample = item.sample
+        published = row["Choice" if name == "daily_omni" else "choices"]
+        marks = [f"{letter}." if name == "daily_omni" else "" for letter in LETTERS]
+        assert item.row == row
+        assert len(sample.options) == len(published)
+        for mark, option, written in zip(marks, sample.options, published, strict=False):
+            assert written.startswith(mark)
+            assert option == written.removeprefix(mark).strip()
+        gold = row["Answer"] if name == "daily_omni" else row["answer"].strip()
+        assert gold in (sample.target, sample.target_text)
