@@ -1,9 +1,8 @@
 """The typed configuration of a run: its sections joined, read, overridden and written.
 
 Reads a YAML file and `section.key=value` overrides; refuses unknown keys and impossible values with
-one message. Each value lives in exactly one section of `avrt.settings` or
-`avrt.settings_media`. Nothing heavy is imported
-here: `avrt --help` and `--dry-run` stay instant.
+one message. Each value lives in exactly one section, in `avrt.settings` or `avrt.settings_media`.
+Nothing heavy is imported here: `avrt --help` and `--dry-run` stay instant.
 """
 
 from __future__ import annotations

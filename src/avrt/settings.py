@@ -1,7 +1,7 @@
 """The sections of the configuration: every setting, its default, its meaning and its limits.
 
-Those of media are in `avrt.settings_media`. The text below a field is its documentation, from which docs/config.md is made. `avrt.config` joins
-the sections and reads and writes them.
+The text below a field is its documentation, from which docs/config.md is made. `avrt.config` joins
+the sections, these and those of media (`avrt.settings_media`), and reads and writes them.
 """
 
 from __future__ import annotations
