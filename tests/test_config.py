@@ -300,3 +300,26 @@ def test_addresses_and_hub_ids_are_dumped_as_they_are():
     text = dump_config(load_config(None, ("student.model=org/name",)))
     assert "model: org/name" in text
     assert "base_url: http://127.0.0.1:8000/v1" in text
+
+
+def test_the_papers_presets_hold_its_numbers():
+    configs = {path.stem: load_config(path) for path in CONFIGS}
+    paper, second = configs["paper"], configs["paper-v2"]
+    sft = paper.sft
+    assert sft.per_device_batch_size * sft.gradient_accumulation_steps * 4 == 32
+    assert (sft.epochs, sft.learning_rate, sft.warmup_steps) == (1, 2e-6, 100)
+    assert sft.weight_decay == 0.01
+    grpo = paper.grpo
+    assert (grpo.group_size, grpo.epsilon, grpo.beta, grpo.temperature) == (4, 0.2, 0.01, 1.0)
+    assert (grpo.format_weight, grpo.accuracy_weight, grpo.length_weight) == (1.0, 1.0, 0.0)
+    assert (paper.media.n_frames, paper.media.max_audio_s) == (8, 10.0)
+    assert paper.student.lora is None
+    assert not paper.student.train_projections
+
+    assert (second.grpo.data, second.grpo.length_weight) == ("samples", 1.0)
+    assert (second.grpo.length_mean, second.grpo.length_std) == (100, 20)
+    assert second.grpo.length_window == (100, 200)
+    alike = {"run", "grpo"}
+    assert second.model_dump(exclude=alike) == paper.model_dump(exclude=alike)
+    changed = {"data", "max_steps", "length_weight"}
+    assert second.grpo.model_dump(exclude=changed) == paper.grpo.model_dump(exclude=changed)

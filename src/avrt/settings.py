@@ -369,6 +369,10 @@ class SftConfig(Section):
 class GrpoConfig(Section):
     init: str = "sft"
     """Where the policy starts: `sft`, `base`, or a checkpoint folder."""
+    data: Literal["dataset", "samples"] = "dataset"
+    """The prompts: the training split of the dataset, or every sample that `avrt prepare` found
+    usable in both modalities. Neither needs traces.
+    """
     output: str = Field(default="grpo", pattern=r"^grpo[A-Za-z0-9_-]*$")
     """Folder in the run directory; a run may hold several, such as grpo and grpo-base."""
     max_steps: int = Field(default=500, ge=1)

@@ -11,7 +11,7 @@ from avrt.train.data import PromptEncoder, read_examples, select, split_path, tr
     [
         ({"answer_letter": "C"}, r"train\.parquet:2: answer_letter is 'C', but answer 1 is 'B'"),
         ({"answer": 7, "answer_letter": "H"}, r"train\.parquet:2.*outside the 4 options"),
-        ({"av_reasoning": ""}, "'bad' has an empty av_reasoning"),
+        ({"av_reasoning": ""}, "'bad' has no av_reasoning.*`avrt grpo` with grpo.init=base"),
         (
             {"video": None, "audio": "sound.wav"},
             "'bad' has no picture; the student is trained on both",

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from avrt.datasets import dataset_row_to_sample, prepare, write_samples
 from avrt.engines.encode import merge_media, suppress_token_ids
 from avrt.errors import ConfigError, DataError, EngineError
 from avrt.train import grpo
@@ -197,6 +198,37 @@ def test_run_resumes_and_leaves_the_towers_alone(
     assert "already done" not in grpo.run(config).summary
     again = load_file(config.run.path / "grpo" / "model" / "model.safetensors")
     assert all(again[name].equal(after[name]) for name in after)
+
+
+def test_rows_without_traces_are_prompts(make_config, make_row):
+    rows = [make_row(f"s{index}", "short", av_reasoning=None) for index in range(4)]
+    config = make_config(rows, grpo={"max_steps": 1})
+    assert "4 samples" in grpo.plan(config)
+    assert grpo.run(config).counts["kept"] == 4
+
+
+def test_every_sample_that_prepare_finds_usable_can_be_a_prompt(
+    make_config, make_row, clips, tmp_path
+):
+    root = tmp_path / "data"
+    shutil.copytree(clips, root)
+    (root / "cut.mp4").write_bytes((root / "short.mp4").read_bytes()[:200])
+    names = ["red-high", "blue-high", "red-low", "short", "cut"]
+    samples = [
+        dataset_row_to_sample(make_row(f"q{index}", name, question=f"Question {index}?"), "test")
+        for index, name in enumerate(names)
+    ]
+    write_samples(root / "train.parquet", samples)
+    data = {"root": root, "format": "parquet"}
+    config = make_config(data=data, grpo={"data": "samples", "prompts_per_step": 2, "max_steps": 1})
+    assert "`avrt prepare` writes it" in grpo.plan(config)
+    with pytest.raises(DataError, match=r"samples\.parquet: not found; run the earlier stages"):
+        grpo.run(config)
+    prepare.run(config)
+    assert f"{len(names) - 1} samples" in grpo.plan(config)
+    assert grpo.run(config).counts["kept"] == len(names) - 1
+    with pytest.raises(ConfigError, match=r"other settings \(grpo\)"):
+        grpo.run(make_config(data=data, grpo={"prompts_per_step": 2, "max_steps": 1}))
 
 
 def test_a_policy_that_was_moved_is_the_same_policy(make_config, student_folder, tmp_path):

@@ -180,11 +180,16 @@ def test_over_long_and_silent_samples_are_dropped_by_name(make_config, make_row,
     assert dropped == {"s1": "failed/no_audio", "s3": "dropped/too_long"}
 
 
-def test_dataset_without_one_usable_sample_is_refused(make_config, make_row):
-    config = make_config([make_row("s0", "nowhere")])
-    with pytest.raises(
-        DataError, match=r"none of the 1 samples of the dataset can be used.*nowhere\.mp4"
-    ):
+def test_dataset_without_its_media_is_refused(make_config, make_row):
+    config = make_config([make_row("s0", "nowhere"), make_row("s1", "nowhere-else")])
+    with pytest.raises(ConfigError, match=r"none of the 2 media files is here, such as nowhere\."):
+        sft.run(config)
+
+
+def test_dataset_without_one_usable_sample_is_refused(make_config, make_row, clips):
+    (clips / "cut.mp4").write_bytes((clips / "short.mp4").read_bytes()[:200])
+    config = make_config([make_row("s0", "cut")])
+    with pytest.raises(DataError, match=r"none of the 1 samples of the dataset can be.*cut\.mp4"):
         sft.run(config)
 
 

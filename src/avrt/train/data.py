@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from avrt.config import Config
 from avrt.datasets import dataset_row_to_sample
+from avrt.datasets.prepare import load_prepared
 from avrt.engines.encode import Encoded, encode
 from avrt.errors import DataError, MediaError
 from avrt.media import load_media
@@ -33,7 +34,9 @@ __all__ = [
     "PromptEncoder",
     "Selection",
     "id_dataset",
+    "prompts_path",
     "read_examples",
+    "read_prompts",
     "select",
     "split_path",
     "trace_ids",
@@ -50,6 +53,7 @@ class Example:
 
     sample: Sample
     trace: str
+    """Empty when there is none, which is enough for GRPO."""
 
 
 def split_path(config: Config, split: str) -> Path:
@@ -57,15 +61,33 @@ def split_path(config: Config, split: str) -> Path:
     return config.run.path / "dataset" / f"{split}.parquet"
 
 
-def read_examples(path: Path) -> list[Example]:
+def prompts_path(config: Config) -> Path:
+    """The file with GRPO's prompts."""
+    if config.grpo.data == "samples":
+        return config.run.path / "samples.parquet"
+    return split_path(config, "train")
+
+
+def read_prompts(config: Config) -> list[Example]:
+    """GRPO's prompts, in file order.
+
+    Raises:
+        DataError: as `read_examples`, but a trace may be missing.
+    """
+    if config.grpo.data == "samples":
+        return [Example(sample, "") for sample in load_prepared(config.run.path, "av")]
+    return read_examples(split_path(config, "train"), need_trace=False)
+
+
+def read_examples(path: Path, need_trace: bool = True) -> list[Example]:
     """The rows of one split, in file order.
 
     Raises:
-        DataError: absent file, a row that is no sample or lacks picture or sound, an id that
-            occurs twice.
+        DataError: absent file, a row that is no sample or lacks picture or sound or a needed trace,
+            an id that occurs twice.
     """
     examples = [
-        _to_example(row, f"{path}:{number}")
+        _to_example(row, f"{path}:{number}", need_trace)
         for number, row in enumerate(read_parquet(path), start=1)
     ]
     for name, count in Counter(example.sample.id for example in examples).items():
@@ -74,7 +96,7 @@ def read_examples(path: Path) -> list[Example]:
     return examples
 
 
-def _to_example(row: Mapping[str, Any], where: str) -> Example:
+def _to_example(row: Mapping[str, Any], where: str, need_trace: bool) -> Example:
     try:
         sample = dataset_row_to_sample(row, where)
         trace, letter = row["av_reasoning"], row["answer_letter"]
@@ -93,9 +115,12 @@ def _to_example(row: Mapping[str, Any], where: str) -> Example:
                 f"{where}: sample {sample.id!r} has no {medium}; "
                 "the student is trained on both modalities"
             )
-    if not trace:
-        raise DataError(f"{where}: sample {sample.id!r} has an empty av_reasoning")
-    return Example(sample, trace)
+    if need_trace and not trace:
+        raise DataError(
+            f"{where}: sample {sample.id!r} has no av_reasoning, from which SFT learns; "
+            "GRPO needs none: `avrt grpo` with grpo.init=base"
+        )
+    return Example(sample, trace or "")
 
 
 class PromptEncoder:

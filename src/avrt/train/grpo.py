@@ -6,9 +6,9 @@ mean over tokens of -min(r A, clip(r, 1 - epsilon, 1 + epsilon) A) + beta KL(pol
 with KL as exp(d) - d - 1. One update per rollout, so r is 1 and the clip is at rest. Departure
 from the paper: the standard deviation is the sample's (G - 1).
 
-Reads RUN/dataset/train.parquet, the clips and the policy to start from (`grpo.init`); writes
-RUN/grpo*/: checkpoints/ (two, resumable), log.jsonl, dropped.jsonl, model/. TRL's `GRPOTrainer`
-runs the loop; see `avrt.train.omni_grpo`.
+Reads RUN/dataset/train.parquet or RUN/samples.parquet (`grpo.data`), the clips, and the policy to
+start from (`grpo.init`); writes RUN/grpo*/: checkpoints/ (two, resumable), log.jsonl,
+dropped.jsonl, model/. TRL's `GRPOTrainer` runs the loop; see `avrt.train.omni_grpo`.
 
     avrt grpo configs/demo.yaml
 """
@@ -22,6 +22,7 @@ from typing import Any
 from trl.trainer.grpo_config import GRPOConfig
 
 from avrt.config import Config, GrpoConfig
+from avrt.datasets import require_media
 from avrt.engines.encode import suppress_token_ids
 from avrt.errors import ConfigError
 from avrt.runs import Result, Stage, open_stage, save_config, student_path
@@ -38,9 +39,9 @@ from avrt.train.data import (
     Example,
     PromptEncoder,
     id_dataset,
-    read_examples,
+    prompts_path,
+    read_prompts,
     select,
-    split_path,
     write_lost,
 )
 from avrt.train.log import ProgressBar, TrainingLog, read_log
@@ -78,7 +79,8 @@ def run(config: Config) -> Result:
     checkpoint = open_checkpoints(folder / "checkpoints", stage)
     save_config(config)
 
-    examples = read_examples(split_path(config, "train"))
+    examples = read_prompts(config)
+    require_media(config.data.root, [example.sample for example in examples])
     for example in examples:  # a bad target is refused now, not at the step that samples it
         for reward in reward_weights(config.grpo):
             REWARDS[reward]("", example.sample, config.grpo)
@@ -217,7 +219,7 @@ def _open(config: Config) -> Stage:
         "grpo": config.grpo.model_dump(exclude=unread),
         **student_settings(config, student_path(config, config.grpo.init)),
     }
-    return open_stage(config.run.path, config.grpo.output, settings, [split_path(config, "train")])
+    return open_stage(config.run.path, config.grpo.output, settings, [prompts_path(config)])
 
 
 def _summary(name: str, folder: Path, counts: Mapping[str, int]) -> str:

@@ -8,7 +8,15 @@ from typing import Any
 from avrt.config import Config
 from avrt.errors import MediaError
 from avrt.train.checkpoint import describe_student
-from avrt.train.data import Example, PromptEncoder, read_examples, split_path, trace_ids
+from avrt.train.data import (
+    Example,
+    PromptEncoder,
+    prompts_path,
+    read_examples,
+    read_prompts,
+    split_path,
+    trace_ids,
+)
 
 __all__ = ["describe_inputs"]
 
@@ -20,11 +28,12 @@ def describe_inputs(
     stage: str, config: Config, model: str, with_trace: bool
 ) -> tuple[list[str], int]:
     """Lines about dataset and student, and the size of the dataset (0: it is not there yet)."""
-    path = split_path(config, "train")
-    examples = read_examples(path) if path.is_file() else []
-    size = (
-        f"{len(examples)} samples" if path.is_file() else "not there yet; `avrt generate` writes it"
-    )
+    path = split_path(config, "train") if with_trace else prompts_path(config)
+    examples = []
+    if path.is_file():
+        examples = read_examples(path) if with_trace else read_prompts(config)
+    maker = "avrt prepare" if path.name == "samples.parquet" else "avrt generate"
+    size = f"{len(examples)} samples" if path.is_file() else f"not there yet; `{maker}` writes it"
     lines = [f"{stage}: {path}: {size}"]
     student = describe_student(model, config.student)
     if student is None:

@@ -20,6 +20,7 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from avrt.config import Config
+from avrt.datasets import require_media
 from avrt.engines.encode import Encoded, collate
 from avrt.runs import Result, Stage, open_stage, save_config
 from avrt.train.checkpoint import (
@@ -92,6 +93,7 @@ def run(config: Config) -> Result:
 
     train_examples = read_examples(split_path(config, "train"))
     validation_examples = read_examples(split_path(config, "validation"))
+    require_media(config.data.root, [example.sample for example in train_examples])
     model, processor = load_student(config.student.model, config.student.train_projections)
     encoder = PromptEncoder(config, processor)
     collator = TraceCollator([*train_examples, *validation_examples], encoder, processor)
