@@ -120,7 +120,7 @@ def test_unknown_commands_and_options_exit_with_2(avrt, arguments):
 
 
 def test_an_unknown_modality_names_the_known_ones(avrt):
-    assert "'x' is none of a, v, av" in avrt("eval", "--modality", "av,x").output
+    assert "'x' is not one of none, a, v, av" in avrt("eval", "--modality", "av,x").output
 
 
 def test_an_unknown_model_names_the_known_ones(avrt):
@@ -240,7 +240,7 @@ def test_an_interrupt_says_how_to_go_on(avrt, monkeypatch):
     def interrupt(*_: object) -> Config:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("avrt.cli._load", interrupt)
+    monkeypatch.setattr("avrt.cli.load_settings", interrupt)
     result = avrt("sft")
     assert result.exit_code == 130
     assert "the same command goes on or starts this stage again" in result.output

@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from avrt.config import Config
+from avrt.config import Config, EvalModel
 
 __all__ = ["render"]
 
@@ -24,7 +24,7 @@ PAGE = Path("docs/config.md")
 
 HEAD = """# Configuration
 
-This page is generated from `src/avrt/settings.py`; run `make docs` after changing it.
+This page is generated from `settings.py` and `eval_settings.py`; run `make docs` after a change.
 
 A configuration is a YAML file, overridden on the command line:
 
@@ -40,7 +40,8 @@ values are refused. The resolved configuration is saved as `config.yaml` in the 
 
 def render() -> str:
     """The whole page."""
-    return "\n".join([HEAD, *_sections(Config(), "")])
+    model = EvalModel(model="base")
+    return "\n".join([HEAD, *_sections(Config(), ""), *_sections(model, "eval.models.NAME.")])
 
 
 def _sections(section: BaseModel, prefix: str) -> Iterator[str]:

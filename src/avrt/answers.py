@@ -22,7 +22,10 @@ from collections.abc import Sequence
 
 from avrt.types import LETTERS
 
-__all__ = ["extract_answer", "is_well_formed", "split_trace"]
+__all__ = ["PARSER_VERSION", "extract_answer", "is_well_formed", "split_trace"]
+
+PARSER_VERSION = 1
+"""Rises whenever some text is read otherwise than before: part of every evaluation's protocol."""
 
 _L = f"[{LETTERS}]"
 _TRACE = re.compile(rf"\s*<think>(.*)</think>\s*<answer>({_L})</answer>\s*", re.DOTALL)

@@ -10,23 +10,19 @@ from __future__ import annotations
 import importlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import click
 
 from avrt import __version__
 from avrt.cli_checkpoint import checkpoint
-from avrt.cli_group import MethodGroup
-from avrt.cli_group import load_settings as _load
-from avrt.cli_group import split_settings as _split_settings
-from avrt.errors import ConfigError
+from avrt.cli_evaluate import COMMANDS
+from avrt.cli_group import MethodGroup, load_settings, split_settings
+from avrt.cli_options import plain_settings, print_plan, with_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from avrt.config import Config
     from avrt.generate.limits import Limits
-    from avrt.types import Modality
 
 __all__ = ["main"]
 
@@ -66,23 +62,11 @@ def cli() -> None:
     """
 
 
-def _settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Add what all stage commands take: a configuration file, overrides and --dry-run."""
-    command = click.option(
-        "--dry-run",
-        is_flag=True,
-        help="Print the resolved configuration and what would be done; write nothing.",
-    )(command)
-    return click.argument("settings", nargs=-1, metavar="[CONFIG.yaml] [section.key=value ...]")(
-        command
-    )
-
-
 def _run_stage(
     modules: tuple[str, ...], config: Config, dry_run: bool, limits: Limits | None = None
 ) -> None:
     if dry_run:
-        _print_plan(config, [importlib.import_module(name).plan(config) for name in modules])
+        print_plan(config, [importlib.import_module(name).plan(config) for name in modules])
         return
     for name in modules:
         run = importlib.import_module(name).run
@@ -92,31 +76,23 @@ def _run_stage(
             return
 
 
-def _print_plan(config: Config, plans: list[str]) -> None:
-    from avrt.config import dump_config
-
-    click.echo(dump_config(config))
-    for plan in plans:
-        click.echo(plan)
-
-
 def _add_stage(name: str, modules: tuple[str, ...], summary: str) -> None:
     @cli.command(name, help=summary)
-    @_settings
+    @with_settings
     def command(settings: tuple[str, ...], dry_run: bool) -> None:
-        _run_stage(modules, _load(settings), dry_run)
+        _run_stage(modules, load_settings(settings), dry_run)
 
 
 @cli.command()
-@_settings
+@with_settings
 @click.option("--strict", is_flag=True, help="Exit with 1 when any file has a fault.")
 def prepare(settings: tuple[str, ...], dry_run: bool, strict: bool) -> None:
     """Read the annotations and probe every media file."""
     from avrt.datasets import prepare as stage
 
-    config = _load(settings)
+    config = load_settings(settings)
     if dry_run:
-        _print_plan(config, [stage.plan(config)])
+        print_plan(config, [stage.plan(config)])
         return
     result = stage.run(config)
     click.echo(result.summary)
@@ -125,7 +101,7 @@ def prepare(settings: tuple[str, ...], dry_run: bool, strict: bool) -> None:
 
 def _add_calling_stage(name: str, modules: tuple[str, ...], summary: str) -> None:
     @cli.command(name, help=summary)
-    @_settings
+    @with_settings
     @click.option("--budget-calls", type=click.IntRange(0), help="Start at most so many calls.")
     @click.option(
         "--budget-tokens",
@@ -143,7 +119,7 @@ def _add_calling_stage(name: str, modules: tuple[str, ...], summary: str) -> Non
         from avrt.generate.limits import Limits
 
         limits = Limits(budget_calls, budget_tokens, limit)
-        _run_stage(modules, _load(settings), dry_run, limits)
+        _run_stage(modules, load_settings(settings), dry_run, limits)
 
 
 for _name, (_modules, _summary) in STAGES.items():
@@ -158,26 +134,23 @@ def ledger() -> None:
     """The model calls of a run: count, show, retry failures."""
 
 
-_plain_settings = click.argument(
-    "settings", nargs=-1, metavar="[CONFIG.yaml] [section.key=value ...]"
-)
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @ledger.command("stats")
-@_plain_settings
+@plain_settings
 @_as_json
 def ledger_stats(settings: tuple[str, ...], as_json: bool) -> None:
     """Count calls, tokens, time and failures."""
     from avrt.generate.ledger_report import load_stats, render_stats
 
-    stats = load_stats(_load(settings).run.path)
+    stats = load_stats(load_settings(settings).run.path)
     click.echo(json.dumps(stats, indent=2) if as_json else render_stats(stats))
 
 
 @ledger.command("show")
 @click.argument("key")
-@_plain_settings
+@plain_settings
 @_as_json
 def ledger_show(key: str, settings: tuple[str, ...], as_json: bool) -> None:
     """Print one call: the exact request, the raw reply, every attempt.
@@ -186,12 +159,12 @@ def ledger_show(key: str, settings: tuple[str, ...], as_json: bool) -> None:
     """
     from avrt.generate.ledger_report import load_call, render_call
 
-    call = load_call(_load(settings).run.path, key)
+    call = load_call(load_settings(settings).run.path, key)
     click.echo(json.dumps(call, indent=2) if as_json else render_call(call))
 
 
 @ledger.command("retry")
-@_plain_settings
+@plain_settings
 @click.option(
     "--class", "error_class", required=True, metavar="CLASS", help="As `avrt ledger stats` says."
 )
@@ -199,78 +172,11 @@ def ledger_retry(settings: tuple[str, ...], error_class: str) -> None:
     """Mark what failed with a class, calls or media, as to be tried again."""
     from avrt.generate.ledger_report import retry
 
-    click.echo(retry(_load(settings).run.path, error_class))
+    click.echo(retry(load_settings(settings).run.path, error_class))
 
 
-def _parse_modalities(
-    _ctx: click.Context, _param: click.Parameter, value: str | None
-) -> tuple[Modality, ...] | None:
-    from avrt.types import Modality
-
-    if value is None:
-        return None
-    known: dict[str, Modality] = {name: name for name in get_args(Modality)}
-    try:
-        return tuple(known[name] for name in value.split(","))
-    except KeyError as error:
-        raise click.BadParameter(f"{error} is none of {', '.join(known)}") from error
-
-
-@cli.command("eval")
-@_settings
-@click.option("--model", "models", multiple=True, help="Only this model; may be repeated.")
-@click.option(
-    "--modality",
-    "modalities",
-    callback=_parse_modalities,
-    help="Only these modalities, such as `av` or `a,v,av`.",
-)
-@click.option(
-    "--compare",
-    nargs=2,
-    metavar="A B",
-    help="Evaluate nothing; compare models A and B on the items that both have answered.",
-)
-def evaluate(
-    settings: tuple[str, ...],
-    dry_run: bool,
-    models: tuple[str, ...],
-    modalities: tuple[Modality, ...] | None,
-    compare: tuple[str, str] | None,
-) -> None:
-    """Evaluate the models on sound, vision and both."""
-    if compare and (models or modalities or dry_run):
-        raise click.UsageError(
-            "--compare evaluates nothing, so it goes with none of --model, --modality, --dry-run"
-        )
-    from avrt import evaluate as evaluation
-
-    config = _load(settings)
-    if dry_run:
-        config = _restrict_evaluation(config, models, modalities)
-        _print_plan(config, [evaluation.plan(config)])
-    elif compare:
-        click.echo(evaluation.compare(config, *compare))
-    else:
-        click.echo(evaluation.run(config, models or None, modalities).summary)
-
-
-def _restrict_evaluation(
-    config: Config, models: tuple[str, ...], modalities: tuple[Modality, ...] | None
-) -> Config:
-    """The configuration with only the named models and modalities left to evaluate."""
-    known = config.eval.models
-    for name in models:
-        if name not in known:
-            raise ConfigError(f"model {name!r} is not in eval.models; known: {', '.join(known)}")
-    chosen = {
-        "models": {name: known[name] for name in models or known},
-        "modalities": modalities or config.eval.modalities,
-    }
-    return config.model_copy(update={"eval": config.eval.model_copy(update=chosen)})
-
-
-cli.add_command(checkpoint)
+for _command in (checkpoint, *COMMANDS):
+    cli.add_command(_command)
 _add_stage("report", ("avrt.report",), "Write the run's page and tables.")
 
 _folder = click.Path(file_okay=False, path_type=Path)
@@ -279,7 +185,7 @@ _folder = click.Path(file_okay=False, path_type=Path)
 @cli.command("import")
 @click.argument("name", metavar="SET")
 @click.argument("folder")
-@_plain_settings
+@plain_settings
 @click.option("--hub", is_flag=True, help="FOLDER is the id of a dataset on the Hub.")
 def import_set(name: str, folder: str, settings: tuple[str, ...], hub: bool) -> None:
     """Make a published set the dataset of a run.
@@ -288,11 +194,11 @@ def import_set(name: str, folder: str, settings: tuple[str, ...], hub: bool) -> 
     """
     from avrt.generate.imports import run
 
-    click.echo(run(_load(settings), name, folder, from_hub=hub).summary)
+    click.echo(run(load_settings(settings), name, folder, from_hub=hub).summary)
 
 
 @cli.command()
-@_plain_settings
+@plain_settings
 @click.option(
     "--to",
     "name",
@@ -317,18 +223,18 @@ def export(
     from avrt.generate.export.items import Options
 
     options = Options(with_media=with_media, grpo=grpo, absolute=absolute)
-    click.echo(run(_load(settings), name, options, output).summary)
+    click.echo(run(load_settings(settings), name, options, output).summary)
 
 
 @cli.command("replay")
-@_plain_settings
+@plain_settings
 @click.option("--row", required=True, metavar="ID|KEY", help="A row's id, or a call's key.")
 @click.option("--send", is_flag=True, help="Make the calls again; nothing is stored.")
 def replay_row(settings: tuple[str, ...], row: str, send: bool) -> None:
     """Show the model calls behind a row of the dataset."""
     from avrt.generate.replay import replay
 
-    click.echo(replay(_load(settings), row, send))
+    click.echo(replay(load_settings(settings), row, send))
 
 
 @cli.command()
@@ -344,18 +250,18 @@ def teachers(name: str | None) -> None:
 
 
 @cli.command()
-@_plain_settings
+@plain_settings
 def views(settings: tuple[str, ...]) -> None:
     """List the views with their conditions and columns."""
     from avrt.generate.selection import check_views, describe_views
 
-    config = _load(settings)
+    config = load_settings(settings)
     click.echo(describe_views(config))
     check_views(config)
 
 
 @cli.command()
-@_plain_settings
+@plain_settings
 def demo(settings: tuple[str, ...]) -> None:
     """Run the whole method on the packaged world.
 
@@ -363,7 +269,7 @@ def demo(settings: tuple[str, ...]) -> None:
     """
     from avrt.demo import run
 
-    click.echo(run(*_split_settings(settings)).summary)
+    click.echo(run(*split_settings(settings)).summary)
 
 
 @cli.group()

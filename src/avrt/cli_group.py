@@ -17,7 +17,7 @@ __all__ = ["EXTRAS", "MethodGroup", "load_settings", "split_settings"]
 
 GENERATION = ("trace", "merge", "build", "generate", "stats", "ledger", "replay")
 DATA = ("import", "export", "teachers", "views")
-STUDENT = ("sft", "grpo", "checkpoint", "eval", "report")
+STUDENT = ("sft", "grpo", "checkpoint", "eval", "difficulty", "tables", "baselines", "report")
 ORDER = ("prepare", *GENERATION, *DATA, *STUDENT, "demo", "world", "doctor")
 """Every command, as the method goes."""
 EXTRAS = {
@@ -34,6 +34,7 @@ EXTRAS = {
         "trl",
     ),
     "lora": ("peft",),
+    "eval": ("scipy",),
     "report": ("jinja2", "matplotlib"),
 }
 """Optional groups of packages, and what a command that needs one of them imports."""

@@ -15,12 +15,12 @@ import yaml
 from pydantic import ValidationError
 
 from avrt.errors import ConfigError
+from avrt.eval_settings import EvalConfig, EvalModel
 from avrt.settings import (
     TEACHERS,
     BuildConfig,
     DataConfig,
     EngineConfig,
-    EvalConfig,
     GenerateConfig,
     GrpoConfig,
     LoraConfig,
@@ -41,6 +41,7 @@ __all__ = [
     "DataConfig",
     "EngineConfig",
     "EvalConfig",
+    "EvalModel",
     "GenerateConfig",
     "GrpoConfig",
     "LoraConfig",

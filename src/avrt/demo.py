@@ -46,9 +46,11 @@ def run(config_path: Path | None, overrides: tuple[str, ...] = ()) -> Result:
 
 def _results(config: Config) -> str:
     """The first and the last model on the same items, then the stages x modality tables."""
-    from avrt.evaluate.summary import compare, read_results, summary_text
+    from avrt.evaluate import compare
+    from avrt.evaluate.results import read_results
+    from avrt.evaluate.summary import summary_text
 
-    table = summary_text(read_results(config.run.path), config.eval)
+    table = summary_text(read_results(config), config.eval, with_groups=False)
     names = list(config.eval.models)
     return f"{compare(config, names[0], names[-1])}\n\n{table}" if len(names) > 1 else table
 

@@ -12,14 +12,13 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from avrt.types import Modality
+from avrt.types import Given
 
 __all__ = [
     "TEACHERS",
     "BuildConfig",
     "DataConfig",
     "EngineConfig",
-    "EvalConfig",
     "GenerateConfig",
     "GrpoConfig",
     "LoraConfig",
@@ -237,7 +236,7 @@ class ModelRole(Section):
 class TeacherRole(ModelRole):
     """A model that answers the questions from what it is given of each clip."""
 
-    modality: Literal["v", "a", "av", "none"]
+    modality: Given
     """What it is given: frames (v), sound (a), both (av), or only the question (none)."""
     k: int = Field(default=1, ge=1)
     """Answers per question. With several, set a temperature above 0."""
@@ -450,23 +449,6 @@ class GrpoConfig(Section):
                 f"per_device_batch_size = {self.per_device_batch_size}"
             )
         return self
-
-
-class EvalConfig(Section):
-    benchmarks: dict[str, DataConfig] = {}
-    """Name of each evaluation set and where it lies."""
-    models: dict[str, str] = {"base": "base", "sft": "sft", "sft_rl": "grpo"}
-    """Name of each evaluated model and its place: `base`, `sft`, `grpo...` of this run, or a
-    folder.
-    """
-    modalities: tuple[Modality, ...] = ("a", "v", "av")
-    """What the models are given: audio (a), vision (v), or both (av)."""
-    limit: int | None = Field(default=None, ge=1)
-    """Evaluate only the first N items of each set."""
-    max_new_tokens: int = Field(default=1024, ge=1)
-    """Longest completion, in tokens; longer ones are cut and marked "length"."""
-    batch_size: int = Field(default=32, ge=1)
-    """Prompts generated together."""
 
 
 class ReportConfig(Section):

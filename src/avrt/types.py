@@ -25,6 +25,7 @@ __all__ = [
     "EncodedSound",
     "FinishReason",
     "Frames",
+    "Given",
     "Modality",
     "Prompt",
     "Relation",
@@ -38,7 +39,9 @@ LETTERS = "ABCDEFGH"
 Relation = Literal["both", "sound", "visual"]
 RELATIONS: tuple[Relation, ...] = ("both", "sound", "visual")
 Modality = Literal["a", "v", "av"]
-"""What an evaluated model is given: audio, vision, or both."""
+"""What is read of a clip: audio, vision, or both."""
+Given = Literal["none", "a", "v", "av"]
+"""What a model is given besides the question: nothing (the blind baseline), or some of the clip."""
 FinishReason = Literal["stop", "length", "error"]
 
 
@@ -243,6 +246,10 @@ class Completion:
     n_prompt_tokens: int = 0
     n_completion_tokens: int = 0
     latency_s: float = 0.0
+    n_frame_tokens: int | None = None
+    """Prompt tokens that are pictures; None when the engine cannot tell."""
+    n_audio_tokens: int | None = None
+    """Prompt tokens that are sound; None when the engine cannot tell."""
     error_class: str | None = None
     """Set when finish_reason is "error": "http_400", "timeout", "too_long", ..."""
     error: str | None = None

@@ -75,7 +75,7 @@ def config(tmp_path, bench_root) -> Config:
     data = DataConfig(format="parquet", root=bench_root, split="clips")
     return Config(
         run=RunConfig(dir=tmp_path / "runs", name="test"),
-        media=MediaConfig(n_frames=4, max_pixels=56 * 56),
+        media=MediaConfig(n_frames=4, max_pixels=56 * 56, workers=1),
         student=StudentConfig(model="some/model"),
         eval=EvalConfig(
             benchmarks={"clips": data}, models={"base": "base", "other": "some/other"}, batch_size=2

@@ -23,12 +23,23 @@ def test_a_thinker_checkpoint_is_evaluated_in_all_modalities(config, tmp_path):
             ),
         }
     )
-    result = run(config)
-    assert sum(result.counts.values()) == 18
+    result = run(config, modalities=("none", "a", "v", "av"))
+    assert sum(result.counts.values()) == 24
     assert result.counts["failed"] == 0
     assert result.counts["missing_media"] == 2
     lines = read_log(log_path(config.run.path, "clips", "base", "av"))
     assert all(x.n_completion_tokens <= 4 for x in lines)
-    both, silent = lines[0], next(x for x in lines if x.sample_id == "q5")
-    assert both.n_prompt_tokens > 0
+    silent = next(x for x in lines if x.sample_id == "q5")
     assert silent.status == "missing_media"
+    for modality, has_frames, has_sound in (
+        ("none", False, False), ("a", False, True), ("v", True, False), ("av", True, True),
+    ):  # fmt: skip
+        lines = read_log(log_path(config.run.path, "clips", "base", modality))
+        seen = next(x for x in lines if x.sample_id == "q0")
+        assert ((seen.n_frame_tokens or 0) > 0, (seen.n_audio_tokens or 0) > 0) == (
+            has_frames,
+            has_sound,
+        )
+        assert (bool(seen.n_frames), bool(seen.audio_s)) == (has_frames, has_sound)
+        n_media = (seen.n_frame_tokens or 0) + (seen.n_audio_tokens or 0)
+        assert seen.n_prompt_tokens > n_media

@@ -10,7 +10,7 @@ from avrt.engines.scripted import ScriptedEngine
 from avrt.errors import ConfigError, DataError
 from avrt.evaluate import compare, plan, run
 from avrt.evaluate.logs import log_path, read_log
-from avrt.evaluate.summary import read_results
+from avrt.evaluate.results import read_results
 from avrt.types import Prompt
 
 N_ITEMS = 6
@@ -68,7 +68,7 @@ def test_an_item_without_sound_stays_in_the_denominator(config, bench_root):
     run(config, models=["base"], make=factory(answer_a))
     line = lines_of(config, "a")["q5"]
     assert (line.status, line.error_class, line.correct) == ("missing_media", "no_audio", False)
-    accuracy = {r.modality: r.accuracy for r in read_results(config.run.path)}["a"]
+    accuracy = {r.modality: r.accuracy for r in read_results(config)}["a"]
     assert (accuracy.k, accuracy.n) == (2, N_ITEMS)
     log = log_path(config.run.path, "clips", "base", "a").read_text()
     assert str(bench_root) not in log
@@ -79,7 +79,7 @@ def test_a_modality_that_no_item_has_is_skipped_and_said(config, bench_root, cap
     config = with_eval(config, benchmarks={"sounds": sounds})
     run(config, models=["base"], make=factory(answer_a))
     assert "sounds: no item has V, AV; skipped" in capsys.readouterr().out
-    assert [r.modality for r in read_results(config.run.path)] == ["a"]
+    assert [r.modality for r in read_results(config)] == ["a"]
 
 
 def test_a_failed_call_is_counted_and_not_repeated(config):
@@ -89,7 +89,7 @@ def test_a_failed_call_is_counted_and_not_repeated(config):
     first = run(config, models=["base"], modalities=["v"], make=factory(answer))
     assert first.counts == {"failed": 1, "unparsable": N_ITEMS - 1}
     assert "0.0 % [0.0, 39.0]" in first.summary
-    assert "base V: 5 unparsable, 1 failed" in first.summary
+    assert "base V: official 0.0 %, invalid 100.0 %, 5 unparsable, 1 failed" in first.summary
     again = run(config, models=["base"], modalities=["v"], make=factory(answer_a))
     assert again.counts == first.counts
 
@@ -111,7 +111,7 @@ def test_a_killed_run_goes_on_where_it_stopped(config):
 
     with pytest.raises(Killed):
         run(config, models=["base"], make=factory(dying))
-    assert "not evaluated yet" in str([r.notes for r in read_results(config.run.path)])
+    assert "not evaluated yet" in str([r.notes for r in read_results(config)])
     run(config, models=["base"], make=factory(surviving))
     assert set(asked.values()) == {1}
     assert sum(asked.values()) == 3 * N_ITEMS - 2
@@ -226,5 +226,4 @@ def test_two_models_are_compared_on_the_same_items(config):
 
 def test_the_plan_names_models_benchmarks_and_items(config):
     text = plan(with_eval(config, limit=4))
-    assert "model other: some/other" in text
-    assert "benchmark clips: 4 items by A, V, AV" in text
+    assert "eval: clips, 4 items by A, V, AV, model other: some/other (transformers" in text

@@ -1,20 +1,33 @@
 from __future__ import annotations
 
+import random
+import subprocess
+import sys
 from math import comb, isclose
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
-from avrt.evaluate.statistics import Accuracy, compare_paired, mcnemar, wilson
+from avrt.evaluate.statistics import (
+    Accuracy,
+    bootstrap,
+    compare_paired,
+    mcnemar,
+    pooled,
+    wilson,
+)
+
+Answers = dict[str, list[bool]]
 
 
-def paired(both: int, b: int, c: int, neither: int) -> tuple[dict[str, bool], dict[str, bool]]:
+def paired(both: int, b: int, c: int, neither: int) -> tuple[Answers, Answers]:
     cells = [(True, True)] * both + [(True, False)] * b + [(False, True)] * c
     cells += [(False, False)] * neither
     return (
-        {str(i): one for i, (one, _) in enumerate(cells)},
-        {str(i): two for i, (_, two) in enumerate(cells)},
+        {str(i): [one] for i, (one, _) in enumerate(cells)},
+        {str(i): [two] for i, (_, two) in enumerate(cells)},
     )
 
 
@@ -71,10 +84,10 @@ def test_the_paired_interval_is_the_published_one():
 
 
 def test_only_common_items_are_compared():
-    comparison = compare_paired({"x": True, "y": False}, {"y": True, "z": True})
+    comparison = compare_paired({"x": [True], "y": [False]}, {"y": [True], "z": [True]})
     assert comparison is not None
     assert (comparison.n, comparison.b, comparison.c) == (1, 0, 1)
-    assert compare_paired({"x": True}, {"y": True}) is None
+    assert compare_paired({"x": [True]}, {"y": [True]}) is None
 
 
 @given(st.integers(0, 60), st.integers(0, 60), st.integers(0, 60), st.integers(1, 60))
@@ -85,3 +98,91 @@ def test_the_paired_interval_contains_the_difference(both, b, c, neither):
     mirrored = compare_paired(*paired(both, c, b, neither))
     assert mirrored is not None
     assert mirrored.low == pytest.approx(-comparison.high)
+
+
+@given(st.integers(0, 2000), st.integers(0, 2000))
+def test_wilson_is_scipys(k, wrong):
+    if k + wrong:
+        expected = binomtest(k, k + wrong).proportion_ci(method="wilson")
+        assert wilson(k, k + wrong) == pytest.approx(tuple(expected), abs=1e-9)
+
+
+def test_the_statistics_of_a_dataset_do_not_pay_for_scipy():
+    code = "import sys, avrt.generate.strata; print('scipy' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "False\n"
+
+
+def test_the_bootstrap_agrees_with_the_paired_interval_and_repeats_itself():
+    first, second = paired(500, 60, 100, 482)
+    comparison = compare_paired(first, second)
+    assert comparison is not None
+    differences = [float(second[item][0]) - first[item][0] for item in first]
+    low, high = bootstrap(differences)
+    assert (low, high) == pytest.approx((comparison.low, comparison.high), abs=0.003)
+    assert bootstrap(differences) == (low, high)
+    assert bootstrap([0.5]) == (0.5, 0.5)
+
+
+def answers(n_items: int, n_runs: int, agreement: float, seed: int = 0) -> Answers:
+    """Items whose runs all come out alike with probability `agreement`, else independently."""
+    draw = random.Random(seed)
+    found: Answers = {}
+    for item in range(n_items):
+        same, first = draw.random() < agreement, draw.random() < 0.5
+        found[str(item)] = [first if same else draw.random() < 0.5 for _ in range(n_runs)]
+    return found
+
+
+def width(accuracy: Accuracy) -> float:
+    low, high = accuracy.interval
+    return high - low
+
+
+def test_equal_answers_to_one_item_are_worth_one_item():
+    once = pooled({item: runs[:1] for item, runs in answers(400, 4, 1.0).items()})
+    four_times = pooled(answers(400, 4, 1.0))
+    assert four_times.value == once.value
+    assert width(four_times) == pytest.approx(width(once), rel=1e-2)
+    assert four_times.spread == 0
+
+
+def test_independent_answers_narrow_the_interval_as_more_items_would():
+    once = pooled({item: runs[:1] for item, runs in answers(400, 4, 0.0).items()})
+    four_times = pooled(answers(400, 4, 0.0))
+    assert width(four_times) == pytest.approx(width(once) / 2, rel=0.1)
+    assert four_times.spread is not None
+    assert 0 < four_times.spread < 0.06
+
+
+def test_an_interval_over_items_covers_the_truth_about_as_often_as_it_says():
+    n_inside = 0
+    for seed in range(200):
+        low, high = pooled(answers(120, 3, 0.5, seed)).interval
+        n_inside += low <= 0.5 <= high
+    assert 180 <= n_inside <= 198
+
+
+def test_a_missing_run_of_an_item_does_not_weigh_more_than_other_items():
+    accuracy = pooled({"x": [True, True], "y": [False]})
+    assert (accuracy.k, accuracy.n, accuracy.value, accuracy.n_runs) == (1.0, 2, 0.5, 2)
+
+
+def test_models_with_several_answers_are_compared_over_items():
+    first, second = answers(300, 4, 0.5, 1), answers(300, 4, 0.5, 2)
+    better = {item: [True] * 2 + runs[2:] for item, runs in first.items()}
+    same, more = compare_paired(first, second), compare_paired(first, better)
+    assert same is not None
+    assert more is not None
+    assert (same.is_noise, same.n_runs, same.n) == (True, 4, 300)
+    assert same.p > 0.05
+    assert more.p < 0.001
+    assert more.low > 0
+    assert "permutation" in more.test
+
+
+def test_equal_models_do_not_differ():
+    same = answers(50, 3, 0.5)
+    comparison = compare_paired(same, same)
+    assert comparison is not None
+    assert (comparison.p, comparison.difference, comparison.is_noise) == (1.0, 0.0, True)

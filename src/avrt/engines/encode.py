@@ -18,7 +18,14 @@ from torch import Tensor
 from avrt.errors import EngineError
 from avrt.types import Frames, Prompt
 
-__all__ = ["Encoded", "collate", "encode", "merge_media", "suppress_token_ids"]
+__all__ = [
+    "Encoded",
+    "collate",
+    "count_media_tokens",
+    "encode",
+    "merge_media",
+    "suppress_token_ids",
+]
 
 _TEXT_KEYS = ("input_ids", "attention_mask", "mm_token_type_ids")
 _SOUND_KEYS = ("input_features", "feature_attention_mask", "input_features_mask")
@@ -106,6 +113,20 @@ def collate(
         ]
         batch["mm_token_type_ids"] = _pad(types, 0, side)
     return {**batch, **merge_media([row.media for row in encoded])}
+
+
+def count_media_tokens(processor: Any, input_ids: Tensor) -> tuple[int, int]:
+    """How many tokens of a prompt are pictures, and how many are sound."""
+    tokenizer = getattr(processor, "tokenizer", None)
+    if tokenizer is None:
+        return 0, 0
+
+    def count(*names: str) -> int:
+        tokens = {getattr(owner, name, None) for owner in (processor, tokenizer) for name in names}
+        ids = tokenizer.convert_tokens_to_ids([token for token in tokens if token is not None])
+        return int(torch.isin(input_ids, torch.tensor(ids, dtype=input_ids.dtype)).sum())
+
+    return count("image_token", "video_token"), count("audio_token")
 
 
 def suppress_token_ids(processor: Any) -> list[int]:

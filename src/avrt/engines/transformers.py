@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import avrt.torchcompat  # noqa: F401  # isort: skip  # pyright: ignore[reportUnusedImport]
@@ -21,7 +22,13 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 from avrt.config import EngineConfig
 from avrt.engines.base import OnCompletion, failure
 from avrt.engines.checkpoints import Loaded, in_process_identity, load
-from avrt.engines.encode import Encoded, collate, encode, suppress_token_ids
+from avrt.engines.encode import (
+    Encoded,
+    collate,
+    count_media_tokens,
+    encode,
+    suppress_token_ids,
+)
 from avrt.errors import EngineError
 from avrt.types import Completion, Request, Sampling
 
@@ -99,8 +106,17 @@ class TransformersEngine:
         latency_s = time.monotonic() - started
         new_tokens = output[:, inputs["input_ids"].shape[1] :].cpu()
         for (request, encoded), row in zip(batch, new_tokens, strict=True):
-            n_prompt = len(encoded.input_ids)
-            yield request, _read_row(tokenizer, row, settings.eos_token_id, n_prompt, latency_s)
+            completion = _read_row(tokenizer, row, settings.eos_token_id, latency_s)
+            n_frame, n_audio = count_media_tokens(self._model.processor, encoded.input_ids)
+            yield (
+                request,
+                replace(
+                    completion,
+                    n_prompt_tokens=len(encoded.input_ids),
+                    n_frame_tokens=n_frame,
+                    n_audio_tokens=n_audio,
+                ),
+            )
 
     def _generation_config(self, max_new_tokens: int) -> GenerationConfig:
         saved, tokenizer = self._model.model.generation_config, self._model.tokenizer
@@ -150,7 +166,9 @@ def _keep_top_p(logits_V: Tensor, top_p: float) -> Tensor:
 
 
 def _batches(requests: Iterable[Request], size: int) -> Iterator[list[Request]]:
-    """Consecutive requests, at most `size`, that decode alike: one length limit, greedy or not."""
+    """Consecutive requests, at most `size`, that decode alike: one length limit, greedy or not, the
+    same kinds of media.
+    """
     batch: list[Request] = []
     for request in requests:
         if batch and (len(batch) == size or _decoding(request) != _decoding(batch[0])):
@@ -161,13 +179,13 @@ def _batches(requests: Iterable[Request], size: int) -> Iterator[list[Request]]:
         yield batch
 
 
-def _decoding(request: Request) -> tuple[int, bool]:
-    return request.sampling.max_new_tokens, request.sampling.temperature > 0
+def _decoding(request: Request) -> tuple[int, bool, bool, bool]:
+    prompt, sampling = request.prompt, request.sampling
+    given = (prompt.frames is not None, prompt.audio is not None)
+    return (sampling.max_new_tokens, sampling.temperature > 0, *given)
 
 
-def _read_row(
-    tokenizer: Any, row: Tensor, ends: list[int], n_prompt_tokens: int, latency_s: float
-) -> Completion:
+def _read_row(tokenizer: Any, row: Tensor, ends: list[int], latency_s: float) -> Completion:
     """The completion in a row of new tokens, which is padded after its end token."""
     tokens = row.tolist()
     end = next((place for place, token in enumerate(tokens) if token in ends), None)
@@ -175,7 +193,6 @@ def _read_row(
     return Completion(
         tokenizer.decode(kept, skip_special_tokens=True),
         "length" if end is None else "stop",
-        n_prompt_tokens=n_prompt_tokens,
         n_completion_tokens=len(kept) + (end is not None),
         latency_s=latency_s,
     )

@@ -99,7 +99,7 @@ def notes(data: DataConfig, items: Sequence[BenchmarkItem]) -> list[str]:
         )
     if benchmark.digests and annotation_digest(data) not in benchmark.digests:
         known = ", ".join(benchmark.digests.values())
-        lines.append(f"{annotation_path(data)}: not the file that is known as {known}")
+        lines.append(f"{annotation_path(data).name}: not the file that is known as {known}")
     for what, n in (
         ("list an option twice", sum(_has_twice(item) for item in items)),
         ("list an empty option", sum("" in item.sample.options for item in items)),

@@ -1,300 +1,256 @@
-"""Evaluate checkpoints on benchmarks, by modality.
+"""Evaluate models on benchmarks, by modality.
 
 Reads the benchmarks and the models; writes RUN/eval/BENCH/MODEL/MODALITY.jsonl (see `logs.py`),
-one line per item as it finishes, and continues where a killed run stopped. A model is loaded
-once. Items go in blocks: the media of a block are decoded once and then shown to the model as
-sound, as pictures and as both, so that a batch holds one modality. An item whose media cannot be
-had stays in the denominator as `missing_media`.
+one line per answer as it finishes, and continues where a killed run stopped. A model is loaded
+once. An item whose media cannot be had stays in the denominator as `missing_media`.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any
+from typing import TypeVar
 
-from tqdm import tqdm
+from avrt.config import Config
+from avrt.engines import Engine
+from avrt.errors import ConfigError
+from avrt.evaluate.items import question_digest
+from avrt.evaluate.logs import (
+    Line,
+    LogMeta,
+    Settings,
+    check_settings,
+    log_path,
+    log_paths,
+    open_log,
+    read_logs,
+)
+from avrt.evaluate.models import (
+    Model,
+    check_names,
+    choose_models,
+    make_model_engine,
+    settings_of,
+)
+from avrt.evaluate.protocol import Files, files_digest, media_cache, read_files
+from avrt.evaluate.results import read_results
+from avrt.evaluate.sets import EvalSet, read_benchmark, write_items
+from avrt.evaluate.summary import summary_text
+from avrt.evaluate.work import Log, answer_all
+from avrt.runs import Result, save_config, write_json
+from avrt.types import BenchmarkItem, Given
 
-from avrt.config import Config, DataConfig, EngineConfig
-from avrt.datasets import read_samples, require_media, write_samples
-from avrt.engines import Engine, make_engine
-from avrt.engines.checkpoints import model_identity
-from avrt.errors import ConfigError, DataError, EngineError, MediaError
-from avrt.evaluate.items import Item, load_item, prompt_digest
-from avrt.evaluate.logs import Line, append, finished_lines, log_path, open_log, samples_path
-from avrt.evaluate.summary import read_results, summary_text
-from avrt.prompts import PromptTemplate, load_prompt
-from avrt.runs import Result, save_config, student_path
-from avrt.types import Completion, Modality, Prompt, Request, Sample, Sampling
+__all__ = ["Choice", "EngineFactory", "Shard", "plan", "run"]
 
-__all__ = ["EngineFactory", "plan", "run", "student_engine"]
-
+Value = TypeVar("Value")
 EngineFactory = Callable[[Config, str], Engine]
 """Makes the engine for the model at a place."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
 
 @dataclass(frozen=True)
-class Benchmark:
-    """One evaluation set."""
+class Shard:
+    """One of `count` parts of the items, for several processes or machines."""
 
-    name: str
-    data: DataConfig
-    samples: tuple[Sample, ...]
-    """All questions of the set."""
-    unusable: Mapping[str, int]
-    """Rows of the annotations that hold no question to score, by reason."""
-    limit: int | None
-    """Only the first of them are evaluated."""
+    index: int
+    """From 1."""
+    count: int
 
     @property
-    def asked(self) -> tuple[Sample, ...]:
-        """The questions that are evaluated."""
-        return self.samples[: self.limit]
+    def name(self) -> str | None:
+        """As in the names of logs; None for the whole."""
+        return None if self.count == 1 else f"{self.index}of{self.count}"
 
-    def modalities(self, wanted: Sequence[Modality]) -> list[Modality]:
-        """Those of the wanted modalities that at least one item has."""
-        has: dict[Modality, bool] = {
-            "a": any(s.sound_path for s in self.samples),
-            "v": any(s.picture_path for s in self.samples),
-            "av": any(s.sound_path and s.picture_path for s in self.samples),
+    def holds(self, position: int) -> bool:
+        return position % self.count == self.index - 1
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a call restricts itself to; None is all that is configured."""
+
+    models: Sequence[str] | None = None
+    modalities: Sequence[Given] | None = None
+    benchmarks: Sequence[str] | None = None
+    shard: Shard = Shard(1, 1)
+
+    def restrict(self, config: Config) -> Config:
+        """The configuration with only what is chosen left to evaluate.
+
+        Raises:
+            ConfigError: a name that is not in it.
+        """
+        settings = config.eval
+        chosen = {
+            "models": _pick("model", "eval.models", settings.models, self.models),
+            "benchmarks": _pick(
+                "benchmark", "eval.benchmarks", settings.benchmarks, self.benchmarks
+            ),
+            "modalities": self.modalities or settings.modalities,
         }
-        return [modality for modality in dict.fromkeys(wanted) if has[modality]]
+        return config.model_copy(update={"eval": settings.model_copy(update=chosen)})
 
 
 @dataclass(frozen=True)
-class _Model:
-    """One model to evaluate."""
+class _Task:
+    """One model on one set."""
 
-    name: str
-    place: str
-    settings: Mapping[str, Any]
-    """What decides its answers; its logs are refused when they were made with others."""
-
-
-@dataclass(frozen=True)
-class _Log:
-    """One open log and the items that it still lacks."""
-
-    modality: Modality
-    file: IO[str]
-    left: set[str]
+    benchmark: EvalSet
+    files: Files
+    model: Model
+    modalities: Sequence[Given]
+    settings: Settings
 
 
 def run(
     config: Config,
     models: Sequence[str] | None = None,
-    modalities: Sequence[Modality] | None = None,
+    modalities: Sequence[Given] | None = None,
     make: EngineFactory | None = None,
+    choice: Choice | None = None,
 ) -> Result:
     """Evaluate the chosen models (default: all of `eval.models`) and summarise their logs.
 
     Raises:
-        ConfigError: nothing to evaluate, an unknown model, or logs made with other settings.
+        ConfigError: nothing to evaluate, an unknown name, or logs made with other settings.
         DataError: a benchmark that cannot be read.
+        EngineError: a model that cannot be used, or does not get the media it is given.
     """
-    template = load_prompt(config.student.prompt)
-    chosen = [
-        _Model(name, place, _settings(config, place, template))
-        for name, place in _places(config, models).items()
-    ]
-    wanted = modalities or config.eval.modalities
-    benchmarks = [_read_benchmark(config, name) for name in config.eval.benchmarks]
-    for benchmark in benchmarks:
-        for model in chosen:
-            _check_logs(config.run.path, benchmark, model, wanted, template)
+    choice = choice or Choice(models, modalities)
+    tasks = _tasks(config, choice)
+    for task in tasks:
+        _check_logs(config, task)
     save_config(config)
-    for benchmark in benchmarks:
-        _print_exceptions(benchmark, wanted)
-        write_samples(samples_path(config.run.path, benchmark.name), benchmark.samples)
-    for model in chosen:
-        _evaluate_model(config, model, benchmarks, wanted, template, make or student_engine)
-    results = [r for r in read_results(config.run.path) if r.model in config.eval.models]
+    for task in {task.benchmark.name: task for task in tasks}.values():
+        _print_exceptions(task.benchmark, choice.modalities or config.eval.modalities)
+        write_items(config.run.path, task.benchmark)
+        write_json(media_cache(config.run.path, task.benchmark.name), task.files)
+    for name in dict.fromkeys(task.model.name for task in tasks):
+        own = [task for task in tasks if task.model.name == name]
+        _evaluate_model(config, own, choice.shard, make)
+    return summarise(config)
+
+
+def summarise(config: Config) -> Result:
+    """The results of all models that are configured."""
+    names = {*config.eval.models, *config.eval.pools}
+    results = [result for result in read_results(config) if result.model in names]
     counts: Counter[str] = Counter()
     for result in results:
         counts.update(result.counts)
     return Result(summary_text(results, config.eval), counts)
 
 
-def plan(config: Config) -> str:
+def plan(config: Config, choice: Choice = Choice()) -> str:
     """What `run` would evaluate, in words."""
-    lines = [f"eval: greedy answers of up to {config.eval.max_new_tokens} tokens"]
-    lines += [f"  model {name}: {place}" for name, place in config.eval.models.items()]
-    for name in config.eval.benchmarks:
-        benchmark = _read_benchmark(config, name)
-        modalities = ", ".join(m.upper() for m in benchmark.modalities(config.eval.modalities))
-        lines.append(f"  benchmark {name}: {len(benchmark.asked)} items by {modalities}")
+    if not choice.restrict(config).eval.benchmarks:
+        return "eval: nothing; eval.benchmarks is empty"
+    lines = []
+    for task in _tasks(config, choice):
+        n_items = len(task.benchmark.asked)
+        given = ", ".join(modality.upper() for modality in task.modalities) or "nothing"
+        answers = f", {task.model.k} answers each" if task.model.k > 1 else ""
+        lines.append(
+            f"eval: {task.benchmark.name}, {n_items} items by {given}{answers}, "
+            f"model {task.model.name}: {task.model.place} ({task.model.engine.kind}, up to "
+            f"{task.model.sampling.max_new_tokens} tokens), protocol {task.settings.protocol_id}"
+        )
     return "\n".join(lines)
 
 
-def student_engine(config: Config, model: str) -> Engine:
-    """The transformers engine, with the student's device and number format."""
-    engine = EngineConfig(
-        kind="transformers",
-        batch_size=config.eval.batch_size,
-        device=config.student.device,
-        dtype=config.student.dtype,
-    )
-    return make_engine(engine, model, None, config.media)
+def _tasks(config: Config, choice: Choice) -> list[_Task]:
+    """Every model on every set, as far as they are chosen."""
+    check_names(config)
+    chosen = choice.restrict(config).eval
+    models = choose_models(config, chosen.models)
+    tasks = []
+    for name in chosen.benchmarks:
+        benchmark = read_benchmark(config, name)
+        cache = media_cache(config.run.path, name)
+        files = read_files(benchmark.samples, benchmark.data.root, cache)
+        digests = {"questions": benchmark.questions_digest, "media": files_digest(files)}
+        for model in models:
+            is_free = choice.modalities is None and model.given is not None
+            wanted = (model.given,) if is_free and model.given else chosen.modalities
+            modalities = model.modalities(benchmark, wanted)
+            settings = settings_of(config, model, benchmark, digests)
+            tasks.append(_Task(benchmark, files, model, modalities, settings))
+    return tasks
 
 
-def _places(config: Config, models: Sequence[str] | None) -> dict[str, str]:
-    """Name and place of the models to evaluate."""
-    known = config.eval.models
-    if not config.eval.benchmarks:
-        raise ConfigError(
-            "eval.benchmarks is empty; name at least one evaluation set, such as "
-            "eval.benchmarks='{bench: {format: avqa, root: DIR, split: val}}'"
-        )
-    for name in [*known, *config.eval.benchmarks]:
-        if not _NAME.fullmatch(name):
-            raise ConfigError(
-                f"eval: the name {name!r} becomes a folder; use letters, digits, '.', '_' and '-'"
-            )
-    for name in models or ():
+def _pick(
+    what: str, setting: str, known: Mapping[str, Value], names: Sequence[str] | None
+) -> dict[str, Value]:
+    """Those of the configured values that are chosen."""
+    for name in names or ():
         if name not in known:
-            raise ConfigError(f"model {name!r} is not in eval.models; known: {', '.join(known)}")
-    return {name: student_path(config, known[name]) for name in models or known}
+            raise ConfigError(f"{what} {name!r} is not in {setting}; known: {', '.join(known)}")
+    return {name: known[name] for name in names or known}
 
 
-def _read_benchmark(config: Config, name: str) -> Benchmark:
-    data = config.eval.benchmarks[name]
-    unusable: Counter[str] = Counter()
-    try:
-        samples = tuple(read_samples(data, unusable))
-        require_media(data.root, samples)
-    except ConfigError as error:
-        raise ConfigError(
-            f"eval.benchmarks.{name}: {error} "
-            f"(for this benchmark, data.root is eval.benchmarks.{name}.root, and so on)"
-        ) from error
-    if not samples:
-        raise DataError(f"eval.benchmarks.{name}: no questions in {data.root} (split {data.split})")
-    return Benchmark(name, data, samples, unusable, config.eval.limit)
-
-
-def _print_exceptions(benchmark: Benchmark, wanted: Sequence[Modality]) -> None:
+def _print_exceptions(benchmark: EvalSet, wanted: Sequence[Given]) -> None:
     """Say what will not be in the table."""
     absent = [m.upper() for m in dict.fromkeys(wanted) if m not in benchmark.modalities(wanted)]
     if absent:
         print(f"{benchmark.name}: no item has {', '.join(absent)}; skipped")
-    for reason, n in sorted(benchmark.unusable.items()):
-        print(f"{benchmark.name}: {n} rows are no question that can be scored: {reason}")
+    for note in benchmark.notes:
+        print(f"{benchmark.name}: {note}")
 
 
-def _settings(config: Config, place: str, template: PromptTemplate) -> dict[str, Any]:
-    return {
-        "model": model_identity(place, None),
-        "prompt": template.digest,
-        "media": config.media.decoding(),
-        "max_new_tokens": config.eval.max_new_tokens,
-        "dtype": config.student.dtype,
-    }
-
-
-def _check_logs(
-    run: Path,
-    benchmark: Benchmark,
-    model: _Model,
-    wanted: Sequence[Modality],
-    template: PromptTemplate,
-) -> None:
+def _check_logs(config: Config, task: _Task) -> None:
     """Refuse, before anything is written, logs of other settings or of other questions."""
-    samples = {sample.id: sample for sample in benchmark.samples}
-    for modality in benchmark.modalities(wanted):
-        path = log_path(run, benchmark.name, model.name, modality)
-        for line in finished_lines(path, model.settings):
-            sample = samples.get(line.sample_id)
-            same = sample is not None and line.prompt_digest == prompt_digest(sample, template)
-            if sample is None or not same or line.target != sample.target:
+    for modality in task.modalities:
+        paths = log_paths(config.run.path, task.benchmark.name, task.model.name, modality)
+        for line in read_logs(paths):
+            item = task.benchmark.by_id.get(line.sample_id)
+            if item is None or not _is_same(config, task, modality, item, line):
                 raise ConfigError(
-                    f"{path}: item {line.sample_id!r} is not the question that "
-                    f"{benchmark.data.root} has; give the benchmark another name, or delete this "
-                    f"file to evaluate again"
+                    f"{paths[0]}: item {line.sample_id!r} is not the question that "
+                    f"{task.benchmark.data.root} has; give the benchmark another name, or delete "
+                    f"this file to evaluate again"
                 )
+        for path in paths:
+            check_settings(path, task.settings)
+
+
+def _is_same(config: Config, task: _Task, modality: Given, item: BenchmarkItem, line: Line) -> bool:
+    """Whether a line is about the question as it would be asked now."""
+    question = task.model.ask(item, modality, task.benchmark, config)
+    return (line.prompt_digest, line.target) == (question_digest(question), item.sample.target)
 
 
 def _evaluate_model(
-    config: Config,
-    model: _Model,
-    benchmarks: Sequence[Benchmark],
-    wanted: Sequence[Modality],
-    template: PromptTemplate,
-    make: EngineFactory,
+    config: Config, tasks: Sequence[_Task], shard: Shard, make: EngineFactory | None
 ) -> None:
     """Open all logs, then load the model: finished work costs nothing."""
+    model = tasks[0].model
     with ExitStack() as stack:
-        work: list[tuple[Benchmark, list[_Log]]] = []
-        for benchmark in benchmarks:
-            logs = []
-            for modality in benchmark.modalities(wanted):
-                path = log_path(config.run.path, benchmark.name, model.name, modality)
-                file, finished = open_log(path, model.settings, len(benchmark.asked))
-                stack.enter_context(file)
-                left = {s.id for s in benchmark.asked} - {line.sample_id for line in finished}
-                logs.append(_Log(modality, file, left))
-            work.append((benchmark, logs))
+        work = [(task, _open_logs(config, task, shard, stack)) for task in tasks]
         if not any(log.left for _, logs in work for log in logs):
             return
-        engine = stack.enter_context(closing(make(config, model.place)))
-        for benchmark, logs in work:
-            _evaluate_benchmark(config, engine, benchmark, logs, template, model.name)
+        engine = make(config, model.place) if make else make_model_engine(config, model)
+        stack.enter_context(closing(engine))
+        for task, logs in work:
+            if any(log.left for log in logs):
+                answer_all(config, engine, model, task.benchmark, task.settings, logs)
 
 
-def _evaluate_benchmark(
-    config: Config,
-    engine: Engine,
-    benchmark: Benchmark,
-    logs: Sequence[_Log],
-    template: PromptTemplate,
-    model: str,
-) -> None:
-    """Do what the logs lack, block by block."""
-    sampling = Sampling(temperature=0.0, max_new_tokens=config.eval.max_new_tokens)
-    root, size = benchmark.data.root, config.eval.batch_size
-    left = [sample for sample in benchmark.asked if any(sample.id in log.left for log in logs)]
-    n_left = sum(len(log.left) for log in logs)
-    name = f"eval {benchmark.name}/{model}"
-    with tqdm(total=n_left, desc=name, unit="item", disable=None) as bar:
-        for start in range(0, len(left), size):
-            block = left[start : start + size]
-            items = [load_item(sample, template, root, config.media) for sample in block]
-            for log in logs:
-                bar.update(_answer(engine, items, log, sampling, root))
-
-
-def _answer(
-    engine: Engine, items: Sequence[Item], log: _Log, sampling: Sampling, root: Path
-) -> int:
-    """Ask the model the items that `log` lacks and write each as it finishes; returns how many."""
-    asked: dict[str, tuple[Item, Prompt]] = {}
-    n_before = len(log.left)
-
-    def finish(line: Line) -> None:
-        append(log.file, line)
-        log.left.remove(line.sample_id)
-
-    def on_completion(request: Request, completion: Completion) -> None:
-        item, prompt = asked[request.key]
-        finish(item.answered(prompt, completion))
-
-    for item in items:
-        if item.sample.id not in log.left:
-            continue
-        prompt = item.prompt(log.modality)
-        if isinstance(prompt, MediaError):
-            finish(item.missing(prompt, root))
-        else:
-            asked[item.sample.id] = (item, prompt)
-    if asked:
-        requests = [Request(key, prompt, sampling) for key, (_, prompt) in asked.items()]
-        engine.generate(requests, on_completion)
-    lost = asked.keys() & log.left
-    if lost:
-        raise EngineError(f"the engine gave no reply to {len(lost)} items, such as {min(lost)!r}")
-    return n_before - len(log.left)
+def _open_logs(config: Config, task: _Task, shard: Shard, stack: ExitStack) -> list[Log]:
+    """The logs of a task with what they lack of this shard; what any shard has is done."""
+    asked = task.benchmark.asked
+    wanted = {
+        (item.sample.id, k)
+        for position, item in enumerate(asked)
+        if shard.holds(position)
+        for k in range(task.model.k)
+    }
+    run, name, model = config.run.path, task.benchmark.name, task.model
+    meta = LogMeta(task.settings, len(asked), model.k, task.benchmark.notes)
+    logs = []
+    for modality in task.modalities:
+        path = log_path(run, name, model.name, modality, shard.name)
+        file = stack.enter_context(open_log(path, meta))
+        finished = {line.id for line in read_logs(log_paths(run, name, model.name, modality))}
+        logs.append(Log(modality, file, wanted - finished))
+    return logs

@@ -1,22 +1,40 @@
-"""Intervals and paired tests for accuracies, exact where the counts are small.
+"""Intervals and paired tests for accuracies: of one answer per item, or of several.
 
-Nothing is read or written. Two models are compared on the same items (McNemar, Newcombe's paired
-interval), because comparing two separate intervals throws away that most items come out the same.
+Nothing is read or written. Two models are compared on the same items, because comparing two
+separate intervals throws away that most items come out the same. Several answers to one item
+(seeds) are not several items: they are averaged first; intervals and tests are over items.
+
+The decision to question: Wilson's interval is written out here, although SciPy has it. It is needed
+with counts that are no whole numbers (several answers per item), and `avrt stats` would pay a
+second for the import of `scipy.stats`. The tests, which only a comparison needs, are SciPy's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
+from statistics import fmean, stdev
 
-__all__ = ["Z_95", "Accuracy", "Comparison", "compare_paired", "mcnemar", "wilson"]
+__all__ = [
+    "Z_95",
+    "Accuracy",
+    "Comparison",
+    "bootstrap",
+    "compare_paired",
+    "mcnemar",
+    "pooled",
+    "wilson",
+]
 
 Z_95 = 1.959963984540054
 """Two-sided 95 % quantile of the standard normal distribution."""
+_RESAMPLES = 9_999
+_BATCH = 500
+"""Resamples that are in memory together."""
 
 
-def wilson(k: int, n: int, z: float = Z_95) -> tuple[float, float]:
+def wilson(k: float, n: float, z: float = Z_95) -> tuple[float, float]:
     """Wilson's score interval for k successes in n trials; nothing known (n = 0) is (0, 1)."""
     if not 0 <= k <= n:
         raise ValueError(f"{k} successes in {n} trials")
@@ -33,21 +51,47 @@ def wilson(k: int, n: int, z: float = Z_95) -> tuple[float, float]:
 
 def mcnemar(b: int, c: int) -> float:
     """Two-sided exact p of b against c discordant pairs: a fair coin thrown b + c times."""
+    from scipy.stats import binomtest
+
     if b < 0 or c < 0:
         raise ValueError(f"negative counts: {b}, {c}")
-    n, tail, ways = b + c, 0, 1
-    for i in range(min(b, c) + 1):  # ways: i heads in n throws
-        tail += ways
-        ways = ways * (n - i) // (i + 1)
-    return min(1.0, 2 * tail / 2**n)
+    return float(binomtest(b, b + c).pvalue) if b + c else 1.0
+
+
+def bootstrap(differences: Sequence[float]) -> tuple[float, float]:
+    """95 % interval of the mean of differences, one per item: percentiles of resampled items.
+
+    The resamples are those of a fixed seed: equal input gives equal intervals.
+    """
+    import numpy as np
+    from scipy import stats
+
+    if len(set(differences)) == 1:  # also of one item alone, of which nothing can be resampled
+        return differences[0], differences[0]
+    found = stats.bootstrap(
+        (differences,),
+        np.mean,
+        n_resamples=_RESAMPLES,
+        batch=_BATCH,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    )
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
 @dataclass(frozen=True)
 class Accuracy:
     """k right of n items; n counts every item, also those without an answer."""
 
-    k: int
+    k: float
+    """The sum over items of the share of right answers; a whole number with one answer each."""
     n: int
+    n_effective: float | None = None
+    """Answers that are worth as much as independent ones, when items have several; else n."""
+    spread: float | None = None
+    """Standard deviation of the accuracy between the runs (seeds), when there are several."""
+    n_runs: int = 1
+    """Answers per item."""
 
     @property
     def value(self) -> float | None:
@@ -56,8 +100,29 @@ class Accuracy:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % interval (Wilson)."""
-        return wilson(self.k, self.n)
+        """95 % interval over items (Wilson)."""
+        if self.n_effective is None:
+            return wilson(self.k, self.n)
+        return wilson(self.k / self.n * self.n_effective, self.n_effective)
+
+
+def pooled(answers: Mapping[str, Sequence[bool]]) -> Accuracy:
+    """The accuracy over items of which each has one answer, or several (one per seed).
+
+    With several, the items are the clusters: their means differ by less than single answers, and
+    how much less says how many independent answers they are worth (Korn and Graubard 1998, Survey
+    Methodology 24, 193), never fewer than there are items, nor more than there are answers.
+    """
+    means = [fmean(runs) for runs in answers.values()]
+    n, n_runs = len(means), max((len(runs) for runs in answers.values()), default=1)
+    if n_runs == 1:
+        return Accuracy(sum(map(round, means)), n)
+    p, n_answers = fmean(means), sum(len(runs) for runs in answers.values())
+    variance = sum((mean - p) ** 2 for mean in means) / (n * max(n - 1, 1))
+    worth = p * (1 - p) / variance if variance else n
+    complete = [runs for runs in answers.values() if len(runs) == n_runs]
+    by_run = [fmean(run) for run in zip(*complete, strict=True)]
+    return Accuracy(sum(means), n, min(max(worth, n), n_answers), stdev(by_run), n_runs)
 
 
 @dataclass(frozen=True)
@@ -67,30 +132,69 @@ class Comparison:
     n: int
     """Items that both have."""
     b: int
-    """Items only the first has right."""
+    """Items that the first has right more often: with one answer each, only the first right."""
     c: int
-    """Items only the second has right."""
+    """Items that the second has right more often."""
     p: float
-    """Exact two-sided McNemar p."""
+    """Two-sided: exact McNemar, or of signs exchanged at random when items have several answers."""
     difference: float
     """Accuracy of the second minus accuracy of the first."""
     low: float
     high: float
-    """95 % interval of the difference (Newcombe's score interval for paired proportions)."""
+    """95 % interval of the difference: Newcombe's score interval for paired proportions, or of
+    resampled items when items have several answers.
+    """
+    n_runs: int = 1
+    """Answers per item, of the model that has more."""
+
+    @property
+    def is_noise(self) -> bool:
+        """Whether the interval holds zero."""
+        return self.low <= 0 <= self.high
+
+    @property
+    def test(self) -> str:
+        """The name of the test behind `p`."""
+        return "exact McNemar" if self.n_runs == 1 else "sign-flip permutation of item means"
 
 
-def compare_paired(first: Mapping[str, bool], second: Mapping[str, bool]) -> Comparison | None:
+def compare_paired(
+    first: Mapping[str, Sequence[bool]], second: Mapping[str, Sequence[bool]]
+) -> Comparison | None:
     """Compare two results on the items that both have; None when there are none."""
     common = sorted(first.keys() & second.keys())
     if not common:
         return None
-    pairs = [(first[item], second[item]) for item in common]
-    both = sum(one and two for one, two in pairs)
-    b = sum(one and not two for one, two in pairs)
-    c = sum(two and not one for one, two in pairs)
-    n = len(pairs)
+    n_runs = max(len(runs) for result in (first, second) for runs in result.values())
+    pairs = [(fmean(first[item]), fmean(second[item])) for item in common]
+    b, c = sum(one > two for one, two in pairs), sum(two > one for one, two in pairs)
+    n, differences = len(pairs), [two - one for one, two in pairs]
+    if n_runs > 1:
+        p, (low, high) = _sign_flips(differences), bootstrap(differences)
+        return Comparison(n, b, c, p, fmean(differences), low, high, n_runs)
+    both = sum(one == two == 1 for one, two in pairs)
     low, high = _newcombe(both, b, c, n - both - b - c)
     return Comparison(n, b, c, mcnemar(b, c), (c - b) / n, low, high)
+
+
+def _sign_flips(differences: Sequence[float]) -> float:
+    """Two-sided p of the mean when every item's difference could as well have the other sign."""
+    import numpy as np
+    from scipy import stats
+
+    moved = np.array([difference for difference in differences if difference])
+    if not len(moved):
+        return 1.0
+    found = stats.permutation_test(
+        (moved,),
+        lambda values, axis: np.mean(values, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=_RESAMPLES,
+        batch=_BATCH,
+        rng=np.random.default_rng(0),
+    )
+    return float(found.pvalue)
 
 
 def _newcombe(both: int, b: int, c: int, neither: int) -> tuple[float, float]:

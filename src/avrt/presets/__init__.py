@@ -23,6 +23,7 @@ from avrt.errors import ConfigError
 __all__ = [
     "Preset",
     "check_modality",
+    "complete_eval_model",
     "complete_role",
     "load_preset",
     "parse_preset",
@@ -118,6 +119,22 @@ def complete_role(values: dict[str, Any], for_teacher: bool) -> dict[str, Any]:
             f"preset {values['preset']!r} is for {other}, not for {place}; "
             "`avrt teachers` says what each preset is for"
         )
+    return _merged(role, values)
+
+
+def complete_eval_model(values: dict[str, Any]) -> dict[str, Any]:
+    """The evaluated model that `values` names, a baseline or a teacher, with what they set besides.
+
+    Raises:
+        ConfigError: no such preset, one of a merger, or a baseline without a checkpoint.
+    """
+    from avrt.evaluate.published import role_of
+
+    role = role_of(values["preset"])
+    if role is None:
+        role = load_preset(values["preset"]).role
+        if "modality" not in role:
+            raise ConfigError(f"preset {values['preset']!r} is for the merger, which sees no clip")
     return _merged(role, values)
 
 

@@ -39,7 +39,7 @@ def run(config: Config) -> Result:
     if not path.is_dir():
         raise ConfigError(f"{path}: no such run; set run.dir and run.name, or run `avrt prepare`")
     template = _load_template()
-    benchmarks = read_benchmarks(path, config.eval)
+    benchmarks = read_benchmarks(config)
     parts = sections(config, benchmarks)
     items = collect(config, benchmarks)
     report = path / "report"

@@ -7,37 +7,28 @@ inside the noise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
-from avrt.config import EvalConfig
-from avrt.datasets import row_to_sample
-from avrt.evaluate.logs import Line, samples_path
+from avrt.config import Config
+from avrt.evaluate.logs import Line
+from avrt.evaluate.results import MODALITIES, ModelResult, read_results
 from avrt.evaluate.statistics import Accuracy, Comparison, compare_paired
-from avrt.evaluate.summary import (
-    MODALITIES,
-    ModelResult,
-    in_order,
-    interval_text,
-    p_text,
-    percent,
-    read_results,
-)
+from avrt.evaluate.summary import in_order, interval_text, p_text, percent, shown_groups
 from avrt.report.tables import Cell, Table
-from avrt.runs import read_parquet
 from avrt.types import Sample
 
 __all__ = [
     "BenchmarkResults",
     "comparison_table",
+    "detail_table",
+    "group_tables",
     "headline_table",
     "read_benchmarks",
-    "type_table",
 ]
 
-LABELS = {"a": "Audio", "v": "Vision", "av": "Audio + vision"}
+LABELS = {"none": "Text only", "a": "Audio", "v": "Vision", "av": "Audio + vision"}
 
 
 @dataclass(frozen=True)
@@ -54,7 +45,7 @@ class BenchmarkResults:
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """Those that at least one item has, in the order of the columns."""
+        """Those that at least one item has, in the order of the columns: the richest last."""
         present = {m for (_, m), result in self.cells.items() if result.has_media}
         return tuple(m for m in MODALITIES if m in present)
 
@@ -70,20 +61,22 @@ class BenchmarkResults:
         return result.by_id.get(sample_id) if result else None
 
     def compare(self, first: tuple[str, str], second: tuple[str, str]) -> Comparison | None:
-        """Paired comparison of two (model, modality), when both were evaluated."""
+        """Paired comparison of two (model, modality) that were evaluated under one protocol."""
         one, two = self.cells.get(first), self.cells.get(second)
-        return compare_paired(one.correct, two.correct) if one and two else None
+        if one is None or two is None or one.protocol_id != two.protocol_id:
+            return None
+        return compare_paired(one.correct, two.correct)
 
 
-def read_benchmarks(run: Path, settings: EvalConfig) -> list[BenchmarkResults]:
+def read_benchmarks(config: Config) -> list[BenchmarkResults]:
     """The results of a run by benchmark; benchmarks and models in the configured order."""
-    results = read_results(run)
+    results, settings = read_results(config), config.eval
     benchmarks = []
     for name in in_order({result.benchmark for result in results}, settings.benchmarks):
         cells = {(r.model, r.modality): r for r in results if r.benchmark == name}
-        models = in_order({model for model, _ in cells}, settings.models)
-        questions = map(row_to_sample, read_parquet(samples_path(run, name)))
-        samples = {sample.id: sample for sample in questions}
+        models = in_order({model for model, _ in cells}, [*settings.models, *settings.pools])
+        items = next(iter(cells.values())).items
+        samples = {key: item.sample for key, item in items.items()}
         benchmarks.append(BenchmarkResults(name, tuple(models), cells, samples))
     return benchmarks
 
@@ -96,8 +89,10 @@ def headline_table(benchmark: BenchmarkResults) -> Table:
     )
     chance = benchmark.chance
     notes = [
-        "Accuracy over all items with 95 % Wilson interval; items without an answer are wrong."
+        "Strict accuracy over all items with 95 % interval; items without an answer are wrong.",
+        _protocol_note(benchmark),
     ]
+    notes += dict.fromkeys(n for cell in benchmark.cells.values() for n in cell.set_notes)
     if len(benchmark.models) > 1:
         notes.append(f"Differences to {benchmark.models[0]} on the same items, exact McNemar test.")
     if chance is not None:
@@ -125,33 +120,99 @@ def comparison_table(benchmark: BenchmarkResults) -> Table | None:
         (*header, "Only first right", "Only second right", "p"),
         tuple(rows),
         (
-            "Interval: Newcombe's score interval for paired proportions.",
-            "p: exact two-sided McNemar, not corrected for the number of comparisons.",
+            "Interval: Newcombe's for paired proportions; with several answers, by bootstrap.",
+            "p: exact two-sided McNemar; with several answers, of exchanged signs. Not corrected.",
+            "Within noise: the interval holds 0. Only numbers under one protocol are compared.",
         ),
         text_columns=2,
     )
 
 
-def type_table(benchmark: BenchmarkResults) -> Table | None:
-    """Accuracy of every model by question type, on the richest input there is."""
-    modality = benchmark.modalities[-1] if benchmark.modalities else None
-    types = {key: sample.question_type for key, sample in benchmark.samples.items()}
-    results = [benchmark.cells.get((model, str(modality))) for model in benchmark.models]
-    shown = [result for result in results if result]
-    if modality is None or not shown or not types:
-        return None
-    names = sorted({types.get(line.sample_id, "unknown") for r in shown for line in r.lines})
+def detail_table(benchmark: BenchmarkResults) -> Table:
+    """What stands behind each accuracy: the authors' verdict, lost items, lengths, media tokens."""
     rows = tuple(
-        (name, *(_type_cell(result, types, name) for result in shown))
-        for name in names
+        (model, m.upper(), *_details(result))
+        for model in benchmark.models
+        for m in MODALITIES
+        if (result := benchmark.cells.get((model, m))) is not None
+    )
+    header = ("Model", "Input", "Protocol", "Strict", "Official", "Invalid", "Failed", "No media")
+    return Table(
+        f"{benchmark.name}-details",
+        f"{benchmark.name}: how the numbers came about",
+        (*header, "Cut", "Thought, words", "Picture tokens", "Sound tokens", "Prompt tokens"),
+        rows,
+        (
+            "Official: by the rule of the benchmark's authors, over the items that they count.",
+            "Invalid: replies in which no answer could be read. Cut: at the longest completion.",
+            "Tokens: means over the replies, as the engine counted them; an absent modality has 0.",
+        ),
+        text_columns=3,
+    )
+
+
+def group_tables(benchmark: BenchmarkResults) -> list[Table]:
+    """Accuracy of every model by every group of items, on its richest input."""
+    results = []
+    for model in benchmark.models:
+        own = [benchmark.cells[model, m] for m in MODALITIES if (model, m) in benchmark.cells]
+        results += [result for result in own[-1:] if result.has_media]
+    return [_group_table(benchmark, group, results) for group in shown_groups(results)]
+
+
+def _group_table(benchmark: BenchmarkResults, group: str, results: Sequence[ModelResult]) -> Table:
+    tables = [result.by_group(group) for result in results]
+    values = sorted({value for table in tables for value in table})
+    title = group.replace("_", " ")
+    rows = tuple(
+        (value, *(_group_cell(table.get(value)) for table in tables))
+        for value in values
     )  # fmt: skip
     return Table(
-        f"{benchmark.name}-question-types",
-        f"{benchmark.name}: accuracy by question type, {LABELS[modality].lower()}",
-        ("Question type", *(result.model for result in shown)),
+        f"{benchmark.name}-{group.replace('_', '-')}",
+        f"{benchmark.name}: accuracy by {title}",
+        (title.capitalize(), *(f"{r.model}, {LABELS[r.modality].lower()}" for r in results)),
         rows,
         ("Small groups have wide intervals: read them before comparing.",),
     )
+
+
+def _protocol_note(benchmark: BenchmarkResults) -> str:
+    """Which numbers may be compared."""
+    by_id: dict[str, list[str]] = {}
+    for (model, _), result in benchmark.cells.items():
+        names = by_id.setdefault(result.protocol_id, [])
+        if model not in names:
+            names.append(model)
+    if len(by_id) == 1:
+        return f"Protocol {next(iter(by_id))}: prompt, media, sampling and parser of every number."
+    listed = ", ".join(
+        f"{one} ({', '.join(in_order({*names}, benchmark.models))})" for one, names in by_id.items()
+    )
+    return f"Protocols differ and numbers under different ones are not compared: {listed}."
+
+
+def _details(result: ModelResult) -> tuple[str, ...]:
+    counts, official = result.counts, result.official
+    n_cut = sum(line.finish_reason == "length" for line in result.lines)
+    official_text = "–" if official is None else percent(official.value)
+    if official is not None and official.n != result.accuracy.n:
+        official_text += f" of {official.n}"
+    return (
+        result.protocol_id,
+        percent(result.accuracy.value),
+        official_text,
+        percent(result.invalid_rate),
+        str(counts["failed"]),
+        str(counts["missing_media"]),
+        str(n_cut),
+        _mean_text(result.think_words),
+        *(_mean_text(result.mean(f"n_{kind}_tokens")) for kind in ("frame", "audio", "prompt")),
+    )
+
+
+def _mean_text(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0f}"
 
 
 def _accuracy_cell(benchmark: BenchmarkResults, model: str, modality: str) -> Cell:
@@ -162,7 +223,11 @@ def _accuracy_cell(benchmark: BenchmarkResults, model: str, modality: str) -> Ce
     base = benchmark.models[0]
     comparison = benchmark.compare((base, modality), (model, modality)) if model != base else None
     if comparison:
-        details.append(f"{100 * comparison.difference:+.1f} to {base}, {p_text(comparison.p)}")
+        noise = ", within noise" if comparison.is_noise else ""
+        difference = f"{100 * comparison.difference:+.1f} to {base}"
+        details.append(f"{difference}, {p_text(comparison.p)}{noise}")
+    if result.official is not None:
+        details.append(f"official {percent(result.official.value)}")
     if result.notes:
         details.append(result.notes)
     is_last = model == benchmark.models[-1] and modality == benchmark.modalities[-1]
@@ -197,15 +262,13 @@ def _comparison_row(
         str(comparison.n),
         str(comparison.b),
         str(comparison.c),
-        p_text(comparison.p).removeprefix("p ").removeprefix("= "),
+        p_text(comparison.p).removeprefix("p ").removeprefix("= ")
+        + (" (within noise)" if comparison.is_noise else ""),
     )
 
 
-def _type_cell(result: ModelResult, types: Mapping[str, str], name: str) -> Cell:
-    lines = [x for x in result.lines if types.get(x.sample_id, "unknown") == name]
-    accuracy = Accuracy(sum(line.correct for line in lines), len(lines))
-    if not lines:
+def _group_cell(accuracy: Accuracy | None) -> Cell:
+    if accuracy is None:
         return Cell("–")
-    return Cell(
-        percent(accuracy.value), (f"{interval_text(*accuracy.interval)}, n = {accuracy.n}",)
-    )
+    details = (f"{interval_text(*accuracy.interval)}, n = {accuracy.n}",)
+    return Cell(percent(accuracy.value), details)

@@ -18,8 +18,9 @@ from avrt.report.results import (
     LABELS,
     BenchmarkResults,
     comparison_table,
+    detail_table,
+    group_tables,
     headline_table,
-    type_table,
 )
 from avrt.report.tables import Table
 from avrt.report.training import read_training, training_table
@@ -59,7 +60,7 @@ def sections(config: Config, benchmarks: Sequence[BenchmarkResults]) -> list[Sec
         _funnel(run),
         _dataset(config),
         _training(run),
-        _question_types(benchmarks),
+        _groups(benchmarks),
     ]
 
 
@@ -102,7 +103,10 @@ def _results(benchmarks: Sequence[BenchmarkResults]) -> Section:
         missing=[] if shown else ["No evaluation yet. `avrt eval` makes it."],
         figures=[accuracy_figure(b) for b in shown],
         tables=[headline_table(benchmark) for benchmark in shown],
-        folded=[table for table in comparisons if table],
+        folded=[
+            *(table for table in comparisons if table),
+            *(detail_table(benchmark) for benchmark in shown),
+        ],
     )
 
 
@@ -156,12 +160,12 @@ def _training(run: Path) -> Section:
     )
 
 
-def _question_types(benchmarks: Sequence[BenchmarkResults]) -> Section:
-    tables = [table for benchmark in benchmarks if (table := type_table(benchmark))]
+def _groups(benchmarks: Sequence[BenchmarkResults]) -> Section:
+    tables = [table for benchmark in benchmarks for table in group_tables(benchmark)]
     return Section(
-        "question-types",
-        "By question type",
-        "Where each model is good, on the richest input of each set.",
+        "groups",
+        "By group of items",
+        "Where each model is good, on its richest input.",
         missing=[] if tables else ["No evaluation yet. `avrt eval` makes it."],
         tables=tables,
     )

@@ -1,4 +1,4 @@
-"""A table that is written twice: into the page and as Markdown.
+"""A table that is written several times: into the page, as Markdown and as LaTeX.
 
 Nothing is read. Cells are text; the page's template escapes them, `to_markdown` escapes what
 would end a cell.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Cell", "Table", "to_markdown"]
+__all__ = ["Cell", "Table", "to_latex", "to_markdown"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,36 @@ def to_markdown(table: Table) -> str:
     if table.notes:
         lines += ["", *(f"- {_escape(note)}" for note in table.notes)]
     return "\n".join(lines) + "\n"
+
+
+def to_latex(table: Table) -> str:
+    """The table as LaTeX, with the rules of the package booktabs."""
+    columns = "".join("l" if i < table.text_columns else "r" for i in range(len(table.header)))
+    rows = [[str(Cell(c.text, c.details)) if isinstance(c, Cell) else c for c in row]
+            for row in table.rows]  # fmt: skip
+    lines = ["\\begin{table}", "\\centering", f"\\caption{{{_latex(table.caption)}}}"]
+    lines += [f"\\label{{tab:{table.name}}}", f"\\begin{{tabular}}{{{columns}}}", "\\toprule"]
+    lines += [_latex_row(table.header), "\\midrule", *map(_latex_row, rows)]
+    lines += ["\\bottomrule", "\\end{tabular}", "\\end{table}"]
+    return "\n".join([*(f"% {' '.join(note.split())}" for note in table.notes), *lines]) + "\n"
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return " & ".join(map(_latex, cells)) + r" \\"
+
+
+_LATEX = {
+    **{mark: f"\\{mark}" for mark in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "–": "--",
+    "−": "$-$",
+}
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(mark, mark) for mark in " ".join(text.split()))
 
 
 def _row(cells: Sequence[str]) -> str:

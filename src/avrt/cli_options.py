@@ -1,0 +1,38 @@
+"""What the commands share: the arguments of a stage, and what becomes of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from avrt.config import Config
+
+__all__ = ["plain_settings", "print_plan", "with_settings"]
+
+plain_settings = click.argument(
+    "settings", nargs=-1, metavar="[CONFIG.yaml] [section.key=value ...]"
+)
+
+
+def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Add what all stage commands take: a configuration file, overrides and --dry-run."""
+    command = click.option(
+        "--dry-run",
+        is_flag=True,
+        help="Print the resolved configuration and what would be done; write nothing.",
+    )(command)
+    return click.argument("settings", nargs=-1, metavar="[CONFIG.yaml] [section.key=value ...]")(
+        command
+    )
+
+
+def print_plan(config: Config, plans: list[str]) -> None:
+    from avrt.config import dump_config
+
+    click.echo(dump_config(config))
+    for plan in plans:
+        click.echo(plan)

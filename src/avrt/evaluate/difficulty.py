@@ -1,0 +1,143 @@
+"""How hard each item of a benchmark is, by how many single-modality teachers get it right.
+
+Reads the teachers' logs; writes RUN/eval/BENCH/difficulty.parquet: the item's id, each teacher's
+verdict and `easy` (all teachers right), `medium` (some) or `hard` (none). The file stands for
+itself: its metadata say who the teachers are and under which protocol they answered.
+
+The decision to question: an item that a teacher could not be asked (its sound cannot be decoded) is
+one that it did not get right. The publication leaves three such items out, so its counts add to
+1,139 of 1,142.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from avrt.config import Config
+from avrt.errors import ConfigError, DataError
+from avrt.runs import Result, read_parquet, write_parquet
+
+if TYPE_CHECKING:
+    from avrt.evaluate.results import ModelResult
+
+__all__ = ["LEVELS", "level_of", "make_difficulty", "read_difficulty"]
+
+LEVELS = ("easy", "medium", "hard")
+
+
+def level_of(verdicts: Sequence[bool]) -> str:
+    """`easy` when all are right, `hard` when none is, else `medium`."""
+    return "easy" if all(verdicts) else "medium" if any(verdicts) else "hard"
+
+
+def make_difficulty(config: Config, teachers: Sequence[str]) -> Result:
+    """Write the difficulty of every benchmark that all these teachers have answered.
+
+    Raises:
+        ConfigError: fewer than two teachers, one that has answered no set in its own modality
+            alone, or no set that all have finished.
+    """
+    from avrt.evaluate.results import read_results
+
+    if len(set(teachers)) < 2:
+        raise ConfigError("name two teachers or more, each evaluated in a modality of its own")
+    results = [result for result in read_results(config) if result.model in teachers]
+    counts: Counter[str] = Counter()
+    texts = []
+    for benchmark in sorted({result.benchmark for result in results}):
+        own = [_own_result(results, benchmark, name) for name in teachers]
+        found = [result for result in own if result is not None]
+        if len(found) == len(own) and not any(result.n_left for result in found):
+            levels = _write(config, benchmark, found)
+            counts.update(levels)
+            shares = ", ".join(f"{levels[level]} {level}" for level in LEVELS)
+            texts.append(f"{benchmark}: {shares}; {_path(config, benchmark)}{_unasked(found)}")
+    if not texts:
+        raise ConfigError(
+            f"{config.run.path}/eval: no set that all of {', '.join(teachers)} have finished; run "
+            f"`avrt eval` with each of them in eval.models, with a modality of its own"
+        )
+    return Result("\n".join(texts), counts)
+
+
+def read_difficulty(config: Config, benchmark: str) -> Mapping[str, str]:
+    """Level by item: of the file in `eval.difficulty`, else of this run's own; empty without any.
+
+    Raises:
+        DataError: a file that is not one of `avrt difficulty`.
+    """
+    given = config.eval.difficulty.get(benchmark)
+    path = given or _path(config, benchmark)
+    if given is None and not path.is_file():
+        return {}
+    try:
+        levels = {row["id"]: row["difficulty"] for row in read_parquet(path)}
+    except KeyError as error:
+        raise DataError(f"{path}: no column {error}; `avrt difficulty` writes this file") from error
+    unknown = sorted(set(levels.values()) - {*LEVELS})
+    if unknown:
+        raise DataError(f"{path}: difficulty {unknown[0]!r} is none of {', '.join(LEVELS)}")
+    return levels
+
+
+def _path(config: Config, benchmark: str) -> Path:
+    return config.run.path / "eval" / benchmark / "difficulty.parquet"
+
+
+def _own_result(results: Sequence[ModelResult], benchmark: str, name: str) -> ModelResult | None:
+    """What a teacher answered with its one modality.
+
+    Raises:
+        ConfigError: it has answered in several, so that it is no single-modality teacher.
+    """
+    found = [r for r in results if (r.benchmark, r.model) == (benchmark, name)]
+    if len(found) > 1:
+        given = ", ".join(result.modality.upper() for result in found)
+        raise ConfigError(
+            f"{name!r} has answered {benchmark} by {given}; a teacher has one modality: set "
+            f"eval.models.{name}.modality, and delete the other logs"
+        )
+    return found[0] if found else None
+
+
+def _write(config: Config, benchmark: str, results: Sequence[ModelResult]) -> Counter[str]:
+    rows: list[dict[str, Any]] = []
+    for sample_id in results[0].items:
+        if not all(sample_id in result.by_id for result in results):
+            continue  # beyond the limit
+        verdicts = [result.correct.get(sample_id, [False])[0] for result in results]
+        row: dict[str, Any] = {"id": sample_id, "difficulty": level_of(verdicts)}
+        for result, verdict in zip(results, verdicts, strict=True):
+            row[f"{result.model}_correct"] = verdict
+            row[f"{result.model}_status"] = result.by_id[sample_id].status
+        rows.append(row)
+    about = {
+        result.model: {
+            "modality": result.modality,
+            "model": result.settings.model,
+            "protocol": result.protocol_id,
+        }
+        for result in results
+    }
+    fields = [pa.field("id", pa.string()), pa.field("difficulty", pa.string())]
+    for result in results:
+        fields.append(pa.field(f"{result.model}_correct", pa.bool_()))
+        fields.append(pa.field(f"{result.model}_status", pa.string()))
+    metadata = {"benchmark": benchmark, "teachers": json.dumps(about, sort_keys=True)}
+    write_parquet(_path(config, benchmark), rows, pa.schema(fields, metadata=metadata))
+    return Counter(row["difficulty"] for row in rows)
+
+
+def _unasked(results: Sequence[ModelResult]) -> str:
+    parts = [
+        f"{result.model} could not be asked {n}"
+        for result in results
+        if (n := result.counts["missing_media"] + result.counts["failed"])
+    ]
+    return f" ({', '.join(parts)}: not right)" if parts else ""

@@ -1,0 +1,188 @@
+"""Score what another system wrote: a file of texts takes the place of a model.
+
+Reads JSON Lines of {"id": item, "text": reply}, or CSV with these columns, about one set in one
+modality; writes an ordinary log, so that everything that is done with logs works. An item without a
+prediction stays in the denominator as failed (`no_prediction`).
+
+The decision to question: how those texts came about is not known to AVRT, so their protocol says
+`unknown` and a paired test against one's own models needs --force.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from avrt.config import Config
+from avrt.engines.base import failure
+from avrt.errors import ConfigError, DataError
+from avrt.evaluate.logs import (
+    Line,
+    LogMeta,
+    Settings,
+    append,
+    log_path,
+    log_paths,
+    open_log,
+    read_logs,
+)
+from avrt.evaluate.models import check_names, check_new_name
+from avrt.evaluate.results import read_results
+from avrt.evaluate.run import Choice
+from avrt.evaluate.scoring import score
+from avrt.evaluate.sets import EvalSet, read_benchmark, write_items
+from avrt.evaluate.summary import summary_text
+from avrt.runs import Result, file_digest, save_config
+from avrt.types import BenchmarkItem, Completion, Given
+
+__all__ = ["read_predictions", "score_predictions"]
+
+
+Name = TypeVar("Name", bound=str)
+
+
+def score_predictions(config: Config, path: Path, choice: Choice) -> Result:
+    """Write the log of the predictions in a file and summarise it.
+
+    Raises:
+        ConfigError: it is not said as which model, about which set or in which modality; the model
+            has a log of other texts; a file that cannot be read.
+        DataError: a line that is no prediction, an id that the set does not have, or an id twice.
+    """
+    check_names(config)
+    model, name, modality = _target(config, choice)
+    benchmark = read_benchmark(config, name)
+    texts = read_predictions(path)
+    _check_ids(path, texts, benchmark)
+    protocol = {"questions": benchmark.questions_digest}
+    settings = Settings({"predictions": file_digest(path)}, protocol)
+    meta = LogMeta(settings, len(benchmark.asked), notes=benchmark.notes)
+    log = log_path(config.run.path, name, model, modality)
+    save_config(config)
+    write_items(config.run.path, benchmark)
+    with open_log(log, meta) as file:
+        finished = {
+            line.sample_id for line in read_logs(log_paths(config.run.path, name, model, modality))
+        }
+        for item in benchmark.asked:
+            if item.sample.id not in finished:
+                append(file, _line(item, texts.get(item.sample.id), settings.protocol_id))
+    results = [r for r in read_results(config) if (r.model, r.benchmark) == (model, name)]
+    n_missing = sum(item.sample.id not in texts for item in benchmark.asked)
+    said = f"{n_missing} of {len(benchmark.asked)} items have no prediction and count as wrong\n"
+    return Result(
+        (said if n_missing else "") + summary_text(results, config.eval), {"missing": n_missing}
+    )
+
+
+def read_predictions(path: Path) -> dict[str, str]:
+    """Text by item id.
+
+    Raises:
+        ConfigError: the file cannot be read.
+        DataError: a row that is no prediction, or an id twice; the row is named.
+    """
+    texts: dict[str, str] = {}
+    first_row: dict[str, int] = {}
+    for row, entry in _rows(path):
+        match entry:
+            case {"id": str() | int() as key, "text": str(text)} if key not in (True, False, ""):
+                key = str(key)
+            case _:
+                raise DataError(
+                    f'{path}:{row}: not a prediction; expected "id" and "text", both texts'
+                )
+        if key in texts:
+            raise DataError(
+                f"{path}:{row}: id {key!r} is there twice (before: row {first_row[key]}); keep one "
+                f"prediction per item"
+            )
+        texts[key], first_row[key] = text, row
+    if not texts:
+        raise DataError(f"{path}: no predictions in it")
+    return texts
+
+
+def _rows(path: Path) -> Iterator[tuple[int, Any]]:
+    """Every row with its number."""
+    if path.suffix.lower() not in (".jsonl", ".csv"):
+        raise ConfigError(f"{path}: predictions are a .jsonl or a .csv file")
+    row = 0
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            if path.suffix.lower() == ".csv":
+                reader = csv.DictReader(file, strict=True)
+                yield from ((reader.line_num, row) for row in reader)
+                return
+            for row, line in enumerate(file, start=1):
+                if line.strip():
+                    yield row, json.loads(line)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the predictions: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{row}: not valid JSON: {error.msg}") from error
+    except csv.Error as error:
+        raise DataError(f"{path}: not valid CSV: {error}") from error
+
+
+def _target(config: Config, choice: Choice) -> tuple[str, str, Given]:
+    """Model, set and modality of the predictions; only what is not clear must be said."""
+    models, benchmarks = choice.models or (), choice.benchmarks or tuple(config.eval.benchmarks)
+    modalities: Sequence[Given] = choice.modalities or ("av",)
+    model, benchmark = _one("model", models), _one("benchmark", benchmarks)
+    if benchmark not in config.eval.benchmarks:
+        raise ConfigError(
+            f"benchmark {benchmark!r} is not in eval.benchmarks; known: "
+            f"{', '.join(config.eval.benchmarks)}"
+        )
+    check_new_name(config, model)
+    return model, benchmark, _one("modality", modalities)
+
+
+def _one(what: str, found: Sequence[Name]) -> Name:
+    if len(found) != 1:
+        known = f"; known: {', '.join(found)}" if found else ""
+        raise ConfigError(f"--predictions needs one --{what} that the texts are of{known}")
+    return found[0]
+
+
+def _check_ids(path: Path, texts: Mapping[str, str], benchmark: EvalSet) -> None:
+    unknown = [key for key in texts if key not in benchmark.by_id]
+    if unknown:
+        raise DataError(
+            f"{path}: {len(unknown)} of {len(texts)} ids are none of {benchmark.name}, such as "
+            f"{unknown[0]!r}; its ids are such as {next(iter(benchmark.by_id))!r}. Is this the "
+            f"file of another set, or of another version?"
+        )
+
+
+def _line(item: BenchmarkItem, text: str | None, protocol: str) -> Line:
+    completion = (
+        failure("no_prediction", "the file has no text for this item")
+        if text is None
+        else Completion(text, "stop")
+    )
+    result = score(completion, item.sample)
+    return Line(
+        sample_id=item.sample.id,
+        text=completion.text,
+        answer=result.answer,
+        target=item.sample.target,
+        correct=result.value == 1.0,
+        status=result.status,
+        error_class=completion.error_class,
+        explanation=result.explanation,
+        finish_reason=completion.finish_reason,
+        prompt_digest=None,
+        frames_digest=None,
+        audio_digest=None,
+        n_prompt_tokens=0,
+        n_completion_tokens=0,
+        latency_s=0.0,
+        protocol=protocol,
+    )

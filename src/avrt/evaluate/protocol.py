@@ -1,0 +1,95 @@
+"""What decides a result besides the model, in one id: two numbers under one id may be compared.
+
+Reads the media files of a set for their digests, each only once: RUN/eval/BENCH/media.json keeps
+them under size and time of change. Nothing is written here.
+
+The decision to question: the id holds the content of every file of the set and the way in which
+media reach the model (pixels, or JPEG to a server). That is strict: two downloads of a benchmark
+that differ in one file have two ids. But that is what made published figures incomparable.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from avrt.answers import PARSER_VERSION
+from avrt.datasets import media_paths
+from avrt.media.probe import file_stamp
+from avrt.runs import file_digest, fingerprint
+from avrt.types import Sample
+
+__all__ = [
+    "Files",
+    "differences",
+    "files_digest",
+    "media_cache",
+    "protocol_id",
+    "questions_digest",
+    "read_files",
+]
+
+UNKNOWN = "unknown"
+
+Files: TypeAlias = dict[str, list[Any]]
+"""Size and time of change, and digest, of each media file by its name."""
+
+
+def protocol_id(protocol: Mapping[str, Any]) -> str:
+    """Twelve digits that stand for a protocol and for this version of the answer parser."""
+    return fingerprint({**protocol, "parser": PARSER_VERSION})[:12]
+
+
+def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+    """What two protocols do not share, as `name: of the first / of the second`."""
+    names = [name for name in sorted({**first, **second}) if first.get(name) != second.get(name)]
+    return [f"{name}: {_text(first, name)} / {_text(second, name)}" for name in names]
+
+
+def questions_digest(samples: Sequence[Sample]) -> str:
+    """Of every question of a set with its options and its gold answer, in their order."""
+    return fingerprint([[s.id, s.question, s.options, s.answer_index] for s in samples])
+
+
+def read_files(samples: Sequence[Sample], root: Path, cache: Path) -> Files:
+    """Every media file that the questions name; one that is not there counts as that."""
+    known = _read_cache(cache)
+    found: Files = {}
+    for name in media_paths(samples):
+        stamp, entry = list(file_stamp(root / name)), known.get(name)
+        if entry is None or entry[0] != stamp:
+            entry = [stamp, _digest(root / name)]
+        found[name] = entry
+    return found
+
+
+def files_digest(files: Files) -> str:
+    """Of the content of all media files of a set."""
+    return fingerprint({name: digest for name, (_, digest) in files.items()})
+
+
+def media_cache(run: Path, benchmark: str) -> Path:
+    """Where the digests of a set's files are kept between calls; it may be deleted."""
+    return run / "eval" / benchmark / "media.json"
+
+
+def _text(protocol: Mapping[str, Any], name: str) -> str:
+    value = protocol.get(name, UNKNOWN)
+    return value[:12] if isinstance(value, str) else json.dumps(value)
+
+
+def _digest(path: Path) -> str:
+    try:
+        return file_digest(path)
+    except OSError:
+        return "absent"
+
+
+def _read_cache(path: Path) -> Files:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,267 @@
+"""From logs to results: one per benchmark, model and modality, judged by two rules.
+
+Reads RUN/eval/. Every stored text is judged again here: strictly, by AVRT's own parser, and as the
+benchmark's authors do. The denominator of the strict accuracy is every item of the log.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from statistics import fmean
+
+from avrt.config import Config
+from avrt.errors import ConfigError
+from avrt.evaluate.benchmarks import BENCHMARKS
+from avrt.evaluate.difficulty import read_difficulty
+from avrt.evaluate.logs import Line, LogMeta, Settings, find_logs, read_logs, read_meta
+from avrt.evaluate.official import Official
+from avrt.evaluate.scoring import score
+from avrt.evaluate.sets import StoredSet, read_stored_set
+from avrt.evaluate.statistics import Accuracy, pooled
+from avrt.types import BenchmarkItem, Completion
+
+__all__ = ["MODALITIES", "ModelResult", "read_results"]
+
+MODALITIES = ("none", "a", "v", "av")
+"""Order of the columns."""
+
+_THOUGHT = re.compile(r"(?:<think>|◁think▷)?(.*)(?:</think>|◁/think▷)", re.DOTALL | re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class ModelResult:
+    """One model on one benchmark in one modality."""
+
+    benchmark: str
+    model: str
+    modality: str
+    lines: Sequence[Line]
+    """The log, judged by today's parser."""
+    n_items: int
+    """How many items the log will have when it is finished."""
+    settings: Settings
+    n_answers: int = 1
+    """Of each item."""
+    items: Mapping[str, BenchmarkItem] = field(default_factory=dict)
+    set_notes: Sequence[str] = ()
+    """What differs from the published set."""
+    officials: Sequence[Official] = ()
+    """The authors' verdict on each line; empty when they have no rule."""
+
+    @property
+    def protocol_id(self) -> str:
+        return self.settings.protocol_id
+
+    @property
+    def accuracy(self) -> Accuracy:
+        """Strict: every item is in the denominator."""
+        return pooled(self.correct)
+
+    @cached_property
+    def official(self) -> Accuracy | None:
+        """As the benchmark's authors count; None when they have no rule."""
+        if not self.officials:
+            return None
+        answers: dict[str, list[bool]] = defaultdict(list)
+        for line, verdict in zip(self.lines, self.officials, strict=True):
+            if verdict.counted:
+                answers[line.sample_id].append(verdict.correct)
+        return pooled(answers)
+
+    @cached_property
+    def correct(self) -> Mapping[str, list[bool]]:
+        """Right or wrong by item, one verdict per answer, for paired comparisons."""
+        answers: dict[str, list[bool]] = defaultdict(list)
+        for line in sorted(self.lines, key=lambda line: line.id):
+            answers[line.sample_id].append(line.correct)
+        return dict(answers)
+
+    @cached_property
+    def counts(self) -> Counter[str]:
+        """Answers by status."""
+        return Counter(line.status for line in self.lines)
+
+    @cached_property
+    def by_id(self) -> Mapping[str, Line]:
+        """The first answer to each item."""
+        return {line.sample_id: line for line in reversed(self.lines)}
+
+    @property
+    def n_left(self) -> int:
+        """Answers that are not there yet."""
+        return max(self.n_items * self.n_answers - len(self.lines), 0)
+
+    @property
+    def has_media(self) -> bool:
+        """False when no item has this modality, so that an accuracy would say nothing."""
+        return self.counts["missing_media"] < len(self.lines)
+
+    @property
+    def invalid_rate(self) -> float | None:
+        """Share of replies in which no answer could be read."""
+        n_replies = self.counts["scored"] + self.counts["unparsable"]
+        return self.counts["unparsable"] / n_replies if n_replies else None
+
+    @property
+    def think_words(self) -> float | None:
+        """Mean length of the thought before the answer, in words, where there is one."""
+        lengths = [n for line in self.lines if (n := _n_think_words(line.text)) is not None]
+        return fmean(lengths) if lengths else None
+
+    def mean(self, name: str) -> float | None:
+        """Mean of a number in the lines of replies, such as `n_audio_tokens`; None if unknown."""
+        replies = [line for line in self.lines if line.status in ("scored", "unparsable")]
+        values = [getattr(line, name) for line in replies]
+        known = [value for value in values if value is not None]
+        return fmean(known) if known else None
+
+    def by_group(self, group: str) -> dict[str, Accuracy]:
+        """Strict accuracies by the value of a group, in the order of the values."""
+        answers: dict[str, dict[str, list[bool]]] = defaultdict(dict)
+        for sample_id, verdicts in self.correct.items():
+            item = self.items.get(sample_id)
+            if item is not None and group in item.groups:
+                answers[item.groups[group]][sample_id] = verdicts
+        return {value: pooled(answers[value]) for value in sorted(answers)}
+
+    @property
+    def groups(self) -> list[str]:
+        """What this result can be broken down by."""
+        return list(dict.fromkeys(name for item in self.items.values() for name in item.groups))
+
+    @property
+    def notes(self) -> str:
+        """What the accuracy hides: items without an answer, seeds, and items still to do."""
+        counts = self.counts
+        notes = [
+            f"{counts[status]} {name}"
+            for status, name in (
+                ("unparsable", "unparsable"),
+                ("failed", "failed"),
+                ("missing_media", "without media"),
+            )
+            if counts[status]
+        ]
+        accuracy = self.accuracy
+        if accuracy.spread is not None:
+            spread = 100 * accuracy.spread
+            notes.append(f"{accuracy.n_runs} runs, {spread:.1f} points between them (sd)")
+        if self.n_left:
+            n_answers = self.n_items * self.n_answers
+            notes.append(f"{self.n_left} of {n_answers} not evaluated yet")
+        return ", ".join(notes)
+
+
+def read_results(config: Config) -> list[ModelResult]:
+    """All results of a run, sorted by benchmark, model and modality; pools behind them.
+
+    Raises:
+        DataError: a log or a question file that cannot be read.
+        ConfigError: a pool of models with different protocols.
+    """
+    sets: dict[str, StoredSet] = {}
+    results = []
+    for benchmark, model, modality, paths in find_logs(config.run.path):
+        if benchmark not in sets:
+            sets[benchmark] = _read_set(config, benchmark)
+        metas = [read_meta(path) for path in paths]
+        lines = read_logs(paths)
+        results.append(_judge(benchmark, model, modality, lines, metas, sets[benchmark]))
+    return results + list(_pool_all(results, config.eval.pools))
+
+
+def _read_set(config: Config, benchmark: str) -> StoredSet:
+    """The questions; their difficulty is a group like any other."""
+    stored = read_stored_set(config.run.path, benchmark)
+    difficulty = read_difficulty(config, benchmark)
+    items = {
+        key: replace(item, groups={**item.groups, "difficulty": difficulty[key]})
+        if key in difficulty
+        else item
+        for key, item in stored.items.items()
+    }
+    return replace(stored, items=items)
+
+
+def _judge(
+    benchmark: str,
+    model: str,
+    modality: str,
+    lines: Iterable[Line],
+    metas: Sequence[LogMeta],
+    stored: StoredSet,
+) -> ModelResult:
+    judged = [_judge_line(line, stored.items.get(line.sample_id)) for line in lines]
+    rule = BENCHMARKS[stored.format].official if stored.format in BENCHMARKS else None
+    officials = [
+        rule(line.text if line.status in ("scored", "unparsable") else None, item)
+        for line in judged
+        if rule is not None and (item := stored.items.get(line.sample_id)) is not None
+    ]
+    return ModelResult(
+        benchmark=benchmark,
+        model=model,
+        modality=modality,
+        lines=judged,
+        n_items=max(meta.n_items for meta in metas),
+        settings=metas[0].settings,
+        n_answers=max(meta.n_answers for meta in metas),
+        items=stored.items,
+        set_notes=metas[0].notes,
+        officials=officials if len(officials) == len(judged) else (),
+    )
+
+
+def _judge_line(line: Line, item: BenchmarkItem | None) -> Line:
+    """The line with what today's parser reads in its text."""
+    if item is None or line.status not in ("scored", "unparsable"):
+        return line
+    reason = "length" if line.finish_reason == "length" else "stop"
+    result = score(Completion(line.text, reason), item.sample)
+    return replace(
+        line,
+        answer=result.answer,
+        correct=result.value == 1.0,
+        status=result.status,
+        explanation=result.explanation,
+    )
+
+
+def _pool_all(
+    results: Sequence[ModelResult], pools: Mapping[str, Sequence[str]]
+) -> Iterable[ModelResult]:
+    """Models that are one model with several seeds, as one result with several answers."""
+    for name, members in pools.items():
+        parts: dict[tuple[str, str], list[ModelResult]] = defaultdict(list)
+        for result in results:
+            if result.model in members:
+                parts[result.benchmark, result.modality].append(result)
+        for (benchmark, modality), found in sorted(parts.items()):
+            if len({result.protocol_id for result in found}) > 1:
+                raise ConfigError(
+                    f"eval.pools.{name}: {', '.join(members)} were not evaluated alike on "
+                    f"{benchmark} {modality.upper()} (protocols "
+                    f"{', '.join(result.protocol_id for result in found)}); they are no seeds of "
+                    f"one model"
+                )
+            yield _pool(name, found)
+
+
+def _pool(name: str, parts: Sequence[ModelResult]) -> ModelResult:
+    n_answers = [result.n_answers for result in parts]
+    lines = [
+        replace(line, k=line.k + sum(n_answers[:place]))
+        for place, result in enumerate(parts)
+        for line in result.lines
+    ]
+    officials = [verdict for result in parts for verdict in result.officials]
+    return replace(parts[0], model=name, lines=lines, officials=officials, n_answers=sum(n_answers))
+
+
+def _n_think_words(text: str) -> int | None:
+    match = _THOUGHT.match(text)
+    return len(match[1].split()) if match else None

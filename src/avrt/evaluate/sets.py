@@ -1,0 +1,155 @@
+"""An evaluation set as it is configured: its items, what each modality has, its digests.
+
+Writes RUN/eval/BENCH/samples.parquet, the questions with their groups and published rows, from
+which the report and every scorer know the items again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from avrt.config import Config, DataConfig
+from avrt.datasets import SAMPLE_SCHEMA, read_items, require_media, row_to_sample, sample_to_row
+from avrt.errors import ConfigError, DataError
+from avrt.evaluate.benchmarks import notes
+from avrt.evaluate.logs import samples_path
+from avrt.evaluate.protocol import questions_digest
+from avrt.runs import read_parquet, write_parquet
+from avrt.types import BenchmarkItem, Given, Sample
+
+__all__ = ["EvalSet", "StoredSet", "read_benchmark", "read_stored_set", "write_items"]
+
+ITEM_SCHEMA = pa.schema(
+    [*SAMPLE_SCHEMA, *(pa.field(name, pa.string()) for name in ("format", "groups", "row"))]
+)
+"""`groups` and `row` are JSON: what they hold differs from benchmark to benchmark."""
+
+
+@dataclass(frozen=True)
+class StoredSet:
+    """The questions of a set as they lie beside its logs."""
+
+    format: str | None
+    """By which the authors' rule is known; None in older runs."""
+    items: Mapping[str, BenchmarkItem]
+    """By id."""
+
+
+@dataclass(frozen=True)
+class EvalSet:
+    """One evaluation set."""
+
+    name: str
+    data: DataConfig
+    items: tuple[BenchmarkItem, ...]
+    """All questions of the set."""
+    unusable: Mapping[str, int]
+    """Rows of the annotations that hold no question to score, by reason."""
+    limit: int | None
+    """Only the first of them are evaluated."""
+
+    @property
+    def samples(self) -> list[Sample]:
+        """All questions of the set."""
+        return [item.sample for item in self.items]
+
+    @property
+    def asked(self) -> Sequence[BenchmarkItem]:
+        """The questions that are evaluated."""
+        return self.items[: self.limit]
+
+    @cached_property
+    def notes(self) -> list[str]:
+        """What a reader of a result must know: what differs from the published set."""
+        return [
+            *notes(self.data, self.items),
+            *(
+                f"{n} rows are no question that can be scored: {reason}"
+                for reason, n in sorted(self.unusable.items())
+            ),
+        ]
+
+    @cached_property
+    def by_id(self) -> Mapping[str, BenchmarkItem]:
+        """The items by their id."""
+        return {item.sample.id: item for item in self.items}
+
+    def modalities(self, wanted: Sequence[Given]) -> list[Given]:
+        """Those of the wanted modalities that at least one item has."""
+        samples = self.samples
+        has: dict[Given, bool] = {
+            "none": True,
+            "a": any(s.sound_path for s in samples),
+            "v": any(s.picture_path for s in samples),
+            "av": any(s.sound_path and s.picture_path for s in samples),
+        }
+        return [modality for modality in dict.fromkeys(wanted) if has[modality]]
+
+    @cached_property
+    def questions_digest(self) -> str:
+        """Of the questions and their gold answers, whatever limit is set."""
+        return questions_digest(self.samples)
+
+
+def read_benchmark(config: Config, name: str) -> EvalSet:
+    """The set under `eval.benchmarks.NAME`.
+
+    Raises:
+        ConfigError: its folder or file is not there, or none of its media files.
+        DataError: a malformed row, or no question at all.
+    """
+    data = config.eval.benchmarks[name]
+    unusable: Counter[str] = Counter()
+    try:
+        items = tuple(read_items(data, unusable))
+        require_media(data.root, [item.sample for item in items])
+    except ConfigError as error:
+        raise ConfigError(
+            f"eval.benchmarks.{name}: {error} "
+            f"(for this benchmark, data.root is eval.benchmarks.{name}.root, and so on)"
+        ) from error
+    if not items:
+        raise DataError(f"eval.benchmarks.{name}: no questions in {data.root} (split {data.split})")
+    return EvalSet(name, data, items, unusable, config.eval.limit)
+
+
+def write_items(run: Path, benchmark: EvalSet) -> None:
+    """Store the questions of a set beside its logs; equal sets give equal bytes."""
+    rows = [
+        {
+            **sample_to_row(item.sample),
+            "format": benchmark.data.format,
+            "groups": json.dumps(item.groups, ensure_ascii=False, sort_keys=True),
+            "row": json.dumps(item.row, ensure_ascii=False, sort_keys=True),
+        }
+        for item in benchmark.items
+    ]
+    write_parquet(samples_path(run, benchmark.name), rows, ITEM_SCHEMA)
+
+
+def read_stored_set(run: Path, name: str) -> StoredSet:
+    """The questions of an evaluated set; those of older runs have only their type as a group.
+
+    Raises:
+        DataError: the file is absent or cannot be read.
+    """
+    rows = read_parquet(samples_path(run, name))
+    items = map(_to_item, rows)
+    return StoredSet(
+        rows[0].get("format") if rows else None, {item.sample.id: item for item in items}
+    )
+
+
+def _to_item(row: Mapping[str, Any]) -> BenchmarkItem:
+    sample = row_to_sample(row)
+    if row.get("groups") is None:
+        return BenchmarkItem(sample, {"question_type": sample.question_type}, {})
+    return BenchmarkItem(sample, json.loads(row["groups"]), json.loads(row["row"]))
