@@ -161,6 +161,20 @@ def read_jsonl() -> Callable[[Path], list[dict[str, Any]]]:
 
 
 @pytest.fixture
+def read_numbers(read_jsonl: Callable[[Path], list[dict[str, Any]]]) -> Callable[..., Any]:
+    """Reader of what of a log must be the same in every run: not how long the steps took."""
+    measured = {"tokens_per_s", "step_time_s", "memory_gib"}
+
+    def read(path: Path) -> list[dict[str, Any]]:
+        return [
+            {name: value for name, value in row.items() if name not in measured}
+            for row in read_jsonl(path)
+        ]
+
+    return read
+
+
+@pytest.fixture
 def make_row() -> Callable[..., dict[str, Any]]:
     """`row` for tests that change the dataset."""
     return row

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from avrt.datasets import dataset_row_to_sample, prepare, write_samples
 from avrt.engines.encode import merge_media, suppress_token_ids
 from avrt.errors import ConfigError, DataError, EngineError
-from avrt.train import grpo
+from avrt.train import grpo, held_out
 from avrt.train.data import PromptEncoder, read_examples, split_path
 from avrt.train.log import TrainingLog
 from avrt.train.omni_grpo import OmniGRPOTrainer, WithMedia, check_hooks
@@ -164,7 +164,7 @@ def test_media_tokens_are_never_sampled(make_config, student):
 
 
 def test_run_resumes_and_leaves_the_towers_alone(
-    make_config, student_folder, monkeypatch, read_jsonl
+    make_config, student_folder, monkeypatch, read_numbers
 ):
     monkeypatch.setitem(grpo.REWARDS, "format", lambda completion, *_: float(len(completion) % 5))
     straight = make_config(run={"name": "straight"}, grpo={"max_steps": 3})
@@ -182,9 +182,10 @@ def test_run_resumes_and_leaves_the_towers_alone(
         with pytest.raises(KeyboardInterrupt):
             grpo.run(config)
     assert grpo.run(config).counts["steps"] == 3
-    logs = [read_jsonl(run.run.path / "grpo" / "log.jsonl") for run in (straight, config)]
+    logs = [read_numbers(run.run.path / "grpo" / "log.jsonl") for run in (straight, config)]
     assert [row["step"] for row in logs[1]] == [1, 2, 3]
-    assert set(logs[1][0]) == {"step", *grpo.LOG_FIELDS.values()} - {"reward_length"}
+    absent = {"reward_length", "tokens_per_s", "step_time_s", "memory_gib", *held_out.FIELDS}
+    assert set(logs[1][0]) == {"step", *grpo.LOG_FIELDS.values()} - absent
     assert logs[0] == logs[1]
     assert logs[0][0]["kl"] == pytest.approx(0.0, abs=1e-6)
     assert logs[0][2]["kl"] > 0

@@ -99,7 +99,9 @@ def test_run_trains_everything_but_the_towers(make_config, student_folder, read_
     rows = read_jsonl(folder / "log.jsonl")
     assert [row["step"] for row in rows if "loss" in row] == [1, 2, 3, 4]
     assert [row["step"] for row in rows if "eval_loss" in row] == [2, 4]
-    assert set(rows[0]) == {"step", "loss", "learning_rate", "grad_norm"}
+    measured = {"tokens_per_s", "step_time_s", "memory_gib"}
+    assert set(rows[0]) == {"step", "loss", "learning_rate", "grad_norm", *measured}
+    assert all(rows[0][name] > 0 for name in measured)
     assert result.counts["kept"] == 8
     assert sorted(path.name for path in folder.glob("checkpoints/checkpoint-*")) == [
         "checkpoint-2",
@@ -123,7 +125,7 @@ def test_a_gpu_that_torch_cannot_use_is_refused(make_config, student_folder):
         common_arguments(config, config.run.path / "sft")
 
 
-def test_interrupted_run_goes_on_as_if_nothing_had_happened(make_config, monkeypatch, read_jsonl):
+def test_interrupted_run_goes_on_as_if_nothing_had_happened(make_config, monkeypatch, read_numbers):
     straight = make_config(run={"name": "straight"}, sft={"epochs": 2})
     sft.run(straight)
     config = make_config(sft={"epochs": 2})
@@ -144,7 +146,7 @@ def test_interrupted_run_goes_on_as_if_nothing_had_happened(make_config, monkeyp
         sft.run(make_config(sft={"epochs": 3}))
 
     assert sft.run(config).counts["steps"] == 4
-    logs = [read_jsonl(run.run.path / "sft" / "log.jsonl") for run in (straight, config)]
+    logs = [read_numbers(run.run.path / "sft" / "log.jsonl") for run in (straight, config)]
     assert logs[0] == logs[1]
     models = [
         load_file(run.run.path / "sft" / "model" / "model.safetensors")

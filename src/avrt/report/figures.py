@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
@@ -19,7 +20,7 @@ from avrt.report.funnel import Step
 from avrt.report.results import LABELS, BenchmarkResults
 from avrt.report.training import METRICS, TrainingRun
 
-__all__ = ["Figure", "accuracy_figure", "funnel_figure", "training_figure"]
+__all__ = ["Figure", "accuracy_figure", "funnel_figure", "held_out_figure", "training_figure"]
 
 _INK = "#010203"
 _COLOURS = {"a": "#c8641b", "v": "#3b78c4", "av": "#0f9d84"}
@@ -27,13 +28,15 @@ _MARKERS = {"a": "^", "v": "s", "av": "o"}
 _KEPT, _LOST = "#0f9d84", "#b9bec7"
 _PANELS = (
     ("loss", "eval_loss"),
-    ("reward", "reward_format", "reward_accuracy"),
+    ("eval_accuracy", "eval_format"),
+    ("reward", "reward_format", "reward_accuracy", "reward_length"),
     ("kl",),
-    ("completion_length",),
+    ("completion_length", "completion_length_max"),
+    ("truncated", "zero_spread", "parsed", "clip_fraction"),
     ("learning_rate",),
 )
 """Metrics that share a panel; a panel without numbers is left out."""
-_LINES = ("#0f9d84", "#c8641b", "#3b78c4")
+_LINES = ("#0f9d84", "#c8641b", "#3b78c4", "#9a5fb8")
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,35 @@ def training_figure(training: TrainingRun) -> Figure:
         if len(panel) > 1:
             axes.legend(frameon=False, fontsize=8)
     return _finish(figure, f"{training.name}-curves", f"{training.name}: training curves")
+
+
+def held_out_figure(trainings: Sequence[TrainingRun]) -> Figure | None:
+    """Held-out accuracy over the steps, one line per training with its 95 % intervals."""
+    lines = [(training.name, points) for training in trainings if (points := training.held_out())]
+    if not lines:
+        return None
+    figure, [axes] = _new_figure(7.2, 3.2)
+    for (name, points), colour in zip(lines, cycle(_LINES)):
+        steps = [step for step, _ in points]
+        lows, highs = zip(*(accuracy.interval for _, accuracy in points), strict=True)
+        values = [100 * (accuracy.value or 0.0) for _, accuracy in points]
+        axes.plot(steps, values, "o-", color=colour, markersize=4, linewidth=1.6, label=name)
+        axes.fill_between(
+            steps, [100 * v for v in lows], [100 * v for v in highs], color=colour, alpha=0.13
+        )
+    axes.set_ylim(0, 100)
+    axes.set_xlabel("optimizer step")
+    axes.set_ylabel("held-out accuracy, %")
+    axes.grid(color=_INK, alpha=0.12, linewidth=0.6)
+    figure.legend(loc="outside upper left", ncols=4, frameon=False)
+    n = {accuracy.n for _, points in lines for _, accuracy in points}
+    caption = f"Held-out accuracy over training, with 95 % intervals (n = {_range(n)})"
+    return _finish(figure, "held-out-accuracy", caption)
+
+
+def _range(numbers: Collection[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def _new_figure(

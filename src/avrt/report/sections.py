@@ -12,7 +12,13 @@ from pathlib import Path
 from avrt.config import Config
 from avrt.evaluate.summary import interval_text, p_text, percent
 from avrt.report.dataset import dataset_table
-from avrt.report.figures import Figure, accuracy_figure, funnel_figure, training_figure
+from avrt.report.figures import (
+    Figure,
+    accuracy_figure,
+    funnel_figure,
+    held_out_figure,
+    training_figure,
+)
 from avrt.report.funnel import attrition_table, read_funnel, stages_table, strata_table
 from avrt.report.results import (
     LABELS,
@@ -23,7 +29,7 @@ from avrt.report.results import (
     headline_table,
 )
 from avrt.report.tables import Table
-from avrt.report.training import read_training, training_table
+from avrt.report.training import held_out_table, read_training, training_table
 
 __all__ = ["Fact", "Section", "facts", "sections"]
 
@@ -150,13 +156,18 @@ def _training(run: Path) -> Section:
         missing.append("No SFT run yet. `avrt sft` makes it.")
     if not any(name.startswith("grpo") for name in names):
         missing.append("No GRPO run yet. `avrt grpo` makes it.")
+    accuracy = held_out_figure([training for training in trainings if training.name != "sft"])
+    table = held_out_table(trainings)
     return Section(
         "training",
         "Training",
         "Every optimizer step (thin) and its moving average (thick).",
         missing=missing,
-        figures=[training_figure(training) for training in trainings],
-        folded=[training_table(trainings)] if trainings else [],
+        figures=[
+            *([accuracy] if accuracy else []),
+            *(training_figure(training) for training in trainings),
+        ],
+        folded=[*([table] if table else []), *([training_table(trainings)] if trainings else [])],
     )
 
 

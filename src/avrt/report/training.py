@@ -12,23 +12,35 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avrt.errors import DataError
+from avrt.evaluate.statistics import Accuracy
+from avrt.evaluate.summary import interval_text, percent
 from avrt.report.tables import Table
 
-__all__ = ["METRICS", "TrainingRun", "read_training", "training_table"]
+__all__ = ["METRICS", "TrainingRun", "held_out_table", "read_training", "training_table"]
 
 METRICS: Mapping[str, str] = {
     "loss": "loss",
     "eval_loss": "validation loss",
+    "eval_accuracy": "held-out accuracy",
+    "eval_format": "held-out well-formed answers",
+    "eval_parsed": "held-out readable answers",
+    "eval_n": "held-out prompts",
     "reward": "reward",
     "reward_format": "format reward",
     "reward_accuracy": "accuracy reward",
+    "reward_length": "length reward",
     "kl": "KL to the reference",
     "completion_length": "completion length (tokens)",
+    "completion_length_max": "longest completion (tokens)",
     "truncated": "share of cut completions",
+    "parsed": "share of readable answers",
     "zero_spread": "share of groups without spread",
     "clip_fraction": "share of clipped ratios",
     "grad_norm": "gradient norm",
     "learning_rate": "learning rate",
+    "step_time_s": "step time (s)",
+    "tokens_per_s": "tokens per second",
+    "memory_gib": "most memory (GiB)",
 }
 """Field of the log and its name for readers, in the order in which they are shown."""
 
@@ -44,6 +56,15 @@ class TrainingRun:
     @property
     def n_steps(self) -> int:
         return max((step for points in self.series.values() for step, _ in points), default=0)
+
+    def held_out(self) -> list[tuple[int, Accuracy]]:
+        """(step, accuracy on held-out prompts), in order of the steps."""
+        counts = dict(self.series.get("eval_n", ()))
+        return [
+            (step, Accuracy(round(share * counts[step]), round(counts[step])))
+            for step, share in self.series.get("eval_accuracy", ())
+            if step in counts
+        ]
 
 
 def read_training(run: Path) -> list[TrainingRun]:
@@ -66,6 +87,29 @@ def training_table(runs: Sequence[TrainingRun]) -> Table:
         ("Stage", "Metric", "First tenth", "Last tenth", "Points"),
         tuple(rows),
         text_columns=2,
+    )
+
+
+def held_out_table(runs: Sequence[TrainingRun]) -> Table | None:
+    """Accuracy on held-out prompts at each evaluation during training."""
+    rows = [
+        (
+            training.name,
+            str(step),
+            percent(accuracy.value),
+            interval_text(*accuracy.interval),
+            str(accuracy.n),
+        )
+        for training in runs
+        for step, accuracy in training.held_out()
+    ]
+    if not rows:
+        return None
+    return Table(
+        "held-out",
+        "Held-out accuracy over training",
+        ("Stage", "Step", "Accuracy", "95 % interval", "n"),
+        tuple(rows),
     )
 
 

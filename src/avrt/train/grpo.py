@@ -21,6 +21,7 @@ from typing import Any
 
 from trl.trainer.grpo_config import GRPOConfig
 
+from avrt.answers import extract_answer
 from avrt.config import Config, GrpoConfig
 from avrt.datasets import require_media
 from avrt.engines.encode import suppress_token_ids
@@ -38,17 +39,21 @@ from avrt.train.checkpoint import (
 from avrt.train.data import (
     Example,
     PromptEncoder,
+    Selection,
     id_dataset,
     prompts_path,
     read_prompts,
     select,
     write_lost,
 )
-from avrt.train.log import ProgressBar, TrainingLog, read_log
+from avrt.train.held_out import FIELDS as HELD_OUT_FIELDS
+from avrt.train.held_out import HeldOut, spread
+from avrt.train.log import TrainingLog, read_log
 from avrt.train.omni_grpo import OmniGRPOTrainer
 from avrt.train.plan import describe_inputs
 from avrt.train.rewards import REWARDS, reward_weights
 from avrt.train.trainer import activation_checkpointing, common_arguments, train_logged
+from avrt.train.watch import require_trackers
 from avrt.types import Sample
 
 __all__ = ["make_trainer", "plan", "run"]
@@ -64,15 +69,21 @@ LOG_FIELDS = {
     "kl": "kl",
     "clip_ratio/region_mean": "clip_fraction",
     "completions/mean_length": "completion_length",
-    "frac_reward_zero_std": "zero_spread",
+    "completions/max_length": "completion_length_max",
     "completions/clipped_ratio": "truncated",
+    "frac_reward_zero_std": "zero_spread",
+    "parsed": "parsed",
+    **{name: name for name in ("tokens_per_s", "step_time_s", "memory_gib", *HELD_OUT_FIELDS)},
 }
 """TRL's name of each metric, and its name in log.jsonl."""
+SHOWN = {"reward": "reward", "kl": "kl", "eval_accuracy": "held-out accuracy"}
 
 
 def run(config: Config) -> Result:
     """Train the policy, or find that it was done, or go on where it was interrupted."""
-    name, folder = config.grpo.output, config.run.path / config.grpo.output
+    grpo, name = config.grpo, config.grpo.output
+    folder = config.run.path / name
+    require_trackers(config.run.report_to)
     stage = _open(config)
     if stage.done and (folder / "model" / "config.json").is_file():
         return Result(f"{name}: already done, {folder / 'model'}", stage.counts())
@@ -88,16 +99,14 @@ def run(config: Config) -> Result:
         student_path(config, config.grpo.init), config.student.train_projections
     )
     encoder = PromptEncoder(config, processor)
-    longest = model.config.get_text_config().max_position_embeddings - config.grpo.max_new_tokens
-    selection = select(
-        name, examples, lambda example: len(encoder(example.sample).input_ids), longest
-    )
-    write_lost(folder / "dropped.jsonl", selection)
+    selection, validation = _select(config, examples, encoder, model)
+    write_lost(folder / "dropped.jsonl", selection, validation)
 
     trainer = make_trainer(config, model, processor, encoder, selection.kept)
     log = TrainingLog(folder / "log.jsonl", LOG_FIELDS)
     parameters = count_parameters(trainer.model)
-    train_logged(trainer, log, ProgressBar(name, {"reward": "reward", "kl": "kl"}), checkpoint)
+    held_out = HeldOut(trainer, config, encoder, validation.kept, grpo.eval_steps)
+    train_logged(trainer, log, SHOWN, checkpoint, held_out)
     save_model(trainer, processor, folder / "model")
 
     counts = {
@@ -108,6 +117,24 @@ def run(config: Config) -> Result:
     if trainer.is_world_process_zero():
         stage.finish(counts)
     return Result(_summary(name, folder, counts), counts)
+
+
+def _select(
+    config: Config, examples: Sequence[Example], encoder: PromptEncoder, model: Any
+) -> tuple[Selection, Selection]:
+    """The prompts to train on, and those to answer meanwhile, that leave room for completions."""
+    grpo = config.grpo
+    longest = model.config.get_text_config().max_position_embeddings - grpo.max_new_tokens
+
+    def length(example: Example) -> int:
+        return len(encoder(example.sample).input_ids)
+
+    selection = select(grpo.output, examples, length, longest)
+    if not grpo.eval_samples:
+        return selection, Selection()
+    validation = read_examples(split_path(config, "validation"))
+    validation = spread(validation, grpo.eval_samples, "grpo.eval_samples")
+    return selection, select(f"{grpo.output} validation", validation, length, longest)
 
 
 def make_trainer(
@@ -178,10 +205,22 @@ def _reward_function(
 ) -> Callable[..., list[float]]:
     """The reward `name` as TRL calls it: prompts are sample ids, completions are texts."""
 
-    def reward(prompts: Sequence[str], completions: Sequence[str], **_: Any) -> list[float]:
-        pairs = zip(completions, prompts, strict=True)
+    def reward(
+        prompts: Sequence[str],
+        completions: Sequence[str],
+        log_metric: Callable[[str, float], None],
+        **_: Any,
+    ) -> list[float]:
+        pairs = list(zip(completions, prompts, strict=True))
+        if name == first:
+            n_parsed = sum(
+                extract_answer(text, samples[sample_id].options) is not None
+                for text, sample_id in pairs
+            )
+            log_metric("parsed", n_parsed / len(pairs))
         return [REWARDS[name](text, samples[sample_id], grpo) for text, sample_id in pairs]
 
+    first = next(iter(reward_weights(grpo)))
     reward.__name__ = name  # TRL names its metrics after the function
     return reward
 
@@ -189,6 +228,7 @@ def _reward_function(
 def plan(config: Config) -> str:
     """What `run` would do; writes nothing."""
     grpo = config.grpo
+    require_trackers(config.run.report_to)
     try:
         policy = student_path(config, grpo.init)
         lines = []

@@ -1,4 +1,4 @@
-"""The training log and the progress bar, as callbacks of the trainer.
+"""The training log, as a callback of the trainer.
 
 Writes log.jsonl, one line per optimizer step and one per evaluation. A resumed run drops the
 lines beyond the checkpoint it starts from, so that every step stands in the log once.
@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_callback import ProgressCallback
 from typing_extensions import override
 
 from avrt.errors import AvrtError
 from avrt.runs import write_atomic
 
-__all__ = ["ProgressBar", "TrainingLog", "read_log"]
+__all__ = ["TrainingLog", "read_log"]
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -36,6 +35,7 @@ class TrainingLog(TrainerCallback):
     def __init__(self, path: Path, fields: Mapping[str, str]) -> None:
         """`fields` maps the trainer's name of a metric to its name in the log."""
         self._path = path
+        self.stage = path.parent.name
         self._fields = dict(fields)
 
     @override
@@ -68,35 +68,3 @@ class TrainingLog(TrainerCallback):
         if state.is_world_process_zero:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": state.global_step, **row}) + "\n")
-
-
-class ProgressBar(ProgressCallback):
-    """One line on the terminal; the numbers of the last step stand at its end."""
-
-    def __init__(self, stage: str, shown: Mapping[str, str]) -> None:
-        """`shown` maps the trainer's name of a metric to its name on the terminal."""
-        super().__init__()
-        self._stage = stage
-        self._shown = dict(shown)
-
-    @override
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        super().on_train_begin(args, state, control, **kwargs)
-        if self.training_bar is not None:
-            self.training_bar.set_description(self._stage)
-
-    @override
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: Mapping[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        if self.training_bar is not None and logs:
-            numbers = {name: f"{logs[key]:.3g}" for key, name in self._shown.items() if key in logs}
-            if numbers:
-                self.training_bar.set_postfix(numbers)

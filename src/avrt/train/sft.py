@@ -43,14 +43,24 @@ from avrt.train.data import (
     trace_ids,
     write_lost,
 )
-from avrt.train.log import ProgressBar, TrainingLog, read_log
+from avrt.train.held_out import FIELDS as HELD_OUT_FIELDS
+from avrt.train.held_out import HeldOut, spread
+from avrt.train.log import TrainingLog, read_log
 from avrt.train.plan import describe_inputs
 from avrt.train.trainer import activation_checkpointing, common_arguments, train_logged
+from avrt.train.watch import require_trackers
 
 __all__ = ["TraceCollator", "make_trainer", "plan", "run"]
 
 IGNORED = -100
-LOG_FIELDS = {name: name for name in ("loss", "learning_rate", "grad_norm", "eval_loss")}
+LOG_FIELDS = {
+    name: name
+    for name in (
+        *("loss", "learning_rate", "grad_norm", "tokens_per_s", "step_time_s", "memory_gib"),
+        *("eval_loss", *HELD_OUT_FIELDS),
+    )
+}
+SHOWN = {"loss": "loss", "eval_loss": "validation loss", "eval_accuracy": "held-out accuracy"}
 
 
 class TraceCollator:
@@ -84,7 +94,8 @@ class TraceCollator:
 
 def run(config: Config) -> Result:
     """Fine-tune the student, or find that it was done, or go on where it was interrupted."""
-    folder = config.run.path / "sft"
+    sft, folder = config.sft, config.run.path / "sft"
+    require_trackers(config.run.report_to)
     stage = _open(config)
     if stage.done and (folder / "model" / "config.json").is_file():
         return Result(f"sft: already done, {folder / 'model'}", stage.counts())
@@ -97,18 +108,22 @@ def run(config: Config) -> Result:
     model, processor = load_student(config.student.model, config.student.train_projections)
     encoder = PromptEncoder(config, processor)
     collator = TraceCollator([*train_examples, *validation_examples], encoder, processor)
-    train = select("sft", train_examples, collator.length, config.sft.max_length)
+    train = select("sft", train_examples, collator.length, sft.max_length)
     validation = Selection()
     if validation_examples:
         validation = select(
             "sft validation", validation_examples, collator.length, config.sft.max_length
         )
     write_lost(folder / "dropped.jsonl", train, validation)
+    answered = []
+    if sft.eval_samples:
+        answered = spread(validation.kept, sft.eval_samples, "sft.eval_samples")
 
     trainer = make_trainer(config, model, processor, collator, train.kept, validation.kept)
     log = TrainingLog(folder / "log.jsonl", LOG_FIELDS)
     parameters = count_parameters(trainer.model)
-    train_logged(trainer, log, ProgressBar("sft", {"loss": "loss"}), checkpoint)
+    held_out = HeldOut(trainer, config, encoder, answered, sft.save_steps)
+    train_logged(trainer, log, SHOWN, checkpoint, held_out)
     evaluated = [row["step"] for row in read_log(folder / "log.jsonl") if "eval_loss" in row]
     if validation.kept and trainer.state.global_step not in evaluated:
         trainer.evaluate()
@@ -168,6 +183,7 @@ def make_trainer(
 def plan(config: Config) -> str:
     """What `run` would do; writes nothing."""
     sft = config.sft
+    require_trackers(config.run.report_to)
     lines, n_samples = describe_inputs("sft", config, config.student.model, with_trace=True)
     if n_samples:
         batch = sft.per_device_batch_size * sft.gradient_accumulation_steps

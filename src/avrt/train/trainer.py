@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from avrt.config import Config
 from avrt.errors import ConfigError
 from avrt.train.checkpoint import restore_weights
-from avrt.train.log import ProgressBar, TrainingLog
+from avrt.train.held_out import HeldOut
+from avrt.train.log import TrainingLog
+from avrt.train.watch import Meter, PlainLines, ProgressBar
 
 __all__ = ["activation_checkpointing", "common_arguments", "train_logged"]
 
@@ -54,7 +57,9 @@ def common_arguments(config: Config, folder: Path) -> dict[str, Any]:
         "save_total_limit": 2,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
-        "report_to": "none",
+        "report_to": list(config.run.report_to),
+        "run_name": f"{config.run.name}-{folder.name}",
+        "project": "avrt",
         "remove_unused_columns": False,
         "dataloader_pin_memory": not on_cpu,
     }
@@ -69,14 +74,23 @@ def activation_checkpointing(enabled: bool) -> dict[str, Any]:
 
 
 def train_logged(
-    trainer: Trainer, log: TrainingLog, bar: ProgressBar, checkpoint: str | None
+    trainer: Trainer,
+    log: TrainingLog,
+    shown: Mapping[str, str],
+    checkpoint: str | None,
+    held_out: HeldOut,
 ) -> None:
-    """Train, from `checkpoint` on if there is one, with our log and one quiet progress bar."""
+    """Train, from `checkpoint` on if there is one, with our log and one quiet progress bar.
+
+    `shown` maps the trainer's name of a metric to its name on the terminal.
+    """
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
+    trainer.callback_handler.callbacks.insert(0, Meter())  # before the trackers
     trainer.add_callback(log)
-    if sys.stderr.isatty():
-        trainer.add_callback(bar)
+    printer = ProgressBar if sys.stderr.isatty() else PlainLines
+    trainer.add_callback(printer(log.stage, shown))
+    trainer.add_callback(held_out)
     if checkpoint is not None:
         restore_weights(trainer.model, checkpoint)
     trainer.train(resume_from_checkpoint=checkpoint)

@@ -1,0 +1,176 @@
+"""What each step costs, and what is printed of a training: callbacks of the trainer."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import time
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import Any
+
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import ProgressCallback
+from typing_extensions import override
+
+from avrt.errors import ConfigError
+
+__all__ = ["Meter", "PlainLines", "ProgressBar", "memory_gib", "require_trackers"]
+
+N_LINES = 50
+"""Plain lines of a whole training, evaluations not counted."""
+TRACKERS = {
+    "tensorboard": ("tensorboard", "tensorboardX"),
+    "trackio": ("trackio",),
+    "wandb": ("wandb",),
+}
+"""Each tracker and the modules of which one must be there."""
+
+
+def require_trackers(names: Sequence[str]) -> None:
+    """Refuse trackers whose library is not installed.
+
+    Raises:
+        ConfigError: one is missing; the message has the command that installs it.
+    """
+    for name in names:
+        if not any(importlib.util.find_spec(module) for module in TRACKERS[name]):
+            raise ConfigError(
+                f"run.report_to names {name}, which is not installed; run `pip install {name}`, or "
+                f"take it out of run.report_to"
+            )
+
+
+class Meter(TrainerCallback):
+    """Adds `step_time_s`, `tokens_per_s` and `memory_gib` to each step's numbers.
+
+    Stands before all other callbacks, so that trackers get the numbers too. The time of a step is
+    that of fetching its data, rollouts, passes and update; not of evaluations and checkpoints.
+    """
+
+    def __init__(self) -> None:
+        self._mark_s = self._step_s = 0.0
+        self._n_tokens = 0.0
+
+    @override
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._n_tokens = float(state.num_input_tokens_seen)
+        self._start()
+
+    @override
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self._step_s = time.perf_counter() - self._mark_s
+        self._start()
+
+    @override
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._start()
+
+    @override
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._start()
+
+    @override
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: MutableMapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if logs is None or "loss" not in logs:
+            self._start()  # something was evaluated
+            return
+        logs["step_time_s"] = self._step_s
+        if "num_tokens" in logs:
+            logs["tokens_per_s"] = (logs["num_tokens"] - self._n_tokens) / max(self._step_s, 1e-9)
+            self._n_tokens = logs["num_tokens"]
+        logs["memory_gib"] = memory_gib()
+
+    def _start(self) -> None:
+        self._mark_s = time.perf_counter()
+
+
+def memory_gib() -> float:
+    """The most memory so far: of the GPU where there is one, else of this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+class PlainLines(TrainerCallback):
+    """About 50 lines on stderr over a training, and one for each evaluation; for logs of jobs."""
+
+    def __init__(self, stage: str, shown: Mapping[str, str]) -> None:
+        """`shown` maps the trainer's name of a metric to its name in the line."""
+        self._stage = stage
+        self._shown = {**shown, "step_time_s": "s/step"}
+
+    @override
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        step, n_steps = state.global_step, state.max_steps
+        every = max(1, n_steps // N_LINES)
+        if not state.is_world_process_zero or not logs:
+            return
+        if "loss" in logs and step % every and step not in (1, n_steps):
+            return
+        numbers = [f"{name} {logs[key]:.4g}" for key, name in self._shown.items() if key in logs]
+        if numbers:
+            line = ", ".join([f"{self._stage}: step {step}/{n_steps}", *numbers])
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
+
+
+class ProgressBar(ProgressCallback):
+    """One line on the terminal; the numbers of the last step stand at its end."""
+
+    def __init__(self, stage: str, shown: Mapping[str, str]) -> None:
+        """`shown` maps the trainer's name of a metric to its name on the terminal."""
+        super().__init__()
+        self._stage = stage
+        self._shown = dict(shown)
+        self._numbers: dict[str, str] = {}
+
+    @override
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        super().on_train_begin(args, state, control, **kwargs)
+        if self.training_bar is not None:
+            self.training_bar.set_description(self._stage)
+
+    @override
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if self.training_bar is not None and logs:
+            self._numbers |= {
+                name: f"{logs[key]:.3g}" for key, name in self._shown.items() if key in logs
+            }
+            self.training_bar.set_postfix(self._numbers)
