@@ -65,7 +65,9 @@ def test_tokens_per_second_are_those_of_the_step():
 def test_held_out_prompts_are_taken_evenly():
     assert spread(list(range(10)), 4, "x") == [0, 2, 5, 7]
     assert spread(list(range(3)), 8, "x") == [0, 1, 2]
-    with pytest.raises(ConfigError, match=r"grpo\.eval_samples = 8, but the validation set is"):
+    with pytest.raises(
+        ConfigError, match=r"grpo\.eval_samples = 8, but the validation set has no clip"
+    ):
         spread([], 8, "grpo.eval_samples")
 
 
@@ -79,10 +81,19 @@ def test_greedy_answers_do_not_depend_on_their_batch(make_config, student):
     assert together == alone
 
 
-def test_held_out_answers_change_nothing_in_the_training(make_config, read_numbers):
+def test_a_validation_clip_that_grpo_trains_on_is_not_held_out(make_config, student):
+    config = make_config(grpo={"eval_samples": 3})
+    with pytest.raises(ConfigError, match="the validation set has no clip that is not trained on"):
+        grpo.run(config)
+
+
+def test_held_out_answers_change_nothing_in_the_training(make_config, make_row, read_numbers):
+    clips = ("red-high", "blue-high", "red-low", "red-high")
+    rows = [make_row(f"s{index}", clip, index) for index, clip in enumerate(clips)]
     runs = {}
     for n in (0, 3):
         config = make_config(
+            rows,
             run={"name": f"held-{n}"},
             sft={"eval_samples": n},
             grpo={"eval_samples": n, "eval_steps": 1},
@@ -93,7 +104,7 @@ def test_held_out_answers_change_nothing_in_the_training(make_config, read_numbe
         runs[n] = {
             stage: read_numbers(config.run.path / stage / "log.jsonl") for stage in ("sft", "grpo")
         }
-    for stage, steps in (("sft", [0, 2]), ("grpo", [0, 1, 2])):
+    for stage, steps in (("sft", [0, 1]), ("grpo", [0, 1, 2])):
         evaluated = [row for row in runs[3][stage] if "eval_accuracy" in row]
         assert [row["step"] for row in evaluated] == steps
         assert all(row["eval_n"] == 1 for row in evaluated), "the validation set has one sample"

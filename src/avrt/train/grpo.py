@@ -42,8 +42,10 @@ from avrt.train.data import (
     Selection,
     id_dataset,
     prompts_path,
+    read_examples,
     read_prompts,
     select,
+    split_path,
     write_lost,
 )
 from avrt.train.held_out import FIELDS as HELD_OUT_FIELDS
@@ -132,7 +134,12 @@ def _select(
     selection = select(grpo.output, examples, length, longest)
     if not grpo.eval_samples:
         return selection, Selection()
-    validation = read_examples(split_path(config, "validation"))
+    trained = {example.sample.video_id for example in examples}
+    validation = [
+        example
+        for example in read_examples(split_path(config, "validation"), need_trace=False)
+        if example.sample.video_id not in trained
+    ]
     validation = spread(validation, grpo.eval_samples, "grpo.eval_samples")
     return selection, select(f"{grpo.output} validation", validation, length, longest)
 

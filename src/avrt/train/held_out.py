@@ -39,8 +39,8 @@ def spread(examples: Sequence[Example], n: int, setting: str) -> list[Example]:
     """
     if not examples:
         raise ConfigError(
-            f"{setting} = {n}, but the validation set is empty; set {setting} to 0, or "
-            "build.validation_fraction above 0 and build again"
+            f"{setting} = {n}, but the validation set has no clip that is not trained on; set "
+            f"{setting} to 0, or build.validation_fraction above 0 and build again"
         )
     n = min(n, len(examples))
     return [examples[place * len(examples) // n] for place in range(n)]
