@@ -199,8 +199,9 @@ def kill(n_kills: int, n_questions: int) -> dict[str, Any]:
             if n_left == 0:
                 killed.finish()
             else:  # so spread over the calls still to make that none is left without a kill
-                most = 2 * (n_before - len(committed)) // n_left
-                counts["kills"] += killed.kill_after(moments.randint(1, max(1, most)))
+                n_calls = n_before - len(committed)
+                most = max(1, min(2 * n_calls // n_left, n_calls // 2))
+                counts["kills"] += killed.kill_after(moments.randint(1, most))
             new = killed.asked()[n_asked:]
             counts["lost"] += len(committed - killed.committed())
             counts["repeated"] += sum(one in committed for one in new)

@@ -59,15 +59,9 @@ _MARKDOWN = str.maketrans("", "", "*`_")
 def extract_answer(text: str, options: Sequence[str]) -> str | None:
     """The letter of the option that `text` settles on, or None."""
     text = _after_thinking(text).translate(_MARKDOWN)
-    if blocks := _ANSWER_TAG.findall(text):
-        block = blocks[-1].strip()
-        return _only(_stated(block.upper() if len(block) == 1 else block, options))
-    if statements := _ANSWER_COLON.findall(text):
-        return _only(_stated(statements[-1], options))
-    for statement in reversed(_ANSWER_IS.findall(text)):
-        letters = _stated(statement, options)
-        if letters:
-            return _only(letters)
+    declared = _declared(text, options)
+    if declared is not None:
+        return _only(declared)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     bare = {letter for line in lines for letter in _bare_letters(line, options)}
     last = lines[-1] if lines else ""
@@ -90,7 +84,26 @@ def split_trace(text: str) -> tuple[str, str] | None:
 
 
 def _after_thinking(text: str) -> str:
+    if "think" not in text.casefold():  # most texts are done here, before slow patterns
+        return text
     return _THINK_START.split(_THINK_END.split(text)[-1])[0]
+
+
+def _declared(text: str, options: Sequence[str]) -> set[str] | None:
+    """The letters in the first form with the word "answer" that is present; None: none is."""
+    folded = text.casefold()
+    first = folded.find("answer")
+    if first < 0:
+        return None
+    # Patterns that ignore case are slow, so they begin there, unless folding moved the letters.
+    begin = max(0, first - 1) if len(folded) == len(text) else 0
+    if blocks := _ANSWER_TAG.findall(text, begin):
+        block = blocks[-1].strip()
+        return _stated(block.upper() if len(block) == 1 else block, options)
+    if statements := _ANSWER_COLON.findall(text, begin):
+        return _stated(statements[-1], options)
+    found = (_stated(one, options) for one in reversed(_ANSWER_IS.findall(text, begin)))
+    return next(filter(None, found), None)
 
 
 def _only(letters: set[str]) -> str | None:

@@ -126,7 +126,9 @@ def read_parquet(path: Path) -> list[dict[str, Any]]:
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_table(path).to_pylist()
+        # Not `read_table`, which imports a whole framework for data in many files.
+        with pq.ParquetFile(path) as file:
+            return file.read().to_pylist()
     except FileNotFoundError as error:
         raise DataError(
             f"{path}: not found; run the stage that writes it first (see `avrt --help`)"

@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 _BATCH = 500
-"""Jobs without media that are looked up together."""
+"""Jobs that are looked up together."""
 
 
 @dataclass(frozen=True)
@@ -162,12 +162,13 @@ def _missing(
     progress: Progress,
 ) -> Iterator[list[Job]]:
     """The jobs that need a call, those about the same files together; settles the others."""
-    for group in _groups(jobs):
-        known = _look_up(ledger, group)
+    for some in _batches(_groups(jobs)):
+        known = _look_up(ledger, some)
         outcomes.update(known)
         progress.settle(len(known))
-        if left := [job for job in group if job.id not in known]:
-            yield left
+        for group in some:
+            if left := [job for job in group if job.id not in known]:
+                yield left
 
 
 def _groups(jobs: Iterable[Job]) -> Iterator[list[Job]]:
@@ -177,24 +178,50 @@ def _groups(jobs: Iterable[Job]) -> Iterator[list[Job]]:
             yield group
 
 
+def _batches(groups: Iterable[list[Job]]) -> Iterator[list[list[Job]]]:
+    batch: list[list[Job]] = []
+    for group in groups:
+        batch.append(group)
+        if sum(map(len, batch)) >= _BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
 def _files_of(job: Job) -> tuple[Path, ...]:
     return tuple(one.path for one in job.media)
 
 
-def _look_up(ledger: Ledger, group: Sequence[Job]) -> dict[tuple[str, int], Outcome]:
+def _look_up(ledger: Ledger, groups: Iterable[list[Job]]) -> dict[tuple[str, int], Outcome]:
     """What is known without opening a file; failed calls are tried again."""
-    media, digests = group[0].media, []
-    try:
-        for one in media:
-            found = one.file_sha256 and ledger.find_payload(one.file_sha256, one.conditions)
-            if not found:
-                return {}
-            digests.append(found)
-    except MediaError as error:
-        return {job.id: _media_failure(error) for job in group}
-    keys = {job.id: _with_digests(job, digests).key for job in group}
+    known: dict[tuple[str, int], Outcome] = {}
+    keys: dict[tuple[str, int], str] = {}
+    for group in groups:
+        try:
+            digests = _known_digests(ledger, group[0].media)
+        except MediaError as error:
+            known.update((job.id, _media_failure(error)) for job in group)
+            continue
+        if digests is not None:
+            keys.update((job.id, _with_digests(job, digests).key) for job in group)
     finished = ledger.finished(list(keys.values()))
-    return {one: Outcome(key) for one, key in keys.items() if key in finished}
+    return known | {one: Outcome(key) for one, key in keys.items() if key in finished}
+
+
+def _known_digests(ledger: Ledger, media: Sequence[Media]) -> list[str] | None:
+    """What the files decode to; None when one of them was never decoded.
+
+    Raises:
+        MediaError: one was tried before, and cannot be decoded.
+    """
+    digests: list[str] = []
+    for one in media:
+        found = one.file_sha256 and ledger.find_payload(one.file_sha256, one.conditions)
+        if not found:
+            return None
+        digests.append(found)
+    return digests
 
 
 @dataclass(frozen=True)

@@ -89,8 +89,9 @@ def _invented_words(case: Case, known: Set[str]) -> list[str]:
         return every
     for sentence in case.sentences:
         new = _new_words(words(sentence), known)
-        about_another = supposes(sentence) or not rejected.isdisjoint(stems(sentence))
-        if len(new) >= MIN_NEW_IN_SENTENCE and not about_another:
+        if len(new) < MIN_NEW_IN_SENTENCE or supposes(sentence):
+            continue
+        if rejected.isdisjoint(stems(sentence)):
             return new
     return []
 

@@ -82,9 +82,11 @@ _FUNCTION_WORDS = {
     ),
 }
 _LANGUAGES: dict[str, list[str]] = {}
+"""The languages of each function word."""
 for _language, _list in _FUNCTION_WORDS.items():
     for _word in _list.split():
         _LANGUAGES.setdefault(_word, []).append(_language)
+_FUNCTIONS = frozenset(_LANGUAGES)
 # Not in this list: English words that are words of those languages too ("a", "in", "was", "her").
 _ENGLISH = frozenset(
     words(
@@ -99,26 +101,24 @@ _ENGLISH = frozenset(
 
 def find_language(case: Case) -> str | None:
     """A stretch that is not English."""
-    text = case.own_text
     for script, limit in ((_DENSE, MAX_DENSE), (_OTHER, MAX_OTHER)):
-        for match in script.finditer(text):
+        for match in () if case.own_text.isascii() else script.finditer(case.own_text):
             if sum(map(str.isalpha, match[0])) > limit:
                 return f"another script: {match[0].strip()[:80]}"
-    stretch: list[str] = []
-    for word in [*case.own_words, "the"]:
-        if word not in _ENGLISH:
-            stretch.append(word)
-            continue
+    for is_english, group in groupby(case.own_words, _ENGLISH.__contains__):
+        stretch = [] if is_english else list(group)
         if len(stretch) >= MIN_FOREIGN_WORDS and (language := _language_of(stretch)):
             return f"{language}: {' '.join(stretch)[:120]}"
-        stretch = []
     return None
 
 
 def _language_of(stretch: list[str]) -> str | None:
     """The language of which a stretch of words has enough different function words."""
-    counts = Counter(language for word in set(stretch) for language in _LANGUAGES.get(word, ()))
-    language, n = counts.most_common(1)[0] if counts else ("", 0)
+    found = _FUNCTIONS.intersection(stretch)
+    if len(found) < MIN_FUNCTION_WORDS:
+        return None
+    counts = Counter(language for word in sorted(found) for language in _LANGUAGES[word])
+    language, n = counts.most_common(1)[0]
     return language if n >= MIN_FUNCTION_WORDS and n * 6 >= len(stretch) else None
 
 
