@@ -207,12 +207,14 @@ def open_stage(
     settings: Mapping[str, Any],
     inputs: Iterable[Path],
     free: Mapping[str, Any] | None = None,
+    extends: Callable[[Any, Any], bool] | None = None,
 ) -> Stage:
     """Find out whether stage `name` is done in `run`, still to do, or done with other settings.
 
     `settings` and `free` must hold what changes the result and nothing else (no address, no
     concurrency). Changing a `free` one costs no model call, so the stage is simply done again; the
-    same holds for a stage that has only such settings when its inputs change.
+    same holds for a stage that has only such settings when its inputs change, and for a change
+    from one value to another (None: absent) that `extends` says makes no finished call in vain.
 
     Raises:
         DataError: an input file is absent.
@@ -236,7 +238,12 @@ def open_stage(
         for key in {*stored["settings"], *both}
         if fingerprint(stored["settings"].get(key)) != fingerprint(both.get(key))
     )
-    costly = [key for key in changed if key not in (free or {})]
+    costly = [
+        key
+        for key in changed
+        if key not in (free or {})
+        and not (extends and extends(stored["settings"].get(key), both.get(key)))
+    ]
     is_derived = free is not None and not settings
     if costly or not (changed or is_derived):
         reason = f"other settings ({', '.join(costly)})" if costly else "other inputs"

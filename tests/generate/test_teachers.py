@@ -128,20 +128,6 @@ def test_every_teacher_is_asked_k_times_with_seeds_of_their_own(
     assert len(seeds) == 3
 
 
-def test_more_answers_cost_only_the_new_ones(
-    make_config: MakeConfig, use: Callable[[Answer], list[Prompt]]
-) -> None:
-    use(knowing)
-    trace.run(make_config(None, *answers(2)))
-    more = make_config(None, *answers(3))
-    with pytest.raises(ConfigError, match=r"other settings \(audio, vision\)"):
-        trace.run(more)
-    (more.run.path / "manifests" / "trace.json").unlink()
-    prompts = use(knowing)
-    trace.run(more)
-    assert len(prompts) == 14
-
-
 def test_the_merger_gets_the_first_right_answer(
     make_config: MakeConfig, use: Callable[[Answer], list[Prompt]]
 ) -> None:

@@ -38,6 +38,7 @@ from avrt.generate.records import (
     MergedTrace,
     TeacherTrace,
     best_answer,
+    check_teachers,
     check_traced,
     columns_of,
     load_merged,
@@ -149,6 +150,7 @@ def run(config: Config) -> Result:
     """
     check_views(config)
     _check_gates(config)
+    check_teachers(config)
     stage = _open(config)
     folder = config.run.path / "dataset"
     if stage.done and all((folder / name).is_file() for name in FILES):

@@ -33,6 +33,7 @@ from avrt.generate.records import (
     Answers,
     MergedTrace,
     best_answer,
+    check_teachers,
     check_traced,
     load_teachers,
     merged_path,
@@ -67,6 +68,7 @@ def run(config: Config, limits: Limits | None = None) -> Result:
     _check_prompt(config)
     limits = limits or Limits()
     check_free(config.run.path)
+    check_teachers(config)
     stage = _open(config)
     if _is_done(config, stage):
         return Result(f"merge: nothing to do, {config.run.path} is merged", stage.counts())

@@ -17,6 +17,7 @@ from typing import IO, Any, Literal, TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from avrt.config import Config
 from avrt.errors import ConfigError, DataError
 from avrt.runs import file_digest, read_parquet, write_atomic
 
@@ -29,6 +30,7 @@ __all__ = [
     "Stratum",
     "TeacherTrace",
     "best_answer",
+    "check_teachers",
     "check_traced",
     "columns_of",
     "load_merged",
@@ -216,6 +218,28 @@ def check_traced(run: Path, prepared: Iterable[str], traced: Collection[str]) ->
         read = json.loads(manifest.read_text(encoding="utf-8")).get("inputs", {})
         if read.get(samples.name) not in (None, file_digest(samples)):
             raise ConfigError(f"{samples}: not the questions that were traced; {remedy}")
+
+
+def check_teachers(config: Config) -> None:
+    """The run is traced with these teachers and as many answers: more may have begun since.
+
+    Raises:
+        ConfigError: it is traced with others.
+    """
+    manifest = config.run.path / "manifests" / "trace.json"
+    if not manifest.is_file():
+        return
+    traced = json.loads(manifest.read_text(encoding="utf-8"))["settings"]
+    had = {name: one["k"] for name, one in traced.items() if isinstance(one, dict) and "k" in one}
+    wanted = {name: teacher.k for name, teacher in config.teachers.items()}
+    if had != wanted:
+        words = (
+            " ".join(f"{name}.k={k}" for name, k in sorted(some.items())) for some in (had, wanted)
+        )
+        raise ConfigError(
+            "{}: traced with teachers {}, but the configuration has {}; run `avrt trace` with it, "
+            "which makes only the new calls".format(config.run.path, *words)
+        )
 
 
 def stage_settings(run: Path, stage: Literal["trace", "merge"]) -> dict[str, Any]:

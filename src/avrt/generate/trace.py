@@ -21,6 +21,7 @@ from avrt.answers import extract_answer
 from avrt.config import Config, TeacherRole
 from avrt.datasets.prepare import load_usable
 from avrt.engines import engine_identity
+from avrt.errors import ConfigError
 from avrt.generate.calls import (
     Job,
     Jobs,
@@ -47,7 +48,15 @@ from avrt.generate.selection import check_views
 from avrt.generate.shuffle import in_order, restore_letter, restore_letters, shuffled_order
 from avrt.media import SAMPLE_RATE_HZ
 from avrt.prompts import format_options, load_prompt
-from avrt.runs import Result, Stage, check_sums, open_stage, read_parquet, save_config
+from avrt.runs import (
+    Result,
+    Stage,
+    check_sums,
+    fingerprint,
+    open_stage,
+    read_parquet,
+    save_config,
+)
 from avrt.types import Completion, Sample
 
 __all__ = ["plan", "run"]
@@ -66,7 +75,8 @@ LIMITS = {"damaged", "max_file_mb", "max_source_pixels", "max_clip_s"}
 def run(config: Config, limits: Limits | None = None) -> Result:
     """Make the teachers' calls that the ledger does not hold yet, then derive their traces.
 
-    When a limit stops it, nothing is derived and the stage is not done.
+    When a limit stops it, nothing is derived and the stage is not done. More or fewer answers of a
+    teacher, and teachers that came or went, are no other settings: only new calls are made.
 
     Raises:
         DataError: the run is not prepared.
@@ -124,6 +134,8 @@ def plan(config: Config) -> str:
 
 
 def _open(config: Config) -> Stage:
+    if taken := {"media", "seed", "shuffle_options"} & config.teachers.keys():
+        raise ConfigError(f"teachers.{min(taken)}: that name is taken; give the teacher another")
     settings: dict[str, Any] = {
         name: {
             **describe_role(teacher, config.media),
@@ -136,7 +148,15 @@ def _open(config: Config) -> Stage:
     settings["seed"] = config.run.seed
     settings["shuffle_options"] = config.generate.shuffle_options
     inputs = [config.run.path / name for name in ("samples.parquet", "media.parquet")]
-    return open_stage(config.run.path, "trace", settings, inputs)
+    return open_stage(config.run.path, "trace", settings, inputs, extends=_extends)
+
+
+def _extends(before: Any, after: Any) -> bool:
+    """Whether a teacher only came, went, or answers more or less often: old answers stay good."""
+    teachers = [one for one in (before, after) if one is not None]
+    if not all(isinstance(one, dict) and "k" in one for one in teachers):
+        return False
+    return len({fingerprint({**one, "k": None}) for one in teachers}) == 1
 
 
 def _is_done(config: Config, stage: Stage) -> bool:

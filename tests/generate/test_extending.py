@@ -1,0 +1,162 @@
+"""Facts about a traced run that gets more answers, or other teachers beside the old ones."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from avrt.config import Config
+from avrt.engines.scripted import ScriptedEngine
+from avrt.errors import ConfigError
+from avrt.generate import build, calls, merge, trace
+from avrt.generate.ledger import read_ledger
+from avrt.generate.limits import Limits
+from avrt.generate.records import load_teachers, merged_path, teachers_path
+from avrt.types import Prompt
+from scripted_run import MakeConfig
+
+WARM = ("teachers.vision.temperature=1.0", "teachers.audio.temperature=1.0")
+MORE = (*WARM, "teachers.vision.k=3", "teachers.audio.k=2")
+STAGES = (trace, merge, build)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The role in every prompt that a model gets; each reply is another one, and all say (B)."""
+    roles: list[str] = []
+    make = calls.make_engine
+
+    def answer(prompt: Prompt) -> str:
+        roles.append(prompt.text.split()[0])
+        return f"<think>Reply {len(roles)} of all.</think>\n<answer>B</answer>"
+
+    monkeypatch.setattr(
+        calls, "make_engine", lambda *settings: ScriptedEngine(answer, make(*settings).identity)
+    )
+    return roles
+
+
+@pytest.fixture
+def third(tmp_path: Path) -> Callable[[Config], str]:
+    """Override that adds a blind teacher."""
+
+    def add(config: Config) -> str:
+        root = config.data.root.parent
+        (root / "third.txt").write_text("THIRD {question}\n{options}")
+        engine = {"kind": "scripted", "script": str(root / "script.jsonl")}
+        role = {"model": "third", "prompt": str(root / "third.txt"), "modality": "none"}
+        return f"teachers.third={json.dumps({**role, 'engine': engine})}"
+
+    return add
+
+
+def stored(config: Config) -> dict[str, str]:
+    """The text of every call in the ledger, by its key."""
+    with read_ledger(config.run.path) as connection:
+        return {row["key"]: row["text"] for row in connection.execute("SELECT * FROM calls")}
+
+
+def test_more_answers_are_asked_for_and_no_old_one_again(
+    make_config: MakeConfig, asked: list[str]
+) -> None:
+    before = make_config(None, *WARM)
+    trace.run(before)
+    old, more = stored(before), make_config(None, *MORE)
+    asked.clear()
+    trace.run(more)
+    assert Counter(asked) == {"VISION": 2 * 7, "AUDIO": 7}
+    assert old.items() <= stored(more).items()
+    answers = load_teachers(more.run.path)["avqa-train-2"]
+    assert {name: [one.k for one in traces] for name, traces in answers.items()} == {
+        "vision": [0, 1, 2],
+        "audio": [0, 1],
+    }
+    assert "nothing to do" in trace.run(more).summary
+
+
+def test_a_teacher_that_is_added_is_asked_and_no_other(
+    make_config: MakeConfig, asked: list[str], third: Callable[[Config], str]
+) -> None:
+    before = make_config()
+    trace.run(before)
+    asked.clear()
+    more = make_config(None, third(before))
+    assert trace.run(more).counts["kept"] == 7
+    assert Counter(asked) == {"THIRD": 7}
+    assert list(load_teachers(more.run.path)["avqa-train-2"]) == ["vision", "audio", "third"]
+
+
+def test_back_to_fewer_answers_costs_no_call_and_gives_the_old_files_again(
+    make_config: MakeConfig, asked: list[str]
+) -> None:
+    few, more = make_config(None, *WARM), make_config(None, *MORE)
+    files = [teachers_path(few.run.path), merged_path(few.run.path)]
+    for stage in STAGES:
+        stage.run(few)
+    old = [path.read_bytes() for path in files]
+    for stage in STAGES:
+        stage.run(more)
+    asked.clear()
+    for stage in STAGES:
+        stage.run(few)
+    assert asked == []
+    assert [path.read_bytes() for path in files] == old
+
+
+def test_the_later_stages_are_done_again_with_what_was_added(
+    make_config: MakeConfig, asked: list[str]
+) -> None:
+    few, more = make_config(None, *WARM), make_config(None, *MORE)
+    for stage in STAGES:
+        stage.run(few)
+    trace.run(more)
+    for stage in (merge, build):
+        assert "nothing to do" not in stage.run(more).summary
+    assert "nothing to do" in build.run(more).summary
+
+
+@pytest.mark.parametrize("stage", [merge, build])
+def test_what_was_added_in_part_is_not_taken_for_the_whole(
+    make_config: MakeConfig, asked: list[str], stage
+) -> None:
+    few, more = make_config(None, *WARM), make_config(None, *MORE)
+    for one in STAGES:
+        one.run(few)
+    trace.run(more, Limits(calls=3))
+    with pytest.raises(ConfigError, match=r"audio\.k=1 vision\.k=1, .* vision\.k=3; run `avrt trace`"):
+        stage.run(more)
+    assert "nothing to do" in stage.run(few).summary
+    trace.run(more)
+    merge.run(more)
+    assert Counter(asked) == {"VISION": 3 * 7, "AUDIO": 2 * 7, "MERGE": asked.count("MERGE")}
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("teachers.vision.temperature=0.5", "vision"),
+        ("run.seed=1", "seed"),
+        ("generate.shuffle_options=true", "shuffle_options"),
+        ("media.n_frames=2", "media"),
+    ],
+)
+def test_what_would_ask_everything_anew_is_refused_beside_more_answers(
+    make_config: MakeConfig, asked: list[str], change: str, named: str
+) -> None:
+    trace.run(make_config(None, *WARM))
+    asked.clear()
+    with pytest.raises(ConfigError, match=rf"other settings \({named}\); choose another"):
+        trace.run(make_config(None, *MORE, change))
+    assert asked == []
+
+
+def test_a_teacher_may_not_have_the_name_of_another_setting(
+    make_config: MakeConfig, third: Callable[[Config], str]
+) -> None:
+    added = third(make_config()).replace("teachers.third", "teachers.seed")
+    with pytest.raises(ConfigError, match=r"teachers\.seed: that name is taken"):
+        trace.run(make_config(None, added))
