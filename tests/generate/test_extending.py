@@ -127,7 +127,7 @@ def test_what_was_added_in_part_is_not_taken_for_the_whole(
     for one in STAGES:
         one.run(few)
     trace.run(more, Limits(calls=3))
-    with pytest.raises(ConfigError, match=r"audio\.k=1 vision\.k=1, .* vision\.k=3; run `avrt trace`"):
+    with pytest.raises(ConfigError, match=r"audio\.k=1 vision\.k=1, .* vision\.k=3; run `avrt"):
         stage.run(more)
     assert "nothing to do" in stage.run(few).summary
     trace.run(more)
