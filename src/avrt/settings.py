@@ -382,6 +382,10 @@ class GrpoConfig(Section):
     """Prompts per optimizer step on each process."""
     per_device_batch_size: int = Field(default=4, ge=1)
     """Completions per forward and backward pass."""
+    share_prompts: bool = True
+    """Compute a prompt once for all completions of its group, in rollouts and in training: the same
+    result, several times faster. Needs whole groups in a pass.
+    """
     learning_rate: float = Field(default=1e-6, gt=0)
     """Peak of the cosine schedule."""
     warmup_steps: int = Field(default=0, ge=0)
@@ -447,6 +451,12 @@ class GrpoConfig(Section):
             raise ValueError(
                 f"prompts_per_step x group_size = {rollouts} is not a multiple of "
                 f"per_device_batch_size = {self.per_device_batch_size}"
+            )
+        if self.share_prompts and self.per_device_batch_size % self.group_size:
+            raise ValueError(
+                f"per_device_batch_size = {self.per_device_batch_size} holds no whole groups of "
+                f"group_size = {self.group_size}; make it a multiple, or set share_prompts to "
+                "false, which computes every prompt once per completion"
             )
         return self
 

@@ -204,6 +204,8 @@ def make_trainer(
             processing_class=processor,
             peft_config=lora_config(config.student, model),
             encode_prompt=lambda sample_id: encoder(samples[sample_id]),
+            suppress_ids=suppress_token_ids(processor),
+            share_prompts=grpo.share_prompts,
         )
 
 

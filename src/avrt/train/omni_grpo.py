@@ -1,41 +1,50 @@
-"""TRL's GRPOTrainer for prompts with picture and sound.
+"""TRL's GRPOTrainer for prompts with picture and sound, each computed once per group.
 
-TRL 1.16 shows audio and video to `generate` but not to the loss, silently. Four overrides carry
-each prompt's media tensors through its shuffle, split and chunk loops, as a list with one dict
-per completion:
+TRL 1.16 shows audio and video to `generate` but not to the loss, silently, and computes a prompt
+anew for each of its completions. Five overrides change that:
 
 - `_tokenize_prompts` encodes each distinct prompt once and remembers the media, one entry per
   completion;
-- `_generate_and_score_completions` adds that list to TRL's batch, which TRL then shuffles and
-  splits;
-- `_compute_loss` makes the list of the micro-batch current;
-- `_get_per_token_logps_and_entropies` hands TRL a model that adds the media of the next rows to
-  each forward pass.
+- `_generate_single_turn` samples a group's completions after one prefill of its prompt;
+- `_generate_and_score_completions` adds the media to TRL's batch and gives it an axis of groups, so
+  that TRL's shuffle and split move whole groups;
+- `_compute_loss` takes the axis away and makes the media of the micro-batch current;
+- `_get_per_token_logps_and_entropies` computes log-probabilities by groups (`shared_prefix`).
 
-The methods are private in TRL, so their signatures are checked when a trainer is built.
+With `share_prompts=False` every completion has a prompt of its own, as in TRL. That is what the
+shared path is tested and timed against, and what batches that hold no whole group need. The methods
+are private in TRL, so their signatures are checked when a trainer is built.
 """
 
 from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import torch
 import trl
+from torch.nn.functional import pad
+from trl.models.utils import unwrap_model_for_generation
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from avrt.engines.encode import Encoded, merge_media
 from avrt.errors import EngineError
+from avrt.train.rollout import Sampler, sample_groups
+from avrt.train.shared_prefix import Media, group_inputs, share_attention
 
-__all__ = ["OmniGRPOTrainer", "WithMedia", "check_hooks"]
-
-Media = Mapping[str, torch.Tensor]
-"""The media tensors of one prompt, as `encode` returns them."""
+__all__ = ["OmniGRPOTrainer", "WithMedia", "by_completion", "check_hooks"]
 
 HOOKS = {
     "_tokenize_prompts": ("self", "prompts"),
+    "_generate_single_turn": (
+        "self",
+        "prompt_ids",
+        "images",
+        "multimodal_fields",
+        "num_generations",
+    ),
     "_generate_and_score_completions": ("self", "inputs"),
     "_compute_loss": ("self", "model", "inputs"),
     "_get_per_token_logps_and_entropies": (
@@ -96,17 +105,67 @@ class WithMedia:
 class OmniGRPOTrainer(GRPOTrainer):
     """GRPOTrainer whose `prompt` column holds sample ids, encoded by `encode_prompt`."""
 
-    def __init__(self, *args: Any, encode_prompt: Callable[[str], Encoded], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        encode_prompt: Callable[[str], Encoded],
+        suppress_ids: Sequence[int] = (),
+        share_prompts: bool = True,
+        **kwargs: Any,
+    ) -> None:
         check_hooks(GRPOTrainer)
         self._encode_prompt = encode_prompt
+        self._suppress_ids = tuple(suppress_ids)
+        self._share_prompts = share_prompts
         self._media: list[Media] = []
         super().__init__(*args, **kwargs)
+        if share_prompts:
+            for model in (self.model, self.ref_model):
+                if model is not None:
+                    share_attention(self.accelerator.unwrap_model(model))
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
         encoded = {prompt: self._encode_prompt(prompt) for prompt in dict.fromkeys(prompts)}
         self._media = [encoded[prompt].media for prompt in prompts]
         prompt_ids = [encoded[prompt].input_ids.tolist() for prompt in prompts]
-        return prompt_ids, None, merge_media(self._media)
+        # Rollouts that share prompts take the media by group; stock ones take them as one batch.
+        return prompt_ids, None, {} if self._share_prompts else merge_media(self._media)
+
+    def _generate_single_turn(
+        self,
+        prompt_ids: list[list[int]],
+        images: Any,
+        multimodal_fields: Any,
+        num_generations: int,
+        has_tool_images: bool = False,
+    ) -> tuple[list[list[int]], Any]:
+        if not self._share_prompts:
+            return super()._generate_single_turn(
+                prompt_ids, images, multimodal_fields, num_generations, has_tool_images
+            )
+        sampler = Sampler(
+            max_new_tokens=self.max_completion_length,
+            temperature=self.temperature,
+            end_ids=tuple(self.eos_token_ids),
+            suppress_ids=self._suppress_ids,
+        )
+        device = self.accelerator.device
+        with (
+            unwrap_model_for_generation(
+                self.model_wrapped,
+                self.accelerator,
+                gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
+            ) as model,
+            self.accelerator.autocast(),
+        ):
+            completions = sample_groups(
+                model,
+                [torch.tensor(ids, device=device) for ids in prompt_ids[:: self.num_generations]],
+                self._media[:: self.num_generations],
+                self.num_generations,
+                sampler,
+            )
+        return completions, None
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         with warnings.catch_warnings():
@@ -114,9 +173,12 @@ class OmniGRPOTrainer(GRPOTrainer):
             old_names = r"`\w*gradient_checkpointing\w*` is deprecated"
             warnings.filterwarnings("ignore", message=old_names, category=FutureWarning)
             batch = super()._generate_and_score_completions(inputs)
-        return {**batch, "media": self._media}
+        batch = {**batch, "media": self._media}
+        return self._by_group(batch) if self._share_prompts else batch
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        if self._share_prompts:
+            inputs = by_completion(inputs)
         self._media = inputs["media"]
         return super()._compute_loss(model, inputs)
 
@@ -129,7 +191,91 @@ class OmniGRPOTrainer(GRPOTrainer):
         batch_size: int | None = None,
         **options: Any,
     ) -> Any:
-        with_media = WithMedia(model, self._media)
-        return super()._get_per_token_logps_and_entropies(
-            with_media, input_ids, attention_mask, logits_to_keep, batch_size, **options
+        if not self._share_prompts:
+            with_media = WithMedia(model, self._media)
+            return super()._get_per_token_logps_and_entropies(
+                with_media, input_ids, attention_mask, logits_to_keep, batch_size, **options
+            )
+        rows = batch_size or len(input_ids)
+        chunks = zip(
+            input_ids.split(rows),
+            attention_mask.split(rows),
+            _split(self._media, rows),
+            strict=True,
         )
+        scored = [self._score_groups(model, *chunk, logits_to_keep) for chunk in chunks]
+        logprobs = torch.cat([logprobs for logprobs, _ in scored])
+        entropies = [entropy for _, entropy in scored if entropy is not None]
+        return logprobs, torch.cat(entropies) if options.get("compute_entropy") else None, None
+
+    def _score_groups(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        media: Sequence[Media],
+        n_completion: int,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Log-probabilities (B, n_completion) of B completions, and entropies if `model` has them.
+
+        The completions stand in whole groups; a completion's tokens begin at 0.
+        """
+        size = self.num_generations
+        valid = attention_mask.bool()
+        prompts = [
+            ids[:-n_completion][keep[:-n_completion]] for ids, keep in _rows(input_ids, valid)
+        ]
+        answers = [
+            ids[-n_completion:][keep[-n_completion:]] for ids, keep in _rows(input_ids, valid)
+        ]
+        if any(not prompt.equal(prompts[i - i % size]) for i, prompt in enumerate(prompts)):
+            raise EngineError("completions of different prompts stand in one group")
+        inputs = group_inputs(
+            self.accelerator.unwrap_model(model),
+            prompts[::size],
+            _split(answers, size),
+            media[::size],
+        )
+        n_prompt = inputs["attention_mask"]["full_attention"].n_prompt
+        with self.accelerator.autocast():
+            outputs = model(**inputs, fused_lm_head=True)
+
+        def unpacked(values: torch.Tensor) -> torch.Tensor:
+            values = values[:, n_prompt:].reshape(len(input_ids), -1)
+            return pad(values, (0, n_completion - values.shape[1]))
+
+        entropy = None if outputs.entropy is None else unpacked(outputs.entropy)
+        return unpacked(outputs.log_probs), entropy
+
+    def _by_group(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """The batch with an axis of groups in front, (N, G, ...): TRL then moves groups whole."""
+        size = self.num_generations
+
+        def fold(value: Any) -> Any:
+            if isinstance(value, torch.Tensor):
+                return value if value.ndim == 0 else value.unflatten(0, (-1, size))
+            return _split(value, size)
+
+        return {name: fold(value) for name, value in batch.items()}
+
+
+def by_completion(batch: dict[str, Any]) -> dict[str, Any]:
+    """The batch without its axis of groups."""
+
+    def unfold(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return value if value.ndim == 0 else value.flatten(0, 1)
+        return [item for group in value for item in group]
+
+    return {name: unfold(value) for name, value in batch.items()}
+
+
+def _rows(*tensors: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
+    return zip(*tensors, strict=True)
+
+
+Row = TypeVar("Row")
+
+
+def _split(rows: Sequence[Row], size: int) -> list[Sequence[Row]]:
+    return [rows[i : i + size] for i in range(0, len(rows), size)]

@@ -1,0 +1,197 @@
+"""One prompt, computed once for all completions of its group.
+
+In GRPO a prompt (hundreds of tokens of picture and sound) is far longer than a completion, and all
+G completions of a group have the same one. A row holds a whole group:
+
+    [prompt without its last token] [segment 1] ... [segment G]
+
+A segment is the prompt's last token and the completion without its last one, so that each of its
+positions predicts one token of the completion. Attention lets a segment see the prompt and itself;
+its positions go on from the prompt's on all three axes of M-RoPE. Towers, prompt and their backward
+pass are computed once per group, and log-probabilities and gradients are those of G separate rows.
+
+Shapes: N groups, G completions of one, P longest prompt less one token, R longest completion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from avrt.engines.encode import merge_media
+from avrt.errors import EngineError
+
+__all__ = ["Media", "group_inputs", "prompt_positions", "share_attention", "thinker_of"]
+
+Media = Mapping[str, Tensor]
+"""The media tensors of one prompt, as `encode` returns them."""
+
+ATTENTION = "avrt_shared_prefix"
+"""Name of the attention below among transformers' own."""
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """Stands in for the attention mask of rows that hold a prompt and its segments."""
+
+    n_prompt: int
+    """P."""
+    n_segments: int
+    """G."""
+    visible: Tensor
+    """(N, 1, R, P + R), bool: what a segment's queries see of the prompt and of the segment."""
+
+
+def _attention(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **options: Any
+) -> tuple[Tensor, None]:
+    """Scaled dot-product attention; the prompt attends to itself, each segment to both.
+
+    query (N, heads, P + G R, D); returns (N, P + G R, heads, D). Without `Groups` it is SDPA.
+    """
+    if not isinstance(attention_mask, Groups):
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    n_prompt, n_groups = attention_mask.n_prompt, len(query)
+
+    def segments(states: Tensor) -> Tensor:
+        parts = states[:, :, n_prompt:].unflatten(2, (attention_mask.n_segments, -1))
+        return parts.transpose(1, 2).flatten(0, 1)
+
+    def with_prompt(states: Tensor) -> Tensor:
+        prompt = states[:, :, :n_prompt].repeat_interleave(attention_mask.n_segments, 0)
+        return torch.cat([prompt, segments(states)], 2)
+
+    prompt, _ = sdpa_attention_forward(
+        module, *(states[:, :, :n_prompt] for states in (query, key, value)), None, **options
+    )
+    visible = attention_mask.visible
+    if n_groups > 1:
+        visible = visible.repeat_interleave(attention_mask.n_segments, 0)
+    completions, _ = sdpa_attention_forward(
+        module, segments(query), with_prompt(key), with_prompt(value), visible, **options
+    )
+    completions = completions.unflatten(0, (n_groups, -1)).flatten(1, 2)
+    return torch.cat([prompt, completions], 1), None
+
+
+AttentionInterface.register(ATTENTION, _attention)
+AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+
+
+def thinker_of(model: Any) -> Any:
+    """The thinker inside a PEFT model, or the model itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def share_attention(model: Any) -> None:
+    """Let the language model of a thinker take `Groups` where an attention mask goes.
+
+    Raises:
+        EngineError: the model's attention is none that can be replaced without another result.
+    """
+    config = thinker_of(model).base_model.language_model.config
+    if config._attn_implementation not in ("sdpa", ATTENTION):
+        raise EngineError(
+            f"prompts cannot be shared with attention {config._attn_implementation!r}; load the "
+            "model with sdpa, or set grpo.share_prompts to false"
+        )
+    if set(config.layer_types) != {"full_attention"}:
+        raise EngineError(
+            "prompts cannot be shared by a model with sliding windows; set grpo.share_prompts to "
+            "false"
+        )
+    config._attn_implementation = ATTENTION
+
+
+def prompt_positions(model: Any, input_ids: Tensor, media: Media) -> Tensor:
+    """M-RoPE positions (3, T) of one prompt (T,): time, height and width."""
+    lengths = media.get("feature_attention_mask")
+    positions, _ = thinker_of(model).get_rope_index(
+        input_ids[None].cpu(),
+        image_grid_thw=_on_cpu(media.get("image_grid_thw")),
+        video_grid_thw=_on_cpu(media.get("video_grid_thw")),
+        attention_mask=torch.ones_like(input_ids[None], device="cpu"),
+        audio_seqlens=None if lengths is None else lengths.sum(-1).cpu(),
+        second_per_grids=_on_cpu(media.get("video_second_per_grid")),
+    )
+    return positions[:, 0].long()
+
+
+def group_inputs(
+    model: Any,
+    prompts: Sequence[Tensor],
+    completions: Sequence[Sequence[Tensor]],
+    media: Sequence[Media],
+) -> dict[str, Any]:
+    """What `model` with TRL's fused head takes to score N prompts (T,) with G completions each.
+
+    Its `log_probs` (N, P + G R) then hold, from P on, those of each completion's tokens.
+
+    Raises:
+        EngineError: a prompt without media, or groups of different sizes.
+    """
+    if len({len(group) for group in completions}) != 1 or not all(media):
+        raise EngineError(
+            f"{len(prompts)} prompts with {[len(group) for group in completions]} completions and "
+            f"{sum(map(bool, media))} with media: groups must be alike and see and hear"
+        )
+    n_groups, n_segments, device = len(prompts), len(completions[0]), prompts[0].device
+    flat = [completion for group in completions for completion in group]
+    n_prompt = max(len(prompt) for prompt in prompts) - 1
+    n_completion = max(len(completion) for completion in flat)
+
+    # (N, P), then (N G, R): every segment begins with its prompt's last token.
+    ids = pad_sequence([prompt[:-1] for prompt in prompts], batch_first=True)
+    last = [prompt[-1:] for prompt in prompts for _ in range(n_segments)]
+    segments = pad_sequence(
+        [torch.cat([start, completion[:-1]]) for start, completion in zip(last, flat, strict=True)],
+        batch_first=True,
+    )
+    targets = pad_sequence(flat, batch_first=True, padding_value=-100)
+    lengths = torch.tensor([len(prompt) - 1 for prompt in prompts], device=device)
+    within = torch.arange(n_prompt, device=device) < lengths[:, None]
+    own = torch.ones(n_completion, n_completion, dtype=torch.bool, device=device).tril()
+    visible = torch.cat(
+        [
+            within[:, None].expand(n_groups, n_completion, n_prompt),
+            own.expand(n_groups, n_completion, n_completion),
+        ],
+        2,
+    )
+    rows = [
+        prompt_positions(model, prompt, of_prompt)
+        for prompt, of_prompt in zip(prompts, media, strict=True)
+    ]
+    steps = torch.arange(n_completion)
+    positions = torch.stack(
+        [
+            torch.cat(
+                [
+                    torch.nn.functional.pad(row[:, :-1], (0, n_prompt + 1 - row.shape[1])),
+                    (row[:, -1:] + steps).repeat(1, n_segments),
+                ],
+                1,
+            )
+            for row in rows
+        ],
+        1,
+    )
+    return {
+        "input_ids": torch.cat([ids, segments.view(n_groups, -1)], 1),
+        "shift_labels": torch.cat([torch.full_like(ids, -100), targets.view(n_groups, -1)], 1),
+        "position_ids": positions.to(device),
+        "attention_mask": {"full_attention": Groups(n_prompt, n_segments, visible[:, None])},
+        **{name: tensor.to(device) for name, tensor in merge_media(media).items()},
+    }
+
+
+def _on_cpu(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.cpu()
