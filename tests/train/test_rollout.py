@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from avrt.engines.encode import merge_media, suppress_token_ids
+from avrt.train.data import PromptEncoder, read_examples, split_path
+from avrt.train.rollout import Sampler, sample_groups
+
+N_NEW = 12
+
+
+@pytest.fixture
+def prompts(make_config, make_row, student):
+    """Two prompts of different lengths."""
+    rows = [
+        make_row("long", "red-high", question="What is it, and where does it stand?"),
+        make_row("short", "short"),
+    ]
+    config = make_config(rows)
+    encoder = PromptEncoder(config, student[1])
+    return [encoder(example.sample) for example in read_examples(split_path(config, "train"))]
+
+
+@pytest.fixture
+def sample(student, prompts):
+    """Rollouts of both prompts."""
+    model = student[0].eval()
+
+    def run(group_size, **changes):
+        settings = {"max_new_tokens": N_NEW, "temperature": 1.0, "end_ids": (), **changes}
+        ids, media = [row.input_ids for row in prompts], [row.media for row in prompts]
+        return sample_groups(model, ids, media, group_size, Sampler(**settings))
+
+    return run
+
+
+def test_greedy_rollouts_equal_generation_of_each_prompt_alone(student, prompts, sample):
+    model, processor = student
+    suppressed = tuple(suppress_token_ids(processor))
+    rollouts = sample(2, temperature=0.0, suppress_ids=suppressed)
+    assert rollouts[0] == rollouts[1]
+    assert rollouts[2] == rollouts[3]
+    for row, rollout in zip(prompts, rollouts[::2], strict=True):
+        ids = row.input_ids[None]
+        whole = model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            **merge_media([row.media]),
+            max_new_tokens=N_NEW,
+            do_sample=False,
+            suppress_tokens=list(suppressed),
+            eos_token_id=None,
+        )
+        assert rollout == whole[0, ids.shape[1] :].tolist()
+
+
+def test_completions_of_a_group_are_different_draws_and_repeat_with_the_seed(sample):
+    torch.manual_seed(3)
+    first = sample(4)
+    torch.manual_seed(3)
+    assert sample(4) == first
+    assert len({tuple(rollout) for rollout in first}) == len(first) == 8
+    assert all(len(rollout) == N_NEW for rollout in first)
+
+
+def test_tokens_are_drawn_with_the_models_probabilities(student, prompts, sample):
+    model = student[0]
+    row = prompts[0]
+    ids = row.input_ids[None]
+    with torch.no_grad():
+        logits = model(
+            input_ids=ids, attention_mask=torch.ones_like(ids), **merge_media([row.media])
+        ).logits[0, -1]
+    sharp = 8.0  # few tokens hold most of the mass, so that 2,000 draws can be compared
+    probabilities = torch.softmax(logits * sharp, -1)
+    torch.manual_seed(0)
+    draws = torch.tensor([one for (one,) in sample(2000, temperature=1 / sharp, max_new_tokens=1)])
+    found = torch.bincount(draws[:2000], minlength=len(logits)) / 2000
+    deviation = (found - probabilities).abs() / (probabilities * (1 - probabilities) / 2000).sqrt()
+    assert deviation[probabilities > 0.01].max() < 4.5
+
+
+def test_a_completion_ends_with_the_first_end_token_and_holds_no_suppressed_one(sample):
+    torch.manual_seed(0)
+    plain = sample(8)
+    common = plain[0][3]
+    torch.manual_seed(0)
+    ended = sample(8, end_ids=(common,))
+    assert ended[0] == plain[0][: plain[0].index(common) + 1]
+    assert all(common not in rollout[:-1] for rollout in ended)
+    torch.manual_seed(0)
+    assert all(common not in rollout for rollout in sample(8, suppress_ids=(common,)))
