@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from avrt import __version__
+from avrt.cli_benchmarks import benchmarks, rubric
 from avrt.cli_checkpoint import checkpoint
 from avrt.cli_evaluate import COMMANDS
 from avrt.cli_group import MethodGroup, load_settings, split_settings
@@ -175,7 +176,7 @@ def ledger_retry(settings: tuple[str, ...], error_class: str) -> None:
     click.echo(retry(load_settings(settings).run.path, error_class))
 
 
-for _command in (checkpoint, *COMMANDS):
+for _command in (checkpoint, benchmarks, *COMMANDS, rubric):
     cli.add_command(_command)
 _add_stage("report", ("avrt.report",), "Write the run's page and tables.")
 

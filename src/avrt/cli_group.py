@@ -17,7 +17,8 @@ __all__ = ["EXTRAS", "MethodGroup", "load_settings", "split_settings"]
 
 GENERATION = ("trace", "merge", "build", "generate", "stats", "ledger", "replay")
 DATA = ("import", "export", "teachers", "views")
-STUDENT = ("sft", "grpo", "checkpoint", "eval", "difficulty", "tables", "baselines", "report")
+EVALUATION = ("benchmarks", "eval", "rubric", "difficulty", "tables", "baselines")
+STUDENT = ("sft", "grpo", "checkpoint", *EVALUATION, "report")
 ORDER = ("prepare", *GENERATION, *DATA, *STUDENT, "demo", "world", "doctor")
 """Every command, as the method goes."""
 EXTRAS = {

@@ -74,6 +74,7 @@ class Config(Section):
     sft: SftConfig = SftConfig()
     grpo: GrpoConfig = GrpoConfig()
     eval: EvalConfig = EvalConfig()
+    judge: ModelRole = ModelRole(model="Qwen/Qwen2.5-14B-Instruct", prompt="rubric")
     report: ReportConfig = ReportConfig()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -254,6 +255,25 @@ def test_annotations_that_cannot_be_fetched_are_asked_for_in_one_message(tmp_pat
     nameless = data.model_copy(update={"hub": "not an id"})
     with pytest.raises(ConfigError, match="not the id of a dataset"):
         read_items(nameless)
+
+
+def test_annotations_of_the_hub_come_into_the_root(tmp_path, monkeypatch):
+    source = write_set(tmp_path / "hub", "omnibench")
+    asked = []
+
+    def download(repo, repo_type, local_dir, allow_patterns):
+        asked.append((repo, repo_type, allow_patterns))
+        if repo == "m-a-p/OmniBench":
+            shutil.copytree(source.root, local_dir)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    root = tmp_path / "local"
+    data = DataConfig(format="omnibench", root=root, hub="m-a-p/OmniBench")
+    assert len(list(read_items(data))) == len(list(read_items(data))) == 3
+    assert asked == [("m-a-p/OmniBench", "dataset", list(FORMATS["omnibench"].files))]
+    other = DataConfig(format="mmar", root=root, hub="some/other")
+    with pytest.raises(ConfigError, match=r"data\.hub=some/other: has none of MMAR-meta\.jsonl"):
+        read_items(other)
 
 
 def test_annotations_that_are_there_are_not_fetched(tmp_path, monkeypatch):

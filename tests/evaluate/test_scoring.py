@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from avrt.engines.base import failure
 from avrt.evaluate.scoring import score
 from avrt.types import Completion, Sample
@@ -39,3 +41,9 @@ def test_a_failed_call_is_wrong_by_name():
     result = score(failure("timeout", "no reply after 300 s"), QUESTION)
     assert (result.value, result.answer, result.status) == (0.0, None, "failed")
     assert "timeout" in result.explanation
+
+
+def test_of_equal_options_either_letter_is_right():
+    twice = replace(QUESTION, options=("cat", "dog", "cat", "cow"), answer_index=0)
+    assert [score(reply(f"({letter})"), twice).value for letter in "ABCD"] == [1.0, 0.0, 1.0, 0.0]
+    assert score(reply("the answer is cat"), twice).status == "unparsable"

@@ -18,7 +18,8 @@ def fetch_annotations(repo: str, root: Path, names: Sequence[str]) -> None:
     """Download those of the files that the dataset `repo` has into `root`.
 
     Raises:
-        ConfigError: the Hub cannot be reached, has no such dataset, or is not allowed to give it.
+        ConfigError: the Hub cannot be reached or has no such dataset, or that has none of the
+        files.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
@@ -33,3 +34,8 @@ def fetch_annotations(repo: str, root: Path, names: Sequence[str]) -> None:
             f"{type(error).__name__}; put them into {root} by hand, or try again with a network "
             "and, for a dataset behind a form, with HF_TOKEN set"
         ) from error
+    if not any((root / name).is_file() for name in names):
+        raise ConfigError(
+            f"data.hub={repo}: has none of {', '.join(names)}; get them from the authors' "
+            f"repository and put them into {root}"
+        )

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from avrt.config import DataConfig
 from avrt.datasets import FORMATS, annotation_path
+from avrt.errors import ConfigError
 from avrt.evaluate import official
 from avrt.evaluate.official import Official
 from avrt.prompts import format_options, load_prompt
@@ -22,8 +23,11 @@ __all__ = [
     "BENCHMARKS",
     "Benchmark",
     "annotation_digest",
+    "markdown_table",
     "notes",
     "official_prompt",
+    "render",
+    "render_all",
 ]
 
 Rule = Callable[[str | None, BenchmarkItem], Official]
@@ -70,7 +74,7 @@ def official_prompt(
         ConfigError: the prompt file uses a placeholder that benchmarks have no value for.
     """
     seen = "image" if item.sample.image else "video"
-    media = {"a": "audio", "v": seen, "av": f"{seen} and audio"}[modality]
+    media = {"a": "audio", "v": seen, "av": f"{seen} and audio"}.get(modality, "options")
     template = load_prompt(benchmark.prompt)
     return template.fill(
         question=item.sample.question, options=benchmark.options(item), media=media
@@ -109,6 +113,62 @@ def notes(data: DataConfig, items: Sequence[BenchmarkItem]) -> list[str]:
     return lines
 
 
+def render_all() -> str:
+    """All benchmarks as a table for the terminal."""
+    rows = [("FORMAT", "BENCHMARK", "ITEMS", "GIVEN", "BROKEN DOWN BY")]
+    for name, benchmark in BENCHMARKS.items():
+        given, groups = ", ".join(benchmark.modalities).upper(), ", ".join(benchmark.groups)
+        rows.append((name, benchmark.title, _count(benchmark), given, groups))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    return "\n".join(
+        "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[4]])
+        for row in rows
+    )
+
+
+def render(name: str) -> str:
+    """All that is known of one benchmark.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    if name not in BENCHMARKS:
+        raise ConfigError(f"no benchmark {name!r}; there are: {', '.join(BENCHMARKS)}")
+    benchmark = BENCHMARKS[name]
+    files = " or ".join(FORMATS[name].files)
+    parts = {
+        "items": f"{_count(benchmark)} ({benchmark.version})",
+        "file": f"{files}, below the root",
+        "media": benchmark.media,
+        "hub": benchmark.hub or "none",
+        "given": ", ".join(benchmark.modalities).upper(),
+        "broken down by": ", ".join(benchmark.groups),
+        "prompt": benchmark.prompt,
+        "official rule": benchmark.rule,
+        "beside it": ", ".join(benchmark.variants) or "none",
+        "licence": benchmark.licence,
+    }
+    head = (
+        f"{benchmark.title}\nuse it with eval.benchmarks.{name}='{{format: {name}, root: FOLDER}}'"
+    )
+    return "\n".join([head, "", *(f"{what + ':':<16}{text}" for what, text in parts.items())])
+
+
+def markdown_table() -> str:
+    """The table of docs/evaluation.md."""
+    head = ("`format`", "benchmark", "items", "given", "groups", "official rule")
+    lines = [" | ".join(head), " | ".join(["---"] * len(head))]
+    for name, benchmark in BENCHMARKS.items():
+        given, groups = ", ".join(benchmark.modalities).upper(), ", ".join(benchmark.groups)
+        cells = (f"`{name}`", benchmark.title, _count(benchmark), given, groups, benchmark.rule)
+        lines.append(" | ".join(cells))
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def _count(benchmark: Benchmark) -> str:
+    return f"{benchmark.n_items:,}" if benchmark.n_items else "counted"
+
+
 def _has_twice(item: BenchmarkItem) -> bool:
     options = item.sample.options
     return len(set(options)) < len(options)
@@ -135,7 +195,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         rule='letters as "(A)", "A " anywhere or "A.", then option texts; gold text likewise',
         official=official.omnibench,
         variants={"gold_by_index": official.omnibench_gold_by_index},
-        licence="code Apache-2.0; pictures and sounds belong to their owners",
+        licence="see its page on the Hub; pictures and sounds belong to their owners",
         media="mm_data/image and mm_data/audio, in the authors' repository; three sounds cannot be "
         "decoded",
         hub="m-a-p/OmniBench",
@@ -150,7 +210,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         modalities=("a", "v", "av"),
         rule="first letter of the reply; failures leave the denominator",
         official=official.daily_omni,
-        licence="code GPL-3.0; videos are YouTube's",
+        licence="code GPL-3.0; questions: see its page on the Hub; videos are YouTube's",
         media="Videos/ID/ID_video.mp4 and ID_audio.wav, from Videos.tar on the Hub",
         hub="liarliar/Daily-Omni",
         prompt="official/daily_omni",
@@ -179,7 +239,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         rule="sets of words; the letter of a reply becomes its option's text before",
         official=official.token_sets_of_option,
         variants={"raw": official.token_sets},
-        licence="CC-BY-NC-4.0 (questions); sounds belong to their owners",
+        licence="see its page on the Hub; sounds belong to their owners",
         media="audio/ID.wav, from the archive on the Hub",
         hub="BoJack/MMAR",
         prompt="official/mmar",
@@ -225,7 +285,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         modalities=("a", "v", "av"),
         rule="known phrases cut, then the first of A, B, C, D anywhere (VLMEvalKit)",
         official=official.worldsense,
-        licence="CC-BY-NC-4.0; videos are YouTube's",
+        licence="see its page on the Hub; videos are YouTube's",
         media="videos/NAME.mp4, from the zip files on the Hub",
         hub="honglyhly/WorldSense",
         prompt="official/worldsense",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from avrt.answers import extract_answer
-from avrt.types import Completion, Sample
+from avrt.types import LETTERS, Completion, Sample
 
 __all__ = ["STATUSES", "Score", "Status", "score"]
 
@@ -31,7 +31,10 @@ class Score:
 
 
 def score(completion: Completion, sample: Sample) -> Score:
-    """Compare the letter in `completion` with the target of `sample`."""
+    """Compare the letter in `completion` with the target of `sample`.
+
+    Of two options that read the same, as some benchmarks have, either letter is right.
+    """
     if completion.finish_reason == "error":
         reason = f"{completion.error_class}: {completion.error}"
         return Score(0.0, None, f"the call failed: {reason}", "failed")
@@ -39,5 +42,6 @@ def score(completion: Completion, sample: Sample) -> Score:
     if answer is None:
         cut = " (cut at max_new_tokens)" if completion.finish_reason == "length" else ""
         return Score(0.0, None, f"no answer found{cut}", "unparsable")
-    verdict = "right" if answer == sample.target else f"the target is {sample.target}"
-    return Score(float(answer == sample.target), answer, f"answered {answer}: {verdict}")
+    correct = sample.options[LETTERS.index(answer)] == sample.target_text
+    verdict = "right" if correct else f"the target is {sample.target}"
+    return Score(float(correct), answer, f"answered {answer}: {verdict}")

@@ -29,6 +29,8 @@ FIELDS = (
     "audio_analysis",
     "visual_analysis",
     "analyses",
+    "reply",
+    "criteria",
 )
 """Every placeholder that a prompt file may use."""
 

@@ -1,0 +1,32 @@
+"""The commands about benchmarks that evaluate nothing: what there is, and rubrics."""
+
+from __future__ import annotations
+
+import click
+
+from avrt.cli_group import load_settings
+
+__all__ = ["benchmarks", "rubric"]
+
+
+@click.command()
+@click.argument("name", required=False)
+def benchmarks(name: str | None) -> None:
+    """List the benchmarks, or show one.
+
+    A benchmark goes into a configuration as `eval.benchmarks.NAME={format: FORMAT, root: FOLDER}`.
+    """
+    from avrt.evaluate.benchmarks import render, render_all
+
+    click.echo(render(name) if name else render_all())
+
+
+@click.command()
+@click.argument("settings", nargs=-1, metavar="[CONFIG.yaml] [section.key=value ...]")
+@click.option("--dry-run", is_flag=True, help="Say what would be judged; write nothing.")
+def rubric(settings: tuple[str, ...], dry_run: bool) -> None:
+    """Let a text model judge the replies to MMAR by its rubrics."""
+    from avrt.evaluate import rubric as stage
+
+    config = load_settings(settings)
+    click.echo(stage.plan(config) if dry_run else stage.run(config).summary)
