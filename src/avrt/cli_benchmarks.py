@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from avrt.cli_group import load_settings
+from avrt.cli_options import print_plan, with_settings
 
 __all__ = ["benchmarks", "rubric"]
 
@@ -22,11 +23,13 @@ def benchmarks(name: str | None) -> None:
 
 
 @click.command()
-@click.argument("settings", nargs=-1, metavar="[CONFIG.yaml] [section.key=value ...]")
-@click.option("--dry-run", is_flag=True, help="Say what would be judged; write nothing.")
+@with_settings
 def rubric(settings: tuple[str, ...], dry_run: bool) -> None:
     """Let a text model judge the replies to MMAR by its rubrics."""
     from avrt.evaluate import rubric as stage
 
     config = load_settings(settings)
-    click.echo(stage.plan(config) if dry_run else stage.run(config).summary)
+    if dry_run:
+        print_plan(config, [stage.plan(config)])
+    else:
+        click.echo(stage.run(config).summary)

@@ -29,6 +29,7 @@ from avrt.datasets import read_items
 from avrt.engines import Engine, engine_identity, make_engine
 from avrt.errors import ConfigError, DataError
 from avrt.evaluate.logs import Line, read_log
+from avrt.evaluate.scoring import score
 from avrt.evaluate.statistics import Z_95
 from avrt.prompts import PromptTemplate, format_options, load_prompt
 from avrt.runs import Result, fingerprint, save_config
@@ -202,7 +203,7 @@ def _works(config: Config) -> list[_Work]:
                         raise DataError(f"{log}: item {line.sample_id!r} is not in {data.root}")
                     item = items[line.sample_id]
                     asked = ask(item, line.text, template)
-                    key = fingerprint([judge, *asked, line.sample_id, getattr(line, "k", 0)])
+                    key = fingerprint([judge, *asked, line.sample_id, line.k])
                     replies[key] = item, line
                 title = f"{name}/{model}/{log.stem.upper()}"
                 works.append(_Work(title, folder / "rubric" / log.name, replies))
@@ -258,7 +259,7 @@ def _judgement(
     return Judgement(
         key,
         line.sample_id,
-        line.correct,
+        score(Completion(line.text, "stop"), item.sample).value == 1.0,
         points,
         sum(max(one.choices) for one in criteria),
         completion.text if completion else "",
