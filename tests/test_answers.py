@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avrt.answers import extract_answer, is_well_formed, split_trace
+from avrt.answers import PARSER_VERSION, extract_answer, is_well_formed, split_trace
+from avrt.runs import fingerprint
 from avrt.types import LETTERS
 
 OPTIONS = ("dog", "cat", "A man is talking", "D minor")
@@ -205,3 +206,28 @@ def test_a_well_formed_trace_answers_its_own_letter(text: str) -> None:
     trace = f"<think>{text}</think><answer>C</answer>"
     if is_well_formed(trace, len(OPTIONS)):
         assert extract_answer(trace, OPTIONS) == "C"
+
+
+PARSER_DIGESTS = {1: "a76278e5fd382b6d"}
+"""Of what every version of the parser reads in `reply_forms`."""
+
+
+def reply_forms() -> list[str]:
+    """Replies of every form, with an option's letter, text, or neither in each place."""
+    fillings = ("A", "b", "D", "(B)", "B.", "dog", "C. car", "A man", "(A) or (B)", "")
+    frames = (
+        "{}", "<answer>{}</answer>", "<think>no, (D)</think><answer>{}</answer>",
+        "<think>{}</think>", "<think>{}", "Answer: {}", "**Answer:** {}\nSo it is.",
+        "The answer is {}.", "the answer must be {} because of the bell", "I hear it.\n{}",
+        "{} is what I see", "option {}", "not {}", "Choice {} fits", "A. dog B. cat\n{}",
+        "Answer: A\nAnswer: {}", "<answer>A</answer> <answer>{}</answer>", "\u25c1/think\u25b7 {}",
+    )  # fmt: skip
+    return [frame.format(filling) for frame in frames for filling in fillings]
+
+
+def test_a_parser_that_reads_otherwise_has_another_version() -> None:
+    """When this fails on purpose: raise PARSER_VERSION and add the digest of the new one."""
+    read = [extract_answer(text, ("dog", "cat", "car", "bell")) for text in reply_forms()]
+    assert len(set(read)) == 5  # every letter, and none
+    assert fingerprint(read)[:16] == PARSER_DIGESTS[PARSER_VERSION]
+    assert len(set(PARSER_DIGESTS.values())) == PARSER_VERSION == max(PARSER_DIGESTS)

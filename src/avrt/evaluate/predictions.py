@@ -54,7 +54,7 @@ def score_predictions(config: Config, path: Path, choice: Choice) -> Result:
     """
     check_names(config)
     model, name, modality = _target(config, choice)
-    benchmark = read_benchmark(config, name)
+    benchmark = read_benchmark(config, name, needs_media=False)
     texts = read_predictions(path)
     _check_ids(path, texts, benchmark)
     protocol = {"questions": benchmark.questions_digest}
@@ -89,7 +89,7 @@ def read_predictions(path: Path) -> dict[str, str]:
     first_row: dict[str, int] = {}
     for row, entry in _rows(path):
         match entry:
-            case {"id": str() | int() as key, "text": str(text)} if key not in (True, False, ""):
+            case {"id": str() | int() as key, "text": str(text)} if not isinstance(key, bool):
                 key = str(key)
             case _:
                 raise DataError(

@@ -92,4 +92,7 @@ def _read_cache(path: Path) -> Files:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) else {}
+    entries = content.items() if isinstance(content, dict) else ()
+    return {
+        name: [*entry] for name, entry in entries if isinstance(entry, list) and len(entry) == 2
+    }

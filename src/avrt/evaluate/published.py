@@ -99,15 +99,13 @@ def _way(name: str, one: Baseline) -> str:
     return "its own training run" if own else f"avrt eval --predictions FILE --model {name}"
 
 
-def role_of(name: str) -> dict[str, Any] | None:
-    """The settings of an evaluated model that is this baseline; None when there is no such one.
+def role_of(name: str) -> dict[str, Any]:
+    """The settings of an evaluated model that is this baseline.
 
     Raises:
-        ConfigError: the baseline has no checkpoint that AVRT can run.
+        ConfigError: it has no checkpoint that AVRT can run.
     """
-    one = baselines().get(name)
-    if one is None:
-        return None
+    one = find_baseline(name)
     if one.model is None:
         raise ConfigError(
             f"baseline {name!r} has no checkpoint that AVRT can run; it is evaluated by: "

@@ -164,9 +164,10 @@ def _tasks(config: Config, choice: Choice) -> list[_Task]:
     check_names(config)
     chosen = choice.restrict(config).eval
     models = choose_models(config, chosen.models)
+    needs_media = any({*chosen.modalities, model.given} - {"none", None} for model in models)
     tasks = []
     for name in chosen.benchmarks:
-        benchmark = read_benchmark(config, name)
+        benchmark = read_benchmark(config, name, needs_media)
         cache = media_cache(config.run.path, name)
         files = read_files(benchmark.samples, benchmark.data.root, cache)
         digests = {"questions": benchmark.questions_digest, "media": files_digest(files)}

@@ -99,18 +99,19 @@ class EvalSet:
         return questions_digest(self.samples)
 
 
-def read_benchmark(config: Config, name: str) -> EvalSet:
+def read_benchmark(config: Config, name: str, needs_media: bool = True) -> EvalSet:
     """The set under `eval.benchmarks.NAME`.
 
     Raises:
-        ConfigError: its folder or file is not there, or none of its media files.
+        ConfigError: its folder or file is not there, or none of the media files that are needed.
         DataError: a malformed row, or no question at all.
     """
     data = config.eval.benchmarks[name]
     unusable: Counter[str] = Counter()
     try:
         items = tuple(read_items(data, unusable))
-        require_media(data.root, [item.sample for item in items])
+        if needs_media:
+            require_media(data.root, [item.sample for item in items])
     except ConfigError as error:
         raise ConfigError(
             f"eval.benchmarks.{name}: {error} "
@@ -127,7 +128,7 @@ def write_items(run: Path, benchmark: EvalSet) -> None:
         {
             **sample_to_row(item.sample),
             "format": benchmark.data.format,
-            "groups": json.dumps(item.groups, ensure_ascii=False, sort_keys=True),
+            "groups": json.dumps(item.groups, ensure_ascii=False),
             "row": json.dumps(item.row, ensure_ascii=False, sort_keys=True),
         }
         for item in benchmark.items

@@ -100,7 +100,7 @@ class _Work:
 
     def requests(self, read: Iterable[tuple[Need, Shown]]) -> Generator[Request]:
         """Every question that a log lacks, those of one window by modality."""
-        is_sorted = not self.model.engine.takes_encoded
+        is_sorted = self.model.engine.kind == "transformers"
         n_items = self.model.engine.batch_size * _WINDOW_BATCHES if is_sorted else 1
         for window in _windows(read, n_items):
             items = [Item(need.sample, need.questions, shown) for need, shown in window]

@@ -128,13 +128,20 @@ def complete_eval_model(values: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: no such preset, one of a merger, or a baseline without a checkpoint.
     """
-    from avrt.evaluate.published import role_of
+    from avrt.evaluate.published import baselines, role_of
 
-    role = role_of(values["preset"])
-    if role is None:
-        role = load_preset(values["preset"]).role
-        if "modality" not in role:
-            raise ConfigError(f"preset {values['preset']!r} is for the merger, which sees no clip")
+    name = values["preset"]
+    if name in baselines():
+        return _merged(role_of(name), values)
+    if name not in preset_names():
+        close = difflib.get_close_matches(name.lower(), [*baselines(), *preset_names()], n=3)
+        meant = f"did you mean {' or '.join(close)}? " if close else ""
+        raise ConfigError(
+            f"no preset {name!r}; {meant}`avrt baselines` and `avrt teachers` list all"
+        )
+    role = load_preset(name).role
+    if "modality" not in role:
+        raise ConfigError(f"preset {name!r} is for the merger, which sees no clip")
     return _merged(role, values)
 
 

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from avrt.config import DataConfig
+from avrt.engines.scripted import ScriptedEngine
+from avrt.evaluate import run
+from avrt.evaluate.logs import log_path
+from avrt.evaluate.results import read_results
+from avrt.evaluate.summary import detail_text
+from avrt.types import Prompt
+from benchmark_sets import write_set
+
+N_ITEMS = 6
+
+
+def evaluate(config, reply, modality="v", **fields):
+    def answer(prompt: Prompt) -> str | None:
+        return reply(prompt) if callable(reply) else reply
+
+    config = config.model_copy(update={"eval": config.eval.model_copy(update=fields)})
+    run(
+        config,
+        models=["base"],
+        modalities=[modality],
+        make=lambda *_: ScriptedEngine(answer, {"model": "m"}),
+    )
+    (result,) = read_results(config)
+    return result
+
+
+def test_stored_texts_are_judged_by_todays_parser(config):
+    evaluate(config, "<answer>A</answer>")
+    path = log_path(config.run.path, "clips", "base", "v")
+    wrong_verdicts = [
+        {**json.loads(line), "answer": None, "correct": False, "status": "unparsable"}
+        for line in path.read_text().splitlines()
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in wrong_verdicts))
+    (result,) = read_results(config)
+    assert (result.accuracy.k, result.counts) == (2, {"scored": N_ITEMS})
+
+
+def test_the_rule_of_the_authors_stands_beside_the_strict_one(config, tmp_path):
+    """MMAR's rule reads words, so the gold text in running text is right; ours asks for a form."""
+    data = write_set(tmp_path / "mmar", "mmar")
+    items = {}
+
+    def reply(prompt: Prompt) -> str:
+        return f"I hear it: {items[prompt.text]}"
+
+    from avrt.datasets import read_items
+    from avrt.evaluate.items import ask
+    from avrt.prompts import load_prompt
+
+    for item in read_items(data):
+        text = ask(item.sample, load_prompt(config.student.prompt))[1]
+        items[text] = item.sample.target_text
+    result = evaluate(config, reply, "none", benchmarks={"mmar": data})
+    assert result.accuracy.value == 0
+    assert result.counts["unparsable"] == len(items)
+    assert result.official is not None
+    assert result.official.value == 1
+    assert "official 100.0 %, invalid 100.0 %" in detail_text(result)
+
+
+def test_items_that_the_authors_leave_out_are_in_our_denominator(config, tmp_path):
+    data = write_set(tmp_path / "daily", "daily_omni")
+    result = evaluate(config, lambda _: None, "none", benchmarks={"daily": data})
+    assert result.accuracy.n > 0
+    assert result.official is not None
+    assert (result.official.n, result.official.value) == (0, None)
+    assert f"official – of 0, invalid –, {result.accuracy.n} failed" in detail_text(result)
+
+
+def test_what_differs_from_the_published_set_is_said_everywhere(config, tmp_path, capsys):
+    data = write_set(tmp_path / "omni", "omnibench")
+    result = evaluate(config, "<answer>A</answer>", "none", benchmarks={"omni": data})
+    assert any("fewer than the 1142" in note for note in result.set_notes)
+    assert "fewer than the 1142" in capsys.readouterr().out
+
+
+def test_groups_are_those_of_the_benchmark(config, tmp_path):
+    data = write_set(tmp_path / "omni", "omnibench")
+    result = evaluate(config, "<answer>A</answer>", "none", benchmarks={"omni": data})
+    assert result.groups == ["task_type", "audio_type"]
+    assert sum(a.n for a in result.by_group("task_type").values()) == result.accuracy.n
+
+
+def test_an_own_set_is_broken_down_by_question_type(config):
+    result = evaluate(config, "<answer>A</answer>")
+    by_type = {name: (a.k, a.n) for name, a in result.by_group("question_type").items()}
+    assert by_type == {"Where": (0, 3), "Which": (2, 3)}
+
+
+@pytest.mark.parametrize(
+    ("text", "n_words"),
+    [
+        ("<think>one two three</think><answer>A</answer>", 3),
+        ("◁think▷one two◁/think▷ (A)", 2),
+        ("one two</think> (A)", 2),
+        ("<answer>A</answer>", None),
+        ("<think>never ends", None),
+    ],
+)
+def test_a_thought_is_measured_in_words(config, text, n_words):
+    result = evaluate(config, text)
+    assert result.think_words == n_words
+
+
+def test_means_are_over_replies_and_unknown_is_not_zero(config):
+    result = evaluate(config, "<answer>A</answer>", "av")
+    assert result.mean("n_frames") == 4
+    assert result.mean("n_frame_tokens") is None
+    blank = replace(result, lines=[x for x in result.lines if x.status == "missing_media"])
+    assert blank.mean("n_frames") is None
+    assert blank.invalid_rate is None
+
+
+def test_a_benchmark_that_is_configured_no_more_is_still_read(config, bench_root):
+    evaluate(config, "<answer>A</answer>")
+    other = {"sounds": DataConfig(format="parquet", root=bench_root, split="sounds")}
+    config = config.model_copy(
+        update={"eval": config.eval.model_copy(update={"benchmarks": other})}
+    )
+    assert [r.benchmark for r in read_results(config)] == ["clips"]

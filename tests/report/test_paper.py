@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+
+from avrt.config import Config
+from avrt.errors import ConfigError
+from avrt.evaluate import run as evaluate
+from avrt.evaluate.difficulty import make_difficulty
+from avrt.evaluate.published import baselines
+from avrt.report.paper import run
+
+N_ITEMS = 12
+
+
+@pytest.fixture(scope="module")
+def config(full_run, tmp_path_factory) -> Config:
+    """The questions of the small run as OmniBench, two students and two teachers."""
+    folder = tmp_path_factory.mktemp("paper")
+    skills = {"base": 4, "sft_rl": 9, "vision": 3, "audio": 6, "other": 0}
+    models = {}
+    for name, skill in skills.items():
+        script = folder / f"{name}.jsonl"
+        replies = [
+            {"match": f"Question {n}:", "reply": f"Answer: {'ABCD'[(n + (n >= skill)) % 4]}"}
+            for n in reversed(range(N_ITEMS))
+        ]
+        script.write_text("".join(json.dumps(reply) + "\n" for reply in replies))
+        models[name] = {"model": name, "engine": {"kind": "scripted", "script": str(script)}}
+    models["base"]["model"] = "some/base"
+    models["vision"] |= {"preset": "kimi-vl-a3b-thinking", "modality": "v", "prompt": "student"}
+    models["audio"] |= {"modality": "a"}
+    models["sft_rl"]["model"] = "some/sft-rl"
+    bench = full_run.eval.benchmarks["bench"].model_dump(mode="json")
+    config = Config.model_validate(
+        full_run.model_dump(mode="json")
+        | {
+            "run": {"dir": str(folder), "name": "paper"},
+            "eval": {"benchmarks": {"omnibench": bench}, "models": models},
+        }
+    )
+    evaluate(config)
+    make_difficulty(config, ("vision", "audio"))
+    return config
+
+
+def rows_of(config, number: int) -> list[dict[str, str]]:
+    text = run(config, "csv", None).summary
+    tables = [list(csv.DictReader(io.StringIO("table" + part))) for part in text.split("table")[1:]]
+    return [row for table in tables for row in table if row["table"] == str(number)]
+
+
+def test_ours_stand_beside_the_published_values(config):
+    text = run(config, "markdown", None).summary
+    lines = [line for line in text.splitlines() if line.startswith("| Qwen2.5-Omni-3B = base ")]
+    ours = "33.3 [13.8, 60.9]; official 33.3; n = 12"
+    assert f"42.4 (published), 50.2 (reproduced) | {ours}" in lines[0]
+    assert "AVRT-3B, SFT + RL = sft_rl" in text
+    assert "Protocol on omnibench: " in text
+    assert "base on omnibench AV: 1 without media." in text
+
+
+def test_a_teacher_stands_in_table_3_with_what_it_takes(config):
+    rows = [r for r in rows_of(config, 3) if r["benchmark"] == "omnibench"]
+    (row,) = [r for r in rows if r["model"] == "vision"]
+    assert row["row"].startswith("Kimi-VL-A3B-Thinking")
+    assert (row["given"], row["published"], row["source"]) == ("v", "33.5", "v1")
+    assert float(row["ours"]) == 25.0
+
+
+def test_a_model_without_a_published_counterpart_has_a_row(config):
+    rows = [r for r in rows_of(config, 3) if r["benchmark"] == "omnibench"]
+    own = [(r["row"], r["published"], r["ours"]) for r in rows if r["model"] == "other"]
+    assert own == [("other", "", "0.0")]
+    assert not [r for r in rows_of(config, 5) if r["model"] == "other"]
+
+
+def test_table_4_is_by_modality(config):
+    rows = {r["given"]: r for r in rows_of(config, 4) if r["model"] == "sft_rl"}
+    assert {given: r["published"] for given, r in rows.items()} == {
+        "none": "", "a": "40.7", "v": "44.3", "av": "54.7",
+    }  # fmt: skip
+    assert rows["none"]["ours"] == ""
+    assert float(rows["v"]["ours"]) > 0
+
+
+def test_table_6_is_by_difficulty_and_shows_the_second_version(config):
+    rows = [r for r in rows_of(config, 6) if r["model"] == "base"]
+    assert [(r["difficulty"], r["published"], r["source"]) for r in rows] == [
+        ("easy", "70.5", "v2"), ("medium", "53.5", "v2"), ("hard", "45.3", "v2"),
+    ]  # fmt: skip
+    assert sum(int(r["n"]) for r in rows) == N_ITEMS
+    assert all(r["official"] == "" for r in rows)
+
+
+def test_every_published_model_is_in_some_table(full_run):
+    text = run(full_run, "csv", None).summary
+    assert all(one.title in text for one in baselines().values())
+
+
+def test_latex_is_escaped(config):
+    text = run(config, "latex", None).summary
+    assert text.count("\\begin{tabular}") == text.count("\\end{tabular}") == 4
+    assert "sft\\_rl" in text
+    body = [line for line in text.splitlines() if line.endswith(r" \\")]
+    assert {line.count(" & ") for line in body} == {2, 6, 8}
+    assert not any("–" in line for line in body)
+
+
+@pytest.mark.parametrize(("form", "ending"), [("markdown", "md"), ("latex", "tex"), ("csv", "csv")])
+def test_tables_are_written_one_by_one(config, tmp_path, form, ending):
+    run(config, form, tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        f"table{number}-{name}.{ending}"
+        for number, name in (
+            (3, "main-results"), (4, "stages-by-modality"), (5, "mergers"), (6, "difficulty"),
+        )
+    ]  # fmt: skip
+
+
+def test_an_unknown_published_model_is_refused(config):
+    settings = config.eval.model_copy(update={"published": {"base": "qwen-omni"}})
+    with pytest.raises(ConfigError, match=r"eval.published.base: no published model 'qwen-omni'"):
+        run(config.model_copy(update={"eval": settings}), "csv", None)
+
+
+def test_a_run_that_is_not_there_is_refused(config):
+    absent = config.model_copy(update={"run": config.run.model_copy(update={"name": "absent"})})
+    with pytest.raises(ConfigError, match="no such run"):
+        run(absent, "csv", None)
