@@ -20,6 +20,7 @@ from avrt.cli_checkpoint import checkpoint
 from avrt.cli_evaluate import COMMANDS
 from avrt.cli_group import MethodGroup, load_settings, split_settings
 from avrt.cli_options import plain_settings, print_plan, with_settings
+from avrt.processes import is_main
 
 if TYPE_CHECKING:
     from avrt.config import Config
@@ -72,7 +73,9 @@ def _run_stage(
     for name in modules:
         run = importlib.import_module(name).run
         limited = {"limits": limits} if limits is not None and name in CALLING else {}
-        click.echo(run(config, **limited).summary)
+        result = run(config, **limited)
+        if is_main():
+            click.echo(result.summary)
         if limits is not None and limits.stopped_by is not None:
             return
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from avrt.errors import AvrtError
+from avrt.processes import is_main
 
 if TYPE_CHECKING:
     from avrt.config import Config
@@ -34,6 +36,7 @@ EXTRAS = {
         "transformers",
         "trl",
     ),
+    "deepspeed": ("deepspeed",),
     "lora": ("peft",),
     "eval": ("scipy",),
     "report": ("jinja2", "matplotlib"),
@@ -66,6 +69,10 @@ def load_settings(settings: tuple[str, ...]) -> Config:
     return load_config(*split_settings(settings))
 
 
+GRACE_S = 15.0
+"""How long another process than the main one waits before it says why it failed."""
+
+
 class MethodGroup(click.Group):
     """A group that turns the errors meant for a person into one message and an exit code."""
 
@@ -89,6 +96,9 @@ class MethodGroup(click.Group):
 
 
 def _stop(ctx: click.Context, message: str, exit_code: int) -> None:
+    if not is_main():
+        # What fails here mostly fails in the main process too, whose end ends this one.
+        time.sleep(GRACE_S)
     click.echo(f"avrt: error: {message}", err=True)
     ctx.exit(exit_code)
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from avrt.processes import is_main
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -31,8 +33,11 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def print_plan(config: Config, plans: list[str]) -> None:
+    """Print what --dry-run shows; of a launch, one process does."""
     from avrt.config import dump_config
 
+    if not is_main():
+        return
     click.echo(dump_config(config))
     for plan in plans:
         click.echo(plan)

@@ -22,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from avrt.config import Config, dump_config
 from avrt.errors import ConfigError, DataError
+from avrt.processes import is_main
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -138,7 +139,9 @@ def read_parquet(path: Path) -> list[dict[str, Any]]:
 
 
 def save_config(config: Config) -> None:
-    """Write the resolved configuration into the run directory."""
+    """Write the resolved configuration into the run directory; of a launch, one process does."""
+    if not is_main():
+        return
     text = dump_config(config)
     write_atomic(config.run.path / "config.yaml", lambda file: file.write(text.encode()))
 

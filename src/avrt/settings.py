@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from avrt.types import Given
 
@@ -327,6 +327,21 @@ class StudentConfig(Section):
     """Train low-rank adapters instead of the language model's weights; the model that is saved has
     them merged in. Needs the extra `lora`.
     """
+
+    deepspeed: str | None = None
+    """Train with DeepSpeed: `zero2` (ZeRO stage 2, optimizer on the CPU), or a file of DeepSpeed's
+    settings. Needs the extra `deepspeed` and torchrun.
+    """
+
+    @field_validator("dtype", mode="before")
+    @classmethod
+    def _is_no_half(cls, value: Any) -> Any:
+        if value in ("float16", "fp16", "half"):
+            raise ValueError(
+                "float16 holds too small a range to train without loss scaling, which AVRT does "
+                "not do; use bfloat16 on a GPU, float32 on a CPU"
+            )
+        return value
 
     @model_validator(mode="after")
     def _trains_one_thing(self) -> Self:

@@ -6,10 +6,16 @@ anywhere, so that is switched off here.
 
 from __future__ import annotations
 
+import os
+
 import huggingface_hub.constants
+import torch
 
 import avrt.torchcompat  # noqa: F401  # pyright: ignore[reportUnusedImport]  # before transformers
 
 __all__: list[str] = []
 
 huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY = True
+if not torch.cuda.is_available():
+    # Read when TRL imports DeepSpeed, if that is there.
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")

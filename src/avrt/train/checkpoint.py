@@ -23,8 +23,10 @@ from transformers import PreTrainedModel, Trainer
 from avrt.config import Config, StudentConfig
 from avrt.engines.checkpoints import architecture_of, load, model_identity, resolve
 from avrt.errors import ConfigError
+from avrt.processes import is_main
 from avrt.prompts import load_prompt
 from avrt.runs import Stage, fingerprint, replace_folder, write_json
+from avrt.train.launch import launch_settings
 
 __all__ = [
     "count_parameters",
@@ -154,6 +156,7 @@ def student_settings(config: Config, model: str) -> dict[str, Any]:
             **config.student.model_dump(include={"train_projections", "lora"}),
         },
         "media": config.media.decoding(),
+        **launch_settings(config),
         "seed": config.run.seed,
     }
 
@@ -167,6 +170,8 @@ def open_checkpoints(folder: Path, stage: Stage) -> str | None:
     complete = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
     marker = folder / "stage.json"
     if not complete or not marker.is_file():
+        if not is_main():
+            return None  # the main process claims it
         write_json(marker, {"fingerprint": stage.fingerprint, "settings": stage.settings})
     stored = json.loads(marker.read_text())
     if stored["fingerprint"] != stage.fingerprint:
@@ -202,14 +207,26 @@ def _is_not_about_keys(record: logging.LogRecord) -> bool:
     return "keys in the checkpoint model loaded" not in record.getMessage()
 
 
+def _restore_precision(model: torch.nn.Module) -> None:
+    """Give a model that DeepSpeed trained in bfloat16 the float32 weights that it keeps besides."""
+    from deepspeed.utils import safe_get_full_fp32_param
+
+    for parameter in model.parameters():
+        full = safe_get_full_fp32_param(parameter) if parameter.dtype != torch.float32 else None
+        if full is not None:
+            parameter.data = full.to(parameter.device)
+
+
 def save_model(trainer: Trainer, processor: Any, folder: Path) -> None:
     """Write model and processor, adapters merged into the model they adapt, in one step.
 
     Ends the training: afterwards the trainer's model has no adapters any more.
     """
+    model: Any = trainer.accelerator.unwrap_model(trainer.model)
+    if trainer.is_deepspeed_enabled:
+        _restore_precision(model)  # all processes take part
     if not trainer.is_world_process_zero():
         return
-    model: Any = trainer.accelerator.unwrap_model(trainer.model)
     if hasattr(model, "merge_and_unload"):
         model = model.merge_and_unload()
     with replace_folder(folder) as temporary:

@@ -25,6 +25,7 @@ from avrt.datasets.prepare import load_prepared
 from avrt.engines.encode import Encoded, encode
 from avrt.errors import DataError, MediaError
 from avrt.media import load_media
+from avrt.processes import is_main
 from avrt.prompts import format_options, load_prompt
 from avrt.runs import check_sums, read_parquet, write_atomic
 from avrt.types import Prompt, Sample
@@ -193,7 +194,11 @@ def select(
     """
     selection = Selection()
     for example in tqdm(
-        examples, desc=f"{stage}: encoding", unit="sample", leave=False, disable=None
+        examples,
+        desc=f"{stage}: encoding",
+        unit="sample",
+        leave=False,
+        disable=None if is_main() else True,  # None: where there is no terminal
     ):
         lost = {"sample_id": example.sample.id}
         try:
@@ -218,6 +223,8 @@ def select(
 
 def write_lost(path: Path, *selections: Selection) -> None:
     """Write one line for each sample that is not trained on, with its reason."""
+    if not is_main():
+        return
     rows = [row for selection in selections for row in selection.lost]
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     write_atomic(path, lambda file: file.write(text.encode()))

@@ -26,6 +26,7 @@ from avrt.config import Config, GrpoConfig
 from avrt.datasets import require_media
 from avrt.engines.encode import suppress_token_ids
 from avrt.errors import ConfigError
+from avrt.processes import n_processes
 from avrt.runs import Result, Stage, open_stage, save_config, student_path
 from avrt.train.checkpoint import (
     count_parameters,
@@ -50,6 +51,7 @@ from avrt.train.data import (
 )
 from avrt.train.held_out import FIELDS as HELD_OUT_FIELDS
 from avrt.train.held_out import HeldOut, spread
+from avrt.train.launch import require_launch
 from avrt.train.log import TrainingLog, read_log
 from avrt.train.omni_grpo import OmniGRPOTrainer
 from avrt.train.plan import describe_inputs
@@ -85,6 +87,7 @@ def run(config: Config) -> Result:
     """Train the policy, or find that it was done, or go on where it was interrupted."""
     grpo, name = config.grpo, config.grpo.output
     folder = config.run.path / name
+    require_launch(config)
     require_trackers(config.run.report_to)
     stage = _open(config)
     if stage.done and (folder / "model" / "config.json").is_file():
@@ -153,9 +156,9 @@ def make_trainer(
         ConfigError: fewer prompts than one step needs.
     """
     grpo = config.grpo
-    if len(examples) < grpo.prompts_per_step:
+    if len(examples) < grpo.prompts_per_step * n_processes():
         raise ConfigError(
-            f"grpo.prompts_per_step = {grpo.prompts_per_step}, "
+            f"grpo.prompts_per_step = {grpo.prompts_per_step}, on {n_processes()} processes, "
             f"but the dataset has only {len(examples)} usable prompts"
         )
     samples = {example.sample.id: example.sample for example in examples}
@@ -248,8 +251,9 @@ def plan(config: Config) -> str:
         lines = [f"{grpo.output}: {error}"]
     lines += describe_inputs(grpo.output, config, policy, with_trace=False)[0]
     lines.append(
-        f"{grpo.output}: {grpo.max_steps} steps of {grpo.prompts_per_step} prompts x "
-        f"{grpo.group_size} completions per process, at most {grpo.max_new_tokens} new tokens each"
+        f"{grpo.output}: {grpo.max_steps} steps of {grpo.prompts_per_step * n_processes()} prompts "
+        f"x {grpo.group_size} completions ({grpo.prompts_per_step} prompts x {n_processes()} "
+        f"processes), at most {grpo.max_new_tokens} new tokens each"
     )
     return "\n".join([*lines, f"{grpo.output}: would write {config.run.path / grpo.output}"])
 

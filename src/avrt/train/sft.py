@@ -1,8 +1,8 @@
 """Supervised fine-tuning of the student: cross-entropy on the trace, given clip and question.
 
 Reads RUN/dataset/train.parquet and validation.parquet and the clips; writes RUN/sft/:
-checkpoints/ (two, resumable), log.jsonl, dropped.jsonl, model/. TRL's `SFTTrainer` runs the loop
-unchanged; ours are the inputs (`TraceCollator`). The loss is the mean over all trace tokens of an
+checkpoints/ (two, resumable), log.jsonl, dropped.jsonl, model/. TRL's `SFTTrainer` runs the loop;
+ours are the inputs (`TraceCollator`). The loss is the mean over all trace tokens of an
 effective batch, the towers are frozen, and no sample is cut.
 
     avrt sft configs/demo.yaml
@@ -22,6 +22,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 from avrt.config import Config
 from avrt.datasets import require_media
 from avrt.engines.encode import Encoded, collate
+from avrt.processes import n_processes
 from avrt.runs import Result, Stage, open_stage, save_config
 from avrt.train.checkpoint import (
     count_parameters,
@@ -45,6 +46,7 @@ from avrt.train.data import (
 )
 from avrt.train.held_out import FIELDS as HELD_OUT_FIELDS
 from avrt.train.held_out import HeldOut, spread
+from avrt.train.launch import require_launch
 from avrt.train.log import TrainingLog, read_log
 from avrt.train.plan import describe_inputs
 from avrt.train.trainer import activation_checkpointing, common_arguments, train_logged
@@ -92,9 +94,26 @@ class TraceCollator:
         return {**batch, "labels": labels}
 
 
+class OmniSFTTrainer(SFTTrainer):
+    """TRL's trainer, but the seconds per frame of a clip keep their precision.
+
+    With DeepSpeed the trainer rounds all floating-point inputs to the weights' format. For pixels
+    and sound that is what autocast does too; but positions are made of these seconds, and in
+    bfloat16 those of late frames would be off by several.
+    """
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        seconds = inputs.get("video_second_per_grid")
+        prepared = super()._prepare_inputs(inputs)
+        if seconds is not None:
+            prepared["video_second_per_grid"] = seconds.to(self.args.device)
+        return prepared
+
+
 def run(config: Config) -> Result:
     """Fine-tune the student, or find that it was done, or go on where it was interrupted."""
     sft, folder = config.sft, config.run.path / "sft"
+    require_launch(config)
     require_trackers(config.run.report_to)
     stage = _open(config)
     if stage.done and (folder / "model" / "config.json").is_file():
@@ -124,7 +143,8 @@ def run(config: Config) -> Result:
     parameters = count_parameters(trainer.model)
     held_out = HeldOut(trainer, config, encoder, answered, sft.save_steps)
     train_logged(trainer, log, SHOWN, checkpoint, held_out)
-    evaluated = [row["step"] for row in read_log(folder / "log.jsonl") if "eval_loss" in row]
+    # Not from the log, which another process may not find written yet.
+    evaluated = [row["step"] for row in trainer.state.log_history if "eval_loss" in row]
     if validation.kept and trainer.state.global_step not in evaluated:
         trainer.evaluate()
     save_model(trainer, processor, folder / "model")
@@ -169,7 +189,7 @@ def make_trainer(
         dataset_kwargs={"skip_prepare_dataset": True},
     )
     with old_names_allowed():
-        return SFTTrainer(
+        return OmniSFTTrainer(
             model=model,
             args=arguments,
             data_collator=collator,
@@ -186,10 +206,12 @@ def plan(config: Config) -> str:
     require_trackers(config.run.report_to)
     lines, n_samples = describe_inputs("sft", config, config.student.model, with_trace=True)
     if n_samples:
-        batch = sft.per_device_batch_size * sft.gradient_accumulation_steps
+        batch = sft.per_device_batch_size * sft.gradient_accumulation_steps * n_processes()
         steps = math.ceil(math.ceil(n_samples / batch) * sft.epochs)
         lines.append(
-            f"sft: about {steps} steps of {batch} samples per process, {sft.epochs:g} epochs"
+            f"sft: about {steps} steps of {batch} samples ({sft.per_device_batch_size} at a time x "
+            f"{sft.gradient_accumulation_steps} accumulated x {n_processes()} processes), "
+            f"{sft.epochs:g} epochs"
         )
     return "\n".join([*lines, f"sft: would write {config.run.path / 'sft'}"])
 

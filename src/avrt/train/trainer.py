@@ -9,14 +9,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from avrt.config import Config
-from avrt.errors import ConfigError
 from avrt.train.checkpoint import restore_weights
 from avrt.train.held_out import HeldOut
+from avrt.train.launch import deepspeed_settings, on_cpu, require_launch
 from avrt.train.log import TrainingLog
 from avrt.train.watch import Meter, PlainLines, ProgressBar
 
@@ -27,27 +26,17 @@ def common_arguments(config: Config, folder: Path) -> dict[str, Any]:
     """Trainer arguments that SFT and GRPO share.
 
     Raises:
-        ConfigError: `student.device` names a device that only the launcher can choose, or a GPU
-            that torch cannot use.
+        ConfigError: as `require_launch`.
     """
-    if config.student.device not in ("auto", "cpu", "cuda"):
-        raise ConfigError(
-            f"student.device = {config.student.device!r}: training takes auto, cpu or cuda; "
-            "choose one of several devices with CUDA_VISIBLE_DEVICES"
-        )
-    if config.student.device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(
-            "student.device = 'cuda', but torch can use no GPU here; set student.device to auto or "
-            "cpu; `avrt doctor` shows what torch sees"
-        )
-    on_cpu = config.student.device == "cpu" or not torch.cuda.is_available()
+    require_launch(config)
+    name = config.student.deepspeed
     return {
         # Relative, because TRL stores it in every checkpoint.
         "output_dir": os.path.relpath(folder / "checkpoints"),
         "seed": config.run.seed,
         "data_seed": config.run.seed,
-        "use_cpu": on_cpu,
-        "bf16": config.student.dtype == "bfloat16" and not on_cpu,
+        "use_cpu": on_cpu(config),
+        "bf16": config.student.dtype == "bfloat16",
         "optim": "adamw_torch",
         "adam_beta1": 0.9,
         "adam_beta2": 0.999,
@@ -61,7 +50,11 @@ def common_arguments(config: Config, folder: Path) -> dict[str, Any]:
         "run_name": f"{config.run.name}-{folder.name}",
         "project": "avrt",
         "remove_unused_columns": False,
-        "dataloader_pin_memory": not on_cpu,
+        "dataloader_pin_memory": not on_cpu(config),
+        # Every parameter that trains is used in every pass, so none has to be looked for.
+        "ddp_find_unused_parameters": False,
+        # Its content, because TRL stores it, and a path is of this machine.
+        "deepspeed": None if name is None else deepspeed_settings(name),
     }
 
 

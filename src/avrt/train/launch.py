@@ -1,0 +1,119 @@
+"""Where and on how many processes a training runs: checked before anything is loaded.
+
+One process, or several that torchrun starts; DeepSpeed where `student.deepspeed` says so. The
+result depends on the number of processes only through the effective batch.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from avrt.config import Config
+from avrt.errors import ConfigError
+from avrt.processes import is_launched, n_processes
+
+__all__ = ["deepspeed_settings", "launch_settings", "on_cpu", "require_launch"]
+
+PACKAGED = ("zero2",)
+"""Names of DeepSpeed settings inside the package."""
+
+
+def on_cpu(config: Config) -> bool:
+    """Whether training runs on the CPU."""
+    return config.student.device == "cpu" or not torch.cuda.is_available()
+
+
+def require_launch(config: Config) -> None:
+    """Refuse what this launch cannot train.
+
+    Raises:
+        ConfigError: `student.device` names a device that only the launcher can choose, or a GPU
+            that torch cannot use; bfloat16 on a CPU; several GPUs but one process; or DeepSpeed
+            without its package, its file or a launcher.
+    """
+    student = config.student
+    if student.device not in ("auto", "cpu", "cuda"):
+        raise ConfigError(
+            f"student.device = {student.device!r}: training takes auto, cpu or cuda; "
+            "choose one of several devices with CUDA_VISIBLE_DEVICES"
+        )
+    if student.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "student.device = 'cuda', but torch can use no GPU here; set student.device to auto or "
+            "cpu; `avrt doctor` shows what torch sees"
+        )
+    if on_cpu(config) and student.dtype == "bfloat16":
+        raise ConfigError(
+            "student.dtype = 'bfloat16': on a CPU training runs in float32; set "
+            "student.dtype=float32, or use a GPU"
+        )
+    n_gpus = 0 if on_cpu(config) else torch.cuda.device_count()
+    if n_gpus > 1 and not is_launched():
+        raise ConfigError(
+            f"{n_gpus} GPUs, but one process; start one for each: torchrun --nproc-per-node "
+            f"{n_gpus} -m avrt sft CONFIG (or grpo), or choose one with CUDA_VISIBLE_DEVICES"
+        )
+    if student.deepspeed is not None:
+        _require_deepspeed(student.deepspeed, student.device == "cpu")
+
+
+def _require_deepspeed(name: str, is_cpu_wanted: bool) -> None:
+    if importlib.util.find_spec("deepspeed") is None:
+        raise ConfigError(
+            "student.deepspeed is set, but deepspeed is not installed; run: "
+            "DS_BUILD_OPS=0 pip install --no-build-isolation -c constraints.txt -e '.[deepspeed]', "
+            "or set student.deepspeed=null"
+        )
+    if not is_launched():
+        raise ConfigError(
+            f"student.deepspeed = {name!r} needs a launcher, also for one process: torchrun "
+            "--nproc-per-node 1 -m avrt sft CONFIG (or grpo); or set student.deepspeed=null"
+        )
+    if torch.cuda.is_available() and is_cpu_wanted:
+        raise ConfigError(
+            "student.deepspeed with student.device = 'cpu' needs a machine whose GPUs are hidden; "
+            "set CUDA_VISIBLE_DEVICES to nothing, or student.deepspeed=null"
+        )
+    deepspeed_settings(name)
+
+
+def deepspeed_settings(name: str) -> dict[str, Any]:
+    """The settings that `student.deepspeed` names, as DeepSpeed takes them.
+
+    Raises:
+        ConfigError: no such file, or one that trains in half precision or at ZeRO stage 3.
+    """
+    path = Path(str(resources.files("avrt.train") / f"{name}.json" if name in PACKAGED else name))
+    try:
+        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        stage = settings.get("zero_optimization", {}).get("stage", 0)
+        is_half = settings.get("fp16", {}).get("enabled", False)
+    except OSError as error:
+        raise ConfigError(
+            f"student.deepspeed = {name!r}: {error.strerror}; name a file, or one of: "
+            f"{', '.join(PACKAGED)}"
+        ) from error
+    except (ValueError, AttributeError) as error:
+        raise ConfigError(f"{name}: not DeepSpeed's JSON settings: {error}") from error
+    if stage == 3:
+        raise ConfigError(
+            f"{name}: ZeRO stage 3 hangs on batches of pictures and sound; use stage 2"
+        )
+    if is_half:
+        raise ConfigError(f"{name}: fp16 is not supported; remove it and set student.dtype")
+    return settings
+
+
+def launch_settings(config: Config) -> dict[str, Any]:
+    """What of a launch changes the result or the form of the checkpoints; for the fingerprint."""
+    name = config.student.deepspeed
+    return {
+        "processes": n_processes(),
+        "deepspeed": None if name is None else deepspeed_settings(name),
+    }
