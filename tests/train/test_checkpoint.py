@@ -69,12 +69,12 @@ def test_checkpoints_of_other_settings_are_refused_with_a_remedy(tmp_path):
     first = open_stage(tmp_path, "sft", {"seed": 1, "media": 8}, [])
     assert open_checkpoints(folder, first) is None, "nothing was trained yet with the other seed"
     (folder / "checkpoint-2").mkdir()
-    (folder / "checkpoint-2" / "trainer_state.json").touch()
+    (folder / "checkpoint-2" / "trainer_state.json").write_text("{}")
     with pytest.raises(ConfigError, match=r"begun here with other settings \(seed\).*run\.name"):
         open_checkpoints(folder, open_stage(tmp_path, "sft", {"seed": 2, "media": 8}, []))
 
 
-def test_half_written_checkpoint_is_passed_over(tmp_path):
+def test_half_written_checkpoint_is_removed(tmp_path):
     stage = open_stage(tmp_path, "sft", {}, [])
     assert open_checkpoints(tmp_path, stage) is None
     for step, files in {
@@ -85,8 +85,9 @@ def test_half_written_checkpoint_is_passed_over(tmp_path):
         folder = tmp_path / f"checkpoint-{step}"
         folder.mkdir()
         for name in files:
-            (folder / name).touch()
+            (folder / name).write_text("{}")
     assert open_checkpoints(tmp_path, stage) == str(tmp_path / "checkpoint-10")
+    assert not (tmp_path / "checkpoint-11").exists()
 
 
 def test_one_of_several_devices_is_left_to_the_launcher(make_config, tmp_path):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from avrt.errors import ConfigError
 from avrt.processes import is_main
 from avrt.prompts import load_prompt
 from avrt.runs import Stage, fingerprint, replace_folder, write_json
+from avrt.train.disk import complete_checkpoints, naming_full_disks
 from avrt.train.launch import launch_settings
 
 __all__ = [
@@ -164,10 +166,15 @@ def student_settings(config: Config, model: str) -> dict[str, Any]:
 def open_checkpoints(folder: Path, stage: Stage) -> str | None:
     """Claim the folder for this training; the last complete checkpoint in it, if there is one.
 
+    Half-written ones, of a training that was killed or ran out of space, are removed.
+
     Raises:
         ConfigError: the checkpoints there belong to a training with other settings or inputs.
     """
-    complete = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
+    complete = complete_checkpoints(folder)
+    for path in folder.glob("checkpoint-*"):
+        if path not in complete and is_main():
+            shutil.rmtree(path, ignore_errors=True)
     marker = folder / "stage.json"
     if not complete or not marker.is_file():
         if not is_main():
@@ -185,8 +192,7 @@ def open_checkpoints(folder: Path, stage: Stage) -> str | None:
             f"{folder}: stage {stage.name!r} was begun here with {reason}; "
             "choose another run.name, or delete this folder to train from the start"
         )
-    last = max(complete, key=lambda path: int(path.name.partition("-")[2]), default=None)
-    return None if last is None else str(last)
+    return str(complete[-1]) if complete else None
 
 
 def restore_weights(model: Any, checkpoint: str) -> None:
@@ -229,6 +235,6 @@ def save_model(trainer: Trainer, processor: Any, folder: Path) -> None:
         return
     if hasattr(model, "merge_and_unload"):
         model = model.merge_and_unload()
-    with replace_folder(folder) as temporary:
+    with naming_full_disks(folder.parent), replace_folder(folder) as temporary:
         model.save_pretrained(temporary)
         processor.save_pretrained(temporary)

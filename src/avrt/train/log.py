@@ -35,7 +35,7 @@ class TrainingLog(TrainerCallback):
     def __init__(self, path: Path, fields: Mapping[str, str]) -> None:
         """`fields` maps the trainer's name of a metric to its name in the log."""
         self._path = path
-        self.stage = path.parent.name
+        self.folder = path.parent
         self._fields = dict(fields)
 
     @override

@@ -1,13 +1,14 @@
 """TRL's GRPOTrainer for prompts with picture and sound, each computed once per group.
 
 TRL 1.16 shows audio and video to `generate` but not to the loss, silently, and computes a prompt
-anew for each of its completions. Five overrides change that:
+anew for each of its completions. Six overrides change that:
 
 - `_tokenize_prompts` encodes each distinct prompt once and remembers the media, one entry per
   completion;
 - `_generate_single_turn` samples a group's completions after one prefill of its prompt;
 - `_generate_and_score_completions` adds the media to TRL's batch and gives it an axis of groups, so
   that TRL's shuffle and split move whole groups;
+- `_get_train_sampler` gives a resumed training the prompts in the order of an uninterrupted one;
 - `_compute_loss` takes the axis away and makes the media of the micro-batch current;
 - `_get_per_token_logps_and_entropies` computes log-probabilities by groups (`shared_prefix`).
 
@@ -31,12 +32,14 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 
 from avrt.engines.encode import Encoded, merge_media
 from avrt.errors import EngineError
+from avrt.train.order import ByEpoch
 from avrt.train.rollout import Sampler, sample_groups
 from avrt.train.shared_prefix import Media, group_inputs, share_attention
 
 __all__ = ["OmniGRPOTrainer", "WithMedia", "by_completion", "check_hooks"]
 
 HOOKS = {
+    "_get_train_sampler": ("self", "dataset"),
     "_tokenize_prompts": ("self", "prompts"),
     "_generate_single_turn": (
         "self",
@@ -123,6 +126,9 @@ class OmniGRPOTrainer(GRPOTrainer):
             for model in (self.model, self.ref_model):
                 if model is not None:
                     share_attention(self.accelerator.unwrap_model(model))
+
+    def _get_train_sampler(self, dataset: Any = None) -> ByEpoch:
+        return ByEpoch(super()._get_train_sampler(dataset), self)
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
         encoded = {prompt: self._encode_prompt(prompt) for prompt in dict.fromkeys(prompts)}

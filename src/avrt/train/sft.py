@@ -48,6 +48,7 @@ from avrt.train.held_out import FIELDS as HELD_OUT_FIELDS
 from avrt.train.held_out import HeldOut, spread
 from avrt.train.launch import require_launch
 from avrt.train.log import TrainingLog, read_log
+from avrt.train.order import ByLength
 from avrt.train.plan import describe_inputs
 from avrt.train.trainer import activation_checkpointing, common_arguments, train_logged
 from avrt.train.watch import require_trackers
@@ -75,10 +76,15 @@ class TraceCollator:
         }
         self._encoder = encoder
         self._pad_id = processor.tokenizer.pad_token_id
+        self._lengths: dict[str, int] = {}
 
     def length(self, example: Example) -> int:
         """Tokens of a sample: prompt with media, and trace."""
-        return len(self._encoder(example.sample).input_ids) + len(self._traces[example.sample.id])
+        name = example.sample.id
+        if name not in self._lengths:  # a clip is decoded once for it
+            n_prompt = len(self._encoder(example.sample).input_ids)
+            self._lengths[name] = n_prompt + len(self._traces[name])
+        return self._lengths[name]
 
     def __call__(self, rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
         encoded, starts = [], []
@@ -95,12 +101,22 @@ class TraceCollator:
 
 
 class OmniSFTTrainer(SFTTrainer):
-    """TRL's trainer, but the seconds per frame of a clip keep their precision.
+    """TRL's trainer, but samples of about the same length share a pass, and the seconds per frame of
+    a clip keep their precision.
 
     With DeepSpeed the trainer rounds all floating-point inputs to the weights' format. For pixels
     and sound that is what autocast does too; but positions are made of these seconds, and in
     bfloat16 those of late frames would be off by several.
     """
+
+    def __init__(self, *args: Any, lengths: Sequence[int], **kwargs: Any) -> None:
+        """`lengths`: tokens of each training sample."""
+        self._lengths = lengths
+        super().__init__(*args, **kwargs)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> ByLength:  # noqa: ARG002
+        chunk = self.args.per_device_train_batch_size * self.accelerator.num_processes
+        return ByLength(self._lengths, chunk, self)
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         seconds = inputs.get("video_second_per_grid")
@@ -190,6 +206,7 @@ def make_trainer(
     )
     with old_names_allowed():
         return OmniSFTTrainer(
+            lengths=[collator.length(example) for example in train],
             model=model,
             args=arguments,
             data_collator=collator,

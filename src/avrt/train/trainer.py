@@ -14,6 +14,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from avrt.config import Config
 from avrt.train.checkpoint import restore_weights
+from avrt.train.disk import naming_full_disks
 from avrt.train.held_out import HeldOut
 from avrt.train.launch import deepspeed_settings, on_cpu, require_launch
 from avrt.train.log import TrainingLog
@@ -82,8 +83,9 @@ def train_logged(
     trainer.callback_handler.callbacks.insert(0, Meter())  # before the trackers
     trainer.add_callback(log)
     printer = ProgressBar if sys.stderr.isatty() else PlainLines
-    trainer.add_callback(printer(log.stage, shown))
+    trainer.add_callback(printer(log.folder.name, shown))
     trainer.add_callback(held_out)
     if checkpoint is not None:
         restore_weights(trainer.model, checkpoint)
-    trainer.train(resume_from_checkpoint=checkpoint)
+    with naming_full_disks(log.folder):
+        trainer.train(resume_from_checkpoint=checkpoint)

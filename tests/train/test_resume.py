@@ -1,0 +1,130 @@
+"""Trainings that are really killed, and disks that are really too small."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from avrt.config import dump_config
+from avrt.errors import AvrtError
+from avrt.train import grpo, sft
+from avrt.train.disk import complete_checkpoints, naming_full_disks
+
+STAGES = {"sft": sft, "grpo": grpo}
+
+
+@pytest.fixture
+def kill_when(tmp_path):
+    """Start `avrt STAGE` as a process of its own and kill it as soon as something is true."""
+
+    def kill(stage, config, is_time):
+        path = tmp_path / "config.yaml"
+        path.write_text(dump_config(config))
+        command = [sys.executable, "-m", "avrt", stage, str(path)]
+        with (tmp_path / "output.txt").open("w") as output:
+            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            while process.poll() is None and not is_time():
+                time.sleep(0.002)
+        finally:
+            process.kill()
+        assert process.wait() == -signal.SIGKILL, (tmp_path / "output.txt").read_text()
+
+    return kill
+
+
+def assert_same(config, straight, stage, read_numbers):
+    """The same numbers at every step, and the same weights."""
+    logs = [read_numbers(run.run.path / stage / "log.jsonl") for run in (straight, config)]
+    assert len(logs[0]) == len(logs[1])
+    for expected, row in zip(*logs, strict=True):
+        assert row == pytest.approx(expected, abs=1e-5)
+    models = [
+        load_file(run.run.path / stage / "model" / "model.safetensors")
+        for run in (straight, config)
+    ]
+    assert all((models[0][name] - models[1][name]).abs().max() < 1e-5 for name in models[0])
+
+
+@pytest.mark.slow
+def test_sft_killed_while_it_saves_and_then_out_of_space_goes_on(
+    make_config, kill_when, read_numbers
+):
+    straight = make_config(run={"name": "straight"}, sft={"epochs": 4})
+    sft.run(straight)
+    config = make_config(sft={"epochs": 4})
+    checkpoints = config.run.path / "sft" / "checkpoints"
+    kill_when("sft", config, (checkpoints / "checkpoint-4").exists)
+
+    known = [path.name for path in complete_checkpoints(checkpoints)]
+    assert known[0] == "checkpoint-2"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+    try:
+        with pytest.raises(AvrtError, match=rf"disk is full.*last good .*{known[-1]};.*run the"):
+            sft.run(config)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.name for path in complete_checkpoints(checkpoints)] == known
+
+    assert sft.run(config).counts["steps"] == 8
+    assert_same(config, straight, "sft", read_numbers)
+
+
+@pytest.mark.slow
+def test_grpo_killed_between_two_checkpoints_goes_on(make_config, kill_when, read_numbers):
+    sections = {
+        "student": {"model": "world:student"},  # whose answers differ, and earn something
+        "grpo": {"max_steps": 4, "save_steps": 2, "max_new_tokens": 24},
+    }
+    straight = make_config(run={"name": "straight"}, **sections)
+    grpo.run(straight)
+    config = make_config(**sections)
+    log = config.run.path / "grpo" / "log.jsonl"
+    kill_when("grpo", config, lambda: log.is_file() and log.read_text().count("\n") == 3)
+    assert grpo.run(config).counts["steps"] == 4
+    assert_same(config, straight, "grpo", read_numbers)
+
+
+def test_a_checkpoint_whose_last_file_is_cut_off_is_not_complete(tmp_path):
+    for step, text in {8: "{}", 10: "{}", 12: '{"step'}.items():
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(text)
+    (tmp_path / "checkpoint-14").mkdir()
+    names = [path.name for path in complete_checkpoints(tmp_path)]
+    assert names == ["checkpoint-8", "checkpoint-10"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
+        SafetensorError(
+            "Error while serializing: I/O error: No space left on device (os error 28)"
+        ),
+        RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed"),
+    ],
+)
+def test_every_form_of_a_full_disk_is_one_message(tmp_path, error):
+    with (
+        pytest.raises(AvrtError, match=r"the disk is full.*no checkpoint yet; free some space"),
+        naming_full_disks(tmp_path),
+    ):
+        raise error
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EACCES, "denied"), RuntimeError("out of memory")])
+def test_other_errors_pass_unchanged(tmp_path, error):
+    with pytest.raises(type(error)) as caught, naming_full_disks(tmp_path):
+        raise error
+    assert caught.value is error
