@@ -59,9 +59,9 @@ def assert_same(config, straight, stage, read_numbers):
 def test_sft_killed_while_it_saves_and_then_out_of_space_goes_on(
     make_config, kill_when, read_numbers
 ):
-    straight = make_config(run={"name": "straight"}, sft={"epochs": 4})
+    straight = make_config(run={"name": "straight"}, sft={"epochs": 3})
     sft.run(straight)
-    config = make_config(sft={"epochs": 4})
+    config = make_config(sft={"epochs": 3})
     checkpoints = config.run.path / "sft" / "checkpoints"
     kill_when("sft", config, (checkpoints / "checkpoint-4").exists)
 
@@ -76,7 +76,7 @@ def test_sft_killed_while_it_saves_and_then_out_of_space_goes_on(
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [path.name for path in complete_checkpoints(checkpoints)] == known
 
-    assert sft.run(config).counts["steps"] == 8
+    assert sft.run(config).counts["steps"] == 6
     assert_same(config, straight, "sft", read_numbers)
 
 

@@ -39,7 +39,6 @@ from avrt.train.shared_prefix import Media, group_inputs, share_attention
 __all__ = ["OmniGRPOTrainer", "WithMedia", "by_completion", "check_hooks"]
 
 HOOKS = {
-    "_get_train_sampler": ("self", "dataset"),
     "_tokenize_prompts": ("self", "prompts"),
     "_generate_single_turn": (
         "self",
@@ -58,6 +57,7 @@ HOOKS = {
         "logits_to_keep",
         "batch_size",
     ),
+    "_get_train_sampler": ("self", "dataset"),
 }
 """Overridden methods and the first parameters they must have."""
 
