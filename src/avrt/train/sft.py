@@ -101,8 +101,8 @@ class TraceCollator:
 
 
 class OmniSFTTrainer(SFTTrainer):
-    """TRL's trainer, but samples of about the same length share a pass, and the seconds per frame of
-    a clip keep their precision.
+    """TRL's trainer, but samples of about the same length share a pass, and the seconds per frame
+    of a clip keep their precision.
 
     With DeepSpeed the trainer rounds all floating-point inputs to the weights' format. For pixels
     and sound that is what autocast does too; but positions are made of these seconds, and in
