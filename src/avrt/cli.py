@@ -129,8 +129,29 @@ def _add_calling_stage(name: str, modules: tuple[str, ...], summary: str) -> Non
 for _name, (_modules, _summary) in STAGES.items():
     if CALLING & {*_modules}:
         _add_calling_stage(_name, _modules, _summary)
-    else:
+    elif _name != "grpo":
         _add_stage(_name, _modules, _summary)
+
+
+@cli.command()
+@with_settings
+@click.option(
+    "--reward-check",
+    is_flag=True,
+    help="First show what the policy's completions of 32 prompts earn; stop where that teaches "
+    "nothing. With --dry-run, only that.",
+)
+@click.option("--force", is_flag=True, help="Train whatever --reward-check finds.")
+def grpo(settings: tuple[str, ...], dry_run: bool, reward_check: bool, force: bool) -> None:
+    """Improve the student with GRPO."""
+    if force and not reward_check:
+        raise click.UsageError("--force goes with --reward-check")
+    config = load_settings(settings)
+    if reward_check:
+        from avrt.train.reward_check import check_rewards
+
+        click.echo(check_rewards(config, force))
+    _run_stage(STAGES["grpo"][0], config, dry_run)
 
 
 @cli.group()
