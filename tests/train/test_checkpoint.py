@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from avrt.config import StudentConfig
-from avrt.errors import ConfigError
+from avrt.errors import ConfigError, EngineError
 from avrt.runs import open_stage
+from avrt.train import grpo, sft
 from avrt.train.checkpoint import (
     count_parameters,
     describe_student,
     load_student,
     open_checkpoints,
+    require_student,
 )
 from avrt.train.trainer import common_arguments
+from omni import write_omni
 
 
 def test_checkpoint_without_towers_is_refused(tmp_path):
@@ -94,3 +98,27 @@ def test_one_of_several_devices_is_left_to_the_launcher(make_config, tmp_path):
     config = make_config(student={"device": "cuda:1"})
     with pytest.raises(ConfigError, match="CUDA_VISIBLE_DEVICES"):
         common_arguments(config, tmp_path)
+
+
+def test_whole_model_cannot_be_where_grpo_starts(make_config, tmp_path):
+    write_omni(tmp_path / "omni", torch.bfloat16, tied=True)
+    config = make_config(student={"model": str(tmp_path / "omni")})
+    with pytest.raises(ConfigError, match=r"whole Qwen2\.5-Omni.*`avrt checkpoint extract"):
+        grpo.run(config)
+    require_student(config.student.model)
+    model, _ = load_student(config.student.model)
+    assert type(model).__name__ == "Qwen2_5OmniThinkerForConditionalGeneration"
+
+
+def test_what_cannot_be_the_student_is_refused_before_weights_are_read(make_config, tmp_path):
+    from avrt.world.models import new_merger
+
+    config = new_merger()[0].config
+    config.architectures = ["Qwen2ForCausalLM"]
+    config.save_pretrained(tmp_path / "merger")
+    for stage in (sft, grpo):
+        with pytest.raises(ConfigError, match="cannot be the student"):
+            stage.run(make_config(student={"model": str(tmp_path / "merger")}))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(EngineError, match="cannot load this model"):
+        sft.run(make_config(student={"model": str(tmp_path / "empty")}))

@@ -23,7 +23,7 @@ from transformers import PreTrainedModel, Trainer
 
 from avrt.config import Config, StudentConfig
 from avrt.engines.checkpoints import architecture_of, load, model_identity, resolve
-from avrt.errors import ConfigError
+from avrt.errors import ConfigError, EngineError
 from avrt.processes import is_main
 from avrt.prompts import load_prompt
 from avrt.runs import Stage, fingerprint, replace_folder, write_json
@@ -38,6 +38,7 @@ __all__ = [
     "lora_config",
     "old_names_allowed",
     "open_checkpoints",
+    "require_student",
     "restore_weights",
     "save_model",
     "student_settings",
@@ -67,6 +68,40 @@ def load_student(path: str, train_projections: bool = False) -> tuple[Any, Any]:
     _check_thinker(path, loaded.model)
     freeze_towers(loaded.model, train_projections)
     return loaded.model, loaded.processor
+
+
+def require_student(path: str, alone: bool = False) -> None:
+    """Refuse what cannot be the student, before any weight is read.
+
+    With `alone` also a whole Qwen2.5-Omni: TRL loads the reference model a second time, by the
+    class that config.json names, and there that is not the thinker's.
+
+    Raises:
+        ConfigError: the checkpoint is of another kind.
+        EngineError: transformers cannot read its configuration, or does not know its class.
+    """
+    whole = _read_config(path)
+    if alone and whole.model_type == "qwen2_5_omni":
+        raise ConfigError(
+            f"{path}: a whole Qwen2.5-Omni; GRPO starts from a thinker alone: take it out with "
+            f"`avrt checkpoint extract {path} OUT` (of a model on the hub: download it first), and "
+            "name OUT"
+        )
+    _check_thinker(path, _on_meta(whole, path))
+
+
+def _read_config(path: str) -> Any:
+    try:
+        return transformers.AutoConfig.from_pretrained(resolve(path))
+    except (OSError, ValueError) as error:
+        raise EngineError(f"{path}: cannot load this model with transformers: {error}") from error
+
+
+def _on_meta(whole: Any, path: str) -> PreTrainedModel:
+    """The model of a configuration, without memory for its weights."""
+    architecture, config = architecture_of(whole, path)
+    with torch.device("meta"):
+        return architecture(config)
 
 
 def _check_thinker(path: str, model: PreTrainedModel) -> None:
@@ -133,10 +168,7 @@ def describe_student(path: str, student: StudentConfig) -> tuple[dict[str, int],
     folder = resolve(path)
     if not Path(folder, "config.json").is_file():
         return None
-    whole = transformers.AutoConfig.from_pretrained(folder)
-    architecture, config = architecture_of(whole, path)
-    with torch.device("meta"):
-        model = architecture(config)
+    model = _on_meta(_read_config(path), path)
     _check_thinker(path, model)
     freeze_towers(model, student.train_projections)
     adapters = lora_config(student, model)

@@ -34,6 +34,7 @@ from avrt.train.checkpoint import (
     lora_config,
     old_names_allowed,
     open_checkpoints,
+    require_student,
     save_model,
     student_settings,
 )
@@ -89,6 +90,8 @@ def run(config: Config) -> Result:
     folder = config.run.path / name
     require_launch(config)
     require_trackers(config.run.report_to)
+    has_reference = grpo.beta > 0 and config.student.lora is None
+    require_student(student_path(config, grpo.init), alone=has_reference)
     stage = _open(config)
     if stage.done and (folder / "model" / "config.json").is_file():
         return Result(f"{name}: already done, {folder / 'model'}", stage.counts())

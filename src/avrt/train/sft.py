@@ -30,6 +30,7 @@ from avrt.train.checkpoint import (
     lora_config,
     old_names_allowed,
     open_checkpoints,
+    require_student,
     save_model,
     student_settings,
 )
@@ -131,6 +132,7 @@ def run(config: Config) -> Result:
     sft, folder = config.sft, config.run.path / "sft"
     require_launch(config)
     require_trackers(config.run.report_to)
+    require_student(config.student.model)
     stage = _open(config)
     if stage.done and (folder / "model" / "config.json").is_file():
         return Result(f"sft: already done, {folder / 'model'}", stage.counts())
