@@ -151,7 +151,7 @@ def test_prompts_must_be_enough_for_all_processes(make_config, student, monkeypa
     examples = read_examples(split_path(config, "train"))
     monkeypatch.setattr(grpo, "n_processes", lambda: 3)
     encoder = PromptEncoder(config, student[1])
-    with pytest.raises(ConfigError, match=r"prompts_per_step = 4, on 3 processes, .* only 8"):
+    with pytest.raises(ConfigError, match=r"= 4 on each of 3 processes, .* only 8"):
         grpo.make_trainer(config, *student, encoder, examples)
     assert "2 steps of 12 prompts x 2 completions (4 prompts x 3 processes)" in grpo.plan(config)
 

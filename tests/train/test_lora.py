@@ -69,7 +69,7 @@ def interrupt(monkeypatch, step: int, run) -> None:
 
 
 def test_sft_trains_adapters_saves_a_full_model_and_resumes(
-    make_config, student_folder, monkeypatch, read_jsonl, tmp_path
+    make_config, student_folder, monkeypatch, read_numbers, tmp_path
 ):
     straight = make_config(student=LORA, run={"name": "straight"}, sft={"epochs": 2})
     counts = sft.run(straight).counts
@@ -79,7 +79,7 @@ def test_sft_trains_adapters_saves_a_full_model_and_resumes(
     assert (checkpoint / "adapter_model.safetensors").is_file()
     assert sft.run(config).counts["steps"] == 4
 
-    logs = [read_jsonl(run.run.path / "sft/log.jsonl") for run in (straight, config)]
+    logs = [read_numbers(run.run.path / "sft/log.jsonl") for run in (straight, config)]
     assert logs[0] == logs[1]
     assert logs[0][-2]["loss"] < logs[0][0]["loss"]
     folders = [run.run.path / "sft/model" for run in (straight, config)]
@@ -100,7 +100,7 @@ def test_sft_trains_adapters_saves_a_full_model_and_resumes(
 
 
 def test_grpo_trains_adapters_against_the_model_without_them_and_resumes(
-    make_config, student_folder, monkeypatch, read_jsonl
+    make_config, student_folder, monkeypatch, read_numbers
 ):
     monkeypatch.setitem(grpo.REWARDS, "format", lambda completion, *_: float(len(completion) % 5))
     straight = make_config(student=LORA, run={"name": "straight"}, grpo={"max_steps": 3})
@@ -108,12 +108,8 @@ def test_grpo_trains_adapters_against_the_model_without_them_and_resumes(
     config = make_config(student=LORA, grpo={"max_steps": 3})
     interrupt(monkeypatch, 2, lambda: grpo.run(config))
     assert grpo.run(config).counts["steps"] == 3
-    logs = [read_jsonl(run.run.path / "grpo/log.jsonl") for run in (straight, config)]
-    timeless = [
-        [{key: value for key, value in row.items() if "per_s" not in key} for row in log]
-        for log in logs
-    ]
-    assert timeless[0] == timeless[1]
+    logs = [read_numbers(run.run.path / "grpo/log.jsonl") for run in (straight, config)]
+    assert logs[0] == logs[1]
     assert logs[0][0]["kl"] == pytest.approx(0.0, abs=1e-6)
     assert logs[0][2]["kl"] > 0
     first, second = (weights(run.run.path / "grpo/model") for run in (straight, config))

@@ -160,8 +160,9 @@ def make_trainer(
     """
     grpo = config.grpo
     if len(examples) < grpo.prompts_per_step * n_processes():
+        each = f" on each of {n_processes()} processes" if n_processes() > 1 else ""
         raise ConfigError(
-            f"grpo.prompts_per_step = {grpo.prompts_per_step}, on {n_processes()} processes, "
+            f"grpo.prompts_per_step = {grpo.prompts_per_step}{each}, "
             f"but the dataset has only {len(examples)} usable prompts"
         )
     samples = {example.sample.id: example.sample for example in examples}
