@@ -116,7 +116,9 @@ def test_a_file_of_another_version_is_said_though_its_count_is_right(tmp_path, m
     path = annotation_path(data)
     path.write_text(path.read_text().replace("A tram", "A train"))
     assert annotation_digest(data) != digest
-    assert "not the file that is known as this one" in " ".join(notes(data, items))
+    (note,) = notes(data, items)
+    assert note.startswith("qa.json: as many items, but not the file")
+    assert "(this one)" in note
 
 
 def test_options_that_occur_twice_or_are_empty_are_counted(tmp_path):

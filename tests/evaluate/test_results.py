@@ -64,7 +64,17 @@ def test_the_rule_of_the_authors_stands_beside_the_strict_one(config, tmp_path):
     assert result.counts["unparsable"] == len(items)
     assert result.official is not None
     assert result.official.value == 1
-    assert "official 100.0 %, invalid 100.0 %" in detail_text(result)
+    assert "official 100.0 %, official raw 100.0 %, invalid 100.0 %" in detail_text(result)
+
+
+def test_another_reading_of_the_rule_stands_beside_it(config, tmp_path):
+    """A bare letter becomes the text of its option; the raw rule finds no word of the answer."""
+    data = write_set(tmp_path / "mmar", "mmar")
+    result = evaluate(config, "<answer>B</answer>", "none", benchmarks={"mmar": data})
+    assert result.official is not None
+    assert result.official.value == result.accuracy.value > 0
+    assert {name: one.value for name, one in result.official_variants.items()} == {"raw": 0.0}
+    assert "official 33.3 %, official raw 0.0 %" in detail_text(result)
 
 
 def test_items_that_the_authors_leave_out_are_in_our_denominator(config, tmp_path):

@@ -22,6 +22,7 @@ from avrt.types import LETTERS, BenchmarkItem, Modality
 __all__ = [
     "BENCHMARKS",
     "Benchmark",
+    "Rule",
     "annotation_digest",
     "markdown_table",
     "notes",
@@ -101,9 +102,12 @@ def notes(data: DataConfig, items: Sequence[BenchmarkItem]) -> list[str]:
             f"{len(items)} items, {abs(difference)} {more} than the {benchmark.n_items} of "
             f"{benchmark.title} ({benchmark.version}): another version or part of it"
         )
-    if benchmark.digests and annotation_digest(data) not in benchmark.digests:
+    elif benchmark.digests and annotation_digest(data) not in benchmark.digests:
         known = ", ".join(benchmark.digests.values())
-        lines.append(f"{annotation_path(data).name}: not the file that is known as {known}")
+        lines.append(
+            f"{annotation_path(data).name}: as many items, but not the file that AVRT's authors "
+            f"know ({known}); figures may not compare"
+        )
     for what, n in (
         ("list an option twice", sum(_has_twice(item) for item in items)),
         ("list an empty option", sum("" in item.sample.options for item in items)),
@@ -215,9 +219,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         hub="liarliar/Daily-Omni",
         prompt="official/daily_omni",
         options=lambda item: str(list(item.row["Choice"])),
-        digests={
-            "306ade96c4ef27e200e59c4fcdc7904573bfbbe48d97b1520fcec6d1dc6f9d4a": "1,197 questions"
-        },
+        digests={"306ade96c4ef27e200e59c4fcdc7904573bfbbe48d97b1520fcec6d1dc6f9d4a": "of 2025"},
     ),
     "avqa": Benchmark(
         title="AVQA (split val)",

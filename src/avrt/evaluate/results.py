@@ -15,7 +15,7 @@ from statistics import fmean
 
 from avrt.config import Config
 from avrt.errors import ConfigError
-from avrt.evaluate.benchmarks import BENCHMARKS
+from avrt.evaluate.benchmarks import BENCHMARKS, Rule
 from avrt.evaluate.difficulty import read_difficulty
 from avrt.evaluate.logs import Line, LogMeta, Settings, find_logs, read_logs, read_meta
 from avrt.evaluate.official import Official
@@ -51,6 +51,8 @@ class ModelResult:
     """What differs from the published set."""
     officials: Sequence[Official] = ()
     """The authors' verdict on each line; empty when they have no rule."""
+    variants: Mapping[str, Sequence[Official]] = field(default_factory=dict)
+    """The same by other readings of their rule, by name."""
 
     @property
     def protocol_id(self) -> str:
@@ -64,10 +66,16 @@ class ModelResult:
     @cached_property
     def official(self) -> Accuracy | None:
         """As the benchmark's authors count; None when they have no rule."""
-        if not self.officials:
-            return None
+        return self._counted(self.officials) if self.officials else None
+
+    @cached_property
+    def official_variants(self) -> Mapping[str, Accuracy]:
+        """The same by other readings of their rule."""
+        return {name: self._counted(verdicts) for name, verdicts in self.variants.items()}
+
+    def _counted(self, verdicts: Sequence[Official]) -> Accuracy:
         answers: dict[str, list[bool]] = defaultdict(list)
-        for line, verdict in zip(self.lines, self.officials, strict=True):
+        for line, verdict in zip(self.lines, verdicts, strict=True):
             if verdict.counted:
                 answers[line.sample_id].append(verdict.correct)
         return pooled(answers)
@@ -196,12 +204,10 @@ def _judge(
     stored: StoredSet,
 ) -> ModelResult:
     judged = [_judge_line(line, stored.items.get(line.sample_id)) for line in lines]
-    rule = BENCHMARKS[stored.format].official if stored.format in BENCHMARKS else None
-    officials = [
-        rule(line.text if line.status in ("scored", "unparsable") else None, item)
-        for line in judged
-        if rule is not None and (item := stored.items.get(line.sample_id)) is not None
-    ]
+    known = BENCHMARKS.get(stored.format or "")
+    rules = {"official": known.official, **known.variants} if known else {}
+    verdicts = {name: _apply(rule, judged, stored) for name, rule in rules.items()}
+    officials = verdicts.pop("official", ())
     return ModelResult(
         benchmark=benchmark,
         model=model,
@@ -212,8 +218,22 @@ def _judge(
         n_answers=max(meta.n_answers for meta in metas),
         items=stored.items,
         set_notes=metas[0].notes,
-        officials=officials if len(officials) == len(judged) else (),
+        officials=officials,
+        variants={name: found for name, found in verdicts.items() if found},
     )
+
+
+def _apply(rule: Rule, lines: Sequence[Line], stored: StoredSet) -> Sequence[Official]:
+    """The rule's verdict on each line; none at all where an item is not known."""
+    if any(line.sample_id not in stored.items for line in lines):
+        return ()
+    return [
+        rule(
+            line.text if line.status in ("scored", "unparsable") else None,
+            stored.items[line.sample_id],
+        )
+        for line in lines
+    ]
 
 
 def _judge_line(line: Line, item: BenchmarkItem | None) -> Line:
@@ -258,8 +278,18 @@ def _pool(name: str, parts: Sequence[ModelResult]) -> ModelResult:
         for place, result in enumerate(parts)
         for line in result.lines
     ]
-    officials = [verdict for result in parts for verdict in result.officials]
-    return replace(parts[0], model=name, lines=lines, officials=officials, n_answers=sum(n_answers))
+    return replace(
+        parts[0],
+        model=name,
+        lines=lines,
+        officials=[verdict for result in parts for verdict in result.officials],
+        variants={
+            name: [verdict for result in parts for verdict in result.variants[name]]
+            for name in parts[0].variants
+            if all(name in result.variants for result in parts)
+        },
+        n_answers=sum(n_answers),
+    )
 
 
 def _n_think_words(text: str) -> int | None:

@@ -67,10 +67,11 @@ def summary_text(
 def detail_text(result: ModelResult) -> str:
     """What stands beside an accuracy: the authors' verdict, invalid replies, lengths, losses."""
     parts = []
-    official = result.official
-    if official is not None:
+    officials = {"official": result.official} if result.official is not None else {}
+    officials |= {f"official {name}": one for name, one in result.official_variants.items()}
+    for name, official in officials.items():
         of = f" of {official.n}" if official.n != result.accuracy.n else ""
-        parts.append(f"official {percent(official.value)}{of}")
+        parts.append(f"{name} {percent(official.value)}{of}")
     parts.append(f"invalid {percent(result.invalid_rate)}")
     if result.think_words is not None:
         parts.append(f"thought {result.think_words:.0f} words")
