@@ -14,13 +14,14 @@ import pytest
 
 from avrt.config import Config, EngineConfig, ModelRole
 from avrt.engines import engine_identity
-from avrt.generate import calls
+from avrt.generate import calls, merge, progress, trace
 from avrt.generate.calls import Job, Jobs, call_all, sampling_of
 from avrt.generate.ledger import Call, Ledger, open_ledger
 from avrt.generate.limits import Limits
 from avrt.generate.progress import format_duration
 from avrt.types import Completion
 from chat_server import Reply, Server, chat
+from scripted_run import MakeConfig, replies, wrong
 
 N_JOBS, N_DISTINCT, N_IN_FLIGHT = 1000, 600, 64
 
@@ -173,6 +174,44 @@ def test_progress_is_silent_without_calls_and_forecasts_once(
     assert forecast.startswith("t: forecast from the first 50 samples: 80 calls, 400 tokens, ")
     assert last.startswith("t: 80/80, ")
     assert last.endswith("0 in flight")
+
+
+def test_the_share_of_replies_that_can_be_kept_is_shown(
+    make_config: MakeConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A teacher's right answers; merged traces in form with the right letter."""
+    one_wrong = {("VISION", 1): f"Answer: ({wrong(1)})", ("VISION", 2): "Answer: none of these"}
+    unformed = {("MERGE", 3): "no tags", ("MERGE", 4): "<think>So.</think>\n<answer>B</answer>"}
+    config = make_config(replies({**one_wrong, **unformed}))
+    trace.run(config)
+    merge.run(config)
+    lines = capsys.readouterr().err.splitlines()
+    shares = {line.split(":")[0]: line.split(", ")[1] for line in lines}
+    assert shares == {
+        "vision teacher": "71% kept",
+        "audio teacher": "100% kept",
+        "merger": "60% kept",
+    }
+
+
+def test_a_terminal_gets_one_line_that_is_written_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "_LIVE_S", 0.0)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    shown = progress.Progress("t", 3)
+    shown.start()
+    shown.start()
+    shown.finish(Completion("B", "stop", 5, 2), ["a"], [True])
+    shown.finish(Completion("", "error", error_class="timeout"), ["b"], [False])
+    shown.close()
+    _, first, second, last = capsys.readouterr().err.split("\r")
+    assert first.startswith("t: 1/3, 100% kept, ")
+    assert ", 1 in flight, " in first
+    assert first.endswith(" left\x1b[K")
+    assert second.startswith("t: 2/3, 50% kept, ")
+    assert ", 0 in flight, 1 timeout, " in second
+    assert last.endswith("\x1b[K\n")
 
 
 @pytest.mark.parametrize(

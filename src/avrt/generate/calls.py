@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import Counter, deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -70,6 +70,8 @@ class Jobs:
     n: int
     each: Iterable[Job]
     """Those about the same files in a row: then every file is read once."""
+    keeps: Callable[[Job, Completion], bool] | None = None
+    """Whether a reply can be kept, for the progress line alone."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def call_all(
     first = next(missing, None)
     if first is not None and not limits.is_spent():
         with closing(progress):
-            work = _Work(ledger, limits, outcomes, progress)
+            work = _Work(ledger, limits, outcomes, progress, jobs.keeps)
             _generate(work, role, config, chain([first], missing))
     n_lost = jobs.n - len(outcomes)
     if n_lost and limits.stopped_by is None:
@@ -232,6 +234,7 @@ class _Work:
     limits: Limits
     outcomes: dict[tuple[str, int], Outcome]
     progress: Progress
+    keeps: Callable[[Job, Completion], bool] | None
     in_flight: dict[str, tuple[Call, list[Job]]] = field(default_factory=dict)
     """Calls by key with the jobs that wait for them: equal calls are made once."""
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -272,7 +275,8 @@ class _Work:
             for job in jobs:
                 self.outcomes[job.id] = Outcome(request.key, failure)
             self.limits.finish_call(completion)
-            self.progress.finish(completion, [job.call.sample_id for job in jobs])
+            kept = None if self.keeps is None else [self.keeps(job, completion) for job in jobs]
+            self.progress.finish(completion, [job.call.sample_id for job in jobs], kept)
 
 
 def _generate(work: _Work, role: ModelRole, config: Config, missing: Iterator[list[Job]]) -> None:

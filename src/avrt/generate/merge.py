@@ -9,11 +9,12 @@ teacher it gets the first right one.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
 
+from avrt.answers import split_trace
 from avrt.config import Config
 from avrt.datasets.prepare import load_prepared
 from avrt.engines import engine_identity
@@ -82,7 +83,7 @@ def run(config: Config, limits: Limits | None = None) -> Result:
     counts.update(reason for reason in reasons.values() if reason is not None)
     with open_ledger(config.run.path) as ledger:
         chosen = limits.first(selected)
-        jobs = Jobs("merger", len(chosen), _jobs(config, chosen, answers))
+        jobs = Jobs("merger", len(chosen), _jobs(config, chosen, answers), _keeper(config, chosen))
         outcomes = call_all(ledger, config.merger, config, jobs, limits)
         if limits.stopped_by is None:
             traces = _to_traces(config, ledger, selected, outcomes)
@@ -175,6 +176,17 @@ def _jobs(
         )
         sampling = sampling_of(merger, config.run.seed, sample.id)
         yield Job(Call("merge", sample.id, "merger", engine, system, text, sampling))
+
+
+def _keeper(config: Config, samples: Sequence[Sample]) -> Callable[[Job, Completion], bool]:
+    """Whether a reply is a trace in form with the right letter, which gates can still reject."""
+    targets = {one.id: shown_sample(one, _order(config, one)).target for one in samples}
+
+    def keeps(job: Job, completion: Completion) -> bool:
+        parts = split_trace(completion.text) if completion.finish_reason == "stop" else None
+        return parts is not None and parts[1] == targets[job.call.sample_id]
+
+    return keeps
 
 
 def _order(config: Config, sample: Sample) -> Sequence[int]:

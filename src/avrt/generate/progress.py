@@ -23,6 +23,7 @@ class Progress:
     def __init__(self, title: str, n_jobs: int) -> None:
         self._title, self._n_jobs = title, n_jobs
         self._n_done = self._n_called = self._n_calls = self._n_tokens = self._n_in_flight = 0
+        self._n_kept: int | None = None
         self._failures: Counter[str] = Counter()
         self._samples: set[str] | None = set()
         self._is_live = sys.stderr.isatty()
@@ -38,13 +39,17 @@ class Progress:
             self._started_s = self._printed_s = time.monotonic()
         self._n_in_flight += 1
 
-    def finish(self, completion: Completion, sample_ids: list[str]) -> None:
-        """A call came back, for jobs about these samples."""
+    def finish(
+        self, completion: Completion, sample_ids: list[str], kept: list[bool] | None = None
+    ) -> None:
+        """A call came back, for jobs about these samples; which of them it can be kept for."""
         self._n_in_flight -= 1
         self._n_calls += 1
         self._n_done += len(sample_ids)
         self._n_called += len(sample_ids)
         self._n_tokens += completion.n_prompt_tokens + completion.n_completion_tokens
+        if kept is not None:
+            self._n_kept = (self._n_kept or 0) + sum(kept)
         if completion.finish_reason == "error":
             self._failures[completion.error_class or "unknown"] += 1
         if self._samples is not None:
@@ -72,6 +77,7 @@ class Progress:
         elapsed_s = max(time.monotonic() - self._started_s, 1e-3)
         parts = [
             f"{self._title}: {self._n_done:,}/{self._n_jobs:,}",
+            *([] if self._n_kept is None else [f"{self._n_kept / self._n_called:.0%} kept"]),
             f"{self._n_calls / elapsed_s:.1f} calls/s",
             f"{self._n_tokens / elapsed_s:,.0f} tokens/s",
             f"{self._n_in_flight} in flight",

@@ -188,7 +188,15 @@ def _ask(
 ) -> dict[tuple[str, int], Outcome]:
     teacher = config.teachers[name]
     asked = [sample for sample, halves in usable if _can_ask(teacher, halves)]
-    jobs = Jobs(f"{name} teacher", teacher.k * len(asked), _jobs(config, name, teacher, asked))
+    by_id = {sample.id: sample for sample in asked}
+
+    def is_right(job: Job, completion: Completion) -> bool:
+        sample = by_id[job.call.sample_id]
+        order = _order(config, name, sample, job.call.k)
+        return _answer(sample, order, completion) == sample.target
+
+    each = _jobs(config, name, teacher, asked)
+    jobs = Jobs(f"{name} teacher", teacher.k * len(asked), each, is_right)
     return call_all(ledger, teacher, config, jobs, limits)
 
 
@@ -299,10 +307,7 @@ def _to_trace(
     name, k = place
     order = _order(config, name, sample, k)
     completion = outcome.failure or replies[outcome.key or ""]
-    answer = None
-    if completion.finish_reason == "stop":
-        shown = extract_answer(completion.text, in_order(sample.options, order))
-        answer = None if shown is None else restore_letter(shown, order)
+    answer = _answer(sample, order, completion)
     return TeacherTrace(
         sample_id=sample.id,
         role=name,
@@ -318,6 +323,14 @@ def _to_trace(
         n_prompt_tokens=completion.n_prompt_tokens,
         n_completion_tokens=completion.n_completion_tokens,
     )
+
+
+def _answer(sample: Sample, order: Sequence[int], completion: Completion) -> str | None:
+    """The stored letter that a reply to the options in that order settles on."""
+    if completion.finish_reason != "stop":
+        return None
+    shown = extract_answer(completion.text, in_order(sample.options, order))
+    return None if shown is None else restore_letter(shown, order)
 
 
 def _count(judged: Iterator[Answers], counts: Counter[str]) -> Iterator[TeacherTrace]:
