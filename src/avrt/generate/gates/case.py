@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from itertools import groupby
+from itertools import pairwise
 
 from avrt.answers import extract_answer, split_trace
 
@@ -186,10 +186,9 @@ def clauses(text: str) -> list[list[str]]:
     for mark in _CLAUSE_ENDS:  # the comma first; `translate` is slow where one becomes three
         text = text.replace(mark, " , ")
     found = text.translate(_BETWEEN_CLAUSES).split()
-    parts = groupby(found, _CLAUSE_WORDS.__contains__)
-    each = [list(clause) for is_end, clause in parts if not is_end]
-    if not found or found[-1] in _CLAUSE_WORDS:
-        each.append([])
+    ends = [place for place, word in enumerate(found) if word in _CLAUSE_WORDS]
+    *each, last = [found[one + 1 : other] for one, other in pairwise([-1, *ends, len(found)])]
+    each = [*filter(None, each), last]
     if _has_marks(text, found):
         return [[word.strip("'-") for word in clause] for clause in each]
     return each
