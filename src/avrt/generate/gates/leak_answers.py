@@ -6,286 +6,243 @@ from avrt.generate.gates.leak_context import (
     answered_in_clip,
     by_someone,
     named_in_clip,
-    said_in_clip,
+    not_early,
 )
-from avrt.generate.gates.leak_pattern import ANSWER, ANY_LETTER, GIVEN, OPTION, group
+from avrt.generate.gates.leak_pattern import group
 
 __all__ = ["ANSWERS", "TASK"]
-
-_RIGHT = r"(?:correct|right|true|proper|actual)"
-
-# The answer is given
-
-_PREMISE = (
-    r"(?:since|as|because|given(?: that)?|seeing(?: that)?|considering(?: that)?|knowing(?: that)?|"
-    r"now that|assuming(?: that)?|with|provided that|granted that|accepting(?: that)?|if we accept)"
-)
-_MUST = (
-    r"(?:need|needs|needed|have|has|had|must|should|ought|supposed|meant|required|expected|want|"
-    r"wanted|aim|goal|task|job|try|trying|remains|bound|obliged|asked|told|instructed|set out)"
-)
-_REACH = (
-    r"(?:justify|defend|rationali[sz]e|arrive at|reach|end (?:up )?(?:at|with|in)|land on|get to|"
-    r"lead (?:up )?to|conclude (?:with|on)|come (?:out )?(?:to|at)|back up|argue for|"
-    r"argue in favou?r of|make (?:the|a) case for|support|build towards?|steer towards?|"
-    r"work (?:up )?to(?:wards?)?|add up to|explain|confirm|find (?:support|reasons|evidence) for)"
-)
-_REACHED = (
-    r"(?:justified|defended|rationali[sz]ed|arrived at|reached|argued (?:for|towards?)|backed up|"
-    r"obtained|accounted for|explained|supported|made to fit|borne out)"
-)
-_ADVANCE = r"(?:beforehand|in advance|from the (?:start|outset|beginning)|up front|ahead of time)"
 
 ANSWERS = (
     group(
         "answer",
         answered_in_clip,
-        "answer option choice solution alternative letter response",
-        r" (?:given|provided|supplied|expected|stated|known|pre-?determined|pre-?selected|"
-        r"designated|intended|desired|target|targeted|gold|golden|reference|official|required|"
-        r"specified|indicated|marked|prescribed|chosen|selected|annotated|labell?ed|established|"
-        r"assigned|verified|keyed|preset|predefined|proposed|suggested|listed|wanted|sought|prior|"
-        r"sought-after|set|claimed|confirmed|announced|declared|purported|said|model)"
-        rf" (?:correct |right |final |proper )?{ANSWER}\b",
-        r" (?:given|provided|stated|expected|required|desired|supplied|correct|right|target) "
-        r"(?:response|letter)\b(?! (?:is|to|:)\b)",
-        rf" letter(?: {ANY_LETTER})? (?:is|was) (?:already )?(?:known|given|provided)\b",
-        rf" {ANSWER}(?: {ANY_LETTER})?,? (?:(?:that |which )?(?:(?:we|i)(?:'ve| were| was| have "
-        r"been| had been| are| am)|is|was|are|were|has been|had been|have been|being|as)(?: \w+ly|"
-        rf" already| just| here| simply| in fact)? )?(?:to be )?(?:{GIVEN}|stated|designated|"
-        r"specified|known|marked|pre-?determined|revealed|listed|indicated|named|told|"
-        r"communicated|prescribed|announced|confirmed to be|labell?ed)\b(?! (?:up|off|out|about|"
-        r"aside|for))",
-        r" (?:answer[- ](?:key|sheet|label)|solution (?:key|sheet))\b",
-        rf" answer(?: {ANY_LETTER})? (?:above|at hand|on file|on record|already in|in (?:hand|"
-        r"mind))\b",
-        rf" answer(?: {ANY_LETTER})? (?:comes|come|came|has to come|must come|should come) out\b",
-        rf" (?:the )?{_RIGHT} {ANSWER},? (?:being|was|has (?:already )?been|had been|as (?:given|"
-        r"stated|provided|specified|indicated|known|listed)|(?:is|are) (?:already|known|said|"
-        r"given|stated|listed|marked|told|provided|specified|indicated|supposed|meant|available|"
-        r"at hand|confirmed as|set|in hand))\b",
-        rf" {_PREMISE} (?:(?:the|this|that|our|my|its) )?(?:(?:{_RIGHT}|final) (?:answer|option|"
-        r"choice|solution|letter|one)|answer)(?: here| to this| in question| to the question)?,? "
-        rf"(?:is|being|was|has|must|should|reads|turns? out|{ANY_LETTER})",
-        r" (?:match|matches|matching|fits|fitting|agrees? with|agreeing with|align(?:s|ed|ing)? "
-        r"with|in line with|consistent with|in keeping with|corresponds? (?:to|with)|compatible "
-        r"with|in accordance with|tallies with|squares with|true to) (?:the|this|that|our) "
-        rf"(?:given |stated |final |expected )?(?:answer|(?:correct|right) {ANSWER})\b",
-        r" (?:confirm|confirms|confirming|verif(?:y|ies|ying)|support|supports|supporting) "
-        rf"(?:the|this|that) (?:given|expected|correct|right|stated|provided|known) {ANSWER}\b(?! "
-        r"(?:is|as|to be|:))",
-        r" the (?:correct |right )?answer (?:itself |already )?(?:confirms|tells us|requires|"
-        r"implies|dictates|demands|says so|suggests|presupposes|hints)\b",
-        r" (?:know|knows|knew|knowing|known) (?:\w+ )?(?:the|what the|which|that the|our) "
-        rf"(?:{_RIGHT} )?{ANSWER}\b(?!s)",
-        rf" knowing (?:that )?[^.;]{{0,60}}\b{ANSWER}\b",
-        r" (?:since|because|as|given that|knowing that) [^.,;]{1,60}? (?:is|was) (?:the |known "
-        rf"to be the )?(?:correct|right|given|expected|stated) {ANSWER}\b",
-        rf" why (?:is|must|would|should) (?:the (?:{_RIGHT} )?answer|{OPTION})",
-        rf" been (?:settled|established|decided|fixed|determined) that [^.,;]{{0,30}}{ANSWER}\b",
-        r" the (?:solution|answer) (?:says|states|reads|has it)\b",
-        rf" {ANSWER} (?:that |which )?(?:we|i) (?:hold|have|start|were|are|must|need|had|know|"
-        r"should|received)\b(?! left)",
-        rf" {ANSWER} (?:\w+ ){0, 3}?(?:fixed|settled|decided|chosen|determined) {_ADVANCE}\b",
-        rf" the fact that the (?:{_RIGHT} )?{ANSWER} (?:is|was|must)\b",
+        """
+        # an answer that is given, expected, known: before the noun, after it, as its predicate
+        EXPECTED RIGHT? <ANSWER|response|label|key>
+        EXPECTED outcome|conclusion|verdict|target|reply
+        LETTER ~ the EXPECTED one
+        SINCE the answer|outcome must|has_to|should|is_to|needs_to _* LETTER
+        the|our|my|this|that|an|a|its|RIGHT|final <ANSWER> LETTER? ,? that|which? WE? ADVERB* BE ADVERB* to_be|to_us|as? GIVEN !by|up|off|out|about|aside|for
+        <answer|solution|letter|key> LETTER? ,? ADVERB? GIVEN !by|up|off|out|about|aside|for|the|these|this|that|all|what
+        option|choice LETTER provided|supplied|handed|preselected|predetermined|designated
+        the|our|this|that|an|RIGHT|final <ANSWER> LETTER? BE ADVERB* known|given|predetermined|preselected|prescribed
+        <ANSWER> LETTER? ,? that|which? WE|people? ADVERB* have|had|hold|were|was|received|start|know|knew|got !to|left
+        <ANSWER> LETTER? BE? ADVERB* fixed|settled|decided|chosen|determined BEFOREHAND
+        <answer> LETTER? at_hand|on_file|on_record|already_in|in_hand|in_mind|above
+        the|our|this|that RIGHT ANSWER LETTER? ,? being|has_been|had_been|was|is_already|is_known|is_said|is_given|is_stated|is_listed|is_marked|is_told|is_provided|is_supposed|is_meant|is_available|is_confirmed_as|is_set|as_given|as_stated|as_provided|as_specified|as_indicated|as_known|as_listed
+        BE|gets to_be|as? the? RIGHT|answer GIVEN
+        answer|solution <key|sheet|label|book>
+        ground truth
+        # the answer as a premise, before the evidence
+        SINCE the|this|that|our|my|its? RIGHT|final ANSWER|one here|in_question? ~ is|being|was|has|reads
+        SINCE the|this|that|our|my|its? answer here|in_question|to_the_question|to_this? ,? LETTER
+        SINCE the|this|that|our|my|its? answer here|in_question|to_the_question|to_this? BE ADVERB* LETTER|the|a|an|given|known
+        SINCE the|this|that|our|my|its? answer|solution must_be|should_be|has_to_be LETTER
+        SINCE the|our answer|solution BE|reads|turns_out
+        it turns out that? the RIGHT? answer|option|choice
+        given|considering|in_light_of|in_the_light_of|in_view_of|with|starting_from|departing_from|from|under the|our|this|that RIGHT|final ANSWER !in|within
+        given|considering|in_light_of|in_the_light_of|in_view_of the|our answer|solution
+        match|matches|matching|fits|fitting|fit|agree_with|agrees_with|agreeing_with|aligns_with|align_with|aligning_with|in_line_with|in_accordance_with|in_agreement_with|in_keeping_with|consistent_with|compatible_with|tallies_with|squares_with|true_to|reconcile_with|reconciled_with|coincides_with the|our|this|that RIGHT? answer|solution|key|label
+        match|matches|matching|fits|fitting|agree_with|agrees_with|aligns_with|in_line_with|in_accordance_with|in_keeping_with|consistent_with|compatible_with the|our RIGHT ANSWER
+        KNOW ADVERB? the|what_the|which|that_the|our|this RIGHT? ANSWER|label|outcome|conclusion|result|one !of
+        knowing that? ~ RIGHT|answer|option|choice
+        knowing where|what|how this|it|the|we ~ end|ends|lead|leads|going|has|must|should
+        KNOW ADVERB? that? it|this? BE? LETTER
+        knowledge|knowing|aware|awareness|certainty|given that ~ is RIGHT|known|given|answer
+        prior|advance knowledge
+        hint|information|note|premise|assumption|statement|fact that the? RIGHT? answer|LETTER
+        have|had|has|having ADVERB* the|our RIGHT? answer|solution ,|already|now|in|and|before|at
+        come|comes|came|arrives with its|the|a RIGHT? answer|solution
+        question|item|task ~ its|the answer|solution|key ,? LETTER
+        that the RIGHT? answer BE LETTER was|is|has
+        the|a|our <answer|solution|key|label|sheet> says|states|has|shows|gives|lists|names|demands|requires|dictates|wants|asks|presupposes|tells|contradicts|calls
+        the RIGHT? answer itself? confirms|tells|requires|implies|dictates|demands|says|presupposes|hints
+        been settled|established|decided|fixed|determined that ~ ANSWER|RIGHT
+        the fact that the? RIGHT? ANSWER|LETTER LETTER? is|was|must
+        SINCE ~ is|was the? known|given|expected|stated|designated ANSWER
+        """,
     ),
     group(
         "answer",
         answered_in_clip,
-        "correct right true valid proper",
-        r" (?:(?:pre-?)?marked|flagged|labell?ed|listed|given|designated|indicated|declared|"
-        r"specified|stated|known|said|supposed|meant|taken|identified|supplied|provided|presented|"
-        r"named|counts?|treated|regarded|accepted|scored|registered) (?:to be |as )?(?:being "
-        r")?(?:the )?(?:correct|right|true|valid|proper)(?= (?:one|answer|option|choice|solution|"
-        r"by|in|on|here|for|as)\b|[,.;:]|$)",
-        r" knowing (?:that )?[^.;]{0,60}\b(?:correct|right)\b",
+        """
+        # something is marked as the right one; the distractors
+        GIVEN|flagged|ticked|circled|underlined|highlighted|said|supposed|meant|taken|counts|counted|treated|regarded|accepted|scored|listed|presented to_be|as|as_being|being the? RIGHT|answer|solution !screen
+        GIVEN|known to_be|as? RIGHT ,|by|in|on|here|from|and
+        LETTER|answer|option|choice|solution ~ GIVEN|flagged|known as? RIGHT
+        distractor|distractors
+        answer|solution on|in the sheet|key|label
+        reasons|reason|arguments|justification|justifications|grounds|motivation for|of|in_favour_of|in_favor_of the? option? LETTER
+        here is|'s why the? RIGHT? answer|option|LETTER
+        somebody|someone has|had|have ADVERB* decided|determined|established|chosen|settled
+        it|this BE ADVERB* revealed|disclosed|announced|confirmed|decided|settled|given|known that ~ RIGHT|answer|LETTER
+        the <solution|answer|key> at the back|end|bottom
+        for the answer|outcome|result to be
+        officially
+        for ~ to be the? RIGHT|answer|solution
+        ^ should ~ be the? RIGHT|answer
+        if ~ is|was|be to be the? RIGHT|answer|solution
+        ^ that LETTER is RIGHT|given|known ~ is|was|has
+        , as WE? have|had|were|was|are|'ve? been? learned|learnt|told|know|knew|established .
+        have|has|had it on record|file|paper|good_authority
+        """,
+    ),
+    group(
+        "answer",
+        named_in_clip,
+        """
+        RIGHT|target|class|gold|golden|answer|reference|annotated|ground_truth|expected|given|provided|assigned <label|labels>
+        the <label> for|of this|the question|clip|video|item|sample
+        the <label> says|states|has|gives|is|demands|requires ADVERB? the|that|LETTER|RIGHT|ANSWER
+        consistent_with|match|matches|in_line_with|agree_with|agrees_with|fits|to|by|per|from the <label> ,
+        as? the <key|label> shows|says|gives|lists|names|states|has|reads|tells|wants ,|LETTER|that|it|the
+        label|key LETTER
+        ^ the? <label|target|key|solution> ;
+        point|case to be proven|proved|shown|demonstrated|justified|explained|defended
+        """,
     ),
     group(
         "answer",
         None,
-        "truth label conclusion outcome result key point case reasoning explanation",
-        r" ground[- ]truth\b",
-        r" (?:correct|right|true|target|class|gold|golden|answer|reference) label\b",
-        r" label (?:for|of) (?:this|the) (?:question|clip|video|item|sample)\b",
-        r" (?:given|provided|stated|pre-?determined|required|desired|supplied|intended|foregone|"
-        r"prescribed|preset) (?:conclusion|outcome|result)\b",
-        r" (?:know|knows|knew|knowing) (?:that )?the (?:outcome|result)\b",
-        r" label (?:says|states|has|gives|reads) (?:that )?(?:the "
-        rf")?(?:{_RIGHT}|{ANSWER}|{ANY_LETTER})",
-        r" (?:the key (?:says|gives|lists|names|states|has it)|(?:given|supplied|provided|"
-        r"official) key)\b",
-        r" (?:point|case) to be (?:proven|proved|shown|demonstrated|justified|explained|"
-        r"defended)\b",
+        """
+        # the letter as a premise, or as something to be reached or defended
+        SINCE that|it|this? the|this|that? ANSWER? LETTER ,? is|was|being|as|has_been the|our|my|a|already? RIGHT|given|known|fixed|marked|set|settled|stated|provided|expected|supposed|designated|answer|solution|target|what|said|told|established|required|intended|confirmed|flagged|labelled|the_one
+        SINCE that? the|this|that? ANSWER? LETTER has|must|needs|should|is|ought to? be
+        LETTER|outcome|answer is what|the_one|where that|which|we|i|they|one|us? has|have|needs|need|is|are|was|were|must|should|want|wants|had ~ to|be|given|told|asked|supposed|meant|handed|after|looking|expected|say|reach
+        LETTER is what|where we|i|they|one need|needs|want|must|should|have|were|are|aim
+        LETTER|answer|option|outcome|choice|conclusion|solution _* has|have|needs|need|is|are|was|were|must|ought|remains|wants still? to_be|be ADVERB? REACHED
+        LETTER|answer|option|choice _* can|could|may|might ADVERB? be ADVERB? justified|defended|rationalised|rationalized|verified|motivated|substantiated|validated|backed_up|made_plausible|explained
+        answer|choice|option|LETTER of? LETTER? is ADVERB? justified|defensible|vindicated|validated
+        ANSWER|outcome|result|conclusion that_is|which_is|that_must_be|that_has_to_be|which_must_be|,? to be? REACHED|REACH
+        ANSWER|outcome|result|conclusion that|which? we|i|one have|need|must|am|are|want|should to? ADVERB? REACH
+        MUST|order|way|possible ADVERB? to|to_be_able_to|be_to? REACH why|that|how? the|this|that|our? same|RIGHT|given|final|stated|one|EXPECTED? ANSWER|outcome|LETTER LETTER? !or
+        supposed|meant|required|expected|asked|told|instructed|tasked|wants_me|wants_us|expects_us|expects_me|obliged|instruction|instructions|need|needs|have|has|order to|should REACH|SAY with|at|on|in|to|for|that|why? the? ANSWER? LETTER !or
+        be|been justified|defended|rationalised|rationalized|argued_for|substantiated|vindicated
+        i|we MUST ADVERB* to? make ~ convincing|plausible|likely|look|sound|seem|appear|fit|work
+        justify|justifying|defend|defending|rationalise|rationalize|rationalising|rationalizing|vindicate|validate|motivate|motivating _* answer|option|solution|alternative|outcome|LETTER
+        LETTER ~ , as EXPECTED|instructed|requested|told|indicated .
+        answer|LETTER|gets|comes ~ by the key|label|user|prompt|task|reference|solution|sheet .
+        path|way|road|route|bridge|steps|step|journey|ladder to|towards|toward the? option? LETTER
+        get|gets|getting|come|comes|coming|go|goes from ~ to the? option? LETTER
+        the one|option|answer i|we|one am|are|have|is|must|should to? ADVERB? REACH|SAY|argue
+        they|he|she|you want|wants|expect|expects|wanted the? option? LETTER
+        for the? option|answer? LETTER to be|hold|work|stand|come
+        the|our|this|that key|target|label|reference|destination is|has|was the? option? LETTER
+        the key|answer|solution for|to|of this|the|our item|question|clip|task|sample says|has|states|gives|names|lists|,
+        arrive_at|reach|get_to|end_up_at|end_up_with|land_on|lead_to the? answer? LETTER ,? we|i|one|it ADVERB? need|have|must|should|takes|has
+        see|explain|explains|explaining|show|shows|understand|demonstrate|establish|consider|check|clarify|illustrate|spell_out|work_out|find_out|clear|obvious|reason|reasons why it? is|must_be|has_to_be? the|option? RIGHT? ANSWER|LETTER !is_wrong|was_wrong|is_false
+        with the|this|that|our? RIGHT|final? OUTCOME|LETTER LETTER? _? ,? ADVERB? in_mind|in_hand|known|fixed|settled|given|decided|established|set|determined|as_the|as_our|as_a|as_given
+        start|starts|starting|begin|begins|beginning|going|working|work|works|proceed|proceeding|reason|reasoning|reasoned|back|backward|backwards|depart|departing|derived|thinking|think|argue|arguing out? from|with the|this|that|our? RIGHT|known|given|final? answer|solution|conclusion|outcome|result
+        working|work|works|reasoning|reason|back|backward|backwards|derived|argue|arguing from the? option|answer? LETTER !and|or|to
+        take|takes|taken|taking the|option|answer? ANSWER? LETTER? as|for given|granted|read|settled|the_starting_point|the_answer|the_premise|the_correct|the_right|a_premise|our_starting_point|a_starting_point
+        given the? option? LETTER as|to_be
+        because it was|is|has_been ADVERB? marked|given|stated|provided|designated|listed|specified
+        conclusion|outcome|result|reasoning|explanation|argument should|needs_to|has_to|must be|end|lead|result|come|point|arrive at|to|in|with|out|at? the? option? LETTER
+        LETTER being ADVERB? the? RIGHT|answer|given|marked|designated
+        given|knowing|seeing|considering|since|because that? it|this is|must_be|has_to_be|should_be LETTER
+        the|option|answer|choice? LETTER was|is|has_been ADVERB* given|provided|supplied|stated|specified|designated|marked|preselected|flagged|handed|prescribed|listed|confirmed_to|declared !by|over|through|up|off
+        LETTER|answer ~ is what ~ must|has_to|have_to|should|need_to|needs_to|is_to|are_to
+        the fact that the? option? LETTER is|was|must
+        LETTER|the_answer comes|come|came|has_to_come|must_come|should_come out
+        comes|come out as the? option? LETTER
+        meant|supposed|intended|expected|required|bound to be the|option? answer|LETTER
+        without revealing|letting_on|giving_away|admitting|showing ~ answer|option|solution|that
+        why is|must|would|should the? RIGHT? answer|option|LETTER
+        reasons|evidence|support|case|arguments|clues for the|option? answer|LETTER must|has|have|need|needs|is_needed|can_be|are_to
+        name|names|named|give|gives|gave|list|lists|has the|option? LETTER as|for the|a|our|this RIGHT|answer|solution|target|key|item
+        """,
     ),
     group(
         "answer",
-        None,
-        "answer option choice solution alternative letter outcome result conclusion §",
-        # the letter as a premise: "since D is what has to be justified"
-        rf" {_PREMISE} (?:that )?{OPTION}(?:, [^,.;]{{1,30}},)? (?:is|was|being|as|has been|has "
-        r"to|must|needs to|should) *(?:(?:the|our|my|a) )?(?:correct|right|true|given|known|fixed|"
-        r"marked|set|settled|stated|provided|expected|supposed|designated|answer|solution|target|"
-        r"what|one (?:we|that)|said|told|already|established|required|intended|be)\b",
-        rf" {OPTION} is (?:what|the one|where)(?: that| which| we| i)* (?:has|have|needs?|is|are|"
-        r"was|were|must|should|want|had) (?:to|be|given|told|asked|supposed|meant|handed|after|"
-        r"looking)\b",
-        rf" (?:{ANSWER}|{ANY_LETTER})[^.;,]{{0,40}}? (?:has|have|needs?|is|are|was|were|must|"
-        rf"ought|remains|wants) (?:still )?(?:to be|be) {_REACHED}\b",
-        rf" (?:{ANSWER}|{OPTION})[^.;,]{{0,30}}? (?:can|could|may|might)(?: \w+ly)? be (?:\w+ly )?"
-        r"(?:justified|defended|rationali[sz]ed)\b",
-        rf" (?:answer|choice|{OPTION})(?: of {ANY_LETTER})? is (?:\w+ )?(?:justified|defensible|"
-        r"vindicated)\b",
-        rf" (?:{ANSWER}|outcome|result|conclusion) (?:that is |which is )?(?:to be|that must be|"
-        r"that has to be|(?:we|i) (?:have|need|must|am|are|want|should)(?: \w+)? to) "
-        rf"(?:{_REACHED}|{_REACH})\b",
-        rf" {_MUST}(?: \w+)? (?:to |be to )?{_REACH} (?:why |that |how )?(?:the |this |our "
-        rf")?(?:(?:same|correct|right|given|final|stated|one) )?(?:{ANSWER}\b|{OPTION})",
-        r" (?:justif(?:y|ies|ied|ying)|rationali[sz]\w+|vindicat\w+|validat(?:es?|ing)) (?:\w+ "
-        rf"){{0,2}}?(?:{ANSWER}\b|{OPTION})",
-        r" (?:see|explain|explains|explaining|show|shows|understand|demonstrate|establish|"
-        r"consider|check|clarify|illustrate|spell out|work out|find out|clear|obvious|reason) why "
-        rf"(?:the (?:correct |right )?{ANSWER}|{OPTION}|it (?:is|must be|has to be) {OPTION})",
-        rf" with (?:the |this |that |our )?(?:(?:correct |right )?{ANSWER}|outcome|result|"
-        rf"conclusion|{OPTION})(?: \w+)?,? (?:already )?(?:in mind|in hand|known|fixed|settled|"
-        r"given|decided|established|as (?:the|our|a) (?:given|target|goal|premise|answer|starting "
-        r"point|correct \w+|right \w+))\b",
-        r" (?:start|starts|starting|begin|begins|beginning|going|working|work|works|proceed\w*|"
-        r"reasoning|back|backwards?|depart\w*|derived) (?:out )?(?:from|with) (?:the |this |that |"
-        r"our )?(?:correct |right |known |given |final )?(?:answer|solution|conclusion)\b",
-        rf" (?:working|work|works|reasoning|back|backwards?|derived) from {OPTION}(?! and| or| to)",
-        rf" tak(?:e|es|en|ing) (?:{OPTION}|the answer) (?:as|for) (?:given|granted|read|settled|"
-        r"the (?:starting point|answer|premise|correct|right))",
-        rf" given {OPTION} (?:as|to be)\b",
-        r" because it (?:was|is|has been) (?:marked|given|stated|provided|designated|listed|"
-        r"specified)\b",
-        r" (?:conclusion|outcome|result|reasoning|explanation) (?:should|needs to|has to) (?:be|"
-        rf"end|lead|result|come|point)(?: at| to| in| with| out)? {OPTION}",
-        rf" {OPTION} being (?:the )?(?:right|correct|answer|given)\b",
-        r" (?:given|knowing|seeing|considering|since|because) (?:that )?(?:it|this) (?:is|must be|"
-        rf"has to be|should be) {ANY_LETTER}",
-        rf" {OPTION} (?:was|is|has been) (?:given|provided|supplied|stated|specified|designated|"
-        r"marked|pre-?selected)\b(?! (?:by|over|through|up|off))",
-        rf" (?:{ANSWER}|{ANY_LETTER})[^.;,]{{0,20}} is what [^.;,]{{0,30}}\b(?:must|has to|have "
-        r"to|should|needs? to|is to|are to)\b",
-        rf" the fact that {OPTION} (?:is|was|must)\b",
-        rf" (?:{ANY_LETTER}|the answer) (?:comes|come|came) out\b",
-        rf" comes? out as {OPTION}",
-        rf" (?:meant|supposed|intended|expected|required|bound) to be (?:the answer|{OPTION})",
-        r" without (?:revealing|letting on|giving away) [^.;]{0,40}\b(?:answer|option|solution)\b",
+        not_early,
+        """
+        # the answer comes before any evidence
+        ^ the answer ,? here|to_this_question|to_the_question? ,? BE|must_be ,? clearly|obviously|therefore? the? option? LETTER
+        ^ the|our RIGHT ANSWER|one ,? BE|must_be? ,? the? option? LETTER
+        ^ option? LETTER is the? RIGHT|answer
+        ^ the? RIGHT? answer|option ;
+        """,
     ),
     group(
         "answer",
-        said_in_clip,
-        "work reason argu argue infer think deduce reverse know known knowing establish settled "
-        "given specified stated fixed stipulated foregone predetermined preordained expects wants "
-        "shown proved proven demonstrated explained confirmed check confirm verify show see",
-        r" (?:work|works|working|worked|reason|reasons|reasoning|reasoned|argu(?:e|ed|ing)|"
-        r"infer(?:red|ring)?|think(?:ing)?|deduc(?:e|ing)) (?:it )?(?:back(?:ward|wards)?\b|in "
-        r"reverse)",
-        r" revers(?:e|ed|ing)[- ]engineer\w*",
-        r" (?:i|we|one) (?:already|do) knows?\b",
-        rf" know(?:n|s)? (?:to (?:us|me) )?{_ADVANCE}\b",
-        r" (?:as|since|because|given that) (?:it|this) (?:is|was|has been)(?: \w+)? (?:already )?"
-        r"(?:established|settled|given|fixed|specified|stated|known) (?:that|as|to be)\b",
-        r" it is (?:already (?:known|given|stated|established)|given|specified|stipulated) "
-        r"(?:that|which)\b",
-        r" (?:foregone|foreordained|preordained|pre-?determined|predecided)\b",
-        r" (?:as|which) (?:was|is) to be (?:shown|proved|proven|demonstrated|explained|"
-        r"confirmed)\b",
-        r" (?:only|just|merely) (?:need|needs|have|has|remains?) to (?:check|confirm|verify|show|"
-        r"see) (?:that|whether|how)\b",
-        r" (?:wants?|expects?) (?:us|me) to (?:say|answer|choose|conclude|find|pick|reach|"
-        r"arrive)\b",
+        by_someone,
+        """
+        # backward reasoning, and what was known beforehand
+        work|works|working|worked|reason|reasons|reasoning|reasoned|argue|argued|arguing|infer|inferred|inferring|think|thinking|deduce|deducing|deduced it|out? back|backward|backwards|in_reverse !and|in|into|at|on|door
+        reverse|reversed|reversing engineer|engineering|engineered
+        i|we already|do know|knew
+        known|knew|know|knows|fixed|settled|decided|clear to_us|to_me? beforehand|in_advance|from_the_start|from_the_outset|up_front|upfront|ahead_of_time|before_any|before_looking
+        know|knew|known from the start|outset|beginning
+        as|since|because|given_that it|this is|was|has_been _? already? established|settled|given|fixed|specified|stated|known that|as|to_be
+        it is already_known|already_given|already_stated|already_established|given|specified|stipulated that|which
+        foregone|foreordained|preordained|predetermined|predecided
+        as|which was|is to be shown|proved|proven|demonstrated|explained|confirmed
+        only|just|merely need|needs|have|has|remains|remain|left to check|confirm|verify|show|see|find|connect|collect that|whether|how|reasons|it|the
+        only the reasons|reasons|reason are|is left|missing|needed|to
+        wants|want|expects|expect us|me to say|answer|choose|conclude|find|pick|reach|arrive
+        """,
     ),
-)
-
-# The task is talked about
-
-_SAYS = (
-    r"(?:says?|said|states?|stated|mentions?|mentioned|notes?|noted|reports?|reported|describes?|"
-    r"described|indicates?|indicated|suggests?|suggested|shows?|showed|tells?|told|speaks?|spoke|"
-    r"talks?|lists?|listed|contains?|contained|includes?|gives?|gave|identif(?:y|ies|ied)|calls?|"
-    r"concludes?|concluded|confirms?|confirmed|points?|pointed|specif(?:y|ies|ied)|refers?|"
-    r"referred|has|have|had|makes?|made|leaves?|left|omits?|lacks?|provides?|provided|records?|"
-    r"reveals?|do(?:es)? not|did not|don't|doesn't|never|agrees?|agreed|align\w*|concurs?|"
-    r"match\w*|fits?|supports?|supported|complements?|corroborates?|converges?|coincides?|"
-    r"establish\w*|is|are|was|were|puts?|placed?s?|claims?|claimed|argues?|argued|explains?|"
-    r"explained|emphasi[sz]e[sd]?|highlights?|highlighted|detail(?:s|ed)|both|that|which|names?|"
-    r"named|offers?|adds?)"
 )
 
 TASK = (
     group(
         "told",
         by_someone,
-        "told informed advised instructed notified handed supplied briefed assured provided asked "
-        "given described reported noted mentioned passed relayed written put read presented",
-        r" (?:we|i|one)(?:'ve| have| had)?(?: also| already| just)*(?: was| were| are| am|'re|'m|"
-        r" is| been| get| got)+(?: also| already| just| explicitly| \w+ly)? (?:been )?(?:told|"
-        r"informed|advised|instructed|notified|handed|supplied|briefed|assured|provided with|"
-        r"asked to (?:justify|explain|argue|defend|merge|combine|support|integrate|show|write|"
-        r"arrive|reach)|given (?:that|to understand|as|two|both|here|the (?:correct|right|answer|"
-        r"two|option|information|description|text|transcript|solution|label|audio|visual|"
-        r"letter)))\b",
-        r" (?:we|i|one)(?: have| had|'ve)(?: been)? (?:only |just )?(?:been )?(?:told|informed|"
-        r"given the|given two|handed|supplied)\b",
-        r" what (?:was|is|were|has been|had been|we (?:were|are|have been|'ve been)|i (?:was|am|"
-        rf"have been|'ve been)) (?:{GIVEN}|described|reported|told|noted|mentioned|passed on|"
-        r"relayed|written down|put down)\b",
-        r" (?:we|i) (?:can )?read (?:that|of|about|in the)\b",
-        r" having been (?:told|informed|given|handed|instructed|supplied|provided)\b(?! (?:to|an?|"
-        r"his|her)\b)",
-        r" (?:we|i) have been (?:given|told|handed)(?= (?:is|are|was)\b|[,.;])",
-        r"^ (?:as|like) (?:requested|instructed|required|specified|asked|told|given|provided|"
-        r"stipulated)\b(?! in the question)",
+        """
+        # somebody has told the writer something
+        WE have|had|'ve? ADVERB* BE ADVERB* been? TOLD !to_wait
+        WE have|had|'ve? ADVERB* BE ADVERB* been? given that|to_understand|as|two|both|here|LETTER|the_answer|the_correct|the_right|the_two|the_option|the_information|the_description|the_descriptions|the_text|the_transcript|the_solution|the_label|the_audio|the_visual|the_letter|the_final|the_key|an_answer|a_solution|a_description|a_transcript|a_summary|the_expected
+        WE have|had|'ve? ADVERB* BE ADVERB* been? provided with|the|two|both|that|an
+        WE have|had|'ve? ADVERB* BE ADVERB* been? asked|required|expected|supposed|meant|tasked to justify|explain|argue|defend|merge|combine|support|integrate|show|write|arrive|reach|conclude|answer|end|find|say|choose
+        WE have|had|'ve? received|got|obtained the|two|both|this|that LOOSE|TEXT|INFO|ANSWER
+        what|everything|all|anything|nothing|that|which WE? BE ADVERB* been? handed|supplied|passed|relayed|told|communicated|submitted|furnished to|on|over|us|me|,|is|was|here|fits
+        what|everything WE? BE ADVERB* been? given|provided|described|reported|noted|mentioned|written_down|put_down
+        WE can? read that|of|about|in_the
+        having been told|informed|given|handed|instructed|supplied|provided !to|an|a|his|her
+        ^ as|like requested|instructed|required|specified|asked|told|given|provided|stipulated|indicated !in_the_question
+        , as requested|instructed|required|specified|told|stipulated|prescribed .
+        handed|passed|relayed|communicated|forwarded|supplied|given|made_available|available|submitted to us|me
+        INFO|TEXT|LOOSE WE have|had|'ve been? received|been_given|got|was_given|were_given|obtained
+        """,
     ),
     group(
         "told",
         named_in_clip,
-        "prompt ai algorithm classifier system model tool network module",
-        r" (?:the|this|that|my|our|your|system|user|input|given|original|text) "
-        rf"(?P<noun>prompt)\b(?=[,.;:)]|$|'s| (?:{_SAYS}|itself|already|also|asks?|asked|wants|"
-        r"above|here|and|for|about|with|to|in|by)\b)",
-        r" (?:in|from|by|per|to|following|under|according to|given) the (?P<noun>prompt)(?=[,.;]|"
-        r"$)",
-        r" (?:the|an) (?P<noun>ai|algorithm|classifier)\b",
-        r" (?:captioning|speech|recognition|perception|vision) (?P<noun>system|tool|network|"
-        r"module)\b",
-        r" (?:captioning|ai) (?P<noun>model)\b",
+        """
+        the|this|that|my|our|your|system|user|input|original|text <prompt> ,|'s|itself|already|also|asks|asked|wants|above|here|and|for|about|with|to|in|by|REPORTS
+        in|from|by|per|to|following|under|according_to|given the <prompt>
+        the|an <ai|algorithm|classifier> !voice|voices
+        captioning|speech|recognition|perception|vision <system|tool|network|module|model|pipeline>
+        captioning|ai <model>
+        the <user|requester|requestor|system> has|had|says|said|wants|specified|gave|asks|asked|provided|states|stated|expects|requires|'s
+        <dataset|metadata|benchmark>
+        question|quiz 's? setter|writer|author|designer|creator
+        the <setter|examiner>
+        """,
     ),
     group(
         "told",
         None,
-        "task job assignment instruction brief goal requested instructed required specified asked "
-        "demanded stipulated here setter explain justify prove demonstrate defend show supposed "
-        "meant expected end land come wind",
-        r" (?:my|our) (?:task|job|assignment|brief)(?: here| now)? (?:is|was)\b",
-        r" (?:i|we) (?:have|need|must|ought)(?: to)? (?:end up|land|come out|wind up) (?:with|at|"
-        r"on|in)\b",
-        r" (?:i|we) (?:have|need|ought|am|are|was|were|must|should)(?: \w+)? (?:to )?(?:explain|"
-        r"justify|prove|demonstrate|defend|show) (?:why|that|how)\b",
-        r" (?:i|we) (?:am|are|was|were) (?:supposed|meant|expected|required) to (?:conclude|find|"
-        r"reach|arrive|end|say|choose|show|explain|answer|pick|get)\b",
-        r" (?:my|our|the) (?:task|job|assignment|instructions?|brief|goal)(?: here| now)? (?:is|"
-        r"was|are|were|says?|asks?|requires?|states?|tells?|demands?) (?:only |now |simply "
-        r")?(?:to )?(?:explain|justify|show|argue|merge|combine|integrate|defend|arrive|reach|"
-        r"support|write|me|us|that|not)\b",
-        r" as (?:requested|instructed|required|specified|asked|demanded|stipulated) (?:in|by) "
-        r"the (?:prompt|task|instructions?|user|input)\b",
-        r" here(?:'s| is) (?:the|a|my|your|one)(?: \w+){0,2}? (?:merged|combined|integrated|"
-        r"unified|coherent|reasoning|trace|chain|line|response|rewrite|version)\b",
-        r" (?:(?:question|quiz) setter|setter of the question)\b",
-    ),
-    group(
-        "told",
-        None,
-        "merged combined integrated unified coherent ai model llm llms asr user message dataset"
-        " metadata input text merge rewrite compose craft draft reconcile data",
-        r" (?:merged|combined|integrated|unified|coherent) (?:\w+ )?(?:reasoning|trace|chain of "
-        r"thought|narrative|line of reasoning)\b",
-        r" (?:as an? (?:ai|text model)|(?:a|the) language models?|llms?|asr)\b",
-        r" (?:the user|system message|training data|dataset|metadata|input texts?|text inputs?)\b",
-        r" (?:let me|let us|let's|i'll|(?:i|we) (?:will|shall|can|must|need to|have to)) (?:now |"
-        r"first |then )?(?:merge|rewrite|compose|craft|draft|reconcile)\b",
+        """
+        my|our TASK now|here? is|was|are|were|name|names|say|says|ask|asks|require|requires|state|tell|demand|specify|specifies|mention|give|list|want|to
+        the task|job|assignment|brief here|now? asks|wants|requires|demands|says|states|expects|calls_for|reads|tells
+        given|following|per|under|by the|my|our instruction|instructions to|,|that|above
+        the TASK now|here? is|was|are|says|asks|requires|states|tells|demands only|now|simply? to? explain|justify|show|argue|merge|combine|integrate|defend|arrive|reach|support|write|me|us|that|not
+        i|we have|need|must|ought|want|wish|aim|plan|hope to? end_up|end|finish|land|come_out|wind_up with|at|on|in
+        i|we have|need|ought|am|are|was|were|must|should ADVERB* to? explain|justify|prove|demonstrate|defend|show|stress|emphasise|emphasize|argue why|that|how|what_speaks
+        i|we am|are|was|were supposed|meant|expected|required to conclude|find|reach|arrive|end|say|choose|show|explain|answer|pick|get
+        as requested|instructed|required|specified|asked|demanded|stipulated in|by the prompt|task|instructions|user|input
+        here is|'s the|a|my|your|one _? _? merged|combined|integrated|unified|coherent|reasoning|trace|chain|line|response|rewrite|version
+        merged|combined|integrated|unified|coherent _? reasoning|trace|chain_of_thought|narrative|line_of_reasoning|explanation
+        as an|a ai|text_model|language_model
+        language model|models
+        llm|llms|asr
+        system|user message
+        training data
+        input text|texts
+        text inputs|input
+        let_me|let_us|let_'s|i_'ll|i_will|i_shall|we_can|i_can|i_must|we_must|i_need_to|i_have_to|we_will|will|to now|first|then? merge|rewrite|compose|craft|draft|reconcile|integrate|synthesise|synthesize
+        arrive_at|end_up_at|end_up_with|end_at|end_with|conclude_with|come_out_at the? option|answer|letter|outcome? LETTER we|i|one
+        """,
     ),
 )

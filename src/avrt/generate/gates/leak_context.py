@@ -1,23 +1,28 @@
 """What makes the words of a leak innocent: they belong to the clip.
 
-Every function takes a match, the sentence around it and the case, and says whether the words are
-about something in the clip: spoken, written or done there, or named by a teacher's text.
+Every function takes a match, the normalised sentence around it and the case, and says whether the
+words are about something in the clip: spoken, written or done there, or named by a teacher's text.
 """
 
 from __future__ import annotations
 
 import re
 
-from avrt.generate.gates.case import Case, quoted, stem, stems
-from avrt.generate.gates.leak_pattern import SENSE
+from avrt.generate.gates.case import Case, mask_quotes, quoted, stem, stems, words
+from avrt.generate.gates.leak_pattern import normalise
+from avrt.generate.gates.leak_words import FAMILIES, words_of
 
 __all__ = [
     "answered_in_clip",
     "by_someone",
+    "given_in_clip",
+    "guide_in_clip",
     "named_in_clip",
+    "not_early",
     "remark_in_clip",
     "said_in_clip",
     "shown_in_clip",
+    "speaker_in_clip",
     "text_in_clip",
 ]
 
@@ -34,31 +39,30 @@ _PERSON = (
     r"salesman|auctioneer|bidder|priest|pastor|rabbi|imam|bride|groom|caller|operator|assistant|"
     r"boss|colleague|worker|painter|sculptor|artist|crowd|audience|listeners|fans|team|voices?|"
     r"loudspeaker|megaphone|radio|broadcast|newsreader|bulletin|announcement|interviewer|"
-    r"interviewee|moderator|toddler|neighbou?r|magician|clown|minister|mayor|president)"
+    r"interviewee|moderator|toddler|neighbou?r|magician|clown|minister|mayor|president|tower)"
 )
-_TEACHING = (
-    r"(?:first|second|other|two|agents?|models?|teachers?|annotators?|captioners?|analysts?|"
-    r"listener|viewer|observer|descriptions?|analys[ei]s|captions?|transcripts?|reports?|accounts?|"
-    r"person who|one who|one that|source|prompt|given|provided|whoever)"
-)
+_SENSE = "|".join(words_of("MEDIUM"))
+_SOURCE = "|".join(words_of("TEXT") + words_of("LOOSE") + words_of("WHO"))
 _BY = re.compile(
-    r" (?:\w+ly )?(?:by (?!(?:the |an? |one |both |each |either |our "
-    rf")?(?:{SENSE}|{_TEACHING})\b)|over (?:the|an?) |through (?:the|an?) |via |aloud|out loud|in "
-    r"unison|to (?:him|her|them|the (?!us|me)\w+)|from (?:the|an?) (?:stage|loudspeakers?|"
-    r"speakers?|desk|crowd|pulpit|bench)|on (?:the|an?|his|her|its|their) (?:\w+ )?(?:screen|sign|"
-    r"board|radio|phone|stage|label|poster|box|page|wall|plaque|news|form|ticket|card|blackboard|"
-    r"whiteboard|slide|menu|billboard|display|map)|in (?:the|an?|his|her|their|its) (?:\w+ "
-    r")?(?:song|speech|lyrics|announcement|news|broadcast|poem|interview|dialogue|conversation|"
-    r"lecture|bulletin|verse|chorus|letter|book|story|play|film|sermon|call|quiz|show|museum|"
-    r"brochure|leaflet|recipe|manual|lesson|class|exam|test|court)\b)"
+    r" (?:\w+ly )?(?:by (?!(?:the |an? |one |both |each |either |our )?(?:"
+    rf"{_SENSE}|{_SOURCE}|first|second|other|two|person who|one who|one that|source|prompt|given|"
+    r"provided|whoever|user|task|instructions?)\b)|over (?:the|an?) |through (?:the|an?) |via |aloud|"
+    r"out loud|in unison|to (?:him|her|them|the (?!us|me)\w+)|from (?:the|an?) (?:stage|"
+    r"loudspeakers?|speakers?|desk|crowd|pulpit|bench)|on (?:the|an?|his|her|its|their) (?:\w+ )?"
+    r"(?:screen|sign|board|radio|phone|stage|label|poster|box|page|wall|plaque|news|form|ticket|"
+    r"card|blackboard|whiteboard|slide|menu|billboard|display|map)|in (?:the|an?|his|her|their|its) "
+    r"(?:\w+ )?(?:song|speech|lyrics|announcement|news|broadcast|poem|interview|dialogue|lesson|"
+    r"conversation|lecture|bulletin|verse|chorus|letter|book|story|play|film|sermon|call|quiz|show|"
+    r"museum|brochure|leaflet|recipe|manual|class|exam|test|court)\b)"
 )
-_BY_SENSE = re.compile(rf" by (?:the |these |what )?(?:{SENSE}|visuals|sounds|pictures|i|we)\b")
+_BY_SENSE = re.compile(rf" by (?:the |these |what )?(?:{_SENSE}|i|we)\b")
+_AND_THEN = re.compile(rf" , (?:the|an?|his|her|both|all) (?:\w+ )?{_PERSON}\b")
 _HANDLES = re.compile(
     r"\b(?:types?|typing|writes?|writing|reads?|reading|signs?|holds?|holding|hands?|prints?|"
-    r"unfolds)(?: out| aloud| from| over| down)*$"
+    r"unfolds|gives?|gave|giving|gives? is|delivers?|recites?|shouts?)(?: out| aloud| from| over| down)*$"
 )
 _SAID_AFTER = re.compile(
-    r", (?:says|said|adds|explains|explained|notes|reports|states|according to)(?: \w+)? "
+    r" , (?:says|said|adds|explains|explained|notes|reports|states|according to)(?: \w+)? "
     rf"{_PERSON}\b"
 )
 _SHOWN = re.compile(
@@ -73,7 +77,7 @@ _SCREEN = re.compile(
     r"reads|photo\w*|painting|exhibit|museum|plate|panel|plaque|television|tv|news|ticker|slide|"
     r"page|lower third|title|graphic|chyron|label|billboard|board)\b"
 )
-_QUOTES = re.compile(r"(?: \w+)?[:,]? \"…\"")
+_QUOTES = re.compile(r"(?: \w+)?(?: [;,])? \"…\"")
 _OF_PERSON = re.compile(
     r" (?:(?:that|which) )?(?:(?:he|she|the \w+|an? \w+) (?:gives?|gave|reads?|offers?|shouts?|"
     r"provides?|delivers?|makes?|recites?|writes?|types?)\b|(?:\w+ )?(?:of|from) (?:the|an?|his|"
@@ -85,7 +89,13 @@ _SPEAKER = re.compile(
     r"subtitles?|ticker|label|menu|letter|book)(?: (?:\w+ly|also|then|never|once|again|just|had|"
     r"has|have|even|twice|first|and|(?:in|on|at) the \w+))*[ ,]*$"
 )
-_POSSESSIVE = re.compile(r"(?:'s|s'|\b(?:his|her|their|your))(?: \w+)? ?$")
+_SPEAKS = re.compile(rf"\b(?:{_PERSON}|question|options?|choices?|voice|song|story)\b")
+_SPEECH = re.compile(
+    rf"\b(?!expert|agent|assistant|teacher|witness|colleague|narrator|who ){_PERSON} (?:\w+ ){{0,3}}?(?:says|said|saying|"
+    r"tells|telling|told|explains|explaining|announces|asks|shouts|adds|reads|states|insists|jokes|"
+    r"whispers|claims|replies|calls)\b"
+)
+_POSSESSIVE = re.compile(r"(?: 's|s '|\b(?:his|her|their|your|my))(?: \w+)? ?$")
 _IN_GENERAL = re.compile(
     r"\b(?:can|could|may|might|would|should|must|be|best|well|only|cannot|worth)(?: (?:only|best|"
     r"be|well|perhaps|simply|almost|both|\w+ly))* ?$"
@@ -97,12 +107,25 @@ _IDIOM = re.compile(
 )
 _BROADCAST = re.compile(
     r"\b(?:announcer|commentator|narrator|presenter|anchor\w*|newsreader|reporter|lecturer|tour "
-    r"guide|news|broadcast|bulletin|documentary|voice-?over)\b"
+    r"guide|news|broadcast|bulletin|documentary|voice ?over)\b"
 )
-_BY_PERSON = re.compile(rf"[^.;]*? by (?:the|an?|his|her|one) (?:\w+ ){{0,2}}?{_PERSON}\b")
+_BY_PERSON = re.compile(
+    rf"[^;]*? by (?:one of )?(?:the|an?|his|her|one) (?:\w+ ){{0,2}}?{_PERSON}\b"
+)
 _BEFORE = re.compile(r" (?:above|earlier|before|so far|previously)\b")
 _PASSIVE = re.compile(r"(?:is|are|was|were|been|being|gets?|got|as|it)\b")
+_IN_PLACE = re.compile(r" (?:of|by|for|from|to) (?:the|an?|his|her|their|every|each) (\w+)")
+_PLACE = "in|with|behind|at|on|by|near|beside|under"
 _QUIZ = frozenset(map(stem, ("quiz", "trivia", "contestant", "exam", "examiner")))
+_FAMILY = {
+    stem(word): frozenset(map(stem, family)) for family in FAMILIES for word in family
+}
+
+
+def clip_stems(case: Case) -> set[str]:
+    """As `Case.in_clip`, but for "not", whose stem is that of "note"."""
+    texts = [*case.scenes.values(), case.question, *case.options]
+    return {stem(word) for text in texts for word in words(text) if word != "not"}
 
 
 def _ends_with(before: re.Pattern[str], match: re.Match[str], sentence: str) -> bool:
@@ -110,15 +133,55 @@ def _ends_with(before: re.Pattern[str], match: re.Match[str], sentence: str) -> 
     return before.search(sentence, max(0, match.start() - 80), match.start()) is not None
 
 
+def _after(match: re.Match[str]) -> int:
+    """Where the noun of a match ends, or else the match."""
+    return match.end("noun") if match.re.groupindex else match.end()
+
+
 def by_someone(match: re.Match[str], sentence: str, _: Case) -> bool:
     """Somebody in the clip does it: "told by the announcer", "given over the phone"."""
-    return any(after.match(sentence, match.end()) for after in (_BY, _BY_SENSE))
+    return any(after.match(sentence, match.end()) for after in (_BY, _BY_SENSE, _AND_THEN))
+
+
+def given_in_clip(match: re.Match[str], sentence: str, case: Case) -> bool:
+    """As `by_someone`, or the noun belongs to the clip."""
+    return by_someone(match, sentence, case) or named_in_clip(match, sentence, case)
+
+
+def not_early(_: re.Match[str], sentence: str, case: Case) -> bool:
+    """It is said in the second half of the thought."""
+    early = case.sentences[: (len(case.sentences) + 1) // 2]
+    return all(normalise(mask_quotes(one)) != sentence for one in early)
+
+
+def speaker_in_clip(match: re.Match[str], sentence: str, case: Case) -> bool:
+    """Somebody or something that speaks or can be read in the clip; or it is the question."""
+    if _SPEAKS.search(match[0]) or _SCREEN.search(match[0]):
+        return True
+    clip = clip_stems(case)
+    return any(stem(word) in clip for word in match[0].split()[1:-1])
 
 
 def named_in_clip(match: re.Match[str], _: str, case: Case) -> bool:
-    """A teacher's text or the question has the word that the pattern names `noun`."""
-    noun = match.groupdict().get("noun")
-    return noun is not None and stem(noun.lower()) in case.in_clip
+    """A teacher's text or the question has the noun of the match, or a word of its family."""
+    if not match.re.groupindex:
+        return False
+    last = match["noun"].split()[-1]
+    if re.search(rf"\b{re.escape(last)} (?:{_PLACE}) (?:an?|the|his|her) (?!{_SENSE})", case.think):
+        return True
+    noun = stem(last)
+    clip = clip_stems(case)
+    return noun in clip or not clip.isdisjoint(_FAMILY.get(noun, ()))
+
+
+def guide_in_clip(match: re.Match[str], sentence: str, case: Case) -> bool:
+    """A recording in the clip: "the audio description of the painting"."""
+    about = _IN_PLACE.match(sentence, _after(match))
+    return (
+        about is not None
+        and about[1] not in _SENSE.split("|")
+        and named_in_clip(match, sentence, case)
+    )
 
 
 def answered_in_clip(match: re.Match[str], sentence: str, case: Case) -> bool:
@@ -127,15 +190,16 @@ def answered_in_clip(match: re.Match[str], sentence: str, case: Case) -> bool:
         by_someone(match, sentence, case)
         or _ends_with(_POSSESSIVE, match, sentence)
         or _ends_with(_SPEAKER, match, sentence)
+        or _SPEECH.search(sentence, 0, match.end()) is not None
         or ("§" not in sentence and not _QUIZ.isdisjoint(case.in_clip))
+        or ("§" not in sentence and named_in_clip(match, sentence, case))
     )
 
 
 def text_in_clip(match: re.Match[str], sentence: str, case: Case) -> bool:
     """Somebody in the clip speaks or writes the text, or it can be read there."""
-    end = match.end("noun") if "noun" in match.re.groupindex else match.end()
     return (
-        any(after.match(sentence, end) for after in (_SHOWN, _OF_PERSON, _IDIOM, _QUOTES))
+        any(after.match(sentence, _after(match)) for after in (_SHOWN, _OF_PERSON, _IDIOM))
         or any(_ends_with(before, match, sentence) for before in (_POSSESSIVE, _HANDLES))
         or named_in_clip(match, sentence, case)
     )
@@ -143,7 +207,11 @@ def text_in_clip(match: re.Match[str], sentence: str, case: Case) -> bool:
 
 def shown_in_clip(match: re.Match[str], sentence: str, case: Case) -> bool:
     """As `text_in_clip`, or the sentence speaks of a screen or a sign, or quotes."""
-    return _SCREEN.search(sentence) is not None or text_in_clip(match, sentence, case)
+    return (
+        _SCREEN.search(sentence) is not None
+        or _QUOTES.match(sentence, _after(match)) is not None
+        or text_in_clip(match, sentence, case)
+    )
 
 
 def said_in_clip(match: re.Match[str], sentence: str, case: Case) -> bool:
@@ -162,7 +230,13 @@ def said_in_clip(match: re.Match[str], sentence: str, case: Case) -> bool:
 
 def remark_in_clip(match: re.Match[str], sentence: str, case: Case) -> bool:
     """What the remark is about is spoken of in the clip: the teachers quote it."""
-    if by_someone(match, sentence, case) or named_in_clip(match, sentence, case):
+    if (
+        by_someone(match, sentence, case)
+        or named_in_clip(match, sentence, case)
+        or _BY_PERSON.match(sentence, match.end(), match.end() + 60)
+    ):
+        return True
+    if _SPEECH.search(sentence, 0, match.end()):
         return True
     about = [one for one in stems(sentence[match.end() : match.end() + 60]) if len(one) > 3][:4]
     said = {one for text in case.bodies.values() for part in quoted(text) for one in stems(part)}

@@ -1,35 +1,57 @@
-"""What the patterns of gate `leak` are made of.
+"""The little language that the patterns of gate `leak` are written in.
 
-A pattern is matched against one sentence in lower case with a space before it. It begins with a
-space, not with a word boundary, because a fixed first character is found many times faster.
+A pattern is a row of items that stand for the words of a sentence, one after the other:
+
+    the ADJ* <TEXT> REPORTS        "the second written analysis mentions"
+
+`the` is a word, `ADJ` a class (leak_words.py), `a|TEXT` one of several, `in_hand` a phrase, `_` any
+word, `~` up to six words and commas, `,` a comma, `.` the end of a clause, `^` the begin of the
+sentence. `?` makes an item
+optional, `*` lets it come up to three times, `!` says that it must not follow, and `<…>` names the
+noun of which a context asks whether it belongs to the clip.
+
+Speed: each pattern is filed under the words of its rarest item, and every word or class that it
+cannot do without is a bit of its needs. Its regular expression runs only in a sentence that has one
+of those words and all of those bits.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from avrt.generate.gates.case import Case, stem
+from avrt.generate.gates.case import Case
+from avrt.generate.gates.leak_words import CLASSES, COMMON, words_of
 
-__all__ = ["ANSWER", "ANY_LETTER", "GIVEN", "OPTION", "SENSE", "Group", "group", "mark_letters"]
+__all__ = ["Group", "Index", "group", "normalise"]
 
-ANY_LETTER = "§[a-h]"
-"""An option's letter, as `mark_letters` writes it; "§" is the anchor of patterns that name one."""
 _LETTER = re.compile(
-    r"\(([A-H])\)|\b([B-H])\b(?!')|\b(A)(?=[,.;:)]| (?:is|as|being|must|has|was)\b)"
+    r"[\"']?\(([A-H])\)[\"']?|[\"']\b([A-H])\b[\"']|\b([B-H])\b(?!')|"
+    r"(?<=[a-z,;:] )(A)\b(?!')|\b(A)(?=[,.;:)\n]|$| (?:is|as|being|must|has|was)\b)"
 )
-ANSWER = r"(?:answer|option|choice|solution|alternative)"
-OPTION = rf"(?:(?:the |this |that )?(?:{ANSWER} )?{ANY_LETTER})"
-GIVEN = (
-    r"(?:provided|supplied|given|presented|handed|furnished|received|submitted|attached|included)"
+_MARKS = str.maketrans({"-": " ", "(": " ", ")": " ", "[": " ", "]": " ", "{": " ", "}": " "}) | (
+    str.maketrans({c: " , " for c in ",/|–—"} | {c: " ; " for c in ";:"})
+    | str.maketrans({c: " " for c in ".!?"})
 )
-SENSE = (
-    r"(?:audio|visual|vision|video|auditory|acoustic|aural|sonic|sound|soundtrack|image|picture|"
-    r"frames?|footage|listening|hearing|viewing|sight|scene|audio-?visual|multimodal|sensory)"
-)
+_ENDINGS = re.compile(r"'(?=(?:s|ve|re|m|d|ll)\b)|(?<=s)'(?= )")
+_SPACES = re.compile(r"[^\S\n]+")
+_LETTERS = [f"§{letter}" for letter in "abcdefgh"]
+_BITS: dict[frozenset[str], int] = {}
+_WORD_BITS: dict[str, int] = {}
 
 Innocent = Callable[[re.Match[str], str, Case], bool]
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """One row of items."""
+
+    signs: frozenset[str]
+    """Words, one of which every match has: those of its rarest item."""
+    needs: int
+    """The bits without which it cannot match."""
+    search: re.Pattern[str]
 
 
 @dataclass(frozen=True)
@@ -38,20 +60,101 @@ class Group:
 
     kind: str
     innocent: Innocent | None
-    anchors: frozenset[str]
-    """Stems without one of which no pattern can match: most sentences are done after a look."""
-    patterns: tuple[re.Pattern[str], ...]
+    patterns: tuple[Pattern, ...]
 
 
-def mark_letters(sentence: str) -> str:
-    """The sentence in lower case, with "§b" for "B" and "(B)": patterns ignore case faster so."""
-    return _LETTER.sub(r"§\1\2\3", sentence).lower()
+def normalise(text: str) -> str:
+    """Lower-case words between single spaces, line by line; option B is "§b" and a comma a word."""
+    text = _LETTER.sub(r" §\1\2\3\4\5 ", text).lower().translate(_MARKS)
+    text = _ENDINGS.sub(" '", text)
+    return _SPACES.sub(" ", " " + text.replace("\n", " \n ") + " ")
 
 
-def group(kind: str, innocent: Innocent | None, anchors: str, *patterns: str) -> Group:
+class Index:
+    """Groups of patterns, to be looked up by the words of a sentence."""
+
+    def __init__(self, groups: Iterable[Group]) -> None:
+        self._filed: dict[str, list[tuple[Pattern, Group]]] = {}
+        for one in groups:
+            for pattern in one.patterns:
+                for word in pattern.signs:
+                    self._filed.setdefault(word, []).append((pattern, one))
+
+    def matches(self, sentence: str) -> Iterator[tuple[re.Match[str], Group]]:
+        """All matches in a normalised sentence."""
+        found = dict.fromkeys(sentence.split())
+        candidates = [one for word in found if word in self._filed for one in self._filed[word]]
+        if not candidates:
+            return
+        bits = 0
+        for word in found:
+            bits |= _WORD_BITS.get(word, 0)
+        for pattern, group in candidates:
+            if pattern.needs & bits == pattern.needs:
+                for match in pattern.search.finditer(sentence):
+                    yield match, group
+
+
+def group(kind: str, innocent: Innocent | None, rows: str) -> Group:
+    """The patterns of a table, one in each line that is no comment."""
+    lines = [line.strip() for line in rows.splitlines()]
     return Group(
-        kind,
-        innocent,
-        frozenset(stem(word.lower()) for word in anchors.split()),
-        tuple(re.compile(pattern) for pattern in patterns),
+        kind, innocent, tuple(_compile(line) for line in lines if line and line[0] != "#")
     )
+
+
+def _compile(row: str) -> Pattern:
+    items = [_item(item) for item in row.split()]
+    required = [words for _, words in items if words]
+    needs = 0
+    for words in required:
+        needs |= _bit(words)
+    signs = min(required, key=lambda words: len(words) + 100 * len(words & COMMON))
+    return Pattern(signs, needs, re.compile("".join(part for part, _ in items) + "(?= )"))
+
+
+def _item(item: str) -> tuple[str, frozenset[str]]:
+    """The expression of one item, and the words one of which it cannot do without."""
+    if item in _SIGNS:
+        return _SIGNS[item], frozenset()
+    core = item.strip("!?*<>")
+    choices = [word for one in core.split("|") for word in _choices(one)]
+    ordered = sorted(set(choices), key=lambda word: (-len(word), word))
+    part = f" (?:{'|'.join(map(re.escape, ordered))})"
+    if item[0] == "<":
+        part = f"(?P<noun>{part})"
+    if item[0] == "!":
+        return f"(?!{part} )", frozenset()
+    if item[-1] == "?":
+        return f"(?:{part}(?= ))?", frozenset()
+    if item[-1] == "*":
+        return f"(?:{part}(?= )){{0,3}}", frozenset()
+    return f"{part}(?= )", frozenset(word.split()[0] for word in ordered)
+
+
+_SIGNS = {
+    "_": "(?: [^ ,;]+)",
+    "_?": "(?: [^ ,;]+)?",
+    "_*": "(?: [^ ,;]+){0,4}?",
+    "~": "(?: [^ ;]+){0,6}?",
+    ",": " ,",
+    ",?": "(?: ,)?",
+    "^": "^",
+    ".": "(?= [,;]| $)",
+    "<_>": "(?P<noun> [^ ,;]+)",
+}
+
+
+def _choices(one: str) -> list[str]:
+    if one == "LETTER":
+        return _LETTERS
+    return words_of(one) if one in CLASSES else [one.replace("_", " ")]
+
+
+def _bit(required: frozenset[str]) -> int:
+    """The bit of a set of words, given to each of them."""
+    if required not in _BITS:
+        _BITS[required] = 1 << len(_BITS)
+        for word in required:
+            _WORD_BITS[word] = _WORD_BITS.get(word, 0) | _BITS[required]
+    return _BITS[required]

@@ -1,433 +1,305 @@
-"""Patterns of gate `leak` about sources: analyses, their writers, reports without a speaker."""
+"""Patterns of gate `leak` about sources: texts on the clip, those who wrote them, and hearsay.
+
+The merger was handed texts of two kinds by two writers. Words for such texts and writers need the
+less of a hint the less they are words for things in clips: TEXT, then LOOSE, then INFO.
+"""
 
 from __future__ import annotations
 
 from avrt.generate.gates.leak_context import (
-    by_someone,
+    given_in_clip,
+    guide_in_clip,
     named_in_clip,
     remark_in_clip,
     said_in_clip,
     shown_in_clip,
+    speaker_in_clip,
     text_in_clip,
 )
-from avrt.generate.gates.leak_pattern import GIVEN, OPTION, SENSE, group
+from avrt.generate.gates.leak_pattern import group
 
 __all__ = ["HEARSAY", "SOURCES"]
-
-# The sources are talked about. The merger was handed texts of two kinds by two writers; the words
-# of _TEXT need no more than an article, those of _LOOSE are also words for things in clips.
-
-_TEXT = r"(?:descriptions?|analys[ei]s|transcripts?|transcriptions?|annotations?)"
-_LOOSE = (
-    r"(?:accounts?|reports?|narratives?|write-?ups?|testimon(?:y|ies)|summar(?:y|ies)|captions?|"
-    r"traces?|texts?|inputs?)"
-)
-_WHO = (
-    r"(?:agents?|models?|teachers?|experts?|analysts?|annotators?|captioners?|assistants?|"
-    r"observers?|listeners?|viewers?|describers?|reviewers?|specialists?|systems?|witness(?:es)?|"
-    r"evaluators?|informants?|advis[eo]rs?|reporters?|narrators?|modules?|networks?)"
-)
-_SENSED = (
-    rf"(?:{_TEXT}|accounts?|reports?|statements?|reasonings?|traces?|interpretations?|assessments?|"
-    r"findings|write-?ups?|testimon(?:y|ies)|breakdowns?|inferences?|conclusions?|passages?|notes|"
-    r"logs?|agents?|models?|teachers?|experts?|analysts?|annotators?|captioners?|assistants?|"
-    r"observers?|specialists?|witness(?:es)?|modules?|metadata|verdict|opinion|answers?|"
-    r"paragraphs?|predictions?|summar(?:y|ies)|captions?)"
-)
-_INFO = (
-    r"(?:information|info|details?|data|evidence|facts?|clues?|context|material|contents?|cues?|"
-    r"hints?|inputs?|notes?|observations?|excerpts?|snippets?|sources?|summar(?:y|ies)|findings|"
-    r"reasoning|number|count|tally|figure)"
-)
-_ADJ = (
-    r"(?:(?:provided|given|supplied|accompanying|written|available|detailed|original|first|second|"
-    r"third|other|former|latter|following|input|two|said|respective|corresponding|combined|merged|"
-    r"full|entire|whole|same|textual|above|attached|separate|short|brief|initial|rest of the|"
-    r"underlying|individual|independent|different|various|earlier|previous|preceding) )"
-)
-_TWO = (
-    r"(?:both(?: of)?(?: the| these| those)?|(?:the|these|those|our|my) two|two|each|either|"
-    r"neither)"
-)
-
-_REPORTS = (
-    r"(?:says?|states?|stated|mentions?|mentioned|notes?|noted|reports?|reported|describes?|"
-    r"described|tells?|speaks?|spoke|talks?|lists?|listed|contains?|contained|includes?|"
-    r"identif(?:y|ies|ied)|concludes?|concluded|confirms?|confirmed|specif(?:y|ies|ied)|refers?|"
-    r"referred|records?|claims?|explains?|explained|points? (?:out|to)|calls?|called|names?|named|"
-    r"agrees?|concurs?|omits?|goes|makes? (?:no|it|clear)|adds?|added|indicates?|indicated|"
-    r"suggests?|places?|puts?|(?:do|does|did) not (?:say|state|mention|note|report|describe|"
-    r"contain|specify|tell)|never)"
-)
-_VERDICT = (
-    r"(?:says?|said|states?|stated|mentions?|mentioned|notes?|noted|reports?|reported|describes?|"
-    r"described|indicates?|identif(?:y|ies|ied)|concludes?|concluded|confirms?|confirmed|points? "
-    r"to|pointed to|specif(?:y|ies|ied)|claims?|claimed|agrees?|agreed|concurs?|concurred|saw|"
-    r"sees?|heard|hears?|perceived?s?|detect(?:s|ed)?|recogni[sz]e[sd]?|observed|noticed|picked|"
-    r"chose|choose|chooses|settled?s?|arrived?s?|reach(?:es|ed)?|came to|come to|favou?r\w*|opted|"
-    r"voted|decided?s?|thinks?|believes?|infer(?:s|red)?|judged?s?|find|finds|found|suggests?|"
-    r"align\w*|lead|support|supports|converge|match|coincide|establish\w*|speaks? of|listened|"
-    r"watched|marked|picks? up|picked up|gave|gives?|looked at|writes?|wrote|labell?ed|adds?|"
-    r"added)"
-)
 
 SOURCES = (
     group(
         "source",
-        None,
-        "audio visual vision auditory acoustic aural sonic audiovisual",
-        # an analysis by its sense: "the audio description", "visual analyses", "the vision model"
-        r" (?:audio|visual|vision|auditory|acoustic|aural|sonic|audio-?visual)(?:-based|-only)?"
-        rf"(?: and| or|/|,)?(?: {SENSE})?(?: (?:side|part|half)'s)? {_SENSED}\b(?!-)",
-    ),
-    group(
-        "source",
-        None,
-        "audio video image frame picture sound soundtrack footage scene listening hearing viewing "
-        "sight visual recording clip heard seen audible visible acoustic noise vision seeing "
-        "sonic according",
-        r" (?:video|images?|frames?|picture|sound|soundtrack|footage|scene|listening|hearing|"
-        rf"viewing|sight) (?:{_TEXT}|accounts|narratives?|reasonings|trace|agents?|annotators?|"
-        r"analysts?|captioners?|captions?|observers?|interpretations?|assessments?|write-?ups?|"
-        r"model|teacher|summar\w+)\b",
-        r" (?:audio|sound|soundtrack|video|visual|visuals|picture|image|clip|recording|footage)'s "
-        rf"(?:{_TEXT}|accounts?|reports?|narratives?|summar\w+|reasoning)\b",
-        r" (?:summary|descriptions?|accounts?|reports?|transcripts?|transcription|record|"
-        r"rendering|retelling|paraphrase|inventory|catalogue|outline|digest|write-?up|"
-        r"characteri[sz]ation|notes|list|enumeration|listing|overview|annotations?|narration|"
-        r"observer|reviewer|listener|watcher) (?:of|on|about|for|from|to) (?:the |what "
-        r")?(?:(?:audio|sound|visual) )?(?:audio|soundtrack|sounds?|recording|frames?|pictures?|"
-        r"video|footage|visuals?|images?|clip|scene|noises?|heard|seen|was (?:heard|seen)|is "
-        r"(?:heard|seen)|audible|visible|acoustics)\b",
-        r" (?:texts?|paragraphs?|lines|sentences?|passages?|sections?|information|details|"
-        r"reasoning|input|trace|captions?|facts) (?:about|for|from|of) the (?:audio|soundtrack|"
-        r"sounds?|frames|video|footage|visuals|recording)\b",
-        r" information on the (?:audio|soundtrack|sounds?|frames|video|visuals|pictures?)\b",
-        r" (?:audio|sound|listening|hearing|visual|vision|picture|seeing|image|video|auditory|"
-        r"sonic|acoustic|viewing) (?:side|part|half|portion|component|section|end|camp|team|"
-        r"department|partner|colleague|counterpart|channel|stream)(?: \w+ly| also| then)? "
-        r"(?:says?|said|states?|stated|mentions?|mentioned|notes|noted|reports?|reported|"
-        r"describes?|described|concludes?|concluded|identif\w+|claims?|argues?|speaks of|tells of|"
-        r"specif\w+|lists)\b",
-        r" (?<!of the )(?<!in the )(?:audio|soundtrack|video|visuals?|frames|pictures?|"
-        r"footage|images?)(?: \w+ly| also| further)? (?:mentions?|mentioned|notes|noted|reports|"
-        r"reported|states|stated|describes|described|concludes|concluded|specifies|lists|makes "
-        r"(?:no )?mention|says? (?:that|there|it)|speaks? of|do(?:es)? not (?:mention|describe|"
-        r"report|specify|state|note))\b",
-        r" (?:described|reported|noted|mentioned|recorded|observed|stated|said|remarked|"
-        r"established|documented|picked up|detected) (?:on|from) the (?:audio|sound|listening|"
-        r"hearing|visual|vision|picture|seeing|image|video|auditory|other) (?:side|part|half|"
-        r"end)\b",
-        r" (?:audio|sound|vision|visual|picture|hearing|seeing|listening) (?:side|part|half) has "
-        r"it\b",
-        r" (?:audio|sound|visual|vision|picture|auditory) (?:part|side|half|section|portion)'s\b",
-        r" (?:hint|mention|reference|word|remark|line|note|statement)s?\b[^.;,]{0,30} in the "
-        r"(?:audio|sound|visual|vision|picture|auditory) (?:part|half|side|section|portion)\b",
-        r" on the (?:listening|hearing|seeing|viewing|watching|looking) side\b",
-        r" (?:image|picture|listening|hearing|listener|viewer|viewing) (?:experts?|models?)\b",
-        # those who watched or listened
-        r" according to (?:the|an?) (?:person|one|party|side) (?:who|that|which)\b",
-        r" (?:person|one|model|agent|someone|party|teacher) (?:describing|reporting|"
-        r"summari[sz]ing|listening to|watching|who described|that described) the (?:frames|"
-        r"pictures|recording|audio|soundtrack|clip|footage)\b",
-        r" (?:whoever|the one|the person|the people|the party|the side|someone|somebody|those|"
-        rf"one|he|she|the {_WHO})(?: who| that| which)? (?:had |has )?(?:only |actually |just |"
-        r"merely )?(?:watched|saw|listened|heard|viewed|looked|examined|inspected|watches|listens|"
-        r"sees|hears|studied|worked|described|reported|reviewed) (?:only |just )?(?:(?:to|at|from|"
-        r"on|with) )?(?:only |just )?(?:the |a )?(?:(?:silent|eight|still) )?(?:frames|pictures?|"
-        r"video|images?|footage|recording|sound|sounds|audio|soundtrack|clip)\b(?! of| "
-        r"coming)(?![^.]{0,60}\b(?:might|could|would|may)\b)",
-        r" (?:sounds?|noises?) (?:that (?:are|were) |which (?:are|were) )?(?:listed|named|"
-        r"enumerated|catalogued|itemi[sz]ed|reported|described|noted|mentioned|recounted|relayed|"
-        r"documented)\b(?! by)",
-    ),
-    group(
-        "source",
-        None,
-        "my our ear-witness earwitness ear independent separate transcribed transcription line "
-        "chain train set piece body stream merg combin integrat synthesiz synthesis fus weigh "
-        "compar join combining merging integrating comparing reading synthesise synthesize "
-        "weighing",
-        r" (?:my|our) (?:colleagues?|partner|counterpart|listener|viewer|observer|sources?|"
-        r"informants?|teammate|other half|vision|audio|expert|experts|teachers?|agents?|two)\b(?! "
-        r"(?:ears|eyes|senses))",
-        r" ear-?witness\w*",
-        r" (?:independent|separate) (?:observers|observations|sources|witnesses|reports|accounts|"
-        r"analyses|descriptions|reviewers|annotators|assessments|perspectives|judg\w+)\b",
-        r" (?:transcribed|transcriptions?)\b(?! by)",
-        r" (?:both|the two|all) (?:lines? of reasoning|chains? of (?:thought|reasoning)|trains "
-        r"of thought|sets of (?:notes|observations|findings|details|clues|information)|pieces of "
-        r"(?:text|writing)|bodies of text|streams of (?:text|information))\b",
-        r" (?:merg|combin|integrat|synthesi[sz]|fus|weigh|compar|consolidat|join|read)(?:e|es|ed|"
-        rf"ing|s)?(?: up)? (?:together )?(?:both|the two|these two|the) (?:{SENSE} )?(?:{_TEXT}|"
-        r"accounts|reports|narratives|texts|versions|statements|responses|sources)\b",
+        guide_in_clip,
+        """
+        # a text or a writer by the sense: "the audio description", "visual agent", "sound expert"
+        SENSE based|only|derived|related|side? and|or|,? SENSE? MEDIUM? 's? side|part|half? 's? <PAPER>
+        hearing|listening|sight|sound|image|frame|video|picture|text based|only|derived <PAPER|WHO|explanation>
+        SENSE _ <sheet|notes|list|log|description|analysis>
+        SENSE based|only? and|or|,? MEDIUM? <WHO>
+        sound|soundtrack|listening|hearing|image|picture|frame|frames|video|viewing|scene|footage <WHO> !who|of
+        images|image|video|frames|frame|picture|sound|soundtrack|footage|scene|listening|hearing|viewing|sight <TEXT|LOOSE|findings>
+        SENSE|sound|video person|reader|party|guy|contributor|judge|watcher|helper|informer
+        SENSE|sound|video information|data|evidence says|states|mentions|notes|reports|specifies|lists|describes|reads
+        MEDIUM|modality 's <PAPER|WHO>
+        modalities|senses|channels ' <TEXT|LOOSE>
+        """,
     ),
     group(
         "source",
         text_in_clip,
-        "description analysis analyses transcript transcription annotation account report "
-        "narrative statement version write-up passage interpretation assessment testimony "
-        "reasonings commentary summary summaries trace caption note text record response finding "
-        "input output paragraph source agent model teacher expert analyst annotator material",
-        r" (?!this analysis|the (?:above|preceding) analysis)(?:the|this|that|these|those|"
-        rf"such an?|said) {_ADJ}{{0,2}}(?P<noun>{_TEXT})\b(?! (?:above|so far))",
-        rf" {_TWO} {_ADJ}{{0,2}}(?P<noun>{_TEXT})\b",
-        r" (?:both(?: of)?(?: the| these| those)?|(?:the|these|those|our|my) two|one) "
-        rf"{_ADJ}{{0,2}}(?P<noun>{_LOOSE}|reasonings)\b",
-        r" the (?:first|second|other|former|latter) (?P<noun>account|report|text|narrative|"
-        r"summary|trace|caption|input)\b",
-        rf" (?:of|in|from|between) the two (?P<noun>{_LOOSE}|statements|notes|findings)\b",
-        r" (?:one|each|neither|either|none|both|all|any) of the (?:two "
-        rf")?(?P<noun>{_TEXT}|{_LOOSE}|{_WHO})\b",
-        rf" (?:neither|either|each) (?P<noun>{_LOOSE}) {_REPORTS}\b",
-        r" (?P<noun>texts|accounts|reports|analyses|notes|summaries|statements) (?:at hand|in "
-        r"hand|before me|before us|in front of me)\b",
-        r" (?:put|puts|putting|place|placing|lay|laying|hold|holding|bring|bringing|take|taking|"
-        r"set|setting) (?:both|the two|these two|these|the) (?P<noun>accounts|reports|texts|"
-        r"analyses|versions|statements|findings|testimonies)\b",
-        r" (?P<noun>listener|viewer|observer|watcher|agent|model|teacher|annotator|expert|"
-        r"analyst)s?(?:'s|') (?:accounts?|reports?|descriptions?|analysis|notes|findings|version|"
-        r"statements?|text|reasoning|verdict|conclusion|summary)\b",
-        r" (?P<noun>descriptions|annotations)\b",
-        rf" per (?:the |an? )?{_ADJ}{{0,2}}(?P<noun>{_TEXT}|{_LOOSE})\b",
-        r" (?:in|from|by|with|on|per|into|against|between|to|across|of) (?:both|the two|either|"
-        rf"neither|each) (?P<noun>{_TEXT}|{_LOOSE}|sources?)\b(?! of)",
-        r" (?:provided|supplied|given|accompanying|input|attached|written) (?P<noun>"
-        rf"{_TEXT}|{_LOOSE}|notes|material|record)\b(?! by)",
-        r" (?P<noun>analyses|accounts|summaries|traces) (?:agree|differ|align|concur|mention|say|"
-        r"state|report|indicate|confirm|match|converge|complement|support|suggest|describe|point|"
-        r"show|note|provided|supplied|given|above|of (?:the|both))\b",
-        r" (?:this|that|such an?|whose) (?P<noun>description|account|report|analysis)s? (?:fits?|"
-        r"match\w*|leaves?|points?|makes?|rules?|suggests?|indicates?|corresponds?|is|could|can|"
-        r"would|excludes?)\b",
-        r" an? (?:\w+ )?(?P<noun>description|account|report|summary|analysis) (?:that|which) "
-        r"(?:mentions|speaks|notes|contains|describes|has|reports)\b",
+        """
+        # a text on a sense: "the report on the sound", "commentary on the visuals"
+        <TEXT|LOOSE|PAPER|file|blurb|memo|document|sheet|entry|card|log|message|lines|words|record|listing|list|observer|reviewer|listener|watcher|enumeration|catalogue> of|on|about|for|from|to|concerning|regarding|covering what|the|these? still|eight|silent|moving|two? MEDIUM|heard|seen|audible|visible|acoustics|is_heard|is_seen|was_heard|was_seen
+        texts|text|paragraphs|paragraph|lines|sentences|sentence|passages|passage|sections|section|information|details|reasoning|input|trace|captions|facts about|for|from|of|on the audio|soundtrack|sounds|sound|frames|video|footage|visuals|recording|pictures
+        textual|written|verbal|text evidence|material|information|data|account|input|inputs|content|source|sources|form|details|description|side
+        """,
+    ),
+    group(
+        "source",
+        None,
+        """
+        # a sense that speaks like a witness
+        SENSE|sound|listening|hearing|picture|seeing|image|viewing|hearing|watching ROLE ADVERB* REPORTS !to
+        SENSE|sound|listening|hearing|picture|seeing|image|viewing|watching ROLE ADVERB* contributes|contributed|reaches|reached|came|comes|opted|opts|chose|chooses|picked|settled|was_interpreted|was_read|was_asked|answered|answers|of_the_evidence|offers|guessed|leaned|leans|believed|votes|voted|thinks|is_silent|has_it|arrives|arrived|proposes|proposed|suspected|favours|favors|is_convinced
+        what the SENSE|listening|hearing|sound ROLE ADVERB* contributes|adds|has|says|offers|supplies
+        the|both|while|and audio|soundtrack|video|visuals|visual|frames|picture|pictures|footage|images|image|recording ADVERB* mentions|mention|mentioned|notes|noted|reports|reported|states|stated|describes|described|concludes|concluded|specifies|lists|makes_mention|makes_no_mention|says_that|says_there|say_that|says_it|speaks_of|argues|opted|opts|claims|believes|does_not_mention|does_not_describe|does_not_report|does_not_specify|do_not_mention|doesn't_mention|did_not_mention|thinks|guessed
+        described|reported|noted|mentioned|recorded|observed|stated|said|remarked|established|documented|picked_up|detected|pointed_out|identified on|from|by the audio|sound|listening|hearing|visual|vision|picture|seeing|image|video|auditory|other ROLE|end|camp
+        audio|sound|visual|vision|picture|auditory part|side|half|section|portion|channel|stream|team|branch|camp 's
+        hint|mention|reference|word|remark|line|note|statement|nothing ~ in the audio|sound|visual|vision|picture|auditory part|half|side|section|portion
+        on the listening|hearing|seeing|viewing|watching|looking side|end
+        SENSE and SENSE agents|experts|models|teachers|analysts|descriptions|analyses|accounts|reports|traces|reasonings|interpretations|annotations
+        SENSE|hearing|listening|sight|sound alone|only ,? ~ had been|concluded put|proposed|suggested
+        # those who watched or listened
+        according_to the|a person|one|party|side who|that|which
+        the|both|two|our teacher|expert|agent|vision|audio|specialist models|agents|outputs|networks|systems
+        person|one|model|agent|someone|party|teacher|expert|analyst describing|reporting|summarising|summarizing|considering|analysing|analyzing|judging|labelling|annotating|transcribing the|it|what
+        whoever|the_one|the_person|the_people|the_party|the_side|someone|somebody|those|WHO|people|anyone|one|person who|that|which? had|has? only|actually|just|merely|had? captioned|labelled|wrote|wrote_about|commented|watched|saw|listened|heard|viewed|looked|examined|inspected|studied|analysed|analyzed|described|reported|reviewed|judged|summarised|summarized|transcribed|annotated only|just? to|at|from|on|with|through? only|just? the|a silent|eight|still|moving? frames|pictures|picture|video|images|image|footage|recording|sound|sounds|audio|soundtrack|clip !of|coming
+        whoever watched|listened|heard|saw|looked|described|wrote|reported|annotated
+        WHO that|who|which only|merely|just|had_only|has_only|could_only listened|watched|heard|saw|hears|sees|hear|see|had|has
+        had|has|with|having no access to
+        who|which|that could|did|can not|only see|hear|watch|listen
+        whoever _ only? to|at|on|about? the MEDIUM
+        the_one|the_person|the_other|whoever who|that|which? only? listened|watched|heard|saw|looked|viewed ,? JUDGES
+        the reference|key says|states|has|lists|gives|names|tells|wants|shows|agrees|mentions
+        """,
+    ),
+    group(
+        "source",
+        None,
+        """
+        WHO responsible_for|in_charge_of|assigned_to|for|concerned_with|tasked_with|dealing_with the? MEDIUM
+        was|were|been ~ on|from the SENSE|sound|listening|hearing side|half|part|end|camp
+        idea|possibility|option|suggestion|notion ~ was|had_been|were brought_up|raised|floated|entertained|aired|voiced
+        one|neither|either|each of the two ADVERB* JUDGES|put|puts
+        no|any source|sources JUDGES
+        ORDER set|list|group|batch of observations|notes|clues|details|findings|remarks
+        second opinion
+        BE|, listed|noted|described|given|reported|recorded|named|mentioned|stated for|under the MEDIUM
+        ^ on paper ,
+        written|put|noted|set|recorded|summarised|summarized|described down? by someone|somebody|those|the_one|one|a_person|the_person|whoever|people
+        data|texts|notes|material|descriptions|reports|details we|i have|had|got
+        listed|named|catalogued|reported|noted _? sounds|sound|events|noises|details|objects
+        multimodal|sensory|two|both inputs
+        my|our colleagues|colleague|partner|counterpart|counterparts|informants|informant|teammate|other_half|vision|audio|expert|experts|teachers|agents|analysts|annotators|listener|viewer|observer|source|sources !'s|ears|eyes
+        ear|eye witness|witnesses
+        earwitness|earwitnesses
+        verdict|verdicts|answer|answers|conclusion|conclusions|opinion|opinions|account|accounts|report|reports|views|view|guess|guesses|claim|claims of the_two|both|each .
+        two|both|the_two independent|separate|different looks|views|perspectives|takes|readings|sources|lines|judgements|judgments|verdicts|opinions|accounts|impressions|observations
+        by|of|from|for the|one ORDER? of? the_two|them .
+        the one|person|party|side with the ears|eyes
+        not having heard|seen|watched ~ myself|ourselves
+        cannot|can't|could_not|couldn't|can_not see|hear|watch|access|view|listen_to the|this video|audio|clip|frames|recording|footage|images|soundtrack|pictures
+        i|we only? know the MEDIUM|clip only? from|through|by
+        not available to me|us
+        what is|was|'s|has_been written|put_down|noted|reported|described|listed !on|in|at|across|above|over|beneath|below|under|there|by
+        independent|separate observers|observations|sources|witnesses|reports|accounts|analyses|descriptions|reviewers|annotators|assessments|perspectives|judgements|judgments|interpretations|inferences
+        these|those|the|their|both two? interpretations|inferences|hypotheses|readings ,|are|were|agree|differ|that|made|about|independently|converge
+        both|the_two|all|two lines_of_reasoning|line_of_reasoning|chains_of_thought|chains_of_reasoning|trains_of_thought|lines_of_argument|lines_of_thought|sets_of_notes|sets_of_observations|sets_of_findings|sets_of_details|sets_of_clues|pieces_of_text|pieces_of_writing|bodies_of_text|streams_of_text|strands_of_reasoning|arguments|argumentations
+        merging|merge|combine|combining|integrate|integrating|synthesise|synthesising|synthesize|synthesizing|fuse|fusing|consolidate|consolidating|reconcile|reconciling|weigh|weighing|join|joining|compare|comparing|read|reading|take|taking up|together? both|the_two|these_two|the|these|all SENSE? TEXT|accounts|reports|narratives|texts|versions|statements|responses|sources|findings|interpretations|perspectives|reasonings|inputs|summaries|conclusions|verdicts|viewpoints|views !of_the_sea
+        merging|reconciling|integrating them
+        """,
+    ),
+    group(
+        "source",
+        text_in_clip,
+        """
+        # a text with an article, a number or an owner
+        THE|such_an|such_a|one|any|no|each|every|whose ADJ* <TEXT> !above|so_far
+        TWO ADJ* <TEXT>
+        both|both_of_the|both_the|the_two|these_two|our_two|two|all_three|the_three ADJ* <LOOSE|reasonings|inferences|conclusions|verdicts|opinions|predictions|perspectives|viewpoints|arguments>
+        the first|second|other|former|latter|visual|original <account|report|text|narrative|summary|trace|caption|input|version|reasoning|interpretation|output|commentary|assessment|testimony|response>
+        either|neither|each|one <account|report|text|narrative|summary|trace|input|testimony|commentary|reasoning|output> ,|REPORTS|has|is|was|does|leaves|and|nor|or|that|which|,
+        one|each|neither|either|none|both|all|any of the two? <TEXT|LOOSE|WHO>
+        in|from|by|with|per|into|against|between|to|across|of|on both|the_two|either|neither|each|all <TEXT|LOOSE|sources|source> !of
+        <texts|accounts|reports|analyses|notes|summaries|statements|findings> at_hand|in_hand|before_me|before_us|in_front_of_me|on_file
+        put|puts|putting|place|placing|lay|laying|hold|holding|bring|bringing|take|taking|set|setting|read|reading both|the_two|these_two|these|the <accounts|reports|texts|analyses|versions|statements|findings|testimonies|summaries>
+        WHO 's|' <account|accounts|report|reports|description|descriptions|analysis|notes|findings|version|statement|statements|text|reasoning|verdict|conclusion|summary|impression|guess|remark|view|perspective|choice|answer|opinion|assessment|interpretation|suggestion|observation|observations|claim|claims|words|findings|finding|explanation|explanations|inference|judgement|judgment|summaries|output|outputs|responses|response|contribution|input|hypothesis|side>
+        <descriptions|annotations|analyses>
+        so|as|thus the <TEXT|LOOSE|story|wording> goes|has_it|puts_it|says
+        <eyewitness|eyewitnesses> account|accounts|report|reports|says|said
+        a|an ADJ* _? <description|transcription|annotation> of|in
+        per the|an|a? ADJ* <TEXT|LOOSE>
+        SUPPLIED <TEXT|LOOSE|notes|material|record> !by
+        <analyses|accounts|summaries|traces|reasonings|testimonies> ADVERB* REPORTS|agree|differ|align|concur|match|converge|complement|support|diverge|provided|supplied|given|above|leave|leaves|line_up|are|fit
+        this|that|such_an|such_a|whose <description|account|report|analysis|testimony|summary> fits|fit|matches|match|leaves|points|makes|rules|suggests|indicates|corresponds|is|could|can|would|excludes|alone
+        the|a|an ADJ* <description|account|report|summary|analysis|commentary> that|which mentions|speaks|notes|contains|describes|has|reports|names
+        """,
     ),
     group(
         "source",
         shown_in_clip,
-        "text account report narrative note passage statement record write-up reasoning version "
-        "listing log testimony caption summary trace input description analysis transcript "
-        "information data material source wording phrasing adjective adverb word term expression "
-        "phrase verb commentary listener viewer observer annotator first second former latter "
-        "finding note according mention report describe list speak state",
-        rf" the {_ADJ}{{0,2}}(?P<noun>{_LOOSE}|findings)(?: \w+ly| also| itself| further| then)? "
-        rf"{_REPORTS}\b",
-        rf" the {_ADJ}{{0,2}}(?P<noun>accounts?|summar(?:y|ies)|narratives?|write-?up) (?:has|"
-        r"have|had|is|are|was|were|leaves?|left|provides?|offers?|gives?|shows?|both|that|which|"
-        r"fits?|match\w*|align\w*)\b",
-        r" the (?P<noun>notes) (?:say|mention|speak of|state|describe|report|list|call|contain|"
-        r"tell|note)\b",
-        r" (?:in|from|by|per|to) the (?P<noun>notes)(?=[,.;]| (?:on|about|for|that|there)\b)",
-        r"^ it (?:also |even |further )?(?:mentions|reports|notes|describes|states that|lists|"
-        r"speaks of)\b",
-        rf" the {_ADJ}{{0,2}}(?P<noun>reasoning) (?:{GIVEN}|says|states|mentions|notes|reports|"
-        r"concludes|describes|for the (?:audio|sound|frames|visuals?|pictures?)|from the (?:audio|"
-        r"sound|visual|other)|above|of the (?:first|second|other|audio|visual))\b",
-        rf" according to (?:the |an? |both |each |one )?{_ADJ}{{0,2}}(?P<noun>{_TEXT}|{_LOOSE}|"
-        r"information|data|input|material|source|listing|log|first|second|former|latter|listener|"
-        r"viewer|observer|annotators?|analysts?)\b",
-        rf" (?:in|from|by|per|with|as per|following) the {_ADJ}{{0,2}}(?P<noun>{_LOOSE}|"
-        r"findings)\b(?! (?:message|of|machine|hole))",
-        r" (?:image|video|audio|first|second|provided) (?P<noun>captions?)\b",
-        r" (?:the|its|their) (?:wording|phrasing|adjectives?|adverbs?|word choice|choice of "
-        r"words)\b",
-        r" (?:the|a) (?:word|term|expression|phrase|verb) (?:that is |that was )?(?:used|chosen|"
-        r"employed)\b",
+        """
+        the ADJ* <LOOSE|findings|notes> itself|ADVERB? REPORTS|also|both
+        the ADJ* <account|accounts|summary|summaries|narrative|narratives|write_up|testimony> has|have|had|is|are|was|were|leaves|left|provides|offers|gives|shows|both|that|which|fits|matches|aligns|of|alone
+        in|from|by|per|to the <notes> ,|on|about|for|that|there
+        it|this says|mentions|reports|states in the <text|texts|notes|account|report|summary>
+        ^ it also|even|further? mentions|reports|notes|describes|states_that|lists|speaks_of
+        according_to|as_per|judging_by|going_by|relying_on|trusting|trust|based_on|following the|an|a|both|each|one|my|our? ADJ* <TEXT|LOOSE|findings|information|data|input|material|source|sources|listing|log|first|second|former|latter|listener|viewer|observer|annotators|analysts|notes> !i|we
+        in|from|by|per|with|as_per|following|under the ADJ* <LOOSE|findings> !message|of|machine|hole|on
+        image|video|audio|first|second|provided <caption|captions>
+        the|its|their wording|phrasing|adjective|adjectives|adverb|adverbs|word_choice|choice_of_words
+        the|a <word|term|expression|phrase|verb> that_is|that_was? used|chosen|employed
+        the|this|that <note|remark|comment|statement|mention|hint|reference> about|regarding|concerning the|a|an|some|something ~ is|was|settles|fits|makes|points|seems|decisive
+        """,
+    ),
+    group(
+        "source",
+        speaker_in_clip,
+        """
+        # any other thing that speaks like a text
+        the|one|each|this|that _? _ ADVERB* mentions|mentioned|states|stated|specifies|specified|concludes|concluded|reports|reported|notes_that|notes_a|noted_that !by|as
+        """,
     ),
     group(
         "source",
         remark_in_clip,
-        "mention report note describe state conclude contain list speak say agree according "
-        "reference pair accounts word authority somebody someone known",
-        r" reports of (?:an?|the|some|two)\b",
-        r" (?:no one|nobody) (?:reported|noted|recorded|described|listed)\b",
-        r" (?:one|the other|the first|the second|the former|the latter|each(?: of (?:them|the "
-        r"two))?) (?:only |also |then )?(?:mentions|reports|notes|describes|states|concludes|"
-        r"contains|lists|speaks of|makes no mention)\b",
-        r" both (?:\w+ly |also )?(?:mention|report|describe|state|indicate|specify|note)\b",
-        r" (?:as both (?:\w+ )?(?:say|agree|state|note|mention)|according to both)\b",
-        r" (?:references?|mentions?) (?:to|of) [^.;,]{1,30} (?:is|are) (?:absent|missing|"
-        r"lacking)\b",
-        r" (?:second|other|another|one) pair of (?:ears|eyes)\b",
-        r" (?:by (?:all|both) accounts|word has it|on good authority)\b",
-        r" (?:someone|somebody) (?:has |have )?(?:noted|reported|described|recorded)\b",
-        r" what is known (?:about|of)\b",
+        """
+        <reports> of a|an|the|some|two
+        no_one|nobody <reported|noted|recorded|described|listed|mentioned>
+        one|the_other|the_first|the_second|the_former|the_latter|each_of_them|each_of_the_two|each only|also|then|merely|,? <mentions|reports|notes|describes|states|concludes|contains|lists|speaks_of|makes_no_mention|specifies|identifies>
+        both ADVERB* <mention|report|describe|state|indicate|specify|note>
+        as both _? <say|agree|state|note|mention|report>
+        according_to both
+        references|mentions|reference|mention to|of ~ is|are absent|missing|lacking|nowhere
+        second|other|another|one pair_of_ears|pair_of_eyes
+        by_all_accounts|by_both_accounts|word_has_it|on_good_authority|hearsay
+        someone|somebody has|have? noted|reported|described|recorded
+        what is known about|of
+        """,
     ),
     group(
         "source",
-        by_someone,
-        "information info detail data evidence fact clue context material content cue hint input "
-        "note observation excerpt snippet source summary finding text description piece sound "
-        "noise object action item thing feature element reasoning number count tally figure "
-        "listed named included list",
-        r" (?:the|this|that|all|these|those|any|on|from|by|given|only|following) (?:\w+ "
-        rf")?{_INFO}(?: that| which)?(?: (?:was|is|are|were|has been|have been|we(?: have| were| "
-        rf"are|'ve)?(?: been)?|i(?: have| was| am|'ve)?(?: been)?))? (?:{GIVEN}|at (?:my|our) "
-        r"disposal|handed over|passed on|relayed|made available)\b(?! (?:up|off|in (?:and|to)|as "
-        r"well as))",
-        r" (?:the|all|on|from|by|this|these|those|both|two|of|with|given) (?:provided|supplied|"
-        r"given|presented|furnished|received|submitted|attached|included) (?:\w+ )?(?:information|"
-        r"details?|data|evidence|facts?|clues?|context|material|contents?|cues?|hints?|inputs?|"
-        r"notes?|observations?|texts?|descriptions?|sources?|findings|excerpts?|pieces)\b",
-        r" (?:given|provided) (?:information|details|data|facts|context|clues|evidence)\b",
-        r" (?:based on|from|with|by|to|given) (?:the )?(?:available|above) (?:information|text|"
-        r"data|descriptions?|input)\b",
-        r" sources (?:at hand|available|at (?:my|our) disposal)\b",
-        r" information (?:at hand|available|at (?:my|our) disposal|(?:we|i) have)\b",
-        r" (?:both|the two|two|either|neither|each|the|the (?:other|first|second)|all|our) "
-        r"(?P<noun>sources?)(?! of)(?:,? (?:\w+ly )?(?:agree|confirm|say|mention|report|describe|"
-        r"indicate|point to|suggest|support|concur|align|note|converge|tell|identify|conclude|"
-        r"match|corroborate|are (?:consistent|in agreement|clear))\w*)",
-        r" (?:in|from|by|across|between|combining|to|of) (?:both|the two|either|neither|these "
-        r"two|each) sources?\b(?! of)",
-        r" (?:details?|objects?|actions?|items|things|features|clues|facts|elements|visuals|"
-        r"events) (?:that (?:are|were) |which (?:are|were) )?(?:listed|named|enumerated|"
-        r"catalogued|itemi[sz]ed|reported|described|noted|mentioned|recounted|relayed|"
-        r"documented)\b(?! here)",
-        r" (?:listed|named|included) among the (?:sounds|noises|details|objects)\b",
-        r" (?:list|inventory|catalogue|enumeration) of (?:sounds|noises|details|objects|"
-        r"observations|things heard|things seen)\b",
+        given_in_clip,
+        """
+        # information that was provided to the writer
+        the|this|that|all|these|those|any|on|from|by|given|only|following _? <INFO> that|which? WE|have|had|BE? BE? provided|supplied|given|presented|handed|furnished|received|submitted|attached|included|at_my_disposal|at_our_disposal|handed_over|passed_on|relayed|made_available|available_to !up|off|in_and|in_to|as_well_as|by|here
+        the|all|on|from|by|this|these|those|both|two|of|with|given SUPPLIED _* <INFO>
+        SUPPLIED information|details|data|facts|context|clues|evidence
+        based_on|from|with|by|to|given the? available|above information|text|data|input
+        sources|information at_hand|available|at_my_disposal|at_our_disposal|we_have|i_have
+        both|the_two|two|either|neither|each|the_other|the_first|the_second|all|our|the <source|sources> ADVERB* JUDGES|are_consistent|are_in_agreement|are_clear !of
+        in|from|by|across|between|combining|to|of both|the_two|either|neither|these_two|each <source|sources> !of
+        neither|either <source> ADVERB* _
+        details|objects|actions|items|things|features|clues|facts|elements|visuals|events|sounds|noises that_are|that_were|which_are|which_were? listed|named|enumerated|catalogued|itemised|itemized|reported|described|noted|mentioned|recounted|relayed|documented|recorded !by|here
+        listed|named|included among the sounds|noises|details|objects
+        list|inventory|catalogue|enumeration of sounds|noises|details|objects|observations|things_heard|things_seen
+        """,
     ),
     group(
         "source",
         named_in_clip,
-        "agent model teacher expert analyst annotator captioner assistant observer listener viewer"
-        " describer reviewer specialist system witness evaluator informant adviser advisor reporter"
-        " narrator module network",
-        rf" (?:{_TWO}|the (?:first|second|other|former|latter|same)|one|the one) "
-        rf"(?P<noun>{_WHO})(?:,? (?:\w+ly|also|both|independently|then|each|all|have|has|had|who "
-        rf"\w+))* {_VERDICT}\b",
-        r" (?:the|one|our|an?) (?P<noun>annotators?|captioners?|analysts?|describers?|models?|"
-        r"systems?) (?:sees|hears)\b",
-        r" (?:the|one|our|an?) (?P<noun>listeners?|viewers?|observers?|annotators?|captioners?|"
-        r"analysts?|evaluators?|describers?|models?|systems?)(?: \w+ly| also| has| had)? "
-        r"(?:reports?|reported|notes|noted|mentions?|mentioned|describes?|described|concludes?|"
-        r"concluded|says|said|states?|stated|identified|identifies|judged|specifies|heard|saw|"
-        r"claims?|picked|chose|settled|wrote|marked|labell?ed|called|calls)\b",
-        r" (?:by|from|of|to|with|for) (?:both|the two|either|neither|each of the) "
-        rf"(?P<noun>{_WHO})\b",
-        r" (?:first|second|other|vision|audio|sound) (?P<noun>agents?|teachers?|models?|experts?|"
-        r"annotators?|analysts?)(?:'s?)? (?:concludes?|concluded|reports?|reported|identif\w+|"
-        r"describ\w+|not(?:es|ed)|heard|saw|mention\w*|picks?|picked|cho\w+|answer\w*|say\w*|said|"
-        r"state[sd]?|observ\w+|account|report|text|notes|view|reasoning|description|analysis)\b",
-        r" (?:by |of |from )?one (?P<noun>agent|model|teacher|annotator|analyst|captioner)\b",
-        r" (?:blind|deaf) (?P<noun>listener|observer|agent|model|teacher)\b",
-        r" in the words of the (?P<noun>listener|viewer|observer|annotator|agent|model|expert)\b",
-        r" by the (?P<noun>listener|viewer|observer|annotator|analyst|captioner)\b",
-        r" (?:by|from|of|to|with|for) the (?:first|second|other) (?P<noun>agent|model|teacher|"
-        r"expert|annotator|analyst|observer)\b",
+        """
+        # the writers: two of them, numbered, or by a word for nothing else
+        both|both_of_the|both_the|the_two|these_two|each_of_the|neither_of_the|either_of_the|our_two|two|either|neither|each|every <WHO> !'s
+        the ORDER <WHO> ADVERB* ,? have|has|had|who|then|also|both|independently? ADVERB* JUDGES
+        the ORDER|same|SENSE <agent|annotator|analyst|captioner|evaluator|rater|reviewer|specialist>
+        one|the_one <WHO> ,? ADVERB* JUDGES
+        one <agent|model|teacher|annotator|analyst|captioner|expert|source|listener|observer> ,? ~ the other
+        one of the two? <WHO> ADVERB* JUDGES
+        <agent|teacher|model|expert|annotator|analyst|source|witness|observer|description|analysis|trace|account|report|text|input|reviewer|assistant|captioner|passage|summary|describer|specialist|narrator> LETTER|1|2|one|two|#1|#2|i|ii
+        the|one|our|an|a <SCRIBE|system|systems|model|models> sees|hears
+        the|one|our|an|a|any <SCRIBE> ADVERB* JUDGES
+        the <listener|listeners|observer|observers> ADVERB* reports|reported|notes|noted|mentions|mentioned|describes|described|concludes|concluded|says|said|states|stated|identified|identifies|judged|specifies|claims|picked|chose|settled|wrote|labelled|called
+        the|one|our|a <viewer|viewers> ADVERB* reports|reported|notes|noted|mentions|mentioned|describes|described|concludes|concluded|says|said|states|stated|judged|specifies|claims|picked|chose|settled
+        the|one|our|an|a <model|models|system|evaluator> ADVERB* REPORTS|picked|chose|settled|guessed|heard|saw
+        the ORDER <one> saw|sees|heard|hears|mentions|reports|describes|notes|states|concludes
+        according_to the|one|either|another|our ORDER? <SCRIBE>
+        according_to one|either|another|our <WHO>
+        according_to the ORDER <WHO>
+        by|from|of|to|with|for|between|among both|the_two|either|neither|each_of_the|the_first|the_second|the_other <WHO>
+        ORDER|vision|audio|sound <agent|agents|teacher|teachers|model|models|expert|experts|annotator|analyst> 's|JUDGES
+        by|of|from one <agent|model|teacher|annotator|analyst|captioner>
+        blind|deaf <listener|observer|agent|model|teacher>
+        in_the_words_of the <WHO>
+        by the <listener|viewer|observer|SCRIBE>
+        both|the_two|between the? <agents|analysts|annotators|captioners|specialists|reviewers|evaluators|teachers>
+        the <SCRIBE>
+        the <agents|models|teachers|experts|analysts|annotators|captioners|specialists|reviewers|describers|systems|evaluators|witnesses> ADVERB* JUDGES
+        the <agent|agents|model|models|analyst|analysts|annotator|annotators|expert|experts|teachers|specialists> 's|' _
+        SENSE|sound|picture|listening|hearing <team|camp|person|reader|party>
+        trust|trusting|believe|following the <WHO>
+        SENSE|sound|listening|hearing <expert|analyst|agent|model|specialist|teacher>
+        """,
     ),
     group(
         "source",
         named_in_clip,
-        "both answer response reply conclusion verdict opinion judgement judgment choice "
-        "prediction guess option letter",
-        r" both (?:of them )?(?:independently |separately |also |then )*(?:conclude|concluded|"
-        r"chose|choose|picked|pick|opted|voted|settled|settle|arrived?|came|come|reach|reached|"
-        r"answer|answered|name|named|identify|identified|give|gave) (?:for |on |at |to |with "
-        r")?(?:the |that )?(?:same |identical |correct |right |one )*(?P<noun>answer|conclusion|"
-        r"option|letter|choice|verdict|result)\b",
-        r" both (?:of them )?(?:conclude|concluded|chose|choose|picked|pick|opted|voted|settled|"
-        rf"settle)(?: for| on)? {OPTION}",
-        r" (?:both|the two|their|either|neither) (?P<noun>answers|responses|replies|conclusions|"
-        r"verdicts|opinions|judg\w+|choices|predictions|guesses)(?: \w+ly| also| both)? (?:agree|"
-        r"are|is|point|match|coincide|give|name|align|converge|concur|say|state|favou?r|settle|"
-        r"land|identical|arrive)\b",
-        r" (?:arrives?|conclud\w+) (?:on |with |at |in favou?r of )?(?:the )?(?:same|identical) "
-        r"(?P<noun>option|answer|choice|letter)\b",
+        """
+        # two verdicts
+        both of_them? ADVERB* conclude|concluded|chose|choose|picked|pick|opted|voted|settled|settle|arrived|arrive|came|come|reach|reached|answer|answered|name|named|identify|identified|give|gave|favour|favoured for|on|at|to|with? the|that? same|identical|RIGHT|one|a? <answer|conclusion|option|letter|choice|verdict|result>
+        both of_them? ADVERB* conclude|concluded|chose|choose|picked|pick|opted|voted|settled|settle for|on|at|that? the? ANSWER? LETTER
+        both|the_two|their|either|neither <answers|responses|replies|conclusions|verdicts|opinions|judgements|judgments|choices|predictions|guesses|conclusion|verdict> ADVERB* agree|are|is|point|match|coincide|give|name|align|converge|concur|say|state|favour|favor|settle|land|identical|arrive
+        arrive|arrives|arrived|conclude|concludes|concluded|reach|reaches|reached|come_to|comes_to|came_to|agree_on on|with|at|in_favour_of|in_favor_of? the|a same|identical|similar <option|answer|choice|letter|verdict|conclusion|view|result> independently|separately|without|with|on
+        both of_them? ADVERB* settle|settles|arrive|arrives|settled|arrived|opt|opted on|at|for
+        # a guess that somebody had
+        earlier|previous|prior|preceding|initial|other <explanation|rationale|reasoning|account|line|verdict|answer> of|for|about|from
+        the|an|this initial|original|first|earlier|early|other|rival|competing|alternative <suggestion|proposal|guess|hypothesis|assumption|verdict|suspicion> of|that|was|is|,|does|had
+        had|was|were|has|have been? ADVERB* put_forward|brought_forward|put_forth|ventured|floated|proposed|suggested !to|by
+        was|were|had_been ADVERB* considered|assumed|inferred|guessed|suspected because|since|on_account|on_the_basis|from_the|due_to|based_on|by_ear|from_sound|initially|at_first
+        """,
     ),
 )
 
 # Reports without a speaker in the clip
 
-_BE = (
-    r" (?:is|are|was|were|been|being)(?: \w+ly| also| already| just| not| never| once| even| "
-    r"both| all)* "
-)
-
 HEARSAY = (
     group(
         "hearsay",
         said_in_clip,
-        "described characterised characterized portrayed reported mentioned unmentioned "
-        "mentioning documented recounted remarked attested testified relayed cited narrated "
-        "summarised summarized",
-        r" (?P<noun>described|characteri[sz]ed|portrayed) (?:\w+ly )?(?:as|to be|like|in "
-        r"terms of|here|in)\b",
-        r"(?: (?:is|are|was|were|been|being|gets?|got|as)|,)(?: \w+ly| also| already| just| "
-        r"once| not| never| nowhere| even| at least| twice| only)* (?P<noun>described|reported|"
-        r"mentioned|documented|recounted|remarked|attested|testified|relayed|cited|narrated|"
-        r"summari[sz]ed)\b(?! for)",
-        r" (?P<noun>mentioned|unmentioned|mentioning)\b",
-        r" (?:the|all the|any) (?P<noun>described|reported|relayed|cited|recounted|documented|"
-        r"mentioned|summari[sz]ed) (?!in|by|as|that|to\b)\w+",
+        """
+        <described|characterised|characterized|portrayed> ADVERB* as|to_be|like|in_terms_of|here|in
+        BE|as|, ADVERB* <described|reported|mentioned|documented|recounted|remarked|attested|testified|relayed|cited|narrated|summarised|summarized> !for
+        <mentioned|unmentioned|mentioning>
+        the|all_the|any <described|reported|relayed|cited|recounted|documented|mentioned|summarised|summarized|noted> !in|by|as|that|to _
+        BE|as ADVERB* <noted|stated|specified|remarked_on|commented_on|pointed_out|written_down|put_on_record|spelled_out|singled_out|recorded_that|emphasised|emphasized|underlined|stressed|logged> !for|by_its|down_a|down_the|down_his|down_her
+        BE ADVERB* <said|claimed|alleged|stated|understood|purported|rumoured|rumored> to|that|about|of !him|her|them
+        as already|also|just|was? <said|told|written|reported|relayed|documented|listed|detailed|recorded|given|put|noted|claimed> in|by|on|from|here|there|,
+        BE|, ADVERB* <put_down|set_down|written_down|noted_down|given|logged|entered|listed|recorded|registered|reported|tagged|rendered|cited|noted|stated|termed|named|summed_up|classed|identified|labelled|labeled> as !a_gift|a_present|a_prize|a_reward|a_sign
+        it BE ADVERB* given that
+        it BE ADVERB* <noted|reported|stated|said|mentioned|pointed_out|recorded|observed|remarked|described|specified|claimed|indicated> !as|for|by
+        explicitly|expressly|specifically <named|listed|noted|stated|described|reported|given|specified|identified|cited|recorded|excluded>
+        as <given|provided|supplied|presented|stated|listed|summarised|summarized|relayed> ,|is|are|leaves|leave|shows|suggests|points|makes|includes
+        <passed|handed> along|on|down as
+        nothing is|was|has_been <said|mentioned|reported|noted|written|stated> of|about|to
+        BE <spoken_of|talked_of|talked_about|written_of|written_about>
+        """,
     ),
     group(
         "hearsay",
         said_in_clip,
-        "noted stated specified remarked commented pointed written put spelled singled recorded "
-        "emphasised emphasized highlighted underlined stressed logged said claimed alleged "
-        "understood purported rumoured rumored told reported relayed documented listed detailed "
-        "given cited indicated observed mentioned described established spoken talked set entered "
-        "registered tagged rendered identified labelled labeled passed handed provided supplied "
-        "presented named explicitly expressly specifically",
-        rf"(?:{_BE}| as (?:already |also )?)(?P<noun>noted|stated|specified|remarked on|"
-        r"commented on|pointed out|written down|put on record|spelled out|singled out|recorded "
-        r"that|emphasi[sz]ed|underlined|stressed|logged)\b(?! (?:for|by its|down a|down the|down "
-        r"his|down her))",
-        rf"{_BE}(?P<noun>said|claimed|alleged|stated|understood|purported|rumou?red) (?:to (?!him|"
-        r"her|them)|that\b|about\b|of\b)",
-        r" as (?:already |also |just )?(?P<noun>said|told|written|reported|relayed|documented|"
-        r"listed|detailed|recorded|given|put|noted|claimed) (?:in|by|on|from|here|there|,)",
-        r"(?: (?:is|are|was|were|been)|,)(?: \w+ly| also| already| here)* (?P<noun>put down|set "
-        r"down|written down|noted down|given|logged|entered|listed|recorded|registered|reported|"
-        r"tagged|rendered|cited|noted|stated|termed|named|summed up|classed|identified|labell?ed) "
-        r"as\b(?! an? (?:gift|present|prize|reward|sign))",
-        r" (?:the|all the|any) (?P<noun>noted) (?!in|by|as|that|to\b)\w+",
-        r" it (?:has been|had been|is|was|gets) (?:\w+ly |also |further |even )?(?P<noun>noted|"
-        r"reported|stated|said|mentioned|pointed out|recorded|observed|remarked|described|"
-        r"established|specified|claimed|indicated) (?!as|for|by)",
-        r" (?:explicitly|expressly|specifically) (?P<noun>named|listed|noted|stated|described|"
-        r"reported|given|specified|identified|cited|recorded|excluded)\b",
-        r" as (?P<noun>given|provided|supplied|presented|stated|listed)(?=[,.;]| (?:is|are|"
-        r"leaves?|shows?|suggests?|points?|makes?)\b)",
-        r" (?P<noun>passed|handed) (?:along|on|down) as\b",
-        r" nothing (?:is|was|has been) (?P<noun>said|mentioned|reported|noted|written|stated) "
-        r"(?:of|about|to)\b",
-        rf"{_BE}(?P<noun>spoken of|talked of|talked about|written of|written about)\b",
-    ),
-    group(
-        "hearsay",
-        said_in_clip,
-        "judged deemed reckoned adjudged assessed identified recognised recognized classified "
-        "perceived interpreted transcribed categorised categorized labelled labeled tagged heard "
-        "taken registered characterised characterized made reportedly purportedly allegedly"
-        " believed thought presumed confirmed",
-        r"(?: (?:is|are|was|were|been|being)|,)(?: \w+ly| also| already| both| all)* "
-        r"(?P<noun>judged|deemed|reckoned|adjudged|assessed) (?:to|as|too|in)\b",
-        r" (?:was|were|been|being)(?: \w+ly| also| already| all| both)* (?P<noun>identified|"
-        r"recogni[sz]ed|classified|perceived|interpreted|transcribed|categori[sz]ed|labell?ed|"
-        r"tagged|heard|taken down|registered|characteri[sz]ed|made out) (?:as|to be)\b",
-        r" (?:is|are|was|were)(?: \w+ly| also| all| both)* (?P<noun>believed|thought|presumed) to "
-        r"be\b",
-        r" (?:was|were|been)(?: \w+ly| also)* (?P<noun>confirmed) (?:as|to be)\b",
-        r" (?P<noun>reportedly|purportedly|allegedly)\b",
+        """
+        BE|, ADVERB* <judged|deemed|reckoned|adjudged|assessed> to|as|too|in
+        was|were|been|being ADVERB* <identified|recognised|recognized|classified|perceived|interpreted|transcribed|categorised|categorized|labelled|labeled|tagged|heard|taken_down|registered|characterised|characterized|made_out> as|to_be
+        BE ADVERB* <believed|thought|presumed> to_be
+        BE ADVERB* <labelled|labeled|tagged|annotated|classified|termed|classed|transcribed> _
+        was|were|been ADVERB* <confirmed> as|to_be
+        <reportedly|purportedly|allegedly|supposedly>
+        """,
     ),
     group(
         "hearsay",
         remark_in_clip,
-        "mention remark comment reference statement testimony note notice report account claim"
-        " indication assertion talk word",
-        r" (?:the|this|that|any|no|an?|without|with|only|sole|also|is|further|first|second|one) "
-        r"(?:(?:explicit|further|clear|direct|single|brief|additional|specific|particular|"
-        r"repeated|short|other|sole|passing) )?(?P<noun>mentions?) (?:is (?:also )?made )?(?:of|"
-        r"that|about)\b",
-        r" no (?P<noun>mention) (?:is|was|has been|whatsoever|at all|anywhere)\b",
-        r" (?:the|this|that|any|no|one|another|further) (?:(?:brief|short|additional|further|"
-        r"final|other|last|explicit|small|added|single|passing) )?(?P<noun>remark|comment|"
-        r"reference|statement|testimony|claim|assertion) (?:about|that|of (?:an?|something)|"
-        r"to (?:an?|the|something|its)|regarding|concerning)\b",
-        r" there(?: is|'s| was| are) (?:also |no |any |even )?(?P<noun>talk|word|mentions?) of\b",
+        """
+        the|this|that|any|no|an|a|without|with|only|sole|also|is|further|first|second|one explicit|further|clear|direct|single|brief|additional|specific|particular|repeated|short|other|sole|passing? <mention|mentions> is_made|is_also_made? of|that|about
+        no <mention|reference|note> is|was|has_been|whatsoever|at_all|anywhere
+        get|gets|got|find|finds|found|deserve|deserves|receive|receives|earn|earns a _? <mention>
+        there is|was no|any|not_any <reference|mention|word> to|of|about
+        the|this|that|any|no|one|another|further brief|short|additional|further|final|other|last|explicit|small|added|single|passing? <remark|comment|reference|statement|testimony|claim|assertion> about|that|of_a|of_an|of_something|to_a|to_an|to_the|to_something|to_its|regarding|concerning
+        there is|'s|was|are also|no|any|even? <talk|word|mention|mentions> of
+        """,
     ),
 )
