@@ -41,7 +41,7 @@ GATES: dict[str, Gate] = {
         1, "The thought concludes another option than the answer names.", find_inconsistent
     ),
     "leak": Gate(
-        1,
+        2,
         "The thought lets on that the answer was given, or talks about its sources.",
         find_leak,
     ),

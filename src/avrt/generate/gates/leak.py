@@ -24,20 +24,23 @@ import re
 
 from avrt.answers import split_trace
 from avrt.generate.gates.case import Case, mask_quotes, plain, sentences
-from avrt.generate.gates.leak_answers import ANSWERS, TASK
+from avrt.generate.gates.leak_answers import ANSWERS
+from avrt.generate.gates.leak_hearsay import HEARSAY
 from avrt.generate.gates.leak_pattern import Index, normalise
-from avrt.generate.gates.leak_sources import HEARSAY, SOURCES
+from avrt.generate.gates.leak_sources import SOURCES
+from avrt.generate.gates.leak_task import TASK
+from avrt.generate.gates.leak_writers import WRITERS
 
 __all__ = ["find_leak"]
 
 _TAG = re.compile(r"</?(?:think|answer)>", re.IGNORECASE)
-_INDEX = Index((*ANSWERS, *TASK, *SOURCES, *HEARSAY))
+_INDEX = Index((*ANSWERS, *TASK, *SOURCES, *WRITERS, *HEARSAY))
 
 
 def find_leak(case: Case) -> str | None:
     """The kind of leak, the words and their sentence; None when there is none."""
-    whole = sentences(_whole(case))
-    for one, sentence in zip(whole, normalise("\n".join(whole)).split("\n"), strict=True):
+    for one in sentences(_whole(case)):
+        sentence = normalise(one)
         for match, group in _INDEX.matches(sentence):
             if group.innocent is None or not group.innocent(match, sentence, case):
                 return f"{group.kind}: {match[0].strip(' ,')!r} in: {one[:160]}"

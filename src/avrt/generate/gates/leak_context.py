@@ -19,6 +19,7 @@ __all__ = [
     "guide_in_clip",
     "named_in_clip",
     "not_early",
+    "not_first",
     "remark_in_clip",
     "said_in_clip",
     "shown_in_clip",
@@ -46,12 +47,13 @@ _SOURCE = "|".join(words_of("TEXT") + words_of("LOOSE") + words_of("WHO"))
 _BY = re.compile(
     r" (?:\w+ly )?(?:by (?!(?:the |an? |one |both |each |either |our )?(?:"
     rf"{_SENSE}|{_SOURCE}|first|second|other|two|person who|one who|one that|source|prompt|given|"
-    r"provided|whoever|user|task|instructions?)\b)|over (?:the|an?) |through (?:the|an?) |via |aloud|"
-    r"out loud|in unison|to (?:him|her|them|the (?!us|me)\w+)|from (?:the|an?) (?:stage|"
+    r"provided|whoever|user|task|instructions?)\b)|over (?:the|an?) |through (?:the|an?) |via |"
+    r"aloud|out loud|in unison|to (?:him|her|them|the (?!us|me)\w+)|from (?:the|an?) (?:stage|"
     r"loudspeakers?|speakers?|desk|crowd|pulpit|bench)|on (?:the|an?|his|her|its|their) (?:\w+ )?"
     r"(?:screen|sign|board|radio|phone|stage|label|poster|box|page|wall|plaque|news|form|ticket|"
-    r"card|blackboard|whiteboard|slide|menu|billboard|display|map)|in (?:the|an?|his|her|their|its) "
-    r"(?:\w+ )?(?:song|speech|lyrics|announcement|news|broadcast|poem|interview|dialogue|lesson|"
+    r"card|blackboard|whiteboard|slide|menu|billboard|display|map)|"
+    r"in (?:the|an?|his|her|their|its) (?:\w+ )?(?:song|speech|lyrics|"
+    r"announcement|news|broadcast|poem|interview|dialogue|lesson|"
     r"conversation|lecture|bulletin|verse|chorus|letter|book|story|play|film|sermon|call|quiz|show|"
     r"museum|brochure|leaflet|recipe|manual|class|exam|test|court)\b)"
 )
@@ -59,7 +61,8 @@ _BY_SENSE = re.compile(rf" by (?:the |these |what )?(?:{_SENSE}|i|we)\b")
 _AND_THEN = re.compile(rf" , (?:the|an?|his|her|both|all) (?:\w+ )?{_PERSON}\b")
 _HANDLES = re.compile(
     r"\b(?:types?|typing|writes?|writing|reads?|reading|signs?|holds?|holding|hands?|prints?|"
-    r"unfolds|gives?|gave|giving|gives? is|delivers?|recites?|shouts?)(?: out| aloud| from| over| down)*$"
+    r"unfolds|gives?|gave|giving|gives? is|delivers?|recites?|shouts?)"
+    r"(?: out| aloud| from| over| down)*$"
 )
 _SAID_AFTER = re.compile(
     r" , (?:says|said|adds|explains|explained|notes|reports|states|according to)(?: \w+)? "
@@ -79,7 +82,8 @@ _SCREEN = re.compile(
 )
 _QUOTES = re.compile(r"(?: \w+)?(?: [;,])? \"…\"")
 _OF_PERSON = re.compile(
-    r" (?:(?:that|which) )?(?:(?:he|she|the \w+|an? \w+) (?:gives?|gave|reads?|offers?|shouts?|"
+    r" (?:he|she) \w+| (?:(?:that|which) )?(?:(?:he|she|the \w+|an? \w+) "
+    r"(?:gives?|gave|reads?|offers?|shouts?|"
     r"provides?|delivers?|makes?|recites?|writes?|types?)\b|(?:\w+ )?(?:of|from) (?:the|an?|his|"
     rf"her|this) (?:\w+ )?{_PERSON}\b|(?:\w+ )?by (?:the|an?|his|her|one) (?:\w+ "
     rf"){{0,2}}?{_PERSON}\b)"
@@ -91,8 +95,9 @@ _SPEAKER = re.compile(
 )
 _SPEAKS = re.compile(rf"\b(?:{_PERSON}|question|options?|choices?|voice|song|story)\b")
 _SPEECH = re.compile(
-    rf"\b(?!expert|agent|assistant|teacher|witness|colleague|narrator|who ){_PERSON} (?:\w+ ){{0,3}}?(?:says|said|saying|"
-    r"tells|telling|told|explains|explaining|announces|asks|shouts|adds|reads|states|insists|jokes|"
+    rf"\b(?!expert|agent|assistant|teacher|witness|colleague|narrator|who ){_PERSON} "
+    r"(?:\w+ ){0,3}?(?:says|said|saying|tells|telling|told|explains|explaining|"
+    r"announces|asks|shouts|adds|reads|states|insists|jokes|"
     r"whispers|claims|replies|calls)\b"
 )
 _POSSESSIVE = re.compile(r"(?: 's|s '|\b(?:his|her|their|your|my))(?: \w+)? ?$")
@@ -106,9 +111,10 @@ _IDIOM = re.compile(
     r"life|tyres?|tires?|skis?|feet|floor|ground|wall)\b"
 )
 _BROADCAST = re.compile(
-    r"\b(?:announcer|commentator|narrator|presenter|anchor\w*|newsreader|reporter|lecturer|tour "
+    r"\b(?:announcer|commentator|narrator|presenter|anchor\w*|newsreader|reporter|lecturer|"
     r"guide|news|broadcast|bulletin|documentary|voice ?over)\b"
 )
+_SAYING = re.compile(r"\b(?:said|reported|stated|told|claimed|announced|named|called|given)\b")
 _BY_PERSON = re.compile(
     rf"[^;]*? by (?:one of )?(?:the|an?|his|her|one) (?:\w+ ){{0,2}}?{_PERSON}\b"
 )
@@ -116,10 +122,9 @@ _BEFORE = re.compile(r" (?:above|earlier|before|so far|previously)\b")
 _PASSIVE = re.compile(r"(?:is|are|was|were|been|being|gets?|got|as|it)\b")
 _IN_PLACE = re.compile(r" (?:of|by|for|from|to) (?:the|an?|his|her|their|every|each) (\w+)")
 _PLACE = "in|with|behind|at|on|by|near|beside|under"
+_MACHINE = re.compile(r" (?:video|sound|image|picture) \w+$")
 _QUIZ = frozenset(map(stem, ("quiz", "trivia", "contestant", "exam", "examiner")))
-_FAMILY = {
-    stem(word): frozenset(map(stem, family)) for family in FAMILIES for word in family
-}
+_FAMILY = {stem(word): frozenset(map(stem, family)) for family in FAMILIES for word in family}
 
 
 def clip_stems(case: Case) -> set[str]:
@@ -143,18 +148,28 @@ def by_someone(match: re.Match[str], sentence: str, _: Case) -> bool:
     return any(after.match(sentence, match.end()) for after in (_BY, _BY_SENSE, _AND_THEN))
 
 
+def _broadcasts(case: Case) -> bool:
+    """Somebody in the clip tells listeners or visitors something."""
+    return any(_BROADCAST.search(scene) for scene in case.scenes.values())
+
+
 def given_in_clip(match: re.Match[str], sentence: str, case: Case) -> bool:
     """As `by_someone`, or the noun belongs to the clip."""
     return by_someone(match, sentence, case) or named_in_clip(match, sentence, case)
 
 
 def not_early(_: re.Match[str], sentence: str, case: Case) -> bool:
-    """It is said in the second half of the thought."""
-    early = case.sentences[: (len(case.sentences) + 1) // 2]
+    """It is not said in the first third of the thought."""
+    early = case.sentences[: (len(case.sentences) + 2) // 3]
     return all(normalise(mask_quotes(one)) != sentence for one in early)
 
 
-def speaker_in_clip(match: re.Match[str], sentence: str, case: Case) -> bool:
+def not_first(_: re.Match[str], sentence: str, case: Case) -> bool:
+    """It is not said in the first sentence of the thought."""
+    return not case.sentences or normalise(mask_quotes(case.sentences[0])) != sentence
+
+
+def speaker_in_clip(match: re.Match[str], _: str, case: Case) -> bool:
     """Somebody or something that speaks or can be read in the clip; or it is the question."""
     if _SPEAKS.search(match[0]) or _SCREEN.search(match[0]):
         return True
@@ -167,7 +182,9 @@ def named_in_clip(match: re.Match[str], _: str, case: Case) -> bool:
     if not match.re.groupindex:
         return False
     last = match["noun"].split()[-1]
-    if re.search(rf"\b{re.escape(last)} (?:{_PLACE}) (?:an?|the|his|her) (?!{_SENSE})", case.think):
+    if re.search(
+        rf"\b{re.escape(last)},? (?:{_PLACE}) (?:an?|the|his|her) (?!{_SENSE})", case.think
+    ):
         return True
     noun = stem(last)
     clip = clip_stems(case)
@@ -175,7 +192,9 @@ def named_in_clip(match: re.Match[str], _: str, case: Case) -> bool:
 
 
 def guide_in_clip(match: re.Match[str], sentence: str, case: Case) -> bool:
-    """A recording in the clip: "the audio description of the painting"."""
+    """A recording in the clip: "the audio description of the painting", "the video assistant"."""
+    if _MACHINE.search(match[0]) and named_in_clip(match, sentence, case):
+        return True
     about = _IN_PLACE.match(sentence, _after(match))
     return (
         about is not None
@@ -220,6 +239,7 @@ def said_in_clip(match: re.Match[str], sentence: str, case: Case) -> bool:
     return (
         speaks
         or _BROADCAST.search(sentence) is not None
+        or (_SAYING.search(match[0]) is not None and _broadcasts(case))
         or _SAID_AFTER.search(sentence, match.end()) is not None
         or _BY_PERSON.search(sentence, match.end(), match.end() + 60) is not None
         or any(after.match(sentence, match.end()) for after in (_BY, _BEFORE))
@@ -233,10 +253,10 @@ def remark_in_clip(match: re.Match[str], sentence: str, case: Case) -> bool:
     if (
         by_someone(match, sentence, case)
         or named_in_clip(match, sentence, case)
-        or _BY_PERSON.match(sentence, match.end(), match.end() + 60)
+        or _BY_PERSON.match(sentence, match.end(), match.end() + 60) is not None
     ):
         return True
-    if _SPEECH.search(sentence, 0, match.end()):
+    if _SPEECH.search(sentence, 0, match.end()) or _QUOTES.match(sentence, match.end()):
         return True
     about = [one for one in stems(sentence[match.end() : match.end() + 60]) if len(one) > 3][:4]
     said = {one for text in case.bodies.values() for part in quoted(text) for one in stems(part)}

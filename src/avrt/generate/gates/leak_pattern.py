@@ -5,10 +5,10 @@ A pattern is a row of items that stand for the words of a sentence, one after th
     the ADJ* <TEXT> REPORTS        "the second written analysis mentions"
 
 `the` is a word, `ADJ` a class (leak_words.py), `a|TEXT` one of several, `in_hand` a phrase, `_` any
-word, `~` up to six words and commas, `,` a comma, `.` the end of a clause, `^` the begin of the
-sentence. `?` makes an item
-optional, `*` lets it come up to three times, `!` says that it must not follow, and `<…>` names the
-noun of which a context asks whether it belongs to the clip.
+word, `_*` up to four, `~` up to six words and commas, `LETTER` an option's letter, `,` a comma, `.`
+the end of a clause, `^` the begin of the sentence. `?` makes an item optional, `*` lets it come up
+to three times, `!` says that it must not follow, and `<…>` names the noun of which a context asks
+whether it belongs to the clip.
 
 Speed: each pattern is filed under the words of its rarest item, and every word or class that it
 cannot do without is a bit of its needs. Its regular expression runs only in a sentence that has one
@@ -20,22 +20,23 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from textwrap import dedent
 
 from avrt.generate.gates.case import Case
-from avrt.generate.gates.leak_words import CLASSES, COMMON, words_of
+from avrt.generate.gates.leak_words import COMMON, words_of
 
 __all__ = ["Group", "Index", "group", "normalise"]
 
-_LETTER = re.compile(
-    r"[\"']?\(([A-H])\)[\"']?|[\"']\b([A-H])\b[\"']|\b([B-H])\b(?!')|"
-    r"(?<=[a-z,;:] )(A)\b(?!')|\b(A)(?=[,.;:)\n]|$| (?:is|as|being|must|has|was)\b)"
-)
-_MARKS = str.maketrans({"-": " ", "(": " ", ")": " ", "[": " ", "]": " ", "{": " ", "}": " "}) | (
-    str.maketrans({c: " , " for c in ",/|–—"} | {c: " ; " for c in ";:"})
-    | str.maketrans({c: " " for c in ".!?"})
-)
-_ENDINGS = re.compile(r"'(?=(?:s|ve|re|m|d|ll)\b)|(?<=s)'(?= )")
-_SPACES = re.compile(r"[^\S\n]+")
+_LETTER = re.compile(r"[A-H](?<![\w'].)(?![\w'])|(?<=['\"(])[A-H](?=['\")])")
+_ARTICLE = re.compile(r"A (?!is\b|as\b|being\b|must\b|has\b|was\b)")
+_BLANKS = str.maketrans("-()[]{}.!?", "          ")
+_APART = [
+    *((mark, " , ") for mark in ",/|–—"),
+    (":", " ;"),
+    (";", " ; "),
+    *((f"'{ending} ", f" '{ending} ") for ending in ("s", "ve", "re", "m", "d", "ll")),
+    ("s' ", "s ' "),
+]
 _LETTERS = [f"§{letter}" for letter in "abcdefgh"]
 _BITS: dict[frozenset[str], int] = {}
 _WORD_BITS: dict[str, int] = {}
@@ -63,11 +64,20 @@ class Group:
     patterns: tuple[Pattern, ...]
 
 
-def normalise(text: str) -> str:
-    """Lower-case words between single spaces, line by line; option B is "§b" and a comma a word."""
-    text = _LETTER.sub(r" §\1\2\3\4\5 ", text).lower().translate(_MARKS)
-    text = _ENDINGS.sub(" '", text)
-    return _SPACES.sub(" ", " " + text.replace("\n", " \n ") + " ")
+def normalise(sentence: str) -> str:
+    """Lower-case words between single spaces; option B is "§b", and commas are words."""
+    text = _LETTER.sub(_mark, sentence).lower().translate(_BLANKS) + " "
+    for mark, apart in _APART:
+        if mark in text:
+            text = text.replace(mark, apart)
+    return f" {' '.join(text.split())} "
+
+
+def _mark(match: re.Match[str]) -> str:
+    """The mark of an option's letter; an "A" that begins a sentence is mostly an article."""
+    before = match.string[max(0, match.start() - 2) : match.start()].strip(" \"'")
+    begins = not before or before[-1] in ".!?:"
+    return match[0] if begins and _ARTICLE.match(match.string, match.start()) else f" §{match[0]} "
 
 
 class Index:
@@ -95,12 +105,16 @@ class Index:
                     yield match, group
 
 
-def group(kind: str, innocent: Innocent | None, rows: str) -> Group:
-    """The patterns of a table, one in each line that is no comment."""
-    lines = [line.strip() for line in rows.splitlines()]
-    return Group(
-        kind, innocent, tuple(_compile(line) for line in lines if line and line[0] != "#")
-    )
+def group(kind: str, innocent: Innocent | None, table: str) -> Group:
+    """The patterns of a table: one a line, an indented line goes on, "#" begins a comment."""
+    rows: list[str] = []
+    for line in dedent(table).splitlines():
+        text = line.strip()
+        if text and line[0] == " ":
+            rows[-1] += text if rows[-1][-1] == "|" else f" {text}"
+        elif text and text[0] != "#":
+            rows.append(text)
+    return Group(kind, innocent, tuple(map(_compile, rows)))
 
 
 def _compile(row: str) -> Pattern:
@@ -141,14 +155,14 @@ _SIGNS = {
     ",?": "(?: ,)?",
     "^": "^",
     ".": "(?= [,;]| $)",
-    "<_>": "(?P<noun> [^ ,;]+)",
 }
 
 
 def _choices(one: str) -> list[str]:
+    """The words and phrases of a class, or the one that is written out."""
     if one == "LETTER":
         return _LETTERS
-    return words_of(one) if one in CLASSES else [one.replace("_", " ")]
+    return words_of(one) if one.isupper() else [one.replace("_", " ")]
 
 
 def _bit(required: frozenset[str]) -> int:

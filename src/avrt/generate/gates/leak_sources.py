@@ -1,7 +1,7 @@
-"""Patterns of gate `leak` about sources: texts on the clip, those who wrote them, and hearsay.
+"""Patterns of gate `leak` about sources: texts on the clip and what was told there.
 
-The merger was handed texts of two kinds by two writers. Words for such texts and writers need the
-less of a hint the less they are words for things in clips: TEXT, then LOOSE, then INFO.
+The merger was handed texts of two kinds. Words for such texts need the less of a hint the less they
+are words for things in clips: TEXT, then LOOSE, then INFO.
 """
 
 from __future__ import annotations
@@ -9,16 +9,14 @@ from __future__ import annotations
 from avrt.generate.gates.leak_context import (
     given_in_clip,
     guide_in_clip,
-    named_in_clip,
     remark_in_clip,
-    said_in_clip,
     shown_in_clip,
     speaker_in_clip,
     text_in_clip,
 )
 from avrt.generate.gates.leak_pattern import group
 
-__all__ = ["HEARSAY", "SOURCES"]
+__all__ = ["SOURCES"]
 
 SOURCES = (
     group(
@@ -26,15 +24,23 @@ SOURCES = (
         guide_in_clip,
         """
         # a text or a writer by the sense: "the audio description", "visual agent", "sound expert"
-        SENSE based|only|derived|related|side? and|or|,? SENSE? MEDIUM? 's? side|part|half? 's? <PAPER>
-        hearing|listening|sight|sound|image|frame|video|picture|text based|only|derived <PAPER|WHO|explanation>
-        SENSE _ <sheet|notes|list|log|description|analysis>
+        SENSE based|only|derived|related|side? and|or|,? SENSE? MEDIUM? 's? side|part|half? 's?
+            <PAPER>
+        hearing|listening|sight|sound|image|frame|video|picture|text based|only|derived <PAPER|WHO|
+            explanation>
+        SENSE _ <sheet|notes|list|log|description|analysis|text|texts|report>
         SENSE based|only? and|or|,? MEDIUM? <WHO>
-        sound|soundtrack|listening|hearing|image|picture|frame|frames|video|viewing|scene|footage <WHO> !who|of
-        images|image|video|frames|frame|picture|sound|soundtrack|footage|scene|listening|hearing|viewing|sight <TEXT|LOOSE|findings>
+        sound|soundtrack|listening|hearing|image|picture|frame|frames|video|viewing|scene|footage
+            <WHO> !who|of
+        images|image|video|frames|frame|picture|sound|soundtrack|footage|scene|listening|hearing|
+            viewing|sight <TEXT|LOOSE|findings>
         SENSE|sound|video person|reader|party|guy|contributor|judge|watcher|helper|informer
-        SENSE|sound|video information|data|evidence says|states|mentions|notes|reports|specifies|lists|describes|reads
-        MEDIUM|modality 's <PAPER|WHO>
+        SENSE|sound|video information|data|evidence says|states|mentions|notes|reports|specifies|
+            lists|describes|reads
+        sound|listening|hearing|viewing|picture|watching notes|log|sheet|record|records|file|
+            protocol
+        MEDIUM|modality 's|' <PAPER|WHO>
+        SENSE|sound|picture based|only|side source|sources|statement|claim|answer|guess|view
         modalities|senses|channels ' <TEXT|LOOSE>
         """,
     ),
@@ -43,9 +49,15 @@ SOURCES = (
         text_in_clip,
         """
         # a text on a sense: "the report on the sound", "commentary on the visuals"
-        <TEXT|LOOSE|PAPER|file|blurb|memo|document|sheet|entry|card|log|message|lines|words|record|listing|list|observer|reviewer|listener|watcher|enumeration|catalogue> of|on|about|for|from|to|concerning|regarding|covering what|the|these? still|eight|silent|moving|two? MEDIUM|heard|seen|audible|visible|acoustics|is_heard|is_seen|was_heard|was_seen
-        texts|text|paragraphs|paragraph|lines|sentences|sentence|passages|passage|sections|section|information|details|reasoning|input|trace|captions|facts about|for|from|of|on the audio|soundtrack|sounds|sound|frames|video|footage|visuals|recording|pictures
-        textual|written|verbal|text evidence|material|information|data|account|input|inputs|content|source|sources|form|details|description|side
+        <TEXT|LOOSE|PAPER|file|blurb|memo|document|sheet|entry|card|log|message|lines|words|record|
+            listing|list|observer|reviewer|listener|watcher|enumeration|catalogue> of|on|about|for|
+            from|to|concerning|regarding|covering what|the|these? still|eight|silent|moving|two?
+            MEDIUM|heard|seen|audible|visible|acoustics|is_heard|is_seen|was_heard|was_seen
+        texts|text|paragraphs|paragraph|lines|sentences|sentence|passages|passage|sections|section|
+            information|details|reasoning|input|trace|captions|facts about|for|from|of|on the audio|
+            soundtrack|sounds|sound|frames|video|footage|visuals|recording|pictures
+        textual|written|verbal|text evidence|material|information|data|account|input|inputs|content|
+            source|sources|form|details|description|side
         """,
     ),
     group(
@@ -53,27 +65,56 @@ SOURCES = (
         None,
         """
         # a sense that speaks like a witness
-        SENSE|sound|listening|hearing|picture|seeing|image|viewing|hearing|watching ROLE ADVERB* REPORTS !to
-        SENSE|sound|listening|hearing|picture|seeing|image|viewing|watching ROLE ADVERB* contributes|contributed|reaches|reached|came|comes|opted|opts|chose|chooses|picked|settled|was_interpreted|was_read|was_asked|answered|answers|of_the_evidence|offers|guessed|leaned|leans|believed|votes|voted|thinks|is_silent|has_it|arrives|arrived|proposes|proposed|suspected|favours|favors|is_convinced
-        what the SENSE|listening|hearing|sound ROLE ADVERB* contributes|adds|has|says|offers|supplies
-        the|both|while|and audio|soundtrack|video|visuals|visual|frames|picture|pictures|footage|images|image|recording ADVERB* mentions|mention|mentioned|notes|noted|reports|reported|states|stated|describes|described|concludes|concluded|specifies|lists|makes_mention|makes_no_mention|says_that|says_there|say_that|says_it|speaks_of|argues|opted|opts|claims|believes|does_not_mention|does_not_describe|does_not_report|does_not_specify|do_not_mention|doesn't_mention|did_not_mention|thinks|guessed
-        described|reported|noted|mentioned|recorded|observed|stated|said|remarked|established|documented|picked_up|detected|pointed_out|identified on|from|by the audio|sound|listening|hearing|visual|vision|picture|seeing|image|video|auditory|other ROLE|end|camp
-        audio|sound|visual|vision|picture|auditory part|side|half|section|portion|channel|stream|team|branch|camp 's
-        hint|mention|reference|word|remark|line|note|statement|nothing ~ in the audio|sound|visual|vision|picture|auditory part|half|side|section|portion
+        SENSE|sound|listening|hearing|picture|seeing|image|viewing|hearing|watching ROLE ADVERB*
+            REPORTS !to
+        SENSE|sound|listening|hearing|picture|seeing|image|viewing|watching ROLE ADVERB*
+            contributes|contributed|reaches|reached|came|comes|opted|opts|chose|chooses|picked|
+            settled|was_interpreted|was_read|was_asked|answered|answers|of_the_evidence|offers|
+            guessed|leaned|leans|believed|votes|voted|thinks|is_silent|has_it|arrives|arrived|
+            proposes|proposed|suspected|favours|favors|is_convinced
+        what the SENSE|listening|hearing|sound ROLE ADVERB* contributes|adds|has|says|offers|
+            supplies
+        the|both|while|and audio|soundtrack|video|visuals|visual|frames|picture|pictures|footage|
+            images|image|recording ADVERB* mentions|mention|mentioned|notes|noted|reports|reported|
+            states|stated|describes|described|concludes|concluded|specifies|lists|makes_mention|
+            makes_no_mention|says_that|says_there|say_that|says_it|speaks_of|argues|opted|opts|
+            claims|believes|does_not_mention|does_not_describe|does_not_report|does_not_specify|
+            do_not_mention|doesn't_mention|did_not_mention|thinks|guessed
+        described|reported|noted|mentioned|recorded|observed|stated|said|remarked|established|
+            documented|picked_up|detected|pointed_out|identified on|from|by the audio|sound|
+            listening|hearing|visual|vision|picture|seeing|image|video|auditory|other ROLE|end|camp
+        audio|sound|visual|vision|picture|auditory part|side|half|section|portion|channel|stream|
+            team|branch|camp 's
+        hint|mention|reference|word|remark|line|note|statement|nothing ~ in the audio|sound|visual|
+            vision|picture|auditory part|half|side|section|portion
         on the listening|hearing|seeing|viewing|watching|looking side|end
-        SENSE and SENSE agents|experts|models|teachers|analysts|descriptions|analyses|accounts|reports|traces|reasonings|interpretations|annotations
-        SENSE|hearing|listening|sight|sound alone|only ,? ~ had been|concluded put|proposed|suggested
+        SENSE and SENSE agents|experts|models|teachers|analysts|descriptions|analyses|accounts|
+            reports|traces|reasonings|interpretations|annotations
+        SENSE|hearing|listening|sight|sound alone|only ,? ~ had been|concluded put|proposed|
+            suggested
         # those who watched or listened
         according_to the|a person|one|party|side who|that|which
-        the|both|two|our teacher|expert|agent|vision|audio|specialist models|agents|outputs|networks|systems
-        person|one|model|agent|someone|party|teacher|expert|analyst describing|reporting|summarising|summarizing|considering|analysing|analyzing|judging|labelling|annotating|transcribing the|it|what
-        whoever|the_one|the_person|the_people|the_party|the_side|someone|somebody|those|WHO|people|anyone|one|person who|that|which? had|has? only|actually|just|merely|had? captioned|labelled|wrote|wrote_about|commented|watched|saw|listened|heard|viewed|looked|examined|inspected|studied|analysed|analyzed|described|reported|reviewed|judged|summarised|summarized|transcribed|annotated only|just? to|at|from|on|with|through? only|just? the|a silent|eight|still|moving? frames|pictures|picture|video|images|image|footage|recording|sound|sounds|audio|soundtrack|clip !of|coming
+        the|both|two|our teacher|expert|agent|vision|audio|specialist models|agents|outputs|
+            networks|systems
+        person|one|model|agent|someone|party|teacher|expert|analyst describing|reporting|
+            summarising|summarizing|considering|analysing|analyzing|judging|labelling|annotating|
+            transcribing the|it|what
+        whoever|the_one|the_person|the_people|the_party|the_side|someone|somebody|those|WHO|people|
+            anyone|one|person who|that|which? had|has? only|actually|just|merely|had? captioned|
+            labelled|wrote|wrote_about|commented|watched|saw|listened|heard|viewed|looked|examined|
+            inspected|studied|analysed|analyzed|described|reported|reviewed|judged|summarised|
+            summarized|transcribed|annotated only|just? to|at|from|on|with|through? only|just? the|a
+            silent|eight|still|moving? frames|pictures|picture|video|images|image|footage|recording|
+            sound|sounds|audio|soundtrack|clip !of|coming
         whoever watched|listened|heard|saw|looked|described|wrote|reported|annotated
-        WHO that|who|which only|merely|just|had_only|has_only|could_only listened|watched|heard|saw|hears|sees|hear|see|had|has
+        WHO that|who|which only|merely|just|had_only|has_only|could_only listened|watched|heard|saw|
+            hears|sees|hear|see|had|has
         had|has|with|having no access to
-        who|which|that could|did|can not|only see|hear|watch|listen
+        WHO|TEXT|LOOSE|one|side|party ,? who|which|that could|did|can not|only see|hear|watch|
+            listen|know
         whoever _ only? to|at|on|about? the MEDIUM
-        the_one|the_person|the_other|whoever who|that|which? only? listened|watched|heard|saw|looked|viewed ,? JUDGES
+        the_one|the_person|the_other|whoever who|that|which? only? listened|watched|heard|saw|
+            looked|viewed ,? JUDGES
         the reference|key says|states|has|lists|gives|names|tells|wants|shows|agrees|mentions
         """,
     ),
@@ -81,35 +122,80 @@ SOURCES = (
         "source",
         None,
         """
-        WHO responsible_for|in_charge_of|assigned_to|for|concerned_with|tasked_with|dealing_with the? MEDIUM
+        WHO responsible_for|in_charge_of|assigned_to|for|in|on|concerned_with|tasked_with|
+            dealing_with the? MEDIUM
         was|were|been ~ on|from the SENSE|sound|listening|hearing side|half|part|end|camp
-        idea|possibility|option|suggestion|notion ~ was|had_been|were brought_up|raised|floated|entertained|aired|voiced
+        idea|possibility|option|suggestion|notion ~ was|had_been|were brought_up|raised|floated|
+            entertained|aired|voiced
         one|neither|either|each of the two ADVERB* JUDGES|put|puts
         no|any source|sources JUDGES
         ORDER set|list|group|batch of observations|notes|clues|details|findings|remarks
         second opinion
-        BE|, listed|noted|described|given|reported|recorded|named|mentioned|stated for|under the MEDIUM
+        visual|vision|auditory|acoustic|sonic statement|statements
+        that|which came|comes with the clip|question|video|task
+        sound observations
+        , so? they say|said .
+        version|versions|text|account|report|one with the sound|picture|pictures|frames|audio
+        part|parts|section|sections|half|paragraph on|about the? MEDIUM
+        in|from|per|by|to the SENSE|sound|picture part|half|section|portion
+        what the SENSE|sound|picture|listening ROLE JUDGES
+        someone|somebody has|have? ADVERB* transcribed|written_down|annotated|captioned|summarised|
+            summarized
+        someone|somebody listening|watching|looking ~ noted|wrote|heard|saw|described|reported
+        who|that described|annotated|captioned|summarised|summarized|transcribed the? MEDIUM
+        words of another|others|someone|somebody
+        BE|, listed|noted|described|given|reported|recorded|named|mentioned|stated for|under the
+            MEDIUM
         ^ on paper ,
-        written|put|noted|set|recorded|summarised|summarized|described down? by someone|somebody|those|the_one|one|a_person|the_person|whoever|people
+        written|put|noted|set|recorded|summarised|summarized|described down? by someone|somebody|
+            those|the_one|one|a_person|the_person|whoever|people
         data|texts|notes|material|descriptions|reports|details we|i have|had|got
         listed|named|catalogued|reported|noted _? sounds|sound|events|noises|details|objects
         multimodal|sensory|two|both inputs
-        my|our colleagues|colleague|partner|counterpart|counterparts|informants|informant|teammate|other_half|vision|audio|expert|experts|teachers|agents|analysts|annotators|listener|viewer|observer|source|sources !'s|ears|eyes
+        my|our ORDER? colleagues|colleague|partner|counterpart|counterparts|informants|informant|
+            teammate|other_half|vision|audio|expert|experts|teachers|agents|analysts|annotators|
+            listener|viewer|observer|source|sources !'s|ears|eyes|of
         ear|eye witness|witnesses
         earwitness|earwitnesses
-        verdict|verdicts|answer|answers|conclusion|conclusions|opinion|opinions|account|accounts|report|reports|views|view|guess|guesses|claim|claims of the_two|both|each .
-        two|both|the_two independent|separate|different looks|views|perspectives|takes|readings|sources|lines|judgements|judgments|verdicts|opinions|accounts|impressions|observations
+        verdict|verdicts|answer|answers|conclusion|conclusions|opinion|opinions|account|accounts|
+            report|reports|views|view|guess|guesses|claim|claims of the_two|both|each .
+        two|both|the_two independent|separate|different looks|views|perspectives|takes|readings|
+            sources|lines|judgements|judgments|verdicts|opinions|accounts|impressions|observations
         by|of|from|for the|one ORDER? of? the_two|them .
         the one|person|party|side with the ears|eyes
+        learn|learned|know|gather|read|take|took|have|get|see from|through|via the SENSE|sound|
+            listening|picture ROLE
+        know|knew|have|learned|learn ~ second hand
+        lines|words|text|sentences|paragraphs|sentence|paragraph above|below about|on|speak|say|
+            says|speaks|from|concerning
+        what the_two|both|the_other|the_first|each of_them? wrote|reported|noted|described|
+            concluded|put_down|say|says|said|writes|write
+        whoever set|wrote|made|posed|asked|devised the question|questions|options|quiz|task
         not having heard|seen|watched ~ myself|ourselves
-        cannot|can't|could_not|couldn't|can_not see|hear|watch|access|view|listen_to the|this video|audio|clip|frames|recording|footage|images|soundtrack|pictures
+        cannot|can't|could_not|couldn't|can_not see|hear|watch|access|view|listen_to the|this video|
+            audio|clip|frames|recording|footage|images|soundtrack|pictures
         i|we only? know the MEDIUM|clip only? from|through|by
         not available to me|us
-        what is|was|'s|has_been written|put_down|noted|reported|described|listed !on|in|at|across|above|over|beneath|below|under|there|by
-        independent|separate observers|observations|sources|witnesses|reports|accounts|analyses|descriptions|reviewers|annotators|assessments|perspectives|judgements|judgments|interpretations|inferences
-        these|those|the|their|both two? interpretations|inferences|hypotheses|readings ,|are|were|agree|differ|that|made|about|independently|converge
-        both|the_two|all|two lines_of_reasoning|line_of_reasoning|chains_of_thought|chains_of_reasoning|trains_of_thought|lines_of_argument|lines_of_thought|sets_of_notes|sets_of_observations|sets_of_findings|sets_of_details|sets_of_clues|pieces_of_text|pieces_of_writing|bodies_of_text|streams_of_text|strands_of_reasoning|arguments|argumentations
-        merging|merge|combine|combining|integrate|integrating|synthesise|synthesising|synthesize|synthesizing|fuse|fusing|consolidate|consolidating|reconcile|reconciling|weigh|weighing|join|joining|compare|comparing|read|reading|take|taking up|together? both|the_two|these_two|the|these|all SENSE? TEXT|accounts|reports|narratives|texts|versions|statements|responses|sources|findings|interpretations|perspectives|reasonings|inputs|summaries|conclusions|verdicts|viewpoints|views !of_the_sea
+        put|laid|placed|set before|in_front_of me|us
+        TEXT|LOOSE|INFO before me|us
+        what is|was|'s|has_been written|put_down|noted|reported|described|listed !on|in|at|across|
+            above|over|beneath|below|under|there|by
+        independent|separate observers|observations|sources|witnesses|reports|accounts|analyses|
+            descriptions|reviewers|annotators|assessments|perspectives|judgements|judgments|
+            interpretations|inferences
+        these|those|the|their|both two? interpretations|inferences|hypotheses|readings ,|are|were|
+            agree|differ|that|made|about|independently|converge
+        both|the_two|all|two lines_of_reasoning|line_of_reasoning|chains_of_thought|
+            chains_of_reasoning|trains_of_thought|lines_of_argument|lines_of_thought|sets_of_notes|
+            sets_of_observations|sets_of_findings|sets_of_details|sets_of_clues|pieces_of_text|
+            pieces_of_writing|bodies_of_text|streams_of_text|strands_of_reasoning|arguments|
+            argumentations
+        merging|merge|combine|combining|integrate|integrating|synthesise|synthesising|synthesize|
+            synthesizing|fuse|fusing|consolidate|consolidating|reconcile|reconciling|weigh|weighing|
+            join|joining|compare|comparing|read|reading|take|taking up|together? both|the_two|
+            these_two|the|these|all SENSE? TEXT|accounts|reports|narratives|texts|versions|
+            statements|responses|sources|findings|interpretations|perspectives|reasonings|inputs|
+            summaries|conclusions|verdicts|viewpoints|views !of_the_sea
         merging|reconciling|integrating them
         """,
     ),
@@ -118,25 +204,47 @@ SOURCES = (
         text_in_clip,
         """
         # a text with an article, a number or an owner
-        THE|such_an|such_a|one|any|no|each|every|whose ADJ* <TEXT> !above|so_far
+        !this_analysis THE|such_an|such_a|one|any|no|each|every|whose ADJ* <TEXT> !above|so_far
         TWO ADJ* <TEXT>
-        both|both_of_the|both_the|the_two|these_two|our_two|two|all_three|the_three ADJ* <LOOSE|reasonings|inferences|conclusions|verdicts|opinions|predictions|perspectives|viewpoints|arguments>
-        the first|second|other|former|latter|visual|original <account|report|text|narrative|summary|trace|caption|input|version|reasoning|interpretation|output|commentary|assessment|testimony|response>
-        either|neither|each|one <account|report|text|narrative|summary|trace|input|testimony|commentary|reasoning|output> ,|REPORTS|has|is|was|does|leaves|and|nor|or|that|which|,
+        both|both_of_the|both_the|the_two|these_two|our_two|two|all_three|the_three ADJ* <LOOSE|
+            statements|reasonings|inferences|conclusions|verdicts|opinions|predictions|perspectives|
+            viewpoints|arguments>
+        the first|second|other|former|latter|visual|original <account|report|text|narrative|summary|
+            trace|caption|input|version|reasoning|interpretation|output|commentary|assessment|
+            testimony|response>
+        either|neither|each|one <account|report|text|narrative|summary|trace|input|testimony|
+            commentary|reasoning|output> ,|REPORTS|has|is|was|does|leaves|and|nor|or|that|which|,
         one|each|neither|either|none|both|all|any of the two? <TEXT|LOOSE|WHO>
-        in|from|by|with|per|into|against|between|to|across|of|on both|the_two|either|neither|each|all <TEXT|LOOSE|sources|source> !of
-        <texts|accounts|reports|analyses|notes|summaries|statements|findings> at_hand|in_hand|before_me|before_us|in_front_of_me|on_file
-        put|puts|putting|place|placing|lay|laying|hold|holding|bring|bringing|take|taking|set|setting|read|reading both|the_two|these_two|these|the <accounts|reports|texts|analyses|versions|statements|findings|testimonies|summaries>
-        WHO 's|' <account|accounts|report|reports|description|descriptions|analysis|notes|findings|version|statement|statements|text|reasoning|verdict|conclusion|summary|impression|guess|remark|view|perspective|choice|answer|opinion|assessment|interpretation|suggestion|observation|observations|claim|claims|words|findings|finding|explanation|explanations|inference|judgement|judgment|summaries|output|outputs|responses|response|contribution|input|hypothesis|side>
-        <descriptions|annotations|analyses>
+        in|from|by|with|per|into|against|between|to|across|of|on both|the_two|either|neither|each|
+            all <TEXT|LOOSE|sources|source> !of
+        <texts|accounts|reports|analyses|notes|summaries|statements|findings> at_hand|in_hand|
+            before_me|before_us|in_front_of_me|on_file
+        put|puts|putting|place|placing|lay|laying|hold|holding|bring|bringing|take|taking|set|
+            setting|read|reading both|the_two|these_two|these|the <accounts|reports|texts|analyses|
+            versions|statements|findings|testimonies|summaries>
+        <descriptions|annotations|analyses|captioning|annotating>
+        the <transcribed> _
+        its|their <description|transcript|annotation|analysis|transcription>
+        the ADJ* <account|accounts|summary|summaries|write_up|testimony|input|inputs|output|outputs|
+            paragraph|paragraphs> !jack|cable|socket|of
+        the ADJ* <report|reports> JUDGES|has|have|is|was|leaves|on|about|.
+        the ADJ* <trace|traces|reasoning> !of
+        in the ORDER <statement|testimony|remark>
+        the ADJ* <commentary|commentaries> has|have|on|about|of|REPORTS
+        as a <text|transcript|description|caption>
         so|as|thus the <TEXT|LOOSE|story|wording> goes|has_it|puts_it|says
         <eyewitness|eyewitnesses> account|accounts|report|reports|says|said
         a|an ADJ* _? <description|transcription|annotation> of|in
         per the|an|a? ADJ* <TEXT|LOOSE>
         SUPPLIED <TEXT|LOOSE|notes|material|record> !by
-        <analyses|accounts|summaries|traces|reasonings|testimonies> ADVERB* REPORTS|agree|differ|align|concur|match|converge|complement|support|diverge|provided|supplied|given|above|leave|leaves|line_up|are|fit
-        this|that|such_an|such_a|whose <description|account|report|analysis|testimony|summary> fits|fit|matches|match|leaves|points|makes|rules|suggests|indicates|corresponds|is|could|can|would|excludes|alone
-        the|a|an ADJ* <description|account|report|summary|analysis|commentary> that|which mentions|speaks|notes|contains|describes|has|reports|names
+        <analyses|accounts|summaries|traces|reasonings|testimonies> ADVERB* REPORTS|agree|differ|
+            align|concur|match|converge|complement|support|diverge|provided|supplied|given|above|
+            leave|leaves|line_up|are|fit
+        this|that|such_an|such_a|whose <description|account|report|analysis|testimony|summary> fits|
+            fit|matches|match|leaves|points|makes|rules|suggests|indicates|corresponds|is|could|can|
+            would|excludes|alone
+        the|a|an ADJ* <description|account|report|summary|analysis|commentary> that|which mentions|
+            speaks|notes|contains|describes|has|reports|names
         """,
     ),
     group(
@@ -144,16 +252,25 @@ SOURCES = (
         shown_in_clip,
         """
         the ADJ* <LOOSE|findings|notes> itself|ADVERB? REPORTS|also|both
-        the ADJ* <account|accounts|summary|summaries|narrative|narratives|write_up|testimony> has|have|had|is|are|was|were|leaves|left|provides|offers|gives|shows|both|that|which|fits|matches|aligns|of|alone
+        the <LOOSE> has|have|contains|contain
+        the ADJ* <account|accounts|summary|summaries|narrative|narratives|write_up|testimony> has|
+            have|had|is|are|was|were|leaves|left|provides|offers|gives|shows|both|that|which|fits|
+            matches|aligns|of|alone
         in|from|by|per|to the <notes> ,|on|about|for|that|there
         it|this says|mentions|reports|states in the <text|texts|notes|account|report|summary>
         ^ it also|even|further? mentions|reports|notes|describes|states_that|lists|speaks_of
-        according_to|as_per|judging_by|going_by|relying_on|trusting|trust|based_on|following the|an|a|both|each|one|my|our? ADJ* <TEXT|LOOSE|findings|information|data|input|material|source|sources|listing|log|first|second|former|latter|listener|viewer|observer|annotators|analysts|notes> !i|we
-        in|from|by|per|with|as_per|following|under the ADJ* <LOOSE|findings> !message|of|machine|hole|on
+        according_to|as_per|judging_by|going_by|relying_on|trusting|trust|based_on|following the|an|
+            a|both|each|one|my|our? ADJ* <TEXT|LOOSE|findings|information|data|input|material|
+            source|sources|listing|log|first|second|former|latter|listener|viewer|observer|
+            annotators|analysts|notes> !i|we
+        in|from|by|per|with|as_per|following|under the ADJ* <LOOSE|findings> !message|of|machine|
+            hole|on
         image|video|audio|first|second|provided <caption|captions>
-        the|its|their wording|phrasing|adjective|adjectives|adverb|adverbs|word_choice|choice_of_words
+        the|its|their wording|phrasing|adjective|adjectives|adverb|adverbs|word_choice|
+            choice_of_words
         the|a <word|term|expression|phrase|verb> that_is|that_was? used|chosen|employed
-        the|this|that <note|remark|comment|statement|mention|hint|reference> about|regarding|concerning the|a|an|some|something ~ is|was|settles|fits|makes|points|seems|decisive
+        the|this|that <note|remark|comment|statement|mention|hint|reference> about|regarding|
+            concerning the|a|an|some|something ~ is|was|settles|fits|makes|points|seems|decisive
         """,
     ),
     group(
@@ -161,7 +278,8 @@ SOURCES = (
         speaker_in_clip,
         """
         # any other thing that speaks like a text
-        the|one|each|this|that _? _ ADVERB* mentions|mentioned|states|stated|specifies|specified|concludes|concluded|reports|reported|notes_that|notes_a|noted_that !by|as
+        the|one|each|this|that _? _ ADVERB* mentions|mentioned|states|stated|specifies|specified|
+            concludes|concluded|reports|reported|notes_that|notes_a|noted_that !by|as
         """,
     ),
     group(
@@ -169,8 +287,11 @@ SOURCES = (
         remark_in_clip,
         """
         <reports> of a|an|the|some|two
+        ^ it says that|there|here
         no_one|nobody <reported|noted|recorded|described|listed|mentioned>
-        one|the_other|the_first|the_second|the_former|the_latter|each_of_them|each_of_the_two|each only|also|then|merely|,? <mentions|reports|notes|describes|states|concludes|contains|lists|speaks_of|makes_no_mention|specifies|identifies>
+        one|the_other|the_first|the_second|the_former|the_latter|each_of_them|each_of_the_two|each
+            only|also|then|merely|,? <mentions|reports|notes|describes|states|concludes|contains|
+            lists|speaks_of|makes_no_mention|specifies|identifies>
         both ADVERB* <mention|report|describe|state|indicate|specify|note>
         as both _? <say|agree|state|note|mention|report>
         according_to both
@@ -186,120 +307,26 @@ SOURCES = (
         given_in_clip,
         """
         # information that was provided to the writer
-        the|this|that|all|these|those|any|on|from|by|given|only|following _? <INFO> that|which? WE|have|had|BE? BE? provided|supplied|given|presented|handed|furnished|received|submitted|attached|included|at_my_disposal|at_our_disposal|handed_over|passed_on|relayed|made_available|available_to !up|off|in_and|in_to|as_well_as|by|here
+        the|this|that|all|these|those|any|on|from|by|given|only|following|two|some|of|more _? <INFO>
+            that|which? WE|have|had|BE? BE? provided|supplied|given|presented|handed|furnished|
+            received|submitted|attached|included|at_my_disposal|at_our_disposal|handed_over|
+            passed_on|relayed|made_available|available_to !up|off|in_and|in_to|as_well_as|by|here
         the|all|on|from|by|this|these|those|both|two|of|with|given SUPPLIED _* <INFO>
         SUPPLIED information|details|data|facts|context|clues|evidence
         based_on|from|with|by|to|given the? available|above information|text|data|input
         sources|information at_hand|available|at_my_disposal|at_our_disposal|we_have|i_have
-        both|the_two|two|either|neither|each|the_other|the_first|the_second|all|our|the <source|sources> ADVERB* JUDGES|are_consistent|are_in_agreement|are_clear !of
-        in|from|by|across|between|combining|to|of both|the_two|either|neither|these_two|each <source|sources> !of
+        both|the_two|two|either|neither|each|the_other|the_first|the_second|all|our|the <source|
+            sources> ADVERB* JUDGES|are_consistent|are_in_agreement|are_clear !of
+        in|from|by|across|between|combining|to|of both|the_two|either|neither|these_two|each
+            <source|sources> !of
         neither|either <source> ADVERB* _
-        details|objects|actions|items|things|features|clues|facts|elements|visuals|events|sounds|noises that_are|that_were|which_are|which_were? listed|named|enumerated|catalogued|itemised|itemized|reported|described|noted|mentioned|recounted|relayed|documented|recorded !by|here
+        details|objects|actions|items|things|features|clues|facts|elements|visuals|events|sounds|
+            noises that_are|that_were|which_are|which_were? listed|named|enumerated|catalogued|
+            itemised|itemized|reported|described|noted|mentioned|recounted|relayed|documented|
+            recorded !by|here
         listed|named|included among the sounds|noises|details|objects
-        list|inventory|catalogue|enumeration of sounds|noises|details|objects|observations|things_heard|things_seen
-        """,
-    ),
-    group(
-        "source",
-        named_in_clip,
-        """
-        # the writers: two of them, numbered, or by a word for nothing else
-        both|both_of_the|both_the|the_two|these_two|each_of_the|neither_of_the|either_of_the|our_two|two|either|neither|each|every <WHO> !'s
-        the ORDER <WHO> ADVERB* ,? have|has|had|who|then|also|both|independently? ADVERB* JUDGES
-        the ORDER|same|SENSE <agent|annotator|analyst|captioner|evaluator|rater|reviewer|specialist>
-        one|the_one <WHO> ,? ADVERB* JUDGES
-        one <agent|model|teacher|annotator|analyst|captioner|expert|source|listener|observer> ,? ~ the other
-        one of the two? <WHO> ADVERB* JUDGES
-        <agent|teacher|model|expert|annotator|analyst|source|witness|observer|description|analysis|trace|account|report|text|input|reviewer|assistant|captioner|passage|summary|describer|specialist|narrator> LETTER|1|2|one|two|#1|#2|i|ii
-        the|one|our|an|a <SCRIBE|system|systems|model|models> sees|hears
-        the|one|our|an|a|any <SCRIBE> ADVERB* JUDGES
-        the <listener|listeners|observer|observers> ADVERB* reports|reported|notes|noted|mentions|mentioned|describes|described|concludes|concluded|says|said|states|stated|identified|identifies|judged|specifies|claims|picked|chose|settled|wrote|labelled|called
-        the|one|our|a <viewer|viewers> ADVERB* reports|reported|notes|noted|mentions|mentioned|describes|described|concludes|concluded|says|said|states|stated|judged|specifies|claims|picked|chose|settled
-        the|one|our|an|a <model|models|system|evaluator> ADVERB* REPORTS|picked|chose|settled|guessed|heard|saw
-        the ORDER <one> saw|sees|heard|hears|mentions|reports|describes|notes|states|concludes
-        according_to the|one|either|another|our ORDER? <SCRIBE>
-        according_to one|either|another|our <WHO>
-        according_to the ORDER <WHO>
-        by|from|of|to|with|for|between|among both|the_two|either|neither|each_of_the|the_first|the_second|the_other <WHO>
-        ORDER|vision|audio|sound <agent|agents|teacher|teachers|model|models|expert|experts|annotator|analyst> 's|JUDGES
-        by|of|from one <agent|model|teacher|annotator|analyst|captioner>
-        blind|deaf <listener|observer|agent|model|teacher>
-        in_the_words_of the <WHO>
-        by the <listener|viewer|observer|SCRIBE>
-        both|the_two|between the? <agents|analysts|annotators|captioners|specialists|reviewers|evaluators|teachers>
-        the <SCRIBE>
-        the <agents|models|teachers|experts|analysts|annotators|captioners|specialists|reviewers|describers|systems|evaluators|witnesses> ADVERB* JUDGES
-        the <agent|agents|model|models|analyst|analysts|annotator|annotators|expert|experts|teachers|specialists> 's|' _
-        SENSE|sound|picture|listening|hearing <team|camp|person|reader|party>
-        trust|trusting|believe|following the <WHO>
-        SENSE|sound|listening|hearing <expert|analyst|agent|model|specialist|teacher>
-        """,
-    ),
-    group(
-        "source",
-        named_in_clip,
-        """
-        # two verdicts
-        both of_them? ADVERB* conclude|concluded|chose|choose|picked|pick|opted|voted|settled|settle|arrived|arrive|came|come|reach|reached|answer|answered|name|named|identify|identified|give|gave|favour|favoured for|on|at|to|with? the|that? same|identical|RIGHT|one|a? <answer|conclusion|option|letter|choice|verdict|result>
-        both of_them? ADVERB* conclude|concluded|chose|choose|picked|pick|opted|voted|settled|settle for|on|at|that? the? ANSWER? LETTER
-        both|the_two|their|either|neither <answers|responses|replies|conclusions|verdicts|opinions|judgements|judgments|choices|predictions|guesses|conclusion|verdict> ADVERB* agree|are|is|point|match|coincide|give|name|align|converge|concur|say|state|favour|favor|settle|land|identical|arrive
-        arrive|arrives|arrived|conclude|concludes|concluded|reach|reaches|reached|come_to|comes_to|came_to|agree_on on|with|at|in_favour_of|in_favor_of? the|a same|identical|similar <option|answer|choice|letter|verdict|conclusion|view|result> independently|separately|without|with|on
-        both of_them? ADVERB* settle|settles|arrive|arrives|settled|arrived|opt|opted on|at|for
-        # a guess that somebody had
-        earlier|previous|prior|preceding|initial|other <explanation|rationale|reasoning|account|line|verdict|answer> of|for|about|from
-        the|an|this initial|original|first|earlier|early|other|rival|competing|alternative <suggestion|proposal|guess|hypothesis|assumption|verdict|suspicion> of|that|was|is|,|does|had
-        had|was|were|has|have been? ADVERB* put_forward|brought_forward|put_forth|ventured|floated|proposed|suggested !to|by
-        was|were|had_been ADVERB* considered|assumed|inferred|guessed|suspected because|since|on_account|on_the_basis|from_the|due_to|based_on|by_ear|from_sound|initially|at_first
-        """,
-    ),
-)
-
-# Reports without a speaker in the clip
-
-HEARSAY = (
-    group(
-        "hearsay",
-        said_in_clip,
-        """
-        <described|characterised|characterized|portrayed> ADVERB* as|to_be|like|in_terms_of|here|in
-        BE|as|, ADVERB* <described|reported|mentioned|documented|recounted|remarked|attested|testified|relayed|cited|narrated|summarised|summarized> !for
-        <mentioned|unmentioned|mentioning>
-        the|all_the|any <described|reported|relayed|cited|recounted|documented|mentioned|summarised|summarized|noted> !in|by|as|that|to _
-        BE|as ADVERB* <noted|stated|specified|remarked_on|commented_on|pointed_out|written_down|put_on_record|spelled_out|singled_out|recorded_that|emphasised|emphasized|underlined|stressed|logged> !for|by_its|down_a|down_the|down_his|down_her
-        BE ADVERB* <said|claimed|alleged|stated|understood|purported|rumoured|rumored> to|that|about|of !him|her|them
-        as already|also|just|was? <said|told|written|reported|relayed|documented|listed|detailed|recorded|given|put|noted|claimed> in|by|on|from|here|there|,
-        BE|, ADVERB* <put_down|set_down|written_down|noted_down|given|logged|entered|listed|recorded|registered|reported|tagged|rendered|cited|noted|stated|termed|named|summed_up|classed|identified|labelled|labeled> as !a_gift|a_present|a_prize|a_reward|a_sign
-        it BE ADVERB* given that
-        it BE ADVERB* <noted|reported|stated|said|mentioned|pointed_out|recorded|observed|remarked|described|specified|claimed|indicated> !as|for|by
-        explicitly|expressly|specifically <named|listed|noted|stated|described|reported|given|specified|identified|cited|recorded|excluded>
-        as <given|provided|supplied|presented|stated|listed|summarised|summarized|relayed> ,|is|are|leaves|leave|shows|suggests|points|makes|includes
-        <passed|handed> along|on|down as
-        nothing is|was|has_been <said|mentioned|reported|noted|written|stated> of|about|to
-        BE <spoken_of|talked_of|talked_about|written_of|written_about>
-        """,
-    ),
-    group(
-        "hearsay",
-        said_in_clip,
-        """
-        BE|, ADVERB* <judged|deemed|reckoned|adjudged|assessed> to|as|too|in
-        was|were|been|being ADVERB* <identified|recognised|recognized|classified|perceived|interpreted|transcribed|categorised|categorized|labelled|labeled|tagged|heard|taken_down|registered|characterised|characterized|made_out> as|to_be
-        BE ADVERB* <believed|thought|presumed> to_be
-        BE ADVERB* <labelled|labeled|tagged|annotated|classified|termed|classed|transcribed> _
-        was|were|been ADVERB* <confirmed> as|to_be
-        <reportedly|purportedly|allegedly|supposedly>
-        """,
-    ),
-    group(
-        "hearsay",
-        remark_in_clip,
-        """
-        the|this|that|any|no|an|a|without|with|only|sole|also|is|further|first|second|one explicit|further|clear|direct|single|brief|additional|specific|particular|repeated|short|other|sole|passing? <mention|mentions> is_made|is_also_made? of|that|about
-        no <mention|reference|note> is|was|has_been|whatsoever|at_all|anywhere
-        get|gets|got|find|finds|found|deserve|deserves|receive|receives|earn|earns a _? <mention>
-        there is|was no|any|not_any <reference|mention|word> to|of|about
-        the|this|that|any|no|one|another|further brief|short|additional|further|final|other|last|explicit|small|added|single|passing? <remark|comment|reference|statement|testimony|claim|assertion> about|that|of_a|of_an|of_something|to_a|to_an|to_the|to_something|to_its|regarding|concerning
-        there is|'s|was|are also|no|any|even? <talk|word|mention|mentions> of
+        list|inventory|catalogue|enumeration of sounds|noises|details|objects|observations|
+            things_heard|things_seen
         """,
     ),
 )
