@@ -180,7 +180,7 @@ ANSWERS = (
         as? the <key|label> shows|says|gives|lists|names|states|has|reads|tells|wants ,|LETTER|that|
             it|the
         label|key LETTER
-        the <label|labels|target> says|is|has|wants|gives|BE|,
+        the <label|labels|target> says|has|wants|gives
         the <key> is|has|was the? option? LETTER !flat|sharp|major|minor
         ^ the? <label|target|key|solution> ;
         point|case to be proven|proved|shown|demonstrated|justified|explained|defended

@@ -226,7 +226,7 @@ SOURCES = (
         the <transcribed> _
         its|their <description|transcript|annotation|analysis|transcription>
         the ADJ* <account|accounts|summary|summaries|write_up|testimony|input|inputs|output|outputs|
-            paragraph|paragraphs> !jack|cable|socket|of
+            paragraph|paragraphs> !jack|cable|socket|of|number|book|holder
         the ADJ* <report|reports> JUDGES|has|have|is|was|leaves|on|about|.
         the ADJ* <trace|traces|reasoning> !of
         in the ORDER <statement|testimony|remark>

@@ -55,7 +55,7 @@ TASK = (
             expect
         <quiz> 's? setter|maker|writer|author|designer
         question 's? setter|maker|writer|author|designer|creator
-        the <setter|grader|scorer|marker>
+        the <setter|grader>
         """,
     ),
     group(

@@ -188,10 +188,9 @@ CLASSES: dict[str, list[str]] = {
         *REPORTING,
         *verbs(
             """see/saw hear/heard perceive detect recognise recognize notice pick choose/chose
-            settle arrive reach come/came favour favor opt vote decide think/thought believe infer judge
-            find/found support converge match coincide establish listen watch mark give/gave
-            write/wrote label
-            lean guess miss lack differ disagree diverge contribute provide supply
+            settle arrive reach come/came favour favor opt vote decide think/thought believe infer
+            judge find/found support converge match coincide establish listen watch mark give/gave
+            write/wrote label lean guess miss lack differ disagree diverge contribute provide supply
             deliver offer suspect assume propose catch/caught capture interpret read/read complement
             corroborate align contradict overlook focus consider deem bring/brought yield answer
             understand/understood take/took leave/left rule"""

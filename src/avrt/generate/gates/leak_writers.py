@@ -18,7 +18,7 @@ WRITERS = (
         the ORDER <WHO> ADVERB* ,? have|has|had|who|then|also|both|independently? ADVERB* JUDGES
         the ORDER|same|SENSE <WHO> !of|in|with
         one|the_one <WHO> ,? ADVERB* JUDGES
-        one <agent|model|teacher|annotator|analyst|captioner|expert|source|listener|observer> ,? ~
+        one <agent|model|teacher|annotator|analyst|captioner|expert|listener|observer> ,? ~
             the other
         one of the two? <WHO> ADVERB* JUDGES
         <agent|teacher|model|expert|annotator|analyst|source|witness|observer|description|analysis|
