@@ -34,8 +34,7 @@ LABELS = {
     "contradiction": "contradiction",
     "unsupported": "unsupported",
 }
-"""The labelled fault that each gate is to find, unless the label is the gate's own name; the other
-gates need no labels."""
+"""The labelled fault that each gate is to find; the other gates need no labels."""
 N_TRACES = 40_000
 
 
@@ -77,8 +76,7 @@ def score(rows: Iterable[Mapping[str, Any]]) -> dict[str, Score]:
     scores = {name: Score() for name in GATES}
     for row in rows:
         for name, found in judge(to_case(row)).items():
-            one = scores[name]
-            has_fault = name in row["faults"] or LABELS.get(name) in row["faults"]
+            one, has_fault = scores[name], LABELS.get(name) in row["faults"]
             one.n += 1
             if found is not None and has_fault:
                 one.right += 1

@@ -20,7 +20,11 @@ ANSWERS = (
         """
         # an answer that is given, expected, known: before the noun, after it, as its predicate
         EXPECTED RIGHT? <ANSWER|response|label|key>
-        EXPECTED outcome|conclusion|verdict|target|reply
+        EXPECTED outcome|conclusion|verdict|target|reply|class
+        known|official|agreed|reference|target|communicated result
+        the answer|option|letter|choice wanted|sought|required|desired|expected|demanded|intended
+            is|was|,|.
+        according_to|per|as_per|by the <label|key|solution|answer>
         LETTER ~ the EXPECTED one
         SINCE the target|key|label|reference BE
         SINCE it|this has_to|must|should be ~ in_the_end
@@ -115,6 +119,12 @@ ANSWERS = (
         gets|get|earns|earn the mark|marks|points
         have|had|got LETTER on|in|from
         is a given
+        have|has|'ve|had ADVERB? justified|defended|vindicated the? option|answer? LETTER|answer|
+            choice|solution
+        proof that|of ~ LETTER
+        to be shown|proved|proven|demonstrated has|was|is|had
+        quod|qed
+        ANSWER|outcome|result that|which? we|i|one had|'ve to REACH
         i|we KNOW to be
         LETTER|ANSWER , as marked|given|stated|provided|indicated|specified|known .
         match|matches|matching|agrees_with|agree_with|fits|in_line_with the reference|key .

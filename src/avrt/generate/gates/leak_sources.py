@@ -131,6 +131,8 @@ SOURCES = (
         no|any source|sources JUDGES
         ORDER set|list|group|batch of observations|notes|clues|details|findings|remarks
         second opinion
+        TEXT|LOOSE|notes that|which goes|go|went|came|comes|belongs|belong with|to the? MEDIUM|clip|
+            question|video
         visual|vision|auditory|acoustic|sonic statement|statements
         that|which came|comes with the clip|question|video|task
         sound observations
