@@ -122,6 +122,7 @@ SOURCES = (
         "source",
         None,
         """
+        # a writer or a half of the text by what it is about
         WHO responsible_for|in_charge_of|assigned_to|for|in|on|concerned_with|tasked_with|
             dealing_with the? MEDIUM
         was|were|been ~ on|from the SENSE|sound|listening|hearing side|half|part|end|camp
@@ -143,6 +144,7 @@ SOURCES = (
         what the SENSE|sound|picture|listening ROLE JUDGES
         someone|somebody has|have? ADVERB* transcribed|written_down|annotated|captioned|summarised|
             summarized
+        # somebody without a name who wrote
         someone|somebody listening|watching|looking ~ noted|wrote|heard|saw|described|reported
         who|that described|annotated|captioned|summarised|summarized|transcribed the? MEDIUM
         words of another|others|someone|somebody
@@ -154,6 +156,7 @@ SOURCES = (
         data|texts|notes|material|descriptions|reports|details we|i have|had|got
         listed|named|catalogued|reported|noted _? sounds|sound|events|noises|details|objects
         multimodal|sensory|two|both inputs
+        # one's own sources, witnesses, two independent views
         my|our ORDER? colleagues|colleague|partner|counterpart|counterparts|informants|informant|
             teammate|other_half|vision|audio|expert|experts|teachers|agents|analysts|annotators|
             listener|viewer|observer|source|sources !'s|ears|eyes|of
@@ -173,6 +176,7 @@ SOURCES = (
         what the_two|both|the_other|the_first|each of_them? wrote|reported|noted|described|
             concluded|put_down|say|says|said|writes|write
         whoever set|wrote|made|posed|asked|devised the question|questions|options|quiz|task
+        # the writer has not seen or heard the clip
         not having heard|seen|watched ~ myself|ourselves
         cannot|can't|could_not|couldn't|can_not see|hear|watch|access|view|listen_to the|this video|
             audio|clip|frames|recording|footage|images|soundtrack|pictures
@@ -182,6 +186,7 @@ SOURCES = (
         TEXT|LOOSE|INFO before me|us
         what is|was|'s|has_been written|put_down|noted|reported|described|listed !on|in|at|across|
             above|over|beneath|below|under|there|by
+        # two lines of thought, and their merger
         independent|separate observers|observations|sources|witnesses|reports|accounts|analyses|
             descriptions|reviewers|annotators|assessments|perspectives|judgements|judgments|
             interpretations|inferences
@@ -208,6 +213,7 @@ SOURCES = (
         # a text with an article, a number or an owner
         !this_analysis THE|such_an|such_a|one|any|no|each|every|whose ADJ* <TEXT> !above|so_far
         TWO ADJ* <TEXT>
+        # two texts, or one of two
         both|both_of_the|both_the|the_two|these_two|our_two|two|all_three|the_three ADJ* <LOOSE|
             statements|reasonings|inferences|conclusions|verdicts|opinions|predictions|perspectives|
             viewpoints|arguments>
@@ -224,6 +230,7 @@ SOURCES = (
         put|puts|putting|place|placing|lay|laying|hold|holding|bring|bringing|take|taking|set|
             setting|read|reading both|the_two|these_two|these|the <accounts|reports|texts|analyses|
             versions|statements|findings|testimonies|summaries>
+        # texts that hardly any clip has
         <descriptions|annotations|analyses|captioning|annotating>
         the <transcribed> _
         its|their <description|transcript|annotation|analysis|transcription>
