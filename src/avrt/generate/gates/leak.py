@@ -14,7 +14,8 @@ Innocent is what belongs to the clip (leak_context.py): speech in quotation mark
 or a sign, what somebody in the clip says or gives, and people and things (a teacher, a model, a
 report) that a teacher's description or the question names too.
 
-Limits: English only. A hint in none of these words ("the bark is beyond dispute") passes; a passive
+Limits: English only. Of leaks in words that the rules have not met, one in four passes
+(docs/generation.md). A passive
 report of speech in the clip ("it is said that the bridge is closed") is taken for a leak.
 """
 
