@@ -68,11 +68,11 @@ def assert_same_training(read_jsonl, first: Path, second: Path) -> None:
 
 
 def sft_pair(make_config, **student) -> tuple[Config, Config]:
-    """One process, and two, with the same effective batch."""
-    at_once = {"epochs": 2, "per_device_batch_size": 1}
-    one = make_config(run={"name": "one"}, sft={**at_once, "gradient_accumulation_steps": 4})
+    """One process, and two, with the same samples in each pass."""
+    often = {"epochs": 2, "gradient_accumulation_steps": 2}
+    one = make_config(run={"name": "one"}, sft={**often, "per_device_batch_size": 2})
     two = make_config(
-        run={"name": "two"}, sft={**at_once, "gradient_accumulation_steps": 2}, student=student
+        run={"name": "two"}, sft={**often, "per_device_batch_size": 1}, student=student
     )
     return one, two
 
