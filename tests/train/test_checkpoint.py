@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from avrt.config import StudentConfig
 from avrt.errors import ConfigError, EngineError
@@ -122,3 +123,17 @@ def test_what_cannot_be_the_student_is_refused_before_weights_are_read(make_conf
     (tmp_path / "empty").mkdir()
     with pytest.raises(EngineError, match="cannot load this model"):
         sft.run(make_config(student={"model": str(tmp_path / "empty")}))
+
+
+@pytest.mark.parametrize("stage", [sft, grpo])
+def test_projections_learn_in_both_stages(make_config, student_folder, monkeypatch, stage):
+    rewards = {**grpo.REWARDS, "format": lambda completion, *_: float(len(completion) % 5)}
+    monkeypatch.setattr(grpo, "REWARDS", rewards)
+    config = make_config(student={"train_projections": True})
+    stage.run(config)
+    folder = config.run.path / stage.__name__.rpartition(".")[2] / "model"
+    before, after = (load_file(path / "model.safetensors") for path in (student_folder, folder))
+    projections = ("visual.merger.", "audio_tower.proj.")
+    towers = {name for name in before if name.startswith(("visual.", "audio_tower."))}
+    frozen = {name for name in towers if not name.startswith(projections)}
+    assert {name for name in before if before[name].equal(after[name])} == frozen

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner, Result
 from safetensors.torch import load_file, save_file
 
+from avrt.cli import cli
 from avrt.config import StudentConfig
 from avrt.engines.checkpoints import load
 from avrt.errors import ConfigError, DataError
@@ -124,6 +126,19 @@ def test_export_for_vllm_has_its_layout_and_leads_back(thinker, tmp_path):
     assert (tmp_path / "served/processor_config.json").is_file()
     convert.extract(tmp_path / "served", tmp_path / "back")
     assert same(tensors(thinker), tensors(tmp_path / "back"))
+
+
+def test_thinker_saved_out_of_the_whole_model_fits_back_and_is_served(small_omni, tmp_path):
+    model, processor = load_student(str(small_omni))
+    model.to(torch.bfloat16).save_pretrained(tmp_path / "trained")
+    processor.save_pretrained(tmp_path / "trained")
+    assert all(name.startswith("thinker.") for name in tensors(tmp_path / "trained"))
+    convert.merge(tmp_path / "trained", small_omni, tmp_path / "whole")
+    assert same(tensors(small_omni), tensors(tmp_path / "whole"))
+    convert.export_vllm(tmp_path / "trained", tmp_path / "served")
+    inside = {name: t for name, t in tensors(small_omni).items() if name.startswith("thinker.")}
+    assert same(inside, tensors(tmp_path / "served"))
+    assert "vision projection" in describe.describe(tmp_path / "trained", StudentConfig())
 
 
 def test_live_names_are_published_in_what_is_written(thinker, small_omni, tmp_path):
@@ -294,3 +309,17 @@ def test_description_counts_every_parameter_and_says_what_trains(thinker, small_
 
 def test_official_architecture_name_is_what_the_tests_use(small_omni):
     assert json.loads((small_omni / "config.json").read_text())["architectures"] == [MODEL]
+
+
+def test_commands_print_what_they_did_and_refuse_with_exit_code_2(small_omni, tmp_path):
+    def avrt(*command: object) -> Result:
+        return CliRunner().invoke(cli, ["checkpoint", *map(str, command)])
+
+    thinker, whole = tmp_path / "thinker", tmp_path / "whole"
+    assert "127 tensors" in avrt("extract", small_omni, thinker).output
+    assert "127 tensors from" in avrt("merge", thinker, small_omni, whole).output
+    assert "vllm serve" in avrt("export-vllm", thinker, tmp_path / "served").output
+    described = avrt("describe", thinker, "student.lora.rank=4", "student.lora.targets=[q_proj]")
+    assert "training: 5,120 parameters train" in described.output
+    refused = avrt("extract", small_omni, thinker)
+    assert (refused.exit_code, "is already there" in refused.output) == (2, True)

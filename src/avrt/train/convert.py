@@ -8,7 +8,7 @@ Every command writes a new folder: first under a hidden name, then renamed, so t
 a kill leaves nothing that looks like a checkpoint. Tensors are copied byte by byte
 (`avrt.train.shards`), in the names that are published: transformers calls the live parameters
 otherwise (`model.language_model.layers`, published `model.layers`) and translates when it loads
-and saves; a thinker under live names, as other trainers write it, is taken too.
+and saves; a thinker under live names or with the prefix, as trainers may write it, is taken too.
 """
 
 from __future__ import annotations
@@ -170,7 +170,11 @@ def _unsuited(found: Any, wanted: str | None) -> str:
 
 
 def published_name(name: str) -> str:
-    """The name in published files of a parameter under its published or its live name."""
+    """The name of a thinker's tensor in published files, whatever it is called here.
+
+    A thinker that was loaded out of a whole model keeps the prefix when transformers saves it.
+    """
+    name = name.removeprefix(PREFIX)
     for live, published in _LIVE_NAMES.items():
         if name.startswith(live):
             return published + name.removeprefix(live)

@@ -12,7 +12,7 @@ import transformers
 
 from avrt.config import StudentConfig
 from avrt.train.checkpoint import describe_student
-from avrt.train.convert import OMNI, PREFIX, published_name, read_checkpoint
+from avrt.train.convert import OMNI, published_name, read_checkpoint
 from avrt.train.shards import StoredTensor
 
 __all__ = ["PARTS", "describe", "part_of", "thinker_shapes"]
@@ -77,7 +77,7 @@ def describe(folder: Path, student: StudentConfig) -> str:
 
 def part_of(name: str) -> str:
     """The part that a tensor belongs to, by its name in a file."""
-    plain = published_name(name.removeprefix(PREFIX))
+    plain = published_name(name)
     return next((part for start, part in PARTS.items() if plain.startswith(start)), "other")
 
 
