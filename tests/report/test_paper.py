@@ -11,6 +11,7 @@ from avrt.errors import ConfigError
 from avrt.evaluate import run as evaluate
 from avrt.evaluate.difficulty import make_difficulty
 from avrt.evaluate.published import baselines
+from avrt.report import run as write_page
 from avrt.report.paper import run
 
 N_ITEMS = 12
@@ -45,6 +46,22 @@ def config(full_run, tmp_path_factory) -> Config:
     evaluate(config)
     make_difficulty(config, ("vision", "audio"))
     return config
+
+
+def test_the_page_shows_text_alone_teachers_protocols_and_both_verdicts(config):
+    evaluate(config, models=["base"], modalities=["none"])
+    write_page(config)
+    report = config.run.path / "report"
+    page = (report / "index.html").read_text()
+    assert "Text only" in page
+    assert "Protocols differ and numbers under different ones are not compared" in page
+    details = (report / "tables" / "omnibench-details.md").read_text()
+    assert "| base | NONE |" in details
+    assert "Official" in details
+    by_level = (report / "tables" / "omnibench-difficulty.md").read_text().splitlines()
+    assert [line.split(" | ")[0] for line in by_level[4:7]] == ["| easy", "| medium", "| hard"]
+    legend = (report / "figures" / "omnibench-accuracy.svg").read_text()
+    assert "#7d6bb0" in legend
 
 
 def rows_of(config, number: int) -> list[dict[str, str]]:
@@ -83,7 +100,6 @@ def test_table_4_is_by_modality(config):
     assert {given: r["published"] for given, r in rows.items()} == {
         "none": "", "a": "40.7", "v": "44.3", "av": "54.7",
     }  # fmt: skip
-    assert rows["none"]["ours"] == ""
     assert float(rows["v"]["ours"]) > 0
 
 

@@ -16,7 +16,7 @@ from statistics import fmean
 from avrt.config import Config
 from avrt.errors import ConfigError
 from avrt.evaluate.benchmarks import BENCHMARKS, Rule
-from avrt.evaluate.difficulty import read_difficulty
+from avrt.evaluate.difficulty import LEVELS, read_difficulty
 from avrt.evaluate.logs import Line, LogMeta, Settings, find_logs, read_logs, read_meta
 from avrt.evaluate.official import Official
 from avrt.evaluate.scoring import score
@@ -24,7 +24,7 @@ from avrt.evaluate.sets import StoredSet, read_stored_set
 from avrt.evaluate.statistics import Accuracy, pooled
 from avrt.types import BenchmarkItem, Completion
 
-__all__ = ["MODALITIES", "ModelResult", "read_results"]
+__all__ = ["MODALITIES", "ModelResult", "group_order", "read_results"]
 
 MODALITIES = ("none", "a", "v", "av")
 """Order of the columns."""
@@ -134,7 +134,7 @@ class ModelResult:
             item = self.items.get(sample_id)
             if item is not None and group in item.groups:
                 answers[item.groups[group]][sample_id] = verdicts
-        return {value: pooled(answers[value]) for value in sorted(answers)}
+        return {value: pooled(answers[value]) for value in group_order(answers)}
 
     @property
     def groups(self) -> list[str]:
@@ -162,6 +162,11 @@ class ModelResult:
             n_answers = self.n_items * self.n_answers
             notes.append(f"{self.n_left} of {n_answers} not evaluated yet")
         return ", ".join(notes)
+
+
+def group_order(values: Iterable[str]) -> list[str]:
+    """The values of a group as they are shown: levels of difficulty by rank, others by name."""
+    return sorted(values, key=lambda value: (value in LEVELS and LEVELS.index(value), value))
 
 
 def read_results(config: Config) -> list[ModelResult]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from avrt.config import EvalConfig
-from avrt.evaluate.results import MODALITIES, ModelResult
+from avrt.evaluate.results import MODALITIES, ModelResult, group_order
 from avrt.evaluate.statistics import Accuracy
 
 __all__ = [
@@ -139,7 +139,7 @@ def _group_texts(
 
 def _group_text(benchmark: str, group: str, results: Sequence[ModelResult]) -> str:
     tables = [result.by_group(group) for result in results]
-    values = sorted({value for table in tables for value in table})
+    values = group_order({value for table in tables for value in table})
     width = max(len(value) for value in [*values, group])
     titles = [f"{result.model} {result.modality.upper()}" for result in results]
     rows = [f"{benchmark} by {group}"]

@@ -23,8 +23,8 @@ from avrt.report.training import METRICS, TrainingRun
 __all__ = ["Figure", "accuracy_figure", "funnel_figure", "held_out_figure", "training_figure"]
 
 _INK = "#010203"
-_COLOURS = {"a": "#c8641b", "v": "#3b78c4", "av": "#0f9d84"}
-_MARKERS = {"a": "^", "v": "s", "av": "o"}
+_COLOURS = {"none": "#7d6bb0", "a": "#c8641b", "v": "#3b78c4", "av": "#0f9d84"}
+_MARKERS = {"none": "D", "a": "^", "v": "s", "av": "o"}
 _KEPT, _LOST = "#0f9d84", "#b9bec7"
 _PANELS = (
     ("loss", "eval_loss"),
@@ -55,6 +55,7 @@ def accuracy_figure(benchmark: BenchmarkResults) -> Figure:
     offsets = {m: 0.22 * (i - (len(benchmark.modalities) - 1) / 2)
                for i, m in enumerate(benchmark.modalities)}  # fmt: skip
     for modality in benchmark.modalities:
+        label: str | None = LABELS[modality]  # of its first mark
         for row, model in enumerate(models):
             result = benchmark.cells.get((model, modality))
             if result is None or not result.has_media or result.accuracy.value is None:
@@ -63,8 +64,8 @@ def accuracy_figure(benchmark: BenchmarkResults) -> Figure:
             low, high = result.accuracy.interval
             colour = _COLOURS[modality]
             axes.plot([100 * low, 100 * high], [y, y], color=colour, linewidth=1.6)
-            label = LABELS[modality] if row == 0 else None
             axes.plot([value], [y], _MARKERS[modality], color=colour, markersize=6, label=label)
+            label = None
     if benchmark.chance is not None:
         axes.axvline(100 * benchmark.chance, color=_INK, linewidth=0.8, linestyle=(0, (3, 3)))
     axes.set_yticks(range(len(models)), models)
@@ -72,7 +73,7 @@ def accuracy_figure(benchmark: BenchmarkResults) -> Figure:
     axes.set_xlim(0, 100)
     axes.set_xlabel("accuracy, %; dashed: guessing")
     axes.grid(axis="x", color=_INK, alpha=0.12, linewidth=0.6)
-    figure.legend(loc="outside upper left", ncols=3, frameon=False)
+    figure.legend(loc="outside upper left", ncols=4, frameon=False)
     return _finish(
         figure, f"{benchmark.name}-accuracy", f"{benchmark.name}: accuracy with 95 % intervals"
     )

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from avrt.config import Config
 from avrt.evaluate.logs import Line
-from avrt.evaluate.results import MODALITIES, ModelResult, read_results
+from avrt.evaluate.results import MODALITIES, ModelResult, group_order, read_results
 from avrt.evaluate.statistics import Accuracy, Comparison, compare_paired
 from avrt.evaluate.summary import in_order, interval_text, p_text, percent, shown_groups
 from avrt.report.tables import Cell, Table
@@ -162,7 +162,7 @@ def group_tables(benchmark: BenchmarkResults) -> list[Table]:
 
 def _group_table(benchmark: BenchmarkResults, group: str, results: Sequence[ModelResult]) -> Table:
     tables = [result.by_group(group) for result in results]
-    values = sorted({value for table in tables for value in table})
+    values = group_order({value for table in tables for value in table})
     title = group.replace("_", " ")
     rows = tuple(
         (value, *(_group_cell(table.get(value)) for table in tables))
@@ -198,6 +198,8 @@ def _details(result: ModelResult) -> tuple[str, ...]:
     official_text = "–" if official is None else percent(official.value)
     if official is not None and official.n != result.accuracy.n:
         official_text += f" of {official.n}"
+    for name, accuracy in result.official_variants.items():
+        official_text += f", {name} {percent(accuracy.value)}"
     return (
         result.protocol_id,
         percent(result.accuracy.value),

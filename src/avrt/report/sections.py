@@ -105,7 +105,7 @@ def _results(benchmarks: Sequence[BenchmarkResults]) -> Section:
     return Section(
         "results",
         "Results",
-        "Every trained stage on every evaluation set, given the sound, the pictures, or both.",
+        "Every model on every evaluation set, given the question alone, sound, pictures, or both.",
         missing=[] if shown else ["No evaluation yet. `avrt eval` makes it."],
         figures=[accuracy_figure(b) for b in shown],
         tables=[headline_table(benchmark) for benchmark in shown],
