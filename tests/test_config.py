@@ -323,3 +323,12 @@ def test_the_papers_presets_hold_its_numbers():
     assert second.model_dump(exclude=alike) == paper.model_dump(exclude=alike)
     changed = {"data", "max_steps", "length_weight"}
     assert second.grpo.model_dump(exclude=changed) == paper.grpo.model_dump(exclude=changed)
+
+
+def test_a_section_that_the_file_switches_off_is_switched_on_by_an_override(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(dump_config(Config()))
+    assert "lora: null" in path.read_text()
+    config = load_config(path, ("student.lora.rank=4",))
+    assert config.student.lora is not None
+    assert (config.student.lora.rank, config.student.lora.alpha) == (4, 32)

@@ -128,7 +128,9 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     *sections, name = key.split(".")
     node = tree
     for section in sections:
-        child = node.setdefault(section, {})
+        if node.get(section) is None:  # not there, or null: switched off
+            node[section] = {}
+        child = node[section]
         if not isinstance(child, dict):
             raise ConfigError(f"override {override!r}: {section!r} is a value, not a section")
         node = child

@@ -156,6 +156,15 @@ def test_prompts_must_be_enough_for_all_processes(make_config, student, monkeypa
     assert "2 steps of 12 prompts x 2 completions (4 prompts x 3 processes)" in grpo.plan(config)
 
 
+def test_rollouts_with_rounded_positions_are_refused(make_config, monkeypatch):
+    monkeypatch.setattr(grpo, "require_launch", lambda _: None)
+    config = make_config(
+        student={"deepspeed": "zero2", "dtype": "bfloat16"}, grpo={"share_prompts": False}
+    )
+    with pytest.raises(ConfigError, match=r"share_prompts = false with student\.deepspeed"):
+        grpo.run(config)
+
+
 def test_float16_is_refused_with_what_to_take():
     with pytest.raises(ValidationError, match="use bfloat16 on a GPU, float32 on a CPU"):
         StudentConfig.model_validate({"dtype": "float16"})

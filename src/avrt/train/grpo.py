@@ -92,6 +92,12 @@ def run(config: Config) -> Result:
     require_trackers(config.run.report_to)
     has_reference = grpo.beta > 0 and config.student.lora is None
     require_student(student_path(config, grpo.init), alone=has_reference)
+    if config.student.deepspeed and config.student.dtype == "bfloat16" and not grpo.share_prompts:
+        raise ConfigError(
+            "grpo.share_prompts = false with student.deepspeed in bfloat16: rollouts would get the "
+            "clips' seconds rounded, and positions unlike those of the loss; set it to true, or "
+            "student.deepspeed=null"
+        )
     stage = _open(config)
     if stage.done and (folder / "model" / "config.json").is_file():
         return Result(f"{name}: already done, {folder / 'model'}", stage.counts())
