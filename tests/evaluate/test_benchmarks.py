@@ -126,6 +126,12 @@ def test_options_that_occur_twice_or_are_empty_are_counted(tmp_path):
     content[1]["choices"][0] = content[1]["choices"][1]
     data, items = items_of(tmp_path, "mmau", content)
     assert notes(data, items)[1:] == ["1 items list an option twice, as published"]
+    content[1]["answer"] = content[1]["choices"][0]
+    data, items = items_of(tmp_path, "mmau", content)
+    assert (
+        "1 items list the gold option twice, so that either letter is right"
+        in notes(data, items)[2]
+    )
     data, items = items_of(tmp_path, "mmar")
     assert notes(data, items)[-1] == "1 items list an empty option, as published"
 

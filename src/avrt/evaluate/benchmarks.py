@@ -110,6 +110,10 @@ def notes(data: DataConfig, items: Sequence[BenchmarkItem]) -> list[str]:
         )
     for what, n in (
         ("list an option twice", sum(_has_twice(item) for item in items)),
+        (
+            "list the gold option twice, so that either letter is right",
+            sum(item.sample.options.count(item.sample.target_text) > 1 for item in items),
+        ),
         ("list an empty option", sum("" in item.sample.options for item in items)),
     ):
         if n:
