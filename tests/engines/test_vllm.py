@@ -19,6 +19,16 @@ from avrt.types import Prompt
 MEDIA = MediaConfig()
 
 
+class VLLMClientError(Exception):
+    """What refuses a prompt since vLLM has errors of its own; before, it was a ValueError."""
+
+
+class VLLMValidationError(VLLMClientError): ...
+
+
+class EngineDeadError(Exception): ...
+
+
 @dataclass
 class SamplingParams:
     temperature: float
@@ -56,6 +66,7 @@ def text_of(messages: list[dict]) -> str:
 def vllm(monkeypatch):
     """The stand-in; `made` and `chats` hold the arguments of every `LLM` and `LLM.chat`."""
     module, sampling = ModuleType("vllm"), ModuleType("vllm.sampling_params")
+    refusals = {"long": VLLMValidationError, "long, said as before": ValueError}
     module.made, module.chats = [], []
 
     class LLM:
@@ -70,9 +81,10 @@ def vllm(monkeypatch):
             module.chats.append((messages, sampling_params, arguments))
             texts = [text_of(conversation) for conversation in messages]
             if "dead" in texts:
-                raise RuntimeError("EngineCore died")
-            if "long" in texts:  # one prompt refused: vLLM takes none of them
-                raise ValueError("The decoder prompt (length 99) is longer than the maximum")
+                raise EngineDeadError("EngineCore died")
+            for text in texts:  # one prompt refused: vLLM takes none of them
+                if text in refusals:
+                    raise refusals[text]("The decoder prompt is longer than the maximum")
             reasons = {"cut": "length", "aborted": "abort"}
             return [
                 RequestOutput([CompletionOutput(f"re: {text}", reasons.get(text, "stop"))])
@@ -106,12 +118,13 @@ def test_a_vllm_that_dies_is_an_engine_error(vllm, make_request, collect):
         collect(engine_for(), [make_request("k", "dead")])
 
 
-def test_a_prompt_that_vllm_refuses_fails_alone(vllm, make_request, collect):
-    texts = ["a", "long", "b"]
+@pytest.mark.parametrize("refused", ["long", "long, said as before"])
+def test_a_prompt_that_vllm_refuses_fails_alone(vllm, make_request, collect, refused):
+    texts = ["a", refused, "b"]
     done = collect(engine_for(), [make_request(text, text) for text in texts])
     assert [done[text].finish_reason for text in texts] == ["stop", "error", "stop"]
-    assert done["long"].error_class == "refused"
-    assert "longer than the maximum" in (done["long"].error or "")
+    assert done[refused].error_class == "refused"
+    assert "longer than the maximum" in (done[refused].error or "")
 
 
 def test_replies_carry_text_reason_and_token_counts(vllm, make_request, collect):

@@ -84,7 +84,7 @@ class VllmEngine:
     def _complete(self, batch: list[Request]) -> Iterator[Completion]:
         try:
             yield from self._chat(batch)
-        except ValueError as error:
+        except _RefusedError as error:
             if len(batch) == 1:
                 yield failure("refused", " ".join(str(error).split())[:500])
                 return
@@ -99,8 +99,11 @@ class VllmEngine:
         started = time.monotonic()
         try:
             outputs = self._llm.chat(messages, samplings, use_tqdm=False, **arguments)
-        except RuntimeError as error:
-            raise EngineError(f"{self._model}: vLLM failed: {error}") from error
+        except Exception as error:
+            if _is_refusal(error):
+                raise _RefusedError(error) from error
+            problem = f"{type(error).__name__}: {error}"
+            raise EngineError(f"{self._model}: vLLM failed: {problem}") from error
         latency_s = time.monotonic() - started
         return [_read_output(output, latency_s) for output in outputs]
 
@@ -121,6 +124,16 @@ class VllmEngine:
             seed=sampling.seed,
             **settings,
         )
+
+
+class _RefusedError(Exception):
+    """vLLM takes none of a batch, because of one of its prompts."""
+
+
+def _is_refusal(error: Exception) -> bool:
+    """By name: older versions raise ValueError, and have no errors of their own to import."""
+    own = any(kind.__name__ == "VLLMClientError" for kind in type(error).__mro__)
+    return own or isinstance(error, ValueError)
 
 
 def _import_vllm(part: str | None = None) -> Any:
