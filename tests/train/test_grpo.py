@@ -311,5 +311,7 @@ def test_plan_tells_the_rollouts_and_writes_nothing(make_config):
     text = grpo.plan(config)
     assert "2 steps of 4 prompts x 2 completions" in text
     assert "tokens per prompt: mean" in text
+    assert "over the limit of 4090 tokens: 0 of 8" in text
+    assert ", reference 0." in text
     assert sorted(config.run.path.rglob("*")) == before
     assert "run `avrt sft` for this run first" in grpo.plan(make_config(grpo={"init": "sft"}))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -202,8 +203,18 @@ def test_plan_tells_the_size_and_writes_nothing(make_config):
     assert "8 samples" in text
     assert "about 2 steps of 4 samples" in text
     assert "trainable" in text
-    assert "tokens per sample: mean" in text
+    assert re.search(r"tokens per sample: mean \d+, p95 \d+, max \d+ \(all\)", text)
+    assert "over the limit of 8192 tokens: 0 of 8" in text
+    assert "memory of a process, estimated: at least" in text
     assert sorted(config.run.path.rglob("*")) == before
+
+
+def test_plan_names_what_would_be_dropped_and_what_is_only_sampled(make_config, make_row):
+    rows = [make_row(f"s{index}", "short") for index in range(140)]
+    rows[0]["av_reasoning"] = f"<think>{'A tone sounds. ' * 60}</think><answer>B</answer>"
+    text = sft.plan(make_config(rows, sft={"max_length": 200}))
+    assert "(128 of 140, evenly taken)" in text
+    assert "over the limit of 200 tokens: 1 of 128, to be dropped: s0" in text
 
 
 def test_no_absolute_path_is_stored(make_config, tmp_path, monkeypatch):
