@@ -119,6 +119,28 @@ def test_unknown_commands_and_options_exit_with_2(avrt, arguments):
     assert avrt(*arguments).exit_code == 2
 
 
+@pytest.mark.parametrize("shard", ["9/8", "0/2", "2", "a/b", "1/0"])
+def test_a_shard_that_is_none_is_refused(avrt, shard):
+    result = avrt("eval", "--shard", shard)
+    assert result.exit_code == 2
+    assert "is not of the form 2/8" in result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--force"], "--force goes with --compare alone"),
+        (["--predictions", "p.jsonl", "--dry-run"], "no --dry-run and no --shard"),
+        (["--predictions", "p.jsonl", "--shard", "1/2"], "no --dry-run and no --shard"),
+        (["--compare", "a", "b", "--shard", "1/2"], "--compare evaluates nothing"),
+    ],
+)
+def test_options_of_eval_that_do_not_go_together_are_refused(avrt, options, message):
+    result = avrt("eval", *options)
+    assert result.exit_code == 2
+    assert message in result.output
+
+
 def test_an_unknown_modality_names_the_known_ones(avrt):
     assert "'x' is not one of none, a, v, av" in avrt("eval", "--modality", "av,x").output
 

@@ -137,7 +137,11 @@ def difficulty(settings: tuple[str, ...], teachers: tuple[str, ...]) -> None:
 def _single_modality(config: Config) -> tuple[str, ...]:
     """The models that have a modality of their own."""
     models = config.eval.models.items()
-    return tuple(name for name, model in models if not isinstance(model, str) and model.modality)
+    return tuple(
+        name
+        for name, model in models
+        if not isinstance(model, str) and model.modality in ("a", "v")
+    )
 
 
 @click.command()

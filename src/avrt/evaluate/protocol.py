@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from tqdm import tqdm
+
 from avrt.answers import PARSER_VERSION
 from avrt.datasets import media_paths
 from avrt.media.probe import file_stamp
@@ -57,7 +59,8 @@ def read_files(samples: Sequence[Sample], root: Path, cache: Path) -> Files:
     """Every media file that the questions name; one that is not there counts as that."""
     known = _read_cache(cache)
     found: Files = {}
-    for name in media_paths(samples):
+    names = tqdm(media_paths(samples), desc="media", unit="file", leave=False, disable=None)
+    for name in names:
         stamp, entry = list(file_stamp(root / name)), known.get(name)
         if entry is None or entry[0] != stamp:
             entry = [stamp, _digest(root / name)]

@@ -165,10 +165,11 @@ def _tasks(config: Config, choice: Choice) -> list[_Task]:
     chosen = choice.restrict(config).eval
     models = choose_models(config, chosen.models)
     needs_media = any({*chosen.modalities, model.given} - {"none", None} for model in models)
+    # All sets are read before any file is digested: a wrong folder is refused at once.
+    benchmarks = [read_benchmark(config, name, needs_media) for name in chosen.benchmarks]
     tasks = []
-    for name in chosen.benchmarks:
-        benchmark = read_benchmark(config, name, needs_media)
-        cache = media_cache(config.run.path, name)
+    for benchmark in benchmarks:
+        cache = media_cache(config.run.path, benchmark.name)
         files = read_files(benchmark.samples, benchmark.data.root, cache)
         digests = {"questions": benchmark.questions_digest, "media": files_digest(files)}
         for model in models:
