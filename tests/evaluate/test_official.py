@@ -163,6 +163,11 @@ def test_sets_of_words_ignore_order_and_number(one):
     assert not token_sets("D. C major", item).correct
 
 
+def test_an_answer_without_words_is_never_matched(one):
+    item = one("mmar", choices=["♪", "a hum"], answer="♪")
+    assert [token_sets(text, item).correct for text in ("", "♪", "a")] == [False] * 3
+
+
 @pytest.mark.parametrize(
     ("text", "parsed"),
     [
