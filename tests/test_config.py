@@ -72,6 +72,7 @@ def test_a_misspelt_key_is_answered_with_the_right_one(write):
         ("teachers.blind.model=x", r"teachers\.blind\.prompt"),
         ("grpo.group_size=1", r"grpo\.group_size = 1"),
         ("grpo.per_device_batch_size=5", r"= 32 is not a multiple of per_device_batch_size = 5"),
+        ("grpo.per_device_batch_size=2", r"= 2 holds no whole groups of group_size = 4; make it"),
         ("run.name=a/b", r"run\.name = 'a/b'"),
         ("teachers.vision=3", r"teachers\.vision = 3"),
         ("eval.modalities=[a,x]", r"eval\.modalities\.1 = 'x'"),
