@@ -161,6 +161,35 @@ def test_advantage_and_loss_equal_the_formula(make_config, student):
     np.testing.assert_allclose(loss.item(), expected, atol=1e-4)
 
 
+def test_ratio_and_clip_equal_the_formula(make_config, student):
+    config = make_config(grpo={"group_size": 4, "prompts_per_step": 2, "beta": 0.0})
+    _, trainer = prepared(config, student)
+    batch = generate(trainer, ["s0", "s3"], group_size=4)
+    new = trainer_logprobs(trainer, batch).double().numpy()
+    mask = batch["completion_mask"].double().numpy()
+    draw = np.random.default_rng(0)
+    old = new + draw.uniform(-0.5, 0.5, new.shape)
+    advantages = draw.standard_normal(len(new))
+    batch["old_per_token_logps"] = torch.tensor(old, dtype=torch.float32)
+    batch["advantages"] = torch.tensor(advantages, dtype=torch.float32)
+
+    ratio, advantage = np.exp(new - old), advantages[:, None]
+    clipped = np.clip(ratio, 1 - 0.2, 1 + 0.2)
+    per_token = np.minimum(ratio * advantage, clipped * advantage)
+    expected = -((per_token * mask).sum(1) / mask.sum(1)).mean()
+    trainer.current_gradient_accumulation_steps = 1
+    loss = trainer.compute_loss(trainer.model, trainer._by_group(batch))
+    np.testing.assert_allclose(loss.item(), expected, atol=1e-5)
+
+    acts = ((ratio > 1.2) & (advantage > 0)) | ((ratio < 0.8) & (advantage < 0))
+    share = (acts * mask).sum() / mask.sum()
+    assert 0.1 < share < 0.9
+    (logged,) = trainer._metrics["train"]["clip_ratio/region_mean"]
+    assert logged == pytest.approx(share, abs=1e-6)
+    unclipped = -((ratio * advantage * mask).sum(1) / mask.sum(1)).mean()
+    assert abs(expected - unclipped) > 1e-3, "here the clip makes a difference"
+
+
 def test_media_tokens_are_never_sampled(make_config, student):
     config = make_config(grpo={"max_new_tokens": 24, "temperature": 5.0})
     _, trainer = prepared(config, student)

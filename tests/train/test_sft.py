@@ -4,6 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -56,6 +57,28 @@ def test_loss_of_a_ragged_batch_equals_single_sample_forwards(make_config, stude
     for row, mask, logprobs in zip(outputs.log_probs, outputs.label_mask, expected, strict=True):
         torch.testing.assert_close(row[mask], logprobs, atol=1e-4, rtol=0)
     torch.testing.assert_close(loss, -torch.cat(expected).mean(), atol=1e-4, rtol=0)
+
+
+def test_loss_of_an_effective_batch_is_the_mean_over_all_its_trace_tokens(make_config, student):
+    model, _ = student
+    examples, _, collator, trainer = prepared(make_config(), student)
+    passes = [
+        collator([{"sample_id": example.sample.id} for example in part])
+        for part in (examples[:3], examples[3:])
+    ]
+    losses: list[float] = []
+    for batch in passes:
+        with torch.no_grad():
+            logits = model(**{k: v for k, v in batch.items() if k != "labels"}).logits
+        scores, targets = logits[:, :-1].double().numpy(), batch["labels"][:, 1:].numpy()
+        top = scores.max(-1, keepdims=True)
+        log_sum = np.log(np.exp(scores - top).sum(-1)) + top[..., 0]
+        for row, place in zip(*np.nonzero(targets != sft.IGNORED), strict=True):
+            losses.append(log_sum[row, place] - scores[row, place, targets[row, place]])
+    n_tokens = torch.tensor(len(losses))
+    with torch.no_grad():
+        parts = [trainer.compute_loss(model, dict(b), num_items_in_batch=n_tokens) for b in passes]
+    np.testing.assert_allclose(float(sum(parts)), np.mean(losses), atol=1e-5)
 
 
 @pytest.mark.parametrize(
