@@ -122,6 +122,10 @@ class OmniGRPOTrainer(GRPOTrainer):
         self._share_prompts = share_prompts
         self._media: list[Media] = []
         super().__init__(*args, **kwargs)
+        # TRL's types allow None; its configuration has a number for both.
+        assert self.num_generations
+        assert self.max_completion_length
+        self._group_size, self._n_new = self.num_generations, self.max_completion_length
         if share_prompts:
             for model in (self.model, self.ref_model):
                 if model is not None:
@@ -150,25 +154,25 @@ class OmniGRPOTrainer(GRPOTrainer):
                 prompt_ids, images, multimodal_fields, num_generations, has_tool_images
             )
         sampler = Sampler(
-            max_new_tokens=self.max_completion_length,
+            max_new_tokens=self._n_new,
             temperature=self.temperature,
             end_ids=tuple(self.eos_token_ids),
             suppress_ids=self._suppress_ids,
         )
         device = self.accelerator.device
+        options: Any = self.args.gradient_checkpointing_kwargs
+        policy: Any = self.model_wrapped
         with (
             unwrap_model_for_generation(
-                self.model_wrapped,
-                self.accelerator,
-                gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
+                policy, self.accelerator, gradient_checkpointing_kwargs=options
             ) as model,
             self.accelerator.autocast(),
         ):
             completions = sample_groups(
                 model,
-                [torch.tensor(ids, device=device) for ids in prompt_ids[:: self.num_generations]],
-                self._media[:: self.num_generations],
-                self.num_generations,
+                [torch.tensor(ids, device=device) for ids in prompt_ids[:: self._group_size]],
+                self._media[:: self._group_size],
+                self._group_size,
                 sampler,
             )
         return completions, None
@@ -226,7 +230,7 @@ class OmniGRPOTrainer(GRPOTrainer):
 
         The completions stand in whole groups; a completion's tokens begin at 0.
         """
-        size = self.num_generations
+        size = self._group_size
         valid = attention_mask.bool()
         prompts = [
             ids[:-n_completion][keep[:-n_completion]] for ids, keep in _rows(input_ids, valid)
@@ -255,7 +259,7 @@ class OmniGRPOTrainer(GRPOTrainer):
 
     def _by_group(self, batch: dict[str, Any]) -> dict[str, Any]:
         """The batch with an axis of groups in front, (N, G, ...): TRL then moves groups whole."""
-        size = self.num_generations
+        size = self._group_size
 
         def fold(value: Any) -> Any:
             if isinstance(value, torch.Tensor):

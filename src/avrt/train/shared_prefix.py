@@ -69,9 +69,8 @@ def _attention(
         prompt = states[:, :, :n_prompt].repeat_interleave(attention_mask.n_segments, 0)
         return torch.cat([prompt, segments(states)], 2)
 
-    prompt, _ = sdpa_attention_forward(
-        module, *(states[:, :, :n_prompt] for states in (query, key, value)), None, **options
-    )
+    of_prompt = (states[:, :, :n_prompt] for states in (query, key, value))
+    prompt, _ = sdpa_attention_forward(module, *of_prompt, attention_mask=None, **options)
     visible = attention_mask.visible
     if n_groups > 1:
         visible = visible.repeat_interleave(attention_mask.n_segments, 0)
