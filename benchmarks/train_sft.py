@@ -1,12 +1,11 @@
 """An SFT step against TRL's SFTTrainer with the collators one would write first.
 
 "processor": the processor is called on every batch, as TRL's own collator for pictures does, and
-pads sound to its full length. "cached": every clip is encoded once and its sound trimmed to the batch,
-samples in random order. "AVRT": as avrt sft does it, samples of like length in one pass. All train
-the same model on the same samples, one epoch each; clips are decoded beforehand.
+pads sound to its full length. "cached": every clip is encoded once and its sound trimmed to the
+batch, samples in random order. "AVRT": as avrt sft does it, samples of like length in one pass.
+All train the same model on the same samples, one epoch each; clips are decoded beforehand.
 
-    python benchmarks/train_sft.py              # the tests' tiny student
-    python benchmarks/train_sft.py --middle     # a random thinker of 512 units and 8 layers
+    OMP_NUM_THREADS=1 python benchmarks/train_sft.py
 """
 
 from __future__ import annotations
@@ -200,28 +199,15 @@ def _example(name: str, trace: str) -> Example:
     return Example(sample, trace)
 
 
-def make_model(middle: bool) -> tuple[Any, Any]:
-    """The tests' student, or one with a larger language model."""
+def make_model() -> tuple[Any, Any]:
+    """The packaged student's shape with random weights, towers frozen."""
     model, processor = new_student()
-    if middle:
-        config = model.config
-        text = config.get_text_config()
-        text.hidden_size, text.intermediate_size, text.num_hidden_layers = 512, 2048, 8
-        text.layer_types = ["full_attention"] * text.num_hidden_layers
-        text.num_attention_heads, text.num_key_value_heads = 8, 4
-        config.vision_config.out_hidden_size = 512
-        config.audio_config.output_dim = 512
-        for rope in (text.rope_parameters, getattr(text, "rope_scaling", None)):
-            if rope and "mrope_section" in rope:
-                rope["mrope_section"] = [8, 12, 12]
-        model = type(model)(config)
     freeze_towers(model)
     return model, processor
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # pyright: ignore[reportOptionalMemberAccess]
-    parser.add_argument("--middle", action="store_true", help="A larger language model.")
     parser.add_argument("--samples", type=int, default=128)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=3)
@@ -232,7 +218,7 @@ def main() -> None:
     for _ in range(options.repeats):
         for kind in KINDS:  # in turns, so that a slow minute hits all
             torch.manual_seed(0)
-            model, processor = make_model(options.middle)
+            model, processor = make_model()
             results[kind].append(measure(kind, model, processor, prompts, options.batch))
     n_parameters = sum(parameter.numel() for parameter in model.parameters())
     print(f"{n_parameters:,} parameters, {options.samples} samples, {options.batch} in a pass")
