@@ -7,6 +7,7 @@ run under autocast.
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import re
@@ -247,12 +248,12 @@ def _is_not_about_keys(record: logging.LogRecord) -> bool:
 
 def _restore_precision(model: torch.nn.Module) -> None:
     """Give a model that DeepSpeed trained in bfloat16 the float32 weights that it keeps besides."""
-    from deepspeed.utils import safe_get_full_fp32_param
-
+    deepspeed = importlib.import_module("deepspeed.utils")  # an extra that may not be installed
     for parameter in model.parameters():
-        full = safe_get_full_fp32_param(parameter) if parameter.dtype != torch.float32 else None
-        if full is not None:
-            parameter.data = full.to(parameter.device)
+        if parameter.dtype != torch.float32:
+            full = deepspeed.safe_get_full_fp32_param(parameter)
+            if full is not None:
+                parameter.data = full.to(parameter.device)
 
 
 def save_model(trainer: Trainer, processor: Any, folder: Path) -> None:
