@@ -246,11 +246,11 @@ class Completion:
     n_prompt_tokens: int = 0
     n_completion_tokens: int = 0
     latency_s: float = 0.0
-    n_frame_tokens: int | None = None
-    """Prompt tokens that are pictures; None when the engine cannot tell."""
-    n_audio_tokens: int | None = None
-    """Prompt tokens that are sound; None when the engine cannot tell."""
     error_class: str | None = None
     """Set when finish_reason is "error": "http_400", "timeout", "too_long", ..."""
     error: str | None = None
     """The failure in words."""
+    n_frame_tokens: int | None = None
+    """Prompt tokens that are pictures; None when the engine cannot tell."""
+    n_audio_tokens: int | None = None
+    """Prompt tokens that are sound; None when the engine cannot tell."""

@@ -222,6 +222,7 @@ def test_servers_share_the_calls_and_a_dead_one_costs_none(server, make_request,
 
 def test_a_server_that_comes_back_is_used_again(server, make_request, collect):
     place = server.http.server_address
+    server.http.shutdown()  # a thread that waits at a closed socket would fail
     server.http.server_close()
     started: list[ThreadingHTTPServer] = []
 
@@ -252,6 +253,7 @@ def test_when_no_server_is_left_the_run_stops_and_keeps_what_was_answered(make_r
 
         def last_words(_body: dict, n: int) -> Reply:
             if n == 3:
+                server.http.shutdown()
                 server.http.socket.close()
             return chat("fine")
 

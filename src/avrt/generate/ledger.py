@@ -47,8 +47,10 @@ _PASSING = ("missing", "permission", "timeout", "killed")
 _BATCH = 500
 """Keys in one query."""
 _COMPLETION = (
-    "text, finish_reason, n_prompt_tokens, n_completion_tokens, latency_s, error_class, error"
+    *("text", "finish_reason", "n_prompt_tokens", "n_completion_tokens", "latency_s"),
+    *("error_class", "error"),
 )
+"""What of a completion is kept, as columns and as fields."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +109,11 @@ class Ledger:
 
     def find_all(self, keys: Sequence[str]) -> dict[str, Completion]:
         """As `find`, for many calls; those that were never made are left out."""
-        rows = self._select(f"key, {_COMPLETION}", keys)
-        return {key: Completion(*outcome) for key, *outcome in rows}
+        rows = self._select(", ".join(("key", *_COMPLETION)), keys)
+        return {
+            key: Completion(**dict(zip(_COMPLETION, outcome, strict=True)))
+            for key, *outcome in rows
+        }
 
     def finished(self, keys: Sequence[str]) -> set[str]:
         """Those of the calls that have a reply."""
