@@ -84,14 +84,14 @@ def test_sft_killed_while_it_saves_and_then_out_of_space_goes_on(
 def test_grpo_killed_between_two_checkpoints_goes_on(make_config, kill_when, read_numbers):
     sections = {
         "student": {"model": "world:student"},  # whose answers differ, and earn something
-        "grpo": {"max_steps": 4, "save_steps": 2, "max_new_tokens": 24},
+        "grpo": {"max_steps": 8, "save_steps": 2, "max_new_tokens": 24},
     }
     straight = make_config(run={"name": "straight"}, **sections)
     grpo.run(straight)
     config = make_config(**sections)
     log = config.run.path / "grpo" / "log.jsonl"
-    kill_when("grpo", config, lambda: log.is_file() and log.read_text().count("\n") == 3)
-    assert grpo.run(config).counts["steps"] == 4
+    kill_when("grpo", config, lambda: log.is_file() and log.read_text().count("\n") >= 3)
+    assert grpo.run(config).counts["steps"] == 8
     assert_same(config, straight, "grpo", read_numbers)
 
 

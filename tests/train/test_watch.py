@@ -24,7 +24,8 @@ def test_a_tracker_that_is_not_installed_is_refused_before_anything_is_read(run,
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == "wandb" else find(name)
     )
-    config = Config.model_validate({"run": {"report_to": ["wandb"]}})
+    tree = {"run": {"report_to": ["wandb"]}, "student": {"dtype": "float32"}}
+    config = Config.model_validate(tree)
     with pytest.raises(ConfigError, match="run `pip install wandb`, or take it out"):
         run(config)
 
