@@ -27,9 +27,7 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
         is_flag=True,
         help="Print the resolved configuration and what would be done; write nothing.",
     )(command)
-    return click.argument("settings", nargs=-1, metavar="[CONFIG.yaml] [section.key=value ...]")(
-        command
-    )
+    return plain_settings(command)
 
 
 def print_plan(config: Config, plans: list[str]) -> None:

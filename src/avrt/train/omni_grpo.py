@@ -20,8 +20,7 @@ are private in TRL, so their signatures are checked when a trainer is built.
 from __future__ import annotations
 
 import inspect
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -32,6 +31,7 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 
 from avrt.engines.encode import Encoded, merge_media
 from avrt.errors import EngineError
+from avrt.train.checkpoint import old_names_allowed
 from avrt.train.order import ByEpoch
 from avrt.train.rollout import Sampler, sample_groups
 from avrt.train.shared_prefix import Media, group_inputs, share_attention
@@ -178,10 +178,7 @@ class OmniGRPOTrainer(GRPOTrainer):
         return completions, None
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        with warnings.catch_warnings():
-            # TRL 1.16 still uses names that transformers 5.23 renamed to activation_checkpointing.
-            old_names = r"`\w*gradient_checkpointing\w*` is deprecated"
-            warnings.filterwarnings("ignore", message=old_names, category=FutureWarning)
+        with old_names_allowed():
             batch = super()._generate_and_score_completions(inputs)
         batch = {**batch, "media": self._media}
         return self._by_group(batch) if self._share_prompts else batch
@@ -231,13 +228,9 @@ class OmniGRPOTrainer(GRPOTrainer):
         The completions stand in whole groups; a completion's tokens begin at 0.
         """
         size = self._group_size
-        valid = attention_mask.bool()
-        prompts = [
-            ids[:-n_completion][keep[:-n_completion]] for ids, keep in _rows(input_ids, valid)
-        ]
-        answers = [
-            ids[-n_completion:][keep[-n_completion:]] for ids, keep in _rows(input_ids, valid)
-        ]
+        rows = list(zip(input_ids, attention_mask.bool(), strict=True))
+        prompts = [ids[:-n_completion][valid[:-n_completion]] for ids, valid in rows]
+        answers = [ids[-n_completion:][valid[-n_completion:]] for ids, valid in rows]
         if any(not prompt.equal(prompts[i - i % size]) for i, prompt in enumerate(prompts)):
             raise EngineError("completions of different prompts stand in one group")
         inputs = group_inputs(
@@ -278,10 +271,6 @@ def by_completion(batch: dict[str, Any]) -> dict[str, Any]:
         return [item for group in value for item in group]
 
     return {name: unfold(value) for name, value in batch.items()}
-
-
-def _rows(*tensors: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
-    return zip(*tensors, strict=True)
 
 
 Row = TypeVar("Row")
