@@ -38,12 +38,12 @@ from typing import Any
 import pyarrow.parquet as pq
 from probing import encode
 
+from avrt.ask.calls import Job
+from avrt.ask.ledger import Call, Ledger, open_ledger
 from avrt.config import Config, load_config
 from avrt.datasets import prepare
 from avrt.datasets.prepare import load_prepared, load_usable
 from avrt.generate import build, merge, trace
-from avrt.generate.calls import Job
-from avrt.generate.ledger import Call, Ledger, open_ledger
 from avrt.generate.records import load_teachers
 from avrt.runs import fingerprint, read_parquet, write_parquet
 from avrt.types import LETTERS, Completion
@@ -56,7 +56,7 @@ MARKED_GENERATION = """
 import os, sys
 from avrt.config import load_config
 from avrt.generate import build, merge, trace
-from avrt.generate.ledger import Ledger
+from avrt.ask.ledger import Ledger
 
 log = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 record = Ledger.record

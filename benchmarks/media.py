@@ -40,7 +40,7 @@ from media_clips import Clip, find_real, make_huge, make_synthetic
 
 from avrt.config import MediaConfig
 from avrt.media import read_clip
-from avrt.workers import map_files
+from avrt.media.processes import map_files
 
 FOLDER = Path(__file__).parent
 CACHE = Path(tempfile.gettempdir()) / "avrt-benchmarks"

@@ -12,7 +12,7 @@ Needs AVRT with the extra `train`.
 
 from __future__ import annotations
 
-import avrt.torchcompat  # noqa: F401  # isort: skip
+import avrt.engines.torchcompat  # noqa: F401  # isort: skip
 
 import argparse
 import json

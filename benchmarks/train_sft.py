@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import avrt.torchcompat  # noqa: F401  # isort: skip
+import avrt.engines.torchcompat  # noqa: F401  # isort: skip
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ from avrt.train import sft
 from avrt.train.checkpoint import freeze_towers, old_names_allowed
 from avrt.train.data import Example, id_dataset, trace_ids
 from avrt.types import Frames, Prompt, Sample, Waveform
-from avrt.world.models import new_student
+from avrt.world.networks import new_student
 
 KINDS = ("processor", "cached", "AVRT")
 WORDS = ("a", "dog", "barks", "while", "the", "bell", "rings", "over", "water", "near", "red")

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+
+from avrt.config import Config, load_config
+from avrt.datasets import prepare
+from scripted_run import MakeConfig, overrides, replies, write_dataset, write_script
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -23,3 +29,25 @@ def real_data() -> Path:
     if not (folder / "avqa" / "val_qa.json").is_file():
         pytest.skip("no real clips here; set AVRT_REAL_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `data/` and the prepared run `runs/test/`; see scripted_run.py."""
+    root = tmp_path_factory.mktemp("prepared")
+    write_dataset(root)
+    prepare.run(load_config(None, overrides(root)))
+    return root
+
+
+@pytest.fixture
+def make_config(prepared: Path, tmp_path: Path) -> MakeConfig:
+    """A configuration of a fresh copy of the prepared run, with a script of replies."""
+    root = tmp_path / "place"
+    shutil.copytree(prepared, root)
+
+    def make(script: Mapping[tuple[str, int], str] | None = None, *changes: str) -> Config:
+        write_script(root, replies() if script is None else script)
+        return load_config(None, (*overrides(root), *changes))
+
+    return make

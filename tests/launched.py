@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from avrt.config import load_config
-from avrt.processes import is_main
+from avrt.ranks import is_main
 from avrt.train import grpo
 from avrt.train.omni_grpo import OmniGRPOTrainer
 

@@ -50,7 +50,7 @@ def write_omni(folder: Path, dtype: Any, tied: bool, seed: int = 0) -> None:
     import torch
     from transformers import Qwen2_5OmniConfig, Qwen2_5OmniForConditionalGeneration
 
-    from avrt.world.models import HIDDEN, new_student
+    from avrt.world.networks import HIDDEN, new_student
 
     student, processor = new_student(seed)
     thinker = student.config.to_dict()

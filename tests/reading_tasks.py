@@ -1,4 +1,4 @@
-"""Readers for tests/generate/test_reading.py that worker processes run: they misbehave on clip1."""
+"""Readers for tests/ask/test_payloads.py that worker processes run: they misbehave on clip1."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from avrt.generate.reading import Media, read_all
+from avrt.ask.payloads import Media, read_all
 
 
 def hang(media: tuple[Media, ...], **settings: Any) -> object:

@@ -20,11 +20,11 @@ from avrt.cli_checkpoint import checkpoint
 from avrt.cli_evaluate import COMMANDS
 from avrt.cli_group import MethodGroup, load_settings, split_settings
 from avrt.cli_options import plain_settings, print_plan, with_settings
-from avrt.processes import is_main
+from avrt.ranks import is_main
 
 if TYPE_CHECKING:
+    from avrt.ask.budget import Limits
     from avrt.config import Config
-    from avrt.generate.limits import Limits
 
 __all__ = ["main"]
 
@@ -120,7 +120,7 @@ def _add_calling_stage(name: str, modules: tuple[str, ...], summary: str) -> Non
         budget_tokens: int | None,
         limit: int | None,
     ) -> None:
-        from avrt.generate.limits import Limits
+        from avrt.ask.budget import Limits
 
         limits = Limits(budget_calls, budget_tokens, limit)
         _run_stage(modules, load_settings(settings), dry_run, limits)
@@ -167,7 +167,7 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_as_json
 def ledger_stats(settings: tuple[str, ...], as_json: bool) -> None:
     """Count calls, tokens, time and failures."""
-    from avrt.generate.ledger_report import load_stats, render_stats
+    from avrt.ask.show import load_stats, render_stats
 
     stats = load_stats(load_settings(settings).run.path)
     click.echo(json.dumps(stats, indent=2) if as_json else render_stats(stats))
@@ -182,7 +182,7 @@ def ledger_show(key: str, settings: tuple[str, ...], as_json: bool) -> None:
 
     KEY may be the first characters of a key; those of older versions are found too.
     """
-    from avrt.generate.ledger_report import load_call, render_call
+    from avrt.ask.show import load_call, render_call
 
     call = load_call(load_settings(settings).run.path, key)
     click.echo(json.dumps(call, indent=2) if as_json else render_call(call))
@@ -195,7 +195,7 @@ def ledger_show(key: str, settings: tuple[str, ...], as_json: bool) -> None:
 )
 def ledger_retry(settings: tuple[str, ...], error_class: str) -> None:
     """Mark what failed with a class, calls or media, as to be tried again."""
-    from avrt.generate.ledger_report import retry
+    from avrt.ask.show import retry
 
     click.echo(retry(load_settings(settings).run.path, error_class))
 
@@ -217,7 +217,7 @@ def import_set(name: str, folder: str, settings: tuple[str, ...], hub: bool) -> 
 
     SET is avrt-20k or avqa-r1-6k, FOLDER where it lies.
     """
-    from avrt.generate.imports import run
+    from avrt.exchange.imports import run
 
     click.echo(run(load_settings(settings), name, folder, from_hub=hub).summary)
 
@@ -244,8 +244,8 @@ def export(
     absolute: bool,
 ) -> None:
     """Write the dataset in the form that another tool reads."""
-    from avrt.generate.export import run
-    from avrt.generate.export.items import Options
+    from avrt.exchange.exports import run
+    from avrt.exchange.exports.items import Options
 
     options = Options(with_media=with_media, grpo=grpo, absolute=absolute)
     click.echo(run(load_settings(settings), name, options, output).summary)
@@ -257,7 +257,7 @@ def export(
 @click.option("--send", is_flag=True, help="Make the calls again; nothing is stored.")
 def replay_row(settings: tuple[str, ...], row: str, send: bool) -> None:
     """Show the model calls behind a row of the dataset."""
-    from avrt.generate.replay import replay
+    from avrt.ask.replay import replay
 
     click.echo(replay(load_settings(settings), row, send))
 

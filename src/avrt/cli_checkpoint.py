@@ -21,7 +21,7 @@ def checkpoint() -> None:
 @click.argument("out", type=_folder)
 def extract(omni: Path, out: Path) -> None:
     """Write the thinker of the whole model OMNI to OUT, which training starts from."""
-    from avrt.train.convert import extract as run
+    from avrt.checkpoints.convert import extract as run
 
     click.echo(run(omni, out))
 
@@ -33,7 +33,7 @@ def extract(omni: Path, out: Path) -> None:
 @click.option("--cast", is_flag=True, help="Round the thinker to OMNI's number formats.")
 def merge(thinker: Path, omni: Path, out: Path, cast: bool) -> None:
     """Write OMNI with THINKER in the place of its own to OUT."""
-    from avrt.train.convert import merge as run
+    from avrt.checkpoints.convert import merge as run
 
     click.echo(run(thinker, omni, out, cast))
 
@@ -43,7 +43,7 @@ def merge(thinker: Path, omni: Path, out: Path, cast: bool) -> None:
 @click.argument("out", type=_folder)
 def export_vllm(thinker: Path, out: Path) -> None:
     """Write THINKER to OUT in the form that vLLM serves."""
-    from avrt.train.convert import export_vllm as run
+    from avrt.checkpoints.convert import export_vllm as run
 
     click.echo(run(thinker, out))
 
@@ -56,7 +56,7 @@ def describe(folder: Path, settings: tuple[str, ...]) -> None:
 
     Nothing but the headers of its files is read.
     """
+    from avrt.checkpoints.describe import describe as run
     from avrt.cli_group import load_settings
-    from avrt.train.describe import describe as run
 
     click.echo(run(folder, load_settings(settings).student))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from avrt.errors import AvrtError
-from avrt.processes import is_main
+from avrt.ranks import is_main
 
 if TYPE_CHECKING:
     from avrt.config import Config

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from avrt.processes import is_main
+from avrt.ranks import is_main
 
 if TYPE_CHECKING:
     from collections.abc import Callable

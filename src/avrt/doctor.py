@@ -141,7 +141,7 @@ def _torch() -> Iterator[Check]:
         build = "CUDA build, no usable GPU" if torch.version.cuda else "CPU build"
         yield Check("torch device", "ok", f"cpu ({build}, {torch.get_num_threads()} threads)")
     try:
-        from avrt import torchcompat
+        from avrt.engines import torchcompat
 
         import torchvision  # isort: skip
     except ImportError as error:

@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from avrt.config import Config, dump_config
 from avrt.errors import ConfigError, DataError
-from avrt.processes import is_main
+from avrt.ranks import is_main
 
 if TYPE_CHECKING:
     import pyarrow as pa

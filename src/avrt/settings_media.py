@@ -40,8 +40,10 @@ class MediaConfig(Section):
     """Longest clip that is read, in seconds."""
     timeout_s: float = Field(default=60.0, gt=0)
     """Longest time that one file may take to read before its process is replaced."""
-    workers: int | None = Field(default=None, ge=1)
-    """Processes that read media; null: one for each processor."""
+    workers: int | None = Field(default=None, ge=0)
+    """Processes that read media; null: one for each processor; 0: read them in the main process,
+    where no time limit holds.
+    """
 
     def decoding(self) -> dict[str, Any]:
         """The settings that decide what a file decodes to, or that it is refused."""

@@ -54,7 +54,7 @@ def collect() -> Callable[..., dict[str, Completion]]:
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory) -> Callable[[str], Path]:
     """Folder of a tiny checkpoint: "student", "vision_teacher", "audio_teacher" or "merger"."""
-    from avrt.world import models
+    from avrt.world import networks
 
     made: dict[str, Path] = {}
 
@@ -63,7 +63,7 @@ def checkpoint(tmp_path_factory) -> Callable[[str], Path]:
             folder = tmp_path_factory.mktemp(name)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                for part in getattr(models, f"new_{name}")():
+                for part in getattr(networks, f"new_{name}")():
                     part.save_pretrained(folder)
             made[name] = folder
         return made[name]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from avrt.engines.checkpoints import load
 from avrt.engines.encode import Encoded, collate, encode, merge_media, suppress_token_ids
+from avrt.engines.weights import load
 from avrt.errors import EngineError
 from avrt.types import Frames, Prompt, Waveform
 

@@ -5,9 +5,9 @@ import torch
 
 from avrt.config import EngineConfig, MediaConfig
 from avrt.engines import engine_identity, make_engine
-from avrt.engines.checkpoints import load
 from avrt.engines.encode import collate, encode
 from avrt.engines.transformers import SeededSampler, TransformersEngine
+from avrt.engines.weights import load
 from avrt.errors import EngineError
 from avrt.types import Frames, Prompt, Sampling, Waveform
 

@@ -20,13 +20,13 @@ import pytest
 
 from avrt.config import EngineConfig, MediaConfig
 from avrt.engines import make_engine
-from avrt.engines.checkpoints import resolve
+from avrt.engines.weights import resolve
 from avrt.prompts import format_options, load_prompt
 from avrt.types import Prompt, Request, Sampling, Waveform
 
 pytestmark = pytest.mark.slow
 
-SERVE = "import avrt.torchcompat; from transformers.cli.transformers import app; app()"
+SERVE = "import avrt.engines.torchcompat; from transformers.cli.transformers import app; app()"
 N_PROMPTS = 4
 
 
@@ -75,7 +75,7 @@ def writing_merger(tmp_path_factory) -> Path:
     import torch
 
     from avrt.engines.encode import encode
-    from avrt.world.models import new_merger
+    from avrt.world.networks import new_merger
 
     folder = tmp_path_factory.mktemp("writing_merger")
     model, tokenizer = new_merger()
@@ -161,8 +161,8 @@ def over_http_and_in_process(
 
 def forbid_media_tokens(folder: Path) -> None:
     """Random weights may write them; a server can only be told through the checkpoint."""
-    from avrt.engines.checkpoints import load
     from avrt.engines.encode import suppress_token_ids
+    from avrt.engines.weights import load
 
     settings = json.loads((folder / "generation_config.json").read_text())
     settings["suppress_tokens"] = suppress_token_ids(load(str(folder)).processor)

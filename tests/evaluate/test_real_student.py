@@ -10,7 +10,7 @@ pytest.importorskip("transformers")
 
 def test_a_thinker_checkpoint_is_evaluated_in_all_modalities(config, tmp_path):
     """Random weights: nothing to be right about, but every item goes through the real model."""
-    from avrt.world.models import new_student
+    from avrt.world.networks import new_student
 
     model, processor = new_student()
     model.save_pretrained(tmp_path / "student")

@@ -12,12 +12,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from avrt.ask.ledger import open_ledger
 from avrt.config import Config
 from avrt.datasets import dataset_row_to_sample, prepare
 from avrt.errors import ConfigError, DataError
 from avrt.generate import build, merge, trace
 from avrt.generate.gates import GATES
-from avrt.generate.ledger import open_ledger
 from avrt.runs import read_parquet
 from scripted_run import MakeConfig, replies, right, wrong
 

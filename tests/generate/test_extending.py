@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from avrt.ask import calls
+from avrt.ask.budget import Limits
+from avrt.ask.ledger import read_ledger
 from avrt.config import Config
 from avrt.engines.scripted import ScriptedEngine
 from avrt.errors import ConfigError
-from avrt.generate import build, calls, merge, trace
-from avrt.generate.ledger import read_ledger
-from avrt.generate.limits import Limits
+from avrt.generate import build, merge, trace
 from avrt.generate.records import load_teachers, merged_path, teachers_path
 from avrt.types import Prompt
 from scripted_run import MakeConfig

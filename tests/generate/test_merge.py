@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from avrt.ask import calls
 from avrt.config import Config
 from avrt.datasets import prepare
 from avrt.errors import AvrtError, ConfigError, DataError
-from avrt.generate import calls, merge, trace
+from avrt.generate import merge, trace
 from avrt.generate.records import load_merged, merged_path
 from scripted_run import MakeConfig, replies, right, wrong
 

@@ -12,14 +12,15 @@ from typing import Any
 
 import pytest
 
+from avrt.ask import calls
 from avrt.config import Config, load_config
 from avrt.datasets import prepare
 from avrt.engines.scripted import ScriptedEngine
 from avrt.errors import ConfigError
-from avrt.generate import build, calls, merge, trace
+from avrt.generate import build, merge, trace
+from avrt.generate.option_order import in_order, restore_letter
 from avrt.generate.records import load_teachers
 from avrt.generate.selection import view_rows
-from avrt.generate.shuffle import in_order, restore_letter
 from avrt.runs import read_parquet
 from avrt.types import LETTERS, Prompt
 from scripted_run import OPTIONS, MakeConfig, overrides, right, write_dataset, wrong

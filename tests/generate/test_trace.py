@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from avrt.ask import calls
 from avrt.config import Config
 from avrt.datasets import prepare
 from avrt.engines.scripted import ScriptedEngine
 from avrt.errors import AvrtError, ConfigError, DataError
-from avrt.generate import build, calls, merge, trace
+from avrt.generate import build, merge, trace
 from avrt.generate.records import load_teachers, teachers_path
 from avrt.runs import read_parquet
 from avrt.types import Prompt

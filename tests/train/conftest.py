@@ -88,7 +88,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def student_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A saved thinker with random weights and its processor."""
-    from avrt.world.models import new_student
+    from avrt.world.networks import new_student
 
     folder = tmp_path_factory.mktemp("student")
     model, processor = new_student()

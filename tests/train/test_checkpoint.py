@@ -20,7 +20,7 @@ from omni import write_omni
 
 
 def test_checkpoint_without_towers_is_refused(tmp_path):
-    from avrt.world.models import new_merger
+    from avrt.world.networks import new_merger
 
     model, tokenizer = new_merger()
     model.save_pretrained(tmp_path)
@@ -112,7 +112,7 @@ def test_whole_model_cannot_be_where_grpo_starts(make_config, tmp_path):
 
 
 def test_what_cannot_be_the_student_is_refused_before_weights_are_read(make_config, tmp_path):
-    from avrt.world.models import new_merger
+    from avrt.world.networks import new_merger
 
     config = new_merger()[0].config
     config.architectures = ["Qwen2ForCausalLM"]

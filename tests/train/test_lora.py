@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from avrt.config import Config, StudentConfig
-from avrt.engines.checkpoints import load
+from avrt.engines.weights import load
 from avrt.errors import ConfigError
 from avrt.train import grpo, sft
 from avrt.train.checkpoint import describe_student, lora_config

@@ -143,7 +143,7 @@ def test_logprobs_change_with_one_modality(policy, groups, key):
 def test_grouped_query_heads_are_shared_too(groups):
     from transformers import Qwen2_5OmniThinkerForConditionalGeneration
 
-    from avrt.world.models import new_student
+    from avrt.world.networks import new_student
 
     config = new_student()[0].config
     config.text_config.num_key_value_heads = 1

@@ -13,7 +13,7 @@ import torch
 from avrt.engines.encode import encode
 from avrt.errors import ConfigError
 from avrt.types import Prompt
-from avrt.world import curriculum, models, training
+from avrt.world import curriculum, networks, training
 from avrt.world.content import draw_scene
 from avrt.world.pool import MEDIA, PoolClip, build_pool
 
@@ -30,7 +30,7 @@ def test_training_prompts_have_the_tokens_that_encode_makes(
     from avrt.media import read_frames, read_waveform
     from avrt.world.render import encode_mp4, encode_png, render_frames, render_sound
 
-    _, processor = models.new_student()
+    _, processor = networks.new_student()
     encoder = training.Encoder(processor, clips, padded_sound=False)
     scene = clips[0].scene
     frames = render_frames(scene)
@@ -48,7 +48,7 @@ def test_training_prompts_have_the_tokens_that_encode_makes(
 
 
 def test_labels_cover_the_reply_and_its_end_only(clips: list[PoolClip]):
-    _, processor = models.new_student()
+    _, processor = networks.new_student()
     encoder = training.Encoder(processor, clips, padded_sound=False)
     inputs, labels = training.batch(encoder, curriculum.describe, random.Random(0), 4)
     tokenizer = encoder.tokenizer
@@ -60,10 +60,10 @@ def test_labels_cover_the_reply_and_its_end_only(clips: list[PoolClip]):
 
 
 @pytest.mark.parametrize(
-    "build", [models.new_student, models.new_vision_teacher, models.new_audio_teacher]
+    "build", [networks.new_student, networks.new_vision_teacher, networks.new_audio_teacher]
 )
 def test_the_language_model_of_every_architecture_takes_over_the_mergers(build):
-    merger, tokenizer = models.new_merger(seed=5)
+    merger, tokenizer = networks.new_merger(seed=5)
     model, _ = build(seed=6)
     source = {key: value for key, value in merger.state_dict().items() if key != "lm_head.weight"}
     assert training.take_over(model, source) >= len(source)
@@ -76,8 +76,8 @@ def test_the_language_model_of_every_architecture_takes_over_the_mergers(build):
 
 
 def test_the_vision_teacher_sees_with_the_students_tower(clips: list[PoolClip]):
-    student, _ = models.new_student(seed=1)
-    teacher, _ = models.new_vision_teacher(seed=2)
+    student, _ = networks.new_student(seed=1)
+    teacher, _ = networks.new_vision_teacher(seed=2)
     training.take_over(teacher, student.state_dict())
     video = clips[0].video
     pixels, grid = video["pixel_values_videos"].float(), video["video_grid_thw"]
@@ -91,7 +91,7 @@ SHORT = replace(training.MODELS["merger"][1], n_steps=6, batch_size=2, warmup_st
 
 
 def _train_short(folder: Path, last: int, seed: int = 0) -> dict[str, torch.Tensor]:
-    model, tokenizer = models.new_merger(seed=0)
+    model, tokenizer = networks.new_merger(seed=0)
     encoder = training.Encoder(tokenizer, [], padded_sound=False)
     job = training.Training("merger", SHORT, seed, folder)
     training.train(model, encoder, job, last=last)

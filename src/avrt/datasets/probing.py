@@ -25,8 +25,8 @@ from avrt.config import MediaConfig
 from avrt.errors import MediaError
 from avrt.media import MediaInfo, probe
 from avrt.media.probe import PROBE_SETTINGS, PROBE_VERSION, file_stamp
+from avrt.media.processes import map_files
 from avrt.runs import fingerprint
-from avrt.workers import map_files
 
 __all__ = ["known_probes", "probe_files", "probe_settings"]
 

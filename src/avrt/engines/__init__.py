@@ -46,6 +46,6 @@ def engine_identity(
     """The `identity` of the engine that `make_engine` would make, without loading a model."""
     if engine.kind != "transformers":
         return make_engine(engine, model, revision, media).identity
-    from avrt.engines.checkpoints import in_process_identity
+    from avrt.engines.weights import in_process_identity
 
     return in_process_identity(model, revision, engine.dtype)

@@ -13,7 +13,7 @@ import base64
 from typing import Any
 
 from avrt.config import EngineConfig, MediaConfig
-from avrt.engines.checkpoints import model_identity
+from avrt.engines.weights import model_identity
 from avrt.media.payloads import encode_frames, encode_sound
 from avrt.types import EncodedFrames, EncodedSound, Prompt, Request
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-import avrt.torchcompat  # noqa: F401  # isort: skip  # pyright: ignore[reportUnusedImport]
+import avrt.engines.torchcompat  # noqa: F401  # isort: skip  # pyright: ignore[reportUnusedImport]
 
 import torch
 from torch import Tensor
@@ -21,7 +21,6 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from avrt.config import EngineConfig
 from avrt.engines.base import OnCompletion, failure
-from avrt.engines.checkpoints import Loaded, in_process_identity, load
 from avrt.engines.encode import (
     Encoded,
     collate,
@@ -29,6 +28,7 @@ from avrt.engines.encode import (
     encode,
     suppress_token_ids,
 )
+from avrt.engines.weights import Loaded, in_process_identity, load
 from avrt.errors import EngineError
 from avrt.types import Completion, Request, Sampling
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from avrt.config import EngineConfig, MediaConfig
 from avrt.engines.base import OnCompletion, failure
-from avrt.engines.checkpoints import resolve
 from avrt.engines.messages import build_messages, wire_identity
+from avrt.engines.weights import resolve
 from avrt.errors import EngineError
 from avrt.types import Completion, Request, Sampling
 

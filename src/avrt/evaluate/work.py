@@ -24,8 +24,8 @@ from avrt.evaluate.items import Fault, Item, Need, Question, Shown, read_media
 from avrt.evaluate.logs import Line, Settings, append
 from avrt.evaluate.models import Model
 from avrt.evaluate.sets import EvalSet
+from avrt.media.processes import map_files
 from avrt.types import Completion, Frames, Given, Prompt, Request, Waveform
-from avrt.workers import map_files
 
 __all__ = ["Log", "answer_all"]
 

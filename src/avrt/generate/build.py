@@ -31,6 +31,7 @@ from avrt.generate.card import write_card
 from avrt.generate.decontaminate import Match, find_matches, write_matches
 from avrt.generate.gates import GATES, Case, judge
 from avrt.generate.merge import shown_sample
+from avrt.generate.option_order import places_in, restore_letters
 from avrt.generate.records import (
     ABSENT,
     STRATA,
@@ -50,7 +51,6 @@ from avrt.generate.records import (
     trace_outcome,
 )
 from avrt.generate.selection import check_views, in_view
-from avrt.generate.shuffle import places_in, restore_letters
 from avrt.generate.views import condition_of
 from avrt.runs import (
     Result,

@@ -15,11 +15,8 @@ from itertools import islice
 from typing import Any
 
 from avrt.answers import split_trace
-from avrt.config import Config
-from avrt.datasets.prepare import load_prepared
-from avrt.engines import engine_identity
-from avrt.errors import ConfigError
-from avrt.generate.calls import (
+from avrt.ask.budget import Limits
+from avrt.ask.calls import (
     Job,
     Jobs,
     Outcome,
@@ -28,8 +25,12 @@ from avrt.generate.calls import (
     describe_role,
     sampling_of,
 )
-from avrt.generate.ledger import Call, Ledger, check_free, count_finished, open_ledger
-from avrt.generate.limits import Limits
+from avrt.ask.ledger import Call, Ledger, check_free, count_finished, open_ledger
+from avrt.config import Config
+from avrt.datasets.prepare import load_prepared
+from avrt.engines import engine_identity
+from avrt.errors import ConfigError
+from avrt.generate.option_order import balanced_order, in_order, places_in, restore_letters
 from avrt.generate.records import (
     Answers,
     MergedTrace,
@@ -42,7 +43,6 @@ from avrt.generate.records import (
     write_merged,
 )
 from avrt.generate.selection import check_views, selected_by
-from avrt.generate.shuffle import balanced_order, in_order, places_in, restore_letters
 from avrt.generate.views import condition_of
 from avrt.prompts import format_options, load_prompt
 from avrt.runs import Result, Stage, check_sums, open_stage, save_config

@@ -157,7 +157,7 @@ def _length_counter(model: str) -> tuple[Callable[[str], int], str]:
 
 def _local_tokenizer(model: str) -> Path | None:
     """The student's tokenizer file, without any download."""
-    from avrt.engines.checkpoints import resolve
+    from avrt.engines.weights import resolve
 
     try:
         path = Path(resolve(model)) / "tokenizer.json"

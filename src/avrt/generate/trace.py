@@ -18,11 +18,8 @@ from itertools import islice
 from typing import Any
 
 from avrt.answers import extract_answer
-from avrt.config import Config, TeacherRole
-from avrt.datasets.prepare import load_usable
-from avrt.engines import engine_identity
-from avrt.errors import ConfigError
-from avrt.generate.calls import (
+from avrt.ask.budget import Limits
+from avrt.ask.calls import (
     Job,
     Jobs,
     Outcome,
@@ -31,9 +28,13 @@ from avrt.generate.calls import (
     describe_role,
     sampling_of,
 )
-from avrt.generate.ledger import Call, Ledger, check_free, count_finished, open_ledger
-from avrt.generate.limits import Limits
-from avrt.generate.reading import Media
+from avrt.ask.ledger import Call, Ledger, check_free, count_finished, open_ledger
+from avrt.ask.payloads import Media
+from avrt.config import Config, TeacherRole
+from avrt.datasets.prepare import load_usable
+from avrt.engines import engine_identity
+from avrt.errors import ConfigError
+from avrt.generate.option_order import in_order, restore_letter, restore_letters, shuffled_order
 from avrt.generate.records import (
     ABSENT,
     STRATA,
@@ -45,7 +46,6 @@ from avrt.generate.records import (
     write_teachers,
 )
 from avrt.generate.selection import check_views
-from avrt.generate.shuffle import in_order, restore_letter, restore_letters, shuffled_order
 from avrt.media import SAMPLE_RATE_HZ
 from avrt.prompts import format_options, load_prompt
 from avrt.runs import (

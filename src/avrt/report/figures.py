@@ -16,9 +16,9 @@ from typing import Any
 from xml.sax.saxutils import quoteattr
 
 from avrt.evaluate.summary import percent
+from avrt.report.accuracy import LABELS, BenchmarkResults
+from avrt.report.curves import METRICS, TrainingRun
 from avrt.report.funnel import Step
-from avrt.report.results import LABELS, BenchmarkResults
-from avrt.report.training import METRICS, TrainingRun
 
 __all__ = ["Figure", "accuracy_figure", "funnel_figure", "held_out_figure", "training_figure"]
 

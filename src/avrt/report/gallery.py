@@ -24,7 +24,7 @@ from avrt.datasets import dataset_row_to_sample
 from avrt.errors import MediaError
 from avrt.evaluate.logs import Line
 from avrt.media import encode_wav, load_media
-from avrt.report.results import LABELS, BenchmarkResults
+from avrt.report.accuracy import LABELS, BenchmarkResults
 from avrt.runs import read_parquet, write_atomic
 from avrt.types import LETTERS, Frames, Sample
 

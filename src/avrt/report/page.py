@@ -19,8 +19,8 @@ import yaml
 from avrt import __version__
 from avrt.config import Config
 from avrt.errors import ConfigError
+from avrt.report.accuracy import read_benchmarks
 from avrt.report.gallery import collect, show_media
-from avrt.report.results import read_benchmarks
 from avrt.report.sections import Section, facts, sections
 from avrt.report.tables import to_markdown
 from avrt.runs import Result, write_atomic

@@ -11,6 +11,15 @@ from pathlib import Path
 
 from avrt.config import Config
 from avrt.evaluate.summary import interval_text, p_text, percent
+from avrt.report.accuracy import (
+    LABELS,
+    BenchmarkResults,
+    comparison_table,
+    detail_table,
+    group_tables,
+    headline_table,
+)
+from avrt.report.curves import held_out_table, read_training, training_table
 from avrt.report.dataset import dataset_table
 from avrt.report.figures import (
     Figure,
@@ -20,16 +29,7 @@ from avrt.report.figures import (
     training_figure,
 )
 from avrt.report.funnel import attrition_table, read_funnel, stages_table, strata_table
-from avrt.report.results import (
-    LABELS,
-    BenchmarkResults,
-    comparison_table,
-    detail_table,
-    group_tables,
-    headline_table,
-)
 from avrt.report.tables import Table
-from avrt.report.training import held_out_table, read_training, training_table
 
 __all__ = ["Fact", "Section", "facts", "sections"]
 

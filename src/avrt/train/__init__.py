@@ -11,7 +11,7 @@ import os
 import huggingface_hub.constants
 import torch
 
-import avrt.torchcompat  # noqa: F401  # pyright: ignore[reportUnusedImport]  # before transformers
+import avrt.engines.torchcompat  # noqa: F401  # pyright: ignore[reportUnusedImport]  # before transformers
 
 __all__: list[str] = []
 

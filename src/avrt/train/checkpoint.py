@@ -23,10 +23,10 @@ import transformers
 from transformers import PreTrainedModel, Trainer
 
 from avrt.config import Config, StudentConfig
-from avrt.engines.checkpoints import architecture_of, load, model_identity, resolve
+from avrt.engines.weights import architecture_of, load, model_identity, resolve
 from avrt.errors import ConfigError, EngineError
-from avrt.processes import is_main
 from avrt.prompts import load_prompt
+from avrt.ranks import is_main
 from avrt.runs import Stage, fingerprint, replace_folder, write_json
 from avrt.train.disk import complete_checkpoints, naming_full_disks
 from avrt.train.launch import launch_settings

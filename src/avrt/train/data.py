@@ -25,8 +25,8 @@ from avrt.datasets.prepare import load_prepared
 from avrt.engines.encode import Encoded, encode
 from avrt.errors import DataError, MediaError
 from avrt.media import load_media
-from avrt.processes import is_main
 from avrt.prompts import format_options, load_prompt
+from avrt.ranks import is_main
 from avrt.runs import check_sums, read_parquet, write_atomic
 from avrt.types import Prompt, Sample
 

@@ -26,8 +26,9 @@ from avrt.config import Config, GrpoConfig
 from avrt.datasets import require_media
 from avrt.engines.encode import suppress_token_ids
 from avrt.errors import ConfigError
-from avrt.processes import n_processes
+from avrt.ranks import n_processes
 from avrt.runs import Result, Stage, open_stage, save_config, student_path
+from avrt.train.callbacks import require_trackers
 from avrt.train.checkpoint import (
     count_parameters,
     load_student,
@@ -58,7 +59,6 @@ from avrt.train.omni_grpo import OmniGRPOTrainer
 from avrt.train.plan import describe_inputs
 from avrt.train.rewards import REWARDS, reward_weights
 from avrt.train.trainer import activation_checkpointing, common_arguments, train_logged
-from avrt.train.watch import require_trackers
 from avrt.types import Sample
 
 __all__ = ["make_trainer", "plan", "run"]

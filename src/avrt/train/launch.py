@@ -16,7 +16,7 @@ import torch
 
 from avrt.config import Config
 from avrt.errors import ConfigError
-from avrt.processes import is_launched, n_processes
+from avrt.ranks import is_launched, n_processes
 
 __all__ = ["deepspeed_settings", "launch_settings", "on_cpu", "require_launch"]
 

@@ -10,7 +10,7 @@ import torch
 import transformers
 
 from avrt.config import Config
-from avrt.engines.checkpoints import architecture_of, resolve
+from avrt.engines.weights import architecture_of, resolve
 from avrt.errors import MediaError
 from avrt.train.checkpoint import describe_student
 from avrt.train.data import (

@@ -14,10 +14,10 @@ from textwrap import shorten
 import torch
 
 from avrt.config import Config
-from avrt.engines.checkpoints import pick_device
 from avrt.engines.encode import Encoded, suppress_token_ids
+from avrt.engines.weights import pick_device
 from avrt.errors import AvrtError, ConfigError, MediaError
-from avrt.processes import is_launched
+from avrt.ranks import is_launched
 from avrt.runs import student_path
 from avrt.train.checkpoint import load_student
 from avrt.train.data import Example, PromptEncoder, read_prompts

@@ -22,8 +22,9 @@ from trl.trainer.sft_trainer import SFTTrainer
 from avrt.config import Config
 from avrt.datasets import require_media
 from avrt.engines.encode import Encoded, collate
-from avrt.processes import n_processes
+from avrt.ranks import n_processes
 from avrt.runs import Result, Stage, open_stage, save_config
+from avrt.train.callbacks import require_trackers
 from avrt.train.checkpoint import (
     count_parameters,
     load_student,
@@ -52,7 +53,6 @@ from avrt.train.log import TrainingLog, read_log
 from avrt.train.order import ByLength
 from avrt.train.plan import describe_inputs
 from avrt.train.trainer import activation_checkpointing, common_arguments, train_logged
-from avrt.train.watch import require_trackers
 
 __all__ = ["TraceCollator", "make_trainer", "plan", "run"]
 

@@ -13,12 +13,12 @@ from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from avrt.config import Config
+from avrt.train.callbacks import Meter, PlainLines, ProgressBar
 from avrt.train.checkpoint import restore_weights
 from avrt.train.disk import naming_full_disks
 from avrt.train.held_out import HeldOut
 from avrt.train.launch import deepspeed_settings, on_cpu, require_launch
 from avrt.train.log import TrainingLog
-from avrt.train.watch import Meter, PlainLines, ProgressBar
 
 __all__ = ["activation_checkpointing", "common_arguments", "train_logged"]
 

@@ -25,7 +25,7 @@ from avrt.media import read_frames, read_waveform
 from avrt.runs import write_atomic
 from avrt.types import Prompt
 from avrt.world.content import Scene, draw_scene
-from avrt.world.models import new_audio_teacher, new_student
+from avrt.world.networks import new_audio_teacher, new_student
 from avrt.world.render import N_FRAMES, encode_mp4, encode_png, render_frames, render_sound
 
 __all__ = ["MEDIA", "PoolClip", "build_pool"]

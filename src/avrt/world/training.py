@@ -9,7 +9,7 @@ loop is a plain one: nothing here is specific to AVRT's method.
 
 from __future__ import annotations
 
-import avrt.torchcompat  # noqa: F401  # isort: skip  # pyright: ignore[reportUnusedImport]
+import avrt.engines.torchcompat  # noqa: F401  # isort: skip  # pyright: ignore[reportUnusedImport]
 
 import json
 import math
@@ -31,7 +31,7 @@ from transformers import PreTrainedModel
 from avrt.engines.encode import merge_media
 from avrt.errors import ConfigError
 from avrt.runs import Result, fingerprint, write_atomic
-from avrt.world import curriculum, models
+from avrt.world import curriculum, networks
 from avrt.world.content import draw_scene
 from avrt.world.curriculum import Example, Lesson
 from avrt.world.measure import measure_model, write_card
@@ -60,21 +60,21 @@ class Recipe:
 
 
 MODELS: dict[str, tuple[Any, Recipe]] = {
-    "merger": (models.new_merger, Recipe(2_400, 32, 2e-3, curriculum.TEXT_LESSONS)),
+    "merger": (networks.new_merger, Recipe(2_400, 32, 2e-3, curriculum.TEXT_LESSONS)),
     "perceiver": (
-        models.new_student,
+        networks.new_student,
         Recipe(1_800, 32, 1e-3, curriculum.PERCEPTION_LESSONS, N_CLIPS, ("merger",)),
     ),
     "student": (
-        models.new_student,
+        networks.new_student,
         Recipe(800, 32, 5e-4, curriculum.ANSWER_LESSONS, N_CLIPS, ("perceiver",)),
     ),
     "vision_teacher": (
-        models.new_vision_teacher,
+        networks.new_vision_teacher,
         Recipe(300, 32, 1e-3, curriculum.VISION_LESSONS, N_CLIPS, ("merger", "perceiver")),
     ),
     "audio_teacher": (
-        models.new_audio_teacher,
+        networks.new_audio_teacher,
         Recipe(300, 32, 1e-3, curriculum.AUDIO_LESSONS, N_CLIPS, ("merger", "perceiver")),
     ),
 }

@@ -1,0 +1,124 @@
+"""What a checkpoint consists of and what of it trains, from headers alone: no weight is read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from avrt.checkpoints.convert import OMNI, published_name, read_checkpoint
+from avrt.checkpoints.tensors import StoredTensor
+from avrt.config import StudentConfig
+from avrt.train.checkpoint import describe_student
+
+__all__ = ["PARTS", "describe", "part_of", "thinker_shapes"]
+
+PARTS = {
+    "model.embed_tokens.": "embeddings",
+    "model.": "language model",
+    "lm_head.": "head",
+    "visual.merger.": "vision projection",
+    "visual.": "vision tower",
+    "audio_tower.proj.": "audio projection",
+    "audio_tower.": "audio tower",
+    "talker.": "talker",
+    "token2wav.": "vocoder",
+}
+"""Beginning of a tensor's published name, and the part it belongs to; the first that fits."""
+LANGUAGE = ("embeddings", "language model", "head")
+PROJECTIONS = ("vision projection", "audio projection")
+
+
+@dataclass
+class Part:
+    """The tensors of one part, counted."""
+
+    n_parameters: int = 0
+    n_bytes: int = 0
+    formats: Counter[str] = field(default_factory=Counter)
+
+    def add(self, tensor: StoredTensor) -> None:
+        """Count one tensor."""
+        self.n_parameters += tensor.n_elements
+        self.n_bytes += tensor.n_stored
+        self.formats[tensor.dtype] += 1
+
+
+def describe(folder: Path, student: StudentConfig) -> str:
+    """A table of the checkpoint's parts and what `student` trains of it.
+
+    Raises:
+        ConfigError: no Qwen2.5-Omni checkpoint.
+        DataError: damaged configuration or weights.
+    """
+    config, tensors = read_checkpoint(folder)
+    parts: dict[str, Part] = {}
+    for name, tensor in tensors.items():
+        parts.setdefault(part_of(name), Part()).add(tensor)
+    is_whole = config["model_type"] == OMNI
+    kind = "a whole Qwen2.5-Omni" if is_whole else "a Qwen2.5-Omni thinker"
+    n_files = len({tensor.file for tensor in tensors.values()})
+    counts = describe_student(str(folder), student)
+    assert counts is not None, "its configuration was read above"
+    where = f"{n_files} files" if n_files > 1 else "one file"
+    lines = [f"{folder}: {kind}, {len(tensors)} tensors in {where}", *_table(parts, student)]
+    if "head" not in parts:
+        lines.append("head: none of its own, the embeddings are used")
+    trainable, frozen = counts[0]["trainable"], counts[0]["frozen"]
+    lines.append(f"training: {trainable:,} parameters train, {frozen:,} are frozen")
+    if is_whole:
+        lines.append("SFT takes its thinker; GRPO needs one alone: avrt checkpoint extract")
+    return "\n".join(lines)
+
+
+def part_of(name: str) -> str:
+    """The part that a tensor belongs to, by its name in a file."""
+    plain = published_name(name)
+    return next((part for start, part in PARTS.items() if plain.startswith(start)), "other")
+
+
+def _table(parts: dict[str, Part], student: StudentConfig) -> list[str]:
+    rows = [("PART", "PARAMETERS", "MIB", "FORMAT", "TRAINS")]
+    total = Part()
+    ordered = dict.fromkeys([*PARTS.values(), *parts])
+    for name in ordered:
+        if name not in parts:
+            continue
+        part = parts[name]
+        rows.append((name, *_cells(part), _trains(name, student)))
+        total.n_parameters += part.n_parameters
+        total.n_bytes += part.n_bytes
+        total.formats += part.formats
+    rows.append(("total", *_cells(total), ""))
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    return [
+        f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}  "
+        f"{row[3]:<{widths[3]}}  {row[4]}".rstrip()
+        for row in rows
+    ]
+
+
+def _cells(part: Part) -> tuple[str, str, str]:
+    size = f"{part.n_bytes / 2**20:,.2f}"
+    return f"{part.n_parameters:,}", size, "+".join(sorted(part.formats))
+
+
+def _trains(part: str, student: StudentConfig) -> str:
+    if part in LANGUAGE and student.lora is None:
+        return "yes"
+    if part == "language model":
+        return "adapters"
+    return "yes" if part in PROJECTIONS and student.train_projections else "no"
+
+
+def thinker_shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor that a thinker of this configuration has, by published name."""
+    with torch.device("meta"):
+        model = transformers.Qwen2_5OmniThinkerForConditionalGeneration(
+            transformers.Qwen2_5OmniThinkerConfig.from_dict(config)
+        )
+    return {published_name(name): tuple(tensor.shape) for name, tensor in model.named_parameters()}

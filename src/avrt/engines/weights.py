@@ -1,0 +1,133 @@
+"""Where models lie, what they are called in keys, and how they are loaded with transformers.
+
+A model is a hub id, a local folder, or `world:NAME` for one inside the package. Keys never hold a
+path: a folder is known by the digest of its files, so that a moved folder keeps its calls and a
+retrained one does not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from avrt.errors import ConfigError, EngineError
+from avrt.runs import file_digest, fingerprint
+
+__all__ = [
+    "Loaded",
+    "architecture_of",
+    "in_process_identity",
+    "load",
+    "model_identity",
+    "pick_device",
+    "resolve",
+]
+
+_WORLD = "world:"
+_MODEL_SUFFIXES = {".json", ".jinja", ".safetensors", ".txt"}
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A model, in evaluation mode, and its processor (a plain tokenizer for text models)."""
+
+    model: Any
+    processor: Any
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer inside the processor, or the processor itself."""
+        return getattr(self.processor, "tokenizer", self.processor)
+
+
+def resolve(model: str) -> str:
+    """The folder of `world:NAME` inside the package; hub ids and folders stay as they are.
+
+    Raises:
+        ConfigError: the package has no world model of that name.
+    """
+    if not model.startswith(_WORLD):
+        return model
+    weights = Path(str(resources.files("avrt"))) / "world" / "weights"
+    folder = weights / model.removeprefix(_WORLD)
+    if not (folder / "config.json").is_file():
+        known = sorted(path.parent.name for path in weights.glob("*/config.json"))
+        raise ConfigError(
+            f"{model}: no such model in the package; known: {', '.join(known) or 'none'}"
+        )
+    return str(folder)
+
+
+def model_identity(model: str, revision: str | None) -> dict[str, Any]:
+    """What names a model in keys: hub id and revision, or the digest of a folder's files."""
+    folder = Path(resolve(model))
+    if not folder.is_dir():
+        return {"model": folder.name if folder.is_absolute() else model, "revision": revision}
+    files = sorted(path for path in folder.iterdir() if path.suffix in _MODEL_SUFFIXES)
+    digest = fingerprint({path.name: file_digest(path) for path in files})
+    return {"model": model if model.startswith(_WORLD) else "local", "revision": digest}
+
+
+def in_process_identity(model: str, revision: str | None, dtype: str) -> dict[str, Any]:
+    """A model's identity together with how it is run in process; needs no model to be loaded."""
+    recipe = {"frames": "pixels", "audio": "samples", "dtype": dtype}
+    return {**model_identity(model, revision), **recipe}
+
+
+def load(
+    model: str, revision: str | None = None, device: str = "auto", dtype: str = "float32"
+) -> Loaded:
+    """The model of the class named in its configuration, in evaluation mode, and its processor.
+
+    Raises:
+        EngineError: the model cannot be found or read, or transformers does not know its class.
+    """
+    import avrt.engines.torchcompat  # noqa: F401  # isort: skip  # pyright: ignore[reportUnusedImport]
+
+    import torch
+    import transformers
+
+    place = resolve(model)
+    try:
+        config = transformers.AutoConfig.from_pretrained(place, revision=revision)
+        architecture, config = architecture_of(config, model)
+        processor = transformers.AutoProcessor.from_pretrained(place, revision=revision)
+        loaded = architecture.from_pretrained(
+            place, config=config, revision=revision, dtype=getattr(torch, dtype)
+        )
+    except (OSError, ValueError) as error:
+        raise EngineError(f"{model}: cannot load this model with transformers: {error}") from error
+    return Loaded(loaded.to(pick_device(device)).eval(), processor)
+
+
+def architecture_of(config: Any, model: str) -> tuple[Any, Any]:
+    """The transformers class that a checkpoint is loaded with, and the configuration it takes.
+
+    Of a whole Qwen2.5-Omni (thinker, talker and vocoder) only the thinker is loaded.
+
+    Raises:
+        EngineError: this version of transformers does not know the class.
+    """
+    import transformers
+
+    if config.model_type == "qwen2_5_omni":
+        return transformers.Qwen2_5OmniThinkerForConditionalGeneration, config.thinker_config
+    name = (config.architectures or ["(none)"])[0]
+    architecture = getattr(transformers, name, None)
+    if architecture is None:
+        raise EngineError(
+            f"{model}: transformers {transformers.__version__} has no class {name} (config.json, "
+            f"architectures); serve the model with engine.kind=openai instead"
+        )
+    return architecture, config
+
+
+def pick_device(device: str) -> str:
+    """`auto` is the first GPU when there is one, else the CPU."""
+    import torch
+
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,1 @@
+"""Datasets in and out: published sets are imported, other tools read exports."""

@@ -1,0 +1,253 @@
+"""Run a function over many files in processes, under a watchdog: no file can stop the others.
+
+A file that hangs, or whose decoder crashes, costs one process, which is replaced, and ends as a
+`MediaError` like any other bad file. Results come in the order of the items, a bounded number of
+them ahead of whoever takes them, so memory stays flat over any number of files.
+
+The decision to question: this is no pool of a library. Those share one pipe between all processes;
+when one dies at the wrong moment they lose items, blame the wrong one, or give up altogether. Here
+a thread speaks to each process through a pipe of its own, so it knows whose item went wrong. And
+the watchdog is the kernel's timer in each process (SIGALRM), which ends a decoder that hangs
+whatever it is doing, and also after this process is gone.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from multiprocessing.connection import Connection
+from typing import Any, TypeVar
+
+from avrt.errors import AvrtError, MediaError
+
+__all__ = ["map_files"]
+
+Item = TypeVar("Item")
+Output = TypeVar("Output")
+
+START_S = 60.0
+"""Longest time that a process may need to start."""
+READY = b"ready"
+CONTEXT = multiprocessing.get_context("spawn")
+
+
+def map_files(
+    function: Callable[[Item], Output],
+    items: Iterable[Item],
+    *,
+    timeout_s: float,
+    workers: int | None = None,
+    ahead: int | None = None,
+    path_of: Callable[[Item], str] = str,
+) -> Generator[tuple[Item, Output | MediaError]]:
+    """Yield every item, in order, with what `function` returns for it or the MediaError it raises.
+
+    Function and items are sent to fresh processes, so the function is one that a module names, or a
+    `partial` of one. An item that takes longer than `timeout_s` is a MediaError `timeout`, one
+    whose process dies is `undecodable`; `path_of` names it there. Items are taken only while fewer
+    than `ahead` (default: four for each worker) are under way or wait to be taken over. Closing the
+    generator stops the processes at once; they also end with this one, even when it is killed.
+
+    Raises:
+        AvrtError: the processes do not start.
+        Exception: whatever else `function` raises: a defect, not a bad file.
+    """
+    if workers == 0:
+        yield from ((item, _run_here(function, item)) for item in items)
+        return
+    n_workers = workers or os.cpu_count() or 1
+    source = iter(items)
+    first = list(islice(source, ahead or 4 * n_workers))
+    if not first:
+        return
+    with closing(_Pool(function, timeout_s, min(n_workers, len(first)))) as pool:
+        waiting = deque((item, pool.submit(item)) for item in first)
+        while waiting:
+            item, future = waiting.popleft()
+            result = future.result()
+            waiting.extend((following, pool.submit(following)) for following in islice(source, 1))
+            if isinstance(result, _Failure):
+                path = path_of(item) if result.path is None else result.path
+                result = MediaError(result.error_class, path, result.detail)
+            yield item, result
+
+
+def _run_here(function: Callable[[Item], Output], item: Item) -> Output | MediaError:
+    try:
+        return function(item)
+    except MediaError as error:
+        return error
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """A MediaError as it travels between processes."""
+
+    error_class: str
+    path: str | None
+    """None: of the item itself, which only the parent can name."""
+    detail: str
+
+
+@dataclass(frozen=True)
+class _Defect:
+    """Any other exception, on its way to be raised in the parent."""
+
+    error: Exception
+    traceback: str
+
+
+class _Pool:
+    """As many threads as processes; each thread keeps one process, and replaces it when it dies."""
+
+    def __init__(self, function: Callable[[Any], Any], timeout_s: float, n_workers: int) -> None:
+        self._function, self._timeout_s = function, timeout_s
+        self._threads = ThreadPoolExecutor(n_workers)
+        self._own = threading.local()
+        self._lock = threading.Lock()
+        self._workers: set[_Worker] = set()
+        self._is_closed = False
+
+    def submit(self, item: Any) -> Future[Any]:
+        """The promise of what the function returns for the item, or of a `_Failure`."""
+        payload = pickle.dumps((self._function, item, self._timeout_s))
+        return self._threads.submit(self._call, payload)
+
+    def close(self) -> None:
+        """Stop all processes, whatever they do."""
+        with self._lock:
+            self._is_closed = True
+            for worker in self._workers:
+                worker.process.kill()
+        self._threads.shutdown(cancel_futures=True)
+        for worker in self._workers:
+            worker.end()
+
+    def _call(self, payload: bytes) -> Any:
+        """Have one of the processes do it; runs in one of the threads."""
+        worker = getattr(self._own, "worker", None) or self._start()
+        try:
+            worker.pipe.send_bytes(payload)
+            reply = worker.pipe.recv_bytes()
+        except (EOFError, OSError):
+            exit_code = self._bury(worker)
+            if exit_code == -signal.SIGINT:
+                raise KeyboardInterrupt from None
+            return _explain_death(exit_code, self._timeout_s)
+        result = pickle.loads(reply)
+        if isinstance(result, _Defect):
+            result.error.add_note(result.traceback)
+            raise result.error
+        return result
+
+    def _start(self) -> _Worker:
+        with self._lock:
+            if self._is_closed:
+                raise CancelledError
+            worker = _Worker()
+            self._workers.add(worker)
+        if not worker.is_ready():
+            exit_code = self._bury(worker)
+            raise AvrtError(
+                f"a process that reads files did not start (exit code {exit_code}); "
+                "what it printed says why"
+            )
+        self._own.worker = worker
+        return worker
+
+    def _bury(self, worker: _Worker) -> int | None:
+        self._own.worker = None
+        with self._lock:
+            self._workers.discard(worker)
+            return worker.end()
+
+
+class _Worker:
+    """A process, and the pipe through which it gets payloads and gives results."""
+
+    def __init__(self) -> None:
+        self.pipe, theirs = CONTEXT.Pipe()
+        self.process = CONTEXT.Process(target=_serve, args=(theirs,), daemon=True)
+        self.process.start()
+        theirs.close()  # so that the pipe ends when the process does
+
+    def is_ready(self) -> bool:
+        """Waits until it has started; False when it did not."""
+        try:
+            return self.pipe.poll(START_S) and self.pipe.recv_bytes() == READY
+        except (EOFError, OSError):
+            return False
+
+    def end(self) -> int | None:
+        """The exit code; ends the process when it is still there."""
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+        return self.process.exitcode
+
+
+def _explain_death(exit_code: int | None, timeout_s: float) -> _Failure:
+    if exit_code == -signal.SIGALRM:
+        detail = f"not read after {timeout_s:g} s; download it again, or raise media.timeout_s"
+        return _Failure("timeout", None, detail)
+    if exit_code == -signal.SIGKILL:
+        detail = "its process was killed, most likely for lack of memory; use fewer media.workers"
+        return _Failure("killed", None, detail)
+    detail = f"the decoder crashed (exit code {exit_code}); convert it again"
+    return _Failure("undecodable", None, detail)
+
+
+def _serve(pipe: Connection) -> None:
+    """What a process does: call functions until the pipe or the parent ends."""
+    # Ctrl-C ends this process too: the parent may wait for it in a thread that hears nothing.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    pipe.send_bytes(READY)
+    while True:
+        try:
+            payload = pipe.recv_bytes()
+        except EOFError:
+            return
+        pipe.send_bytes(_run(payload))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _run(payload: bytes) -> bytes:
+    """Call a function; past its time limit the kernel ends this process."""
+    try:
+        function, item, timeout_s = pickle.loads(payload)
+        signal.setitimer(signal.ITIMER_REAL, timeout_s)
+        result = function(item)
+        return pickle.dumps(result, pickle.HIGHEST_PROTOCOL)
+    except MediaError as error:
+        return pickle.dumps(_Failure(error.error_class, error.path, error.detail))
+    except MemoryError:
+        detail = "not enough memory; use fewer media.workers"
+        return pickle.dumps(_Failure("undecodable", None, detail))
+    except Exception as error:  # noqa: BLE001 - raised again in the parent
+        return _pack(error, traceback.format_exc())
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _pack(error: Exception, text: str) -> bytes:
+    try:
+        return pickle.dumps(_Defect(error, text))
+    except (pickle.PicklingError, AttributeError, TypeError):  # it holds what cannot travel
+        return pickle.dumps(_Defect(RuntimeError(repr(error)), text))

@@ -1,0 +1,223 @@
+"""Facts about making calls: equal ones once, files once, progress said, memory left alone."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from avrt.ask import calls, progress
+from avrt.ask.budget import Limits
+from avrt.ask.calls import Job, Jobs, call_all, sampling_of
+from avrt.ask.ledger import Call, Ledger, open_ledger
+from avrt.ask.progress import format_duration
+from avrt.config import Config, EngineConfig, ModelRole
+from avrt.engines import engine_identity
+from avrt.generate import merge, trace
+from avrt.types import Completion
+from chat_server import Reply, Server, chat
+from scripted_run import MakeConfig, replies, wrong
+
+N_JOBS, N_DISTINCT, N_IN_FLIGHT = 1000, 600, 64
+
+
+def jobs_of(role: ModelRole, texts: list[str]) -> Jobs:
+    """One job per text, under ids of their own; equal texts are equal calls."""
+    engine = engine_identity(role.engine, role.model, role.revision, Config().media)
+    sampling = sampling_of(role, 0, "the same")
+    calls = (
+        Call("trace", f"s{n}", "t", engine, None, text, sampling) for n, text in enumerate(texts)
+    )
+    return Jobs("t", len(texts), (Job(call) for call in calls))
+
+
+def test_equal_requests_in_flight_or_finished_are_sent_once(tmp_path: Path) -> None:
+    texts = [f"question {n % N_DISTINCT}" for n in range(N_JOBS)]
+    random.Random(0).shuffle(texts)
+    now, most, lock = 0, 0, threading.Lock()
+
+    def answer(body: dict[str, Any], _n: int) -> Reply:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.05)
+        with lock:
+            now -= 1
+        return chat(f"to {body['messages'][-1]['content']}")
+
+    with Server() as server, open_ledger(tmp_path) as ledger:
+        server.answer = answer
+        engine = EngineConfig(base_url=server.url, concurrency=N_IN_FLIGHT)
+        role = ModelRole(model="m", prompt="vision", engine=engine)
+        outcomes = call_all(ledger, role, Config(), jobs_of(role, texts), Limits())
+        sent = Counter(body["messages"][-1]["content"] for body in server.bodies)
+        replies = ledger.find_all([outcome.key or "" for outcome in outcomes.values()])
+    assert len(sent) == sent.total() == N_DISTINCT
+    assert most > 1
+    assert len(outcomes) == N_JOBS
+    for number, text in enumerate(texts):
+        assert replies[outcomes[f"s{number}", 0].key or ""].text == f"to {text}"
+
+
+def test_equal_requests_are_sent_once_with_all_slots_taken(
+    tmp_path: Path, role: ModelRole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As above, with as many threads that all have a call before any of them hands one back."""
+    texts = [f"question {n % N_DISTINCT}" for n in range(N_JOBS)]
+    random.Random(1).shuffle(texts)
+    sent: list[str] = []
+
+    class Threads(Late):
+        def generate(self, requests: Any, on_completion: Any) -> None:
+            pulling, calling = threading.Lock(), threading.Lock()
+            full = threading.Barrier(N_IN_FLIGHT)
+
+            def work() -> None:
+                is_first = True
+                while True:
+                    with pulling:
+                        request = next(requests, None)
+                    if request is None:
+                        return
+                    sent.append(request.key)
+                    if is_first:
+                        full.wait(20)
+                        is_first = False
+                    with calling:
+                        on_completion(request, Completion(request.prompt.text, "stop"))
+
+            with ThreadPoolExecutor(N_IN_FLIGHT) as pool:
+                for done in [pool.submit(work) for _ in range(N_IN_FLIGHT)]:
+                    done.result()
+
+    monkeypatch.setattr(calls, "make_engine", lambda *_: Threads())
+    with open_ledger(tmp_path) as ledger:
+        outcomes = call_all(ledger, role, Config(), jobs_of(role, texts), Limits())
+    assert len(sent) == len(set(sent)) == N_DISTINCT
+    assert len(outcomes) == N_JOBS
+
+
+class Late:
+    """An engine that hands back only when it has taken all requests, the last one first."""
+
+    identity: ClassVar = {"model": "m"}
+
+    def generate(self, requests: Any, on_completion: Any) -> None:
+        for request in reversed([*requests]):
+            on_completion(request, Completion(request.prompt.text, "stop", 2, 3))
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def role(monkeypatch: pytest.MonkeyPatch) -> ModelRole:
+    monkeypatch.setattr(calls, "make_engine", lambda *_: Late())
+    monkeypatch.setitem(globals(), "engine_identity", lambda *_: Late.identity)
+    return ModelRole(model="m", prompt="vision")
+
+
+def test_twins_of_a_failed_call_share_the_failure_and_are_tried_again(
+    tmp_path: Path, role: ModelRole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(Late):
+        def generate(self, requests: Any, on_completion: Any) -> None:
+            for request in [*requests]:
+                on_completion(request, Completion("", "error", error_class="timeout"))
+
+    with open_ledger(tmp_path) as ledger, monkeypatch.context() as patch:
+        patch.setattr(calls, "make_engine", lambda *_: Failing())
+        limits = Limits()
+        outcomes = call_all(ledger, role, Config(), jobs_of(role, ["a", "a", "b"]), limits)
+        assert [one.status for one in outcomes.values()] == ["timeout"] * 3
+        assert limits.n_calls == 2
+    with open_ledger(tmp_path) as ledger:
+        outcomes = call_all(ledger, role, Config(), jobs_of(role, ["a", "a", "b"]), limits)
+    assert [one.status for one in outcomes.values()] == ["ok"] * 3
+    assert (limits.n_calls, limits.n_tokens) == (4, 10)
+
+
+def test_jobs_are_made_one_by_one_and_looked_up_together(
+    tmp_path: Path, role: ModelRole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [f"question {n}" for n in range(2000)]
+    with open_ledger(tmp_path) as ledger:
+        call_all(ledger, role, Config(), jobs_of(role, texts), Limits())
+        n_look_ups, finished = 0, Ledger.finished
+
+        def counted(self: Ledger, keys: Any) -> set[str]:
+            nonlocal n_look_ups
+            n_look_ups += 1
+            return finished(self, keys)
+
+        monkeypatch.setattr(Ledger, "finished", counted)
+        monkeypatch.setattr(calls, "make_engine", None)
+        call_all(ledger, role, Config(), jobs_of(role, texts), Limits())
+    assert n_look_ups == 4
+
+
+def test_progress_is_silent_without_calls_and_forecasts_once(
+    tmp_path: Path, role: ModelRole, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = [f"question {n}" for n in range(80)]
+    with open_ledger(tmp_path) as ledger:
+        call_all(ledger, role, Config(), jobs_of(role, texts), Limits())
+        forecast, last = capsys.readouterr().err.splitlines()
+        call_all(ledger, role, Config(), jobs_of(role, texts), Limits())
+        assert capsys.readouterr().err == ""
+    assert forecast.startswith("t: forecast from the first 50 samples: 80 calls, 400 tokens, ")
+    assert last.startswith("t: 80/80, ")
+    assert last.endswith("0 in flight")
+
+
+def test_the_share_of_replies_that_can_be_kept_is_shown(
+    make_config: MakeConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A teacher's right answers; merged traces in form with the right letter."""
+    one_wrong = {("VISION", 1): f"Answer: ({wrong(1)})", ("VISION", 2): "Answer: none of these"}
+    unformed = {("MERGE", 3): "no tags", ("MERGE", 4): "<think>So.</think>\n<answer>B</answer>"}
+    config = make_config(replies({**one_wrong, **unformed}))
+    trace.run(config)
+    merge.run(config)
+    lines = capsys.readouterr().err.splitlines()
+    shares = {line.split(":")[0]: line.split(", ")[1] for line in lines}
+    assert shares == {
+        "vision teacher": "71% kept",
+        "audio teacher": "100% kept",
+        "merger": "60% kept",
+    }
+
+
+def test_a_terminal_gets_one_line_that_is_written_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "_LIVE_S", 0.0)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    shown = progress.Progress("t", 3)
+    shown.start()
+    shown.start()
+    shown.finish(Completion("B", "stop", 5, 2), ["a"], [True])
+    shown.finish(Completion("", "error", error_class="timeout"), ["b"], [False])
+    shown.close()
+    _, first, second, last = capsys.readouterr().err.split("\r")
+    assert first.startswith("t: 1/3, 100% kept, ")
+    assert ", 1 in flight, " in first
+    assert first.endswith(" left\x1b[K")
+    assert second.startswith("t: 2/3, 50% kept, ")
+    assert ", 0 in flight, 1 timeout, " in second
+    assert last.endswith("\x1b[K\n")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.4, "0 s"), (61, "1 min 1 s"), (4800, "1 h 20 min"), (400_000, "4 d 15 h")],
+)
+def test_durations_are_words(seconds: float, words: str) -> None:
+    assert format_duration(seconds) == words

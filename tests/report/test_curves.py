@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import pytest
+
+from avrt.errors import DataError
+from avrt.report.curves import held_out_table, read_training, training_table
+from avrt.report.figures import held_out_figure
+
+
+def write_log(run, stage: str, text: str) -> None:
+    (run / stage).mkdir()
+    (run / stage / "log.jsonl").write_text(text)
+
+
+def test_stages_come_in_the_order_of_training(tmp_path):
+    for stage in ("grpo-base", "grpo", "sft"):
+        write_log(tmp_path, stage, '{"step": 1, "loss": 1.0}\n')
+    assert [training.name for training in read_training(tmp_path)] == ["sft", "grpo", "grpo-base"]
+
+
+def test_a_torn_last_line_and_a_metric_that_is_no_number_are_no_points(tmp_path):
+    write_log(tmp_path, "sft", '{"step": 1, "loss": 2.0}\n{"step": 2, "loss": NaN}\n{"step": 3, "l')
+    (training,) = read_training(tmp_path)
+    assert training.series == {"loss": [(1, 2.0)]}
+
+
+def test_the_table_compares_the_first_with_the_last_tenth(tmp_path):
+    rows = "".join(f'{{"step": {n}, "loss": {n}}}\n' for n in range(1, 21))
+    write_log(tmp_path, "sft", rows)
+    assert training_table(read_training(tmp_path)).rows == (("sft", "loss", "1.5", "19.5", "20"),)
+
+
+def test_held_out_accuracy_has_its_count_and_interval(tmp_path):
+    rows = '{"step": 0, "eval_accuracy": 0.25, "eval_n": 40}\n{"step": 1, "loss": 1.0}\n'
+    write_log(tmp_path, "grpo", rows + '{"step": 50, "eval_accuracy": 0.5, "eval_n": 40}\n')
+    write_log(tmp_path, "sft", '{"step": 1, "loss": 1.0}\n')
+    trainings = read_training(tmp_path)
+    table = held_out_table(trainings)
+    assert table is not None
+    assert [row[:3] for row in table.rows] == [("grpo", "0", "25.0 %"), ("grpo", "50", "50.0 %")]
+    assert table.rows[1][3:] == ("[35.2, 64.8]", "40")
+    figure = held_out_figure(trainings)
+    assert figure is not None
+    assert "n = 40" in figure.caption
+    assert ">grpo<" in figure.svg
+    assert ">sft<" not in figure.svg
+
+
+def test_a_run_without_held_out_answers_has_no_such_table(tmp_path):
+    write_log(tmp_path, "grpo", '{"step": 1, "loss": 1.0}\n')
+    assert held_out_table(read_training(tmp_path)) is None
+    assert held_out_figure(read_training(tmp_path)) is None
+
+
+@pytest.mark.parametrize("text", ["{\n", "[]\n", '{"loss": 1.0}\n', '{"step": 1, "loss": "x"}\n'])
+def test_a_row_that_is_none_is_named(tmp_path, text):
+    write_log(tmp_path, "sft", text)
+    with pytest.raises(DataError, match=r"log\.jsonl:1: not a row of a training log"):
+        read_training(tmp_path)
