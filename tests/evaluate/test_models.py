@@ -156,9 +156,9 @@ def test_a_pool_of_unlike_runs_is_refused(config, tmp_path):
 @pytest.mark.parametrize(
     ("pools", "message"),
     [
-        ({"base": ("base",)}, "also a name of eval.models"),
+        ({"base": ("base",)}, "eval.models has this name too"),
         ({"all": ("base", "nope")}, "nope is not in eval.models"),
-        ({"all": ()}, "nothing is not in eval.models"),
+        ({"all": ()}, "names no model"),
     ],
 )
 def test_a_pool_of_nothing_known_is_refused(config, pools, message):

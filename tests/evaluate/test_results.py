@@ -53,11 +53,11 @@ def test_the_rule_of_the_authors_stands_beside_the_strict_one(config, tmp_path):
         return f"I hear it: {items[prompt.text]}"
 
     from avrt.datasets import read_items
-    from avrt.evaluate.items import ask
+    from avrt.evaluate.questions import fill_question
     from avrt.prompts import load_prompt
 
     for item in read_items(data):
-        text = ask(item.sample, load_prompt(config.student.prompt))[1]
+        text = fill_question(item.sample, load_prompt(config.student.prompt))[1]
         items[text] = item.sample.target_text
     result = evaluate(config, reply, "none", benchmarks={"mmar": data})
     assert result.accuracy.value == 0

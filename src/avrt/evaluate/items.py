@@ -10,16 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from avrt.config import MediaConfig
 from avrt.errors import EngineError, MediaError
 from avrt.evaluate.logs import Line
+from avrt.evaluate.questions import Question, question_digest
 from avrt.evaluate.scoring import Score, score
 from avrt.media import load_media
 from avrt.media.payloads import encode_frames, encode_sound
-from avrt.prompts import PromptTemplate, format_options
-from avrt.runs import fingerprint
 from avrt.types import (
     Completion,
     EncodedFrames,
@@ -36,15 +35,9 @@ __all__ = [
     "Fault",
     "Item",
     "Need",
-    "Question",
     "Shown",
-    "ask",
-    "question_digest",
     "read_media",
 ]
-
-Question: TypeAlias = tuple[str | None, str]
-"""System and user text."""
 
 
 @dataclass(frozen=True)
@@ -153,20 +146,6 @@ class Item:
             protocol=protocol,
             **(nothing | fields),
         )
-
-
-def ask(sample: Sample, template: PromptTemplate, n_frames: int = 1) -> Question:
-    """System and user text of a question; only `n_frames`, of a video, depends on the media."""
-    return template.fill(
-        question=sample.question,
-        options=format_options(sample.options),
-        n_frames=str(n_frames if sample.video else 1),
-    )
-
-
-def question_digest(question: Question) -> str:
-    """What identifies the question as the model reads it."""
-    return fingerprint(list(question))
 
 
 def read_media(need: Need, root: Path, media: MediaConfig, encode: bool) -> Shown:

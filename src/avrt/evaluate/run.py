@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from avrt.config import Config
-from avrt.engines import Engine
+from avrt.engines import Engine, make_engine
 from avrt.errors import ConfigError
-from avrt.evaluate.items import question_digest
 from avrt.evaluate.logs import (
     Line,
     LogMeta,
@@ -27,14 +26,9 @@ from avrt.evaluate.logs import (
     open_log,
     read_logs,
 )
-from avrt.evaluate.models import (
-    Model,
-    check_names,
-    choose_models,
-    make_model_engine,
-    settings_of,
-)
+from avrt.evaluate.models import Model, check_names, choose_models, settings_of
 from avrt.evaluate.protocol import Files, files_digest, media_cache, read_files
+from avrt.evaluate.questions import question_digest
 from avrt.evaluate.results import read_results
 from avrt.evaluate.sets import EvalSet, read_benchmark, write_items
 from avrt.evaluate.summary import summary_text
@@ -153,7 +147,7 @@ def plan(config: Config, choice: Choice = Choice()) -> str:
         answers = f", {task.model.k} answers each" if task.model.k > 1 else ""
         lines.append(
             f"eval: {task.benchmark.name}, {n_items} items by {given}{answers}, "
-            f"model {task.model.name}: {task.model.place} ({task.model.engine.kind}, up to "
+            f"model {task.model.name}: {task.model.checkpoint} ({task.model.engine.kind}, up to "
             f"{task.model.sampling.max_new_tokens} tokens), protocol {task.settings.protocol_id}"
         )
     return "\n".join(lines)
@@ -161,12 +155,12 @@ def plan(config: Config, choice: Choice = Choice()) -> str:
 
 def _tasks(config: Config, choice: Choice) -> list[_Task]:
     """Every model on every set, as far as they are chosen."""
-    check_names(config)
+    check_names(config.eval)
     chosen = choice.restrict(config).eval
-    models = choose_models(config, chosen.models)
+    models = choose_models(choice.restrict(config))
     needs_media = any({*chosen.modalities, model.given} - {"none", None} for model in models)
     # All sets are read before any file is digested: a wrong folder is refused at once.
-    benchmarks = [read_benchmark(config, name, needs_media) for name in chosen.benchmarks]
+    benchmarks = [read_benchmark(config.eval, name, needs_media) for name in chosen.benchmarks]
     tasks = []
     for benchmark in benchmarks:
         cache = media_cache(config.run.path, benchmark.name)
@@ -176,7 +170,7 @@ def _tasks(config: Config, choice: Choice) -> list[_Task]:
             is_free = choice.modalities is None and model.given is not None
             wanted = (model.given,) if is_free and model.given else chosen.modalities
             modalities = model.modalities(benchmark, wanted)
-            settings = settings_of(config, model, benchmark, digests)
+            settings = settings_of(model, benchmark, digests, config.media, config.run.seed)
             tasks.append(_Task(benchmark, files, model, modalities, settings))
     return tasks
 
@@ -218,7 +212,7 @@ def _check_logs(config: Config, task: _Task) -> None:
 
 def _is_same(config: Config, task: _Task, modality: Given, item: BenchmarkItem, line: Line) -> bool:
     """Whether a line is about the question as it would be asked now."""
-    question = task.model.ask(item, modality, task.benchmark, config)
+    question = task.model.ask(item, modality, task.benchmark, config.media.n_frames)
     return (line.prompt_digest, line.target) == (question_digest(question), item.sample.target)
 
 
@@ -231,7 +225,12 @@ def _evaluate_model(
         work = [(task, _open_logs(config, task, shard, stack)) for task in tasks]
         if not any(log.left for _, logs in work for log in logs):
             return
-        engine = make(config, model.place) if make else make_model_engine(config, model)
+        checkpoint = model.checkpoint
+        engine = (
+            make(config, checkpoint)
+            if make
+            else make_engine(model.engine, checkpoint, model.revision, config.media)
+        )
         stack.enter_context(closing(engine))
         for task, logs in work:
             if any(log.left for log in logs):

@@ -20,9 +20,10 @@ from tqdm import tqdm
 from avrt.config import Config
 from avrt.engines import Engine
 from avrt.errors import EngineError, MediaError
-from avrt.evaluate.items import Fault, Item, Need, Question, Shown, read_media
+from avrt.evaluate.items import Fault, Item, Need, Shown, read_media
 from avrt.evaluate.logs import Line, Settings, append
 from avrt.evaluate.models import Model
+from avrt.evaluate.questions import Question
 from avrt.evaluate.sets import EvalSet
 from avrt.media.processes import map_files
 from avrt.types import Completion, Frames, Given, Prompt, Request, Waveform
@@ -150,7 +151,7 @@ def _needs(config: Config, benchmark: EvalSet, model: Model, logs: Sequence[Log]
         lacking: list[Given] = [log.modality for log in logs if ids & log.left]
         if lacking:
             questions: dict[Given, Question] = {
-                given: model.ask(item, given, benchmark, config) for given in lacking
+                given: model.ask(item, given, benchmark, config.media.n_frames) for given in lacking
             }
             frames, audio = (any(kind in given for given in lacking) for kind in "va")
             yield Need(item.sample, questions, frames, audio)
