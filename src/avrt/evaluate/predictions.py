@@ -23,11 +23,10 @@ from avrt.evaluate.logs import (
     Line,
     LogMeta,
     Settings,
-    append,
+    check_settings,
+    lock_logs,
     log_path,
-    log_paths,
-    open_log,
-    read_logs,
+    write_log,
 )
 from avrt.evaluate.models import check_names, check_new_name
 from avrt.evaluate.results import read_results
@@ -36,7 +35,7 @@ from avrt.evaluate.scoring import score
 from avrt.evaluate.sets import EvalSet, read_benchmark, write_items
 from avrt.evaluate.summary import summary_text
 from avrt.runs import Result, file_digest, save_config
-from avrt.types import BenchmarkItem, Completion, Given
+from avrt.types import Completion, Given, Sample
 
 __all__ = ["read_predictions", "score_predictions"]
 
@@ -61,15 +60,15 @@ def score_predictions(config: Config, path: Path, choice: Choice) -> Result:
     settings = Settings({"predictions": file_digest(path)}, protocol)
     meta = LogMeta(settings, len(benchmark.asked), notes=benchmark.notes)
     log = log_path(config.run.path, name, model, modality)
+    check_settings(log, settings)
+    lines = [
+        _line(item.sample, texts.get(item.sample.id), settings.protocol_id)
+        for item in benchmark.asked
+    ]
     save_config(config)
-    write_items(config.run.path, benchmark)
-    with open_log(log, meta) as file:
-        finished = {
-            line.sample_id for line in read_logs(log_paths(config.run.path, name, model, modality))
-        }
-        for item in benchmark.asked:
-            if item.sample.id not in finished:
-                append(file, _line(item, texts.get(item.sample.id), settings.protocol_id))
+    with lock_logs(config.run.path):
+        write_items(config.run.path, benchmark)
+        write_log(log, meta, lines)
     results = [r for r in read_results(config) if (r.model, r.benchmark) == (model, name)]
     n_missing = sum(item.sample.id not in texts for item in benchmark.asked)
     warning = f"{n_missing} of {len(benchmark.asked)} items have no prediction and count as wrong\n"
@@ -162,28 +161,23 @@ def _check_ids(path: Path, texts: Mapping[str, str], benchmark: EvalSet) -> None
         )
 
 
-def _line(item: BenchmarkItem, text: str | None, protocol: str) -> Line:
+def _line(sample: Sample, text: str | None, protocol: str) -> Line:
     completion = (
         failure("no_prediction", "the file has no text for this item")
         if text is None
         else Completion(text, "stop")
     )
-    result = score(completion, item.sample)
+    result = score(completion, sample)
     return Line(
-        sample_id=item.sample.id,
+        sample_id=sample.id,
         text=completion.text,
         answer=result.answer,
-        target=item.sample.target,
+        target=sample.target,
         correct=result.value == 1.0,
         status=result.status,
         error_class=completion.error_class,
         explanation=result.explanation,
         finish_reason=completion.finish_reason,
         prompt_digest=None,
-        frames_digest=None,
-        audio_digest=None,
-        n_prompt_tokens=0,
-        n_completion_tokens=0,
-        latency_s=0.0,
         protocol=protocol,
     )

@@ -24,6 +24,7 @@ from avrt.runs import file_digest, fingerprint
 from avrt.types import Sample
 
 __all__ = [
+    "ABSENT",
     "Files",
     "differences",
     "files_digest",
@@ -34,6 +35,8 @@ __all__ = [
 ]
 
 UNKNOWN = "unknown"
+ABSENT = "absent"
+"""In place of the digest of a file that cannot be read."""
 
 Files: TypeAlias = dict[str, list[Any]]
 """Size and time of change, and digest, of each media file by its name."""
@@ -56,7 +59,7 @@ def questions_digest(samples: Sequence[Sample]) -> str:
 
 
 def read_files(samples: Sequence[Sample], root: Path, cache: Path) -> Files:
-    """Every media file that the questions name; the digest of a missing file is `absent`."""
+    """Every media file that the questions name; the digest of a missing file is `ABSENT`."""
     known = _read_cache(cache)
     files: Files = {}
     names = tqdm(media_paths(samples), desc="media", unit="file", leave=False, disable=None)
@@ -87,7 +90,7 @@ def _digest(path: Path) -> str:
     try:
         return file_digest(path)
     except OSError:
-        return "absent"
+        return ABSENT
 
 
 def _read_cache(path: Path) -> Files:

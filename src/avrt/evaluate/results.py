@@ -18,7 +18,7 @@ from avrt.config import Config
 from avrt.errors import ConfigError
 from avrt.evaluate.benchmarks import BENCHMARKS, Rule
 from avrt.evaluate.levels import LEVELS, difficulty_path, read_levels
-from avrt.evaluate.logs import Line, LogMeta, Settings, find_logs, read_logs, read_meta
+from avrt.evaluate.logs import Line, Settings, find_logs, read_log, read_meta
 from avrt.evaluate.official import Official
 from avrt.evaluate.scoring import score
 from avrt.evaluate.sets import StoredSet, read_stored_set
@@ -179,13 +179,12 @@ def read_results(config: Config) -> list[ModelResult]:
     """
     sets: dict[str, StoredSet] = {}
     results = []
-    for benchmark, model, modality, paths in find_logs(config.run.path):
+    for log in find_logs(config.run.path):
+        benchmark = log.parent.parent.name
         if benchmark not in sets:
             made_elsewhere = config.eval.difficulty.get(benchmark)
             sets[benchmark] = _read_set(config.run.path, benchmark, made_elsewhere)
-        metas = [read_meta(path) for path in paths]
-        lines = read_logs(paths)
-        results.append(_score_log(benchmark, model, modality, lines, metas, sets[benchmark]))
+        results.append(_read_result(log, sets[benchmark]))
     return results + list(_pool_all(results, config.eval.pools))
 
 
@@ -207,29 +206,23 @@ def _read_set(run: Path, benchmark: str, made_elsewhere: Path | None) -> StoredS
     return replace(stored, items=items)
 
 
-def _score_log(
-    benchmark: str,
-    model: str,
-    modality: str,
-    lines: Iterable[Line],
-    metas: Sequence[LogMeta],
-    stored: StoredSet,
-) -> ModelResult:
-    scored = [_score_line(line, stored.items.get(line.sample_id)) for line in lines]
+def _read_result(log: Path, stored: StoredSet) -> ModelResult:
+    meta = read_meta(log)
+    lines = [_score_line(line, stored.items.get(line.sample_id)) for line in read_log(log)]
     known = BENCHMARKS.get(stored.format or "")
     rules = {"official": known.official, **known.variants} if known else {}
-    verdicts = {name: _apply(rule, scored, stored) for name, rule in rules.items()}
+    verdicts = {name: _apply(rule, lines, stored) for name, rule in rules.items()}
     officials = verdicts.pop("official", ())
     return ModelResult(
-        benchmark=benchmark,
-        model=model,
-        modality=modality,
-        lines=scored,
-        n_items=max(meta.n_items for meta in metas),
-        settings=metas[0].settings,
-        n_answers=max(meta.n_answers for meta in metas),
+        benchmark=log.parent.parent.name,
+        model=log.parent.name,
+        modality=log.stem,
+        lines=lines,
+        n_items=meta.n_items,
+        settings=meta.settings,
+        n_answers=meta.n_answers,
         items=stored.items,
-        set_notes=metas[0].notes,
+        set_notes=meta.notes,
         officials=officials,
         variants={name: by_rule for name, by_rule in verdicts.items() if by_rule},
     )
