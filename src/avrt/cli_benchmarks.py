@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from avrt.cli_group import load_settings
-from avrt.cli_options import print_plan, with_settings
+from avrt.cli_options import print_plan, with_budget, with_settings
 
 __all__ = ["benchmarks", "rubric"]
 
@@ -24,12 +24,21 @@ def benchmarks(name: str | None) -> None:
 
 @click.command()
 @with_settings
-def rubric(settings: tuple[str, ...], dry_run: bool) -> None:
-    """Let a text model judge the replies to MMAR by its rubrics."""
+@with_budget
+def rubric(
+    settings: tuple[str, ...],
+    dry_run: bool,
+    budget_calls: int | None,
+    budget_tokens: int | None,
+    limit: int | None,
+) -> None:
+    """Let a text model score the replies to MMAR by its rubrics."""
+    from avrt.ask.budget import Budget
     from avrt.evaluate import rubric as stage
 
     config = load_settings(settings)
     if dry_run:
         print_plan(config, [stage.plan(config)])
     else:
-        click.echo(stage.run(config).summary)
+        budget = Budget(budget_calls, budget_tokens, limit)
+        click.echo(stage.run(config, budget).summary)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import click
 
 from avrt.cli_group import load_settings
-from avrt.cli_options import plain_settings, print_plan, with_settings
+from avrt.cli_options import plain_settings, print_plan, with_budget, with_settings
 
 if TYPE_CHECKING:
+    from avrt.ask.budget import Shard
     from avrt.config import Config
-    from avrt.evaluate import Choice, Shard
+    from avrt.evaluate import Choice
     from avrt.types import Given
 
 __all__ = ["COMMANDS"]
@@ -33,18 +33,19 @@ def _parse_modalities(
         raise click.BadParameter(f"{error} is not one of {', '.join(known)}") from error
 
 
-def _parse_shard(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Shard:
-    from avrt.evaluate import Shard
+def _parse_shard(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Shard | None:
+    from avrt.ask.budget import Shard
+    from avrt.errors import ConfigError
 
-    match = re.fullmatch(r"(\d+)/(\d+)", value or "1/1")
-    index, count = (int(match[1]), int(match[2])) if match else (0, 0)
-    if not 1 <= index <= count:
-        raise click.BadParameter(f"{value!r} is not of the form 2/8: the second of eight parts")
-    return Shard(index, count)
+    try:
+        return None if value is None else Shard.parse(value)
+    except ConfigError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 @click.command("eval")
 @with_settings
+@with_budget
 @click.option("--model", "models", multiple=True, help="Only this model; may be repeated.")
 @click.option("--benchmark", "benchmarks", multiple=True, help="Only this set; may be repeated.")
 @click.option(
@@ -74,19 +75,25 @@ def _parse_shard(_ctx: click.Context, _param: click.Parameter, value: str | None
 def evaluate(
     settings: tuple[str, ...],
     dry_run: bool,
+    budget_calls: int | None,
+    budget_tokens: int | None,
+    limit: int | None,
     models: tuple[str, ...],
     benchmarks: tuple[str, ...],
     modalities: tuple[Given, ...] | None,
-    shard: Shard,
+    shard: Shard | None,
     predictions: Path | None,
     compare: tuple[str, str] | None,
     force: bool,
 ) -> None:
     """Evaluate models on text alone, sound, vision and both."""
     from avrt import evaluate as evaluation
+    from avrt.ask.budget import Budget
 
-    choice = evaluation.Choice(models or None, modalities, benchmarks or None, shard)
-    _check_usage(choice, dry_run, predictions, compare, force)
+    choice = evaluation.Choice(models or None, modalities, benchmarks or None)
+    budget = Budget(budget_calls, budget_tokens, limit, shard)
+    asks = dry_run or budget != Budget()
+    _check_usage(choice, asks, predictions, compare, force)
     config = load_settings(settings)
     if compare:
         click.echo(evaluation.compare(config, *compare, force=force))
@@ -95,27 +102,29 @@ def evaluate(
     elif dry_run:
         print_plan(choice.restrict(config), [evaluation.plan(config, choice)])
     else:
-        click.echo(evaluation.run(config, choice=choice).summary)
+        click.echo(evaluation.run(config, choice, budget).summary)
 
 
 def _check_usage(
     choice: Choice,
-    dry_run: bool,
+    asks: bool,
     predictions: Path | None,
     compare: tuple[str, str] | None,
     force: bool,
 ) -> None:
     from avrt.evaluate import Choice
 
-    if compare and (choice != Choice() or dry_run or predictions):
+    if compare and (choice != Choice() or asks or predictions):
         raise click.UsageError(
-            "--compare evaluates nothing, so it goes with none of --model, --benchmark, "
-            "--modality, --shard, --predictions, --dry-run"
+            "--compare evaluates nothing: leave out --model, --benchmark, --modality, "
+            "--predictions, --shard, --dry-run, --limit and budgets"
         )
     if force and not compare:
         raise click.UsageError("--force goes with --compare alone")
-    if predictions and (dry_run or choice.shard.count > 1):
-        raise click.UsageError("--predictions calls no model: no --dry-run and no --shard")
+    if predictions and asks:
+        raise click.UsageError(
+            "--predictions calls no model: leave out --shard, --dry-run, --limit and budgets"
+        )
 
 
 @click.command()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from avrt.config import Config
 
-__all__ = ["plain_settings", "print_plan", "with_settings"]
+__all__ = ["plain_settings", "print_plan", "with_budget", "with_settings"]
 
 plain_settings = click.argument(
     "settings", nargs=-1, metavar="[CONFIG.yaml] [section.key=value ...]"
@@ -28,6 +28,21 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
         help="Print the resolved configuration and what would be done; write nothing.",
     )(command)
     return plain_settings(command)
+
+
+def with_budget(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of commands that call models: limits of calls, tokens and samples."""
+    for option in (
+        click.option("--limit", type=click.IntRange(1), help="Use the first N samples."),
+        click.option(
+            "--budget-tokens",
+            type=click.IntRange(0),
+            help="Start no call after N tokens, of prompts and replies.",
+        ),
+        click.option("--budget-calls", type=click.IntRange(0), help="Start at most N calls."),
+    ):
+        command = option(command)
+    return command
 
 
 def print_plan(config: Config, plans: list[str]) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from avrt.config import EvalModel
 from avrt.errors import ConfigError, DataError
-from avrt.evaluate import run
+from avrt.evaluate import Choice, run
 from avrt.evaluate.difficulty import make_difficulty
 from avrt.evaluate.levels import level_of, read_levels
 from avrt.evaluate.results import read_results
@@ -111,6 +111,6 @@ def test_a_model_of_several_modalities_is_no_teacher(config, tmp_path):
     free = config.eval.models["vision"].model_copy(update={"modality": None})
     models = {**config.eval.models, "vision": free}
     both = config.model_copy(update={"eval": config.eval.model_copy(update={"models": models})})
-    run(both, models=["vision"], modalities=["none"])
+    run(both, Choice(models=["vision"], modalities=["none"]))
     with pytest.raises(ConfigError, match="has answered clips by NONE, V; a teacher has one"):
         make_difficulty(both, ("vision", "audio"))

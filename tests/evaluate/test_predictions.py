@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from avrt.engines.scripted import ScriptedEngine
 from avrt.errors import ConfigError, DataError
 from avrt.evaluate import Choice, compare, run, score_predictions
+from avrt.evaluate.logs import log_path
 from avrt.evaluate.predictions import read_predictions
 from avrt.evaluate.results import read_results
 
@@ -63,14 +63,19 @@ def test_predictions_read_twice_are_one_log_and_others_are_refused(config, predi
         score_predictions(config, other, OLA)
 
 
-def test_predictions_are_not_tested_against_a_model_unless_forced(config, predictions):
+def test_a_deleted_log_comes_back_as_it_was(config, predictions):
     score_predictions(config, predictions, OLA)
-    run(
-        config,
-        models=["base"],
-        modalities=["av"],
-        make=lambda *_: ScriptedEngine(lambda _: "<answer>A</answer>", {"model": "m"}),
-    )
+    path = log_path(config.run.path, "clips", "ola", "av")
+    before = path.read_bytes()
+    path.unlink()
+    score_predictions(config, predictions, OLA)
+    assert path.read_bytes() == before
+
+
+def test_predictions_are_not_tested_against_a_model_unless_forced(config, predictions, use_answers):
+    score_predictions(config, predictions, OLA)
+    use_answers(lambda _: "<answer>A</answer>")
+    run(config, Choice(models=["base"], modalities=["av"]))
     with pytest.raises(ConfigError, match=r"n_frames: 4 / unknown"):
         compare(config, "base", "ola")
     assert "n = 6" in compare(config, "base", "ola", force=True)

@@ -80,8 +80,8 @@ class Model:
         return replace(self.sampling, seed=int.from_bytes(digest[:4], "big") >> 1)
 
 
-def choose_models(config: Config) -> list[Model]:
-    """The models under `eval.models`.
+def choose_models(config: Config, chosen: Mapping[str, str | EvalModel]) -> list[Model]:
+    """The chosen entries of `eval.models`, complete.
 
     Raises:
         ConfigError: a model that was never trained, a prompt or a script that is absent.
@@ -94,7 +94,7 @@ def choose_models(config: Config) -> list[Model]:
         dtype=student.dtype,
     )
     models = []
-    for name, value in settings.models.items():
+    for name, value in chosen.items():
         role = EvalModel(model=value) if isinstance(value, str) else value
         engine, checkpoint = role.engine or own_engine, student_path(config, role.model)
         prompt = role.prompt or (student.prompt if settings.prompt == "student" else None)

@@ -110,7 +110,7 @@ def run(config: Config, budget: Budget | None = None) -> Result:
     ):
         chosen = budget.take([reply for reply in replies if not reply.is_empty])
         each = _drafts(chosen, role, config.run.seed, template)
-        call_all(ledger, engine, Drafts("rubric", len(chosen), each), budget)
+        call_all(ledger, engine, Drafts("rubric", len(chosen), each, config.media), budget)
         # Also the replies that an earlier command scored, beyond the budget of this command.
         drafts = _drafts(replies, role, config.run.seed, template)
         outcomes = find_outcomes(ledger, engine.identity, drafts)

@@ -10,7 +10,7 @@ whose media cannot be had stays in the denominator as `missing_media`; a failed 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from avrt.config import Config
 from avrt.engines import Engine, LazyEngine
 from avrt.errors import ConfigError
 from avrt.evaluate.logs import check_settings, lock_logs, log_path, write_log
-from avrt.evaluate.models import Model, check_names, choose_models, settings_of
+from avrt.evaluate.models import check_names, choose_models, settings_of
 from avrt.evaluate.protocol import files_digest, media_cache, read_files
 from avrt.evaluate.results import read_results
 from avrt.evaluate.sets import EvalSet, read_benchmark, write_items
@@ -32,11 +32,9 @@ from avrt.evaluate.tasks import Task
 from avrt.runs import Result, save_config, write_json
 from avrt.types import Given
 
-__all__ = ["Choice", "EngineFactory", "plan", "run"]
+__all__ = ["Choice", "plan", "run"]
 
 Value = TypeVar("Value")
-EngineFactory = Callable[[Model], Engine]
-"""Makes the engine of a model; its identity must be the model's."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +62,9 @@ class Choice:
         return config.model_copy(update={"eval": settings.model_copy(update=chosen)})
 
 
-def run(
-    config: Config,
-    choice: Choice = Choice(),
-    budget: Budget | None = None,
-    make: EngineFactory | None = None,
-) -> Result:
-    """Evaluate the chosen models (default: all of `eval.models`) and summarise their logs.
+def run(config: Config, choice: Choice = Choice(), budget: Budget | None = None) -> Result:
+    """Evaluate the chosen models (default: all of `eval.models`) and summarise the logs of all
+    models that are configured.
 
     Raises:
         ConfigError: nothing to evaluate, an unknown name, logs made with other settings, or a run
@@ -97,18 +91,9 @@ def run(
     with open_ledger(path, budget.shard) as ledger:
         for of_model in by_model.values():
             model = of_model[0].model
-            engine = (
-                make(model)
-                if make
-                else LazyEngine(model.engine, model.checkpoint, model.revision, config.media)
-            )
+            engine = LazyEngine(model.engine, model.checkpoint, model.revision, config.media)
             with closing(engine):
                 _ask(path, ledger, engine, of_model, budget)
-    return summarise(config, budget)
-
-
-def summarise(config: Config, budget: Budget) -> Result:
-    """The results of all models that are configured."""
     names = {*config.eval.models, *config.eval.pools}
     results = [result for result in read_results(config) if result.model in names]
     counts: Counter[str] = Counter()
@@ -141,7 +126,7 @@ def _tasks(config: Config, choice: Choice) -> list[Task]:
     """Every chosen model on every chosen set."""
     check_names(config.eval)
     chosen = choice.restrict(config)
-    models = choose_models(chosen)
+    models = choose_models(config, chosen.eval.models)
     wanted = {*chosen.eval.modalities, *(model.given for model in models)}
     # All sets are read before any file is digested: a wrong folder is refused at once.
     benchmarks = [
