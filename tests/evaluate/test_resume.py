@@ -40,9 +40,7 @@ def logs_of(config):
     }
 
 
-def test_deleted_logs_come_back_without_a_call_a_model_or_a_decoder(
-    config, no_engine, monkeypatch
-):
+def test_deleted_logs_come_back_without_a_call_a_model_or_a_decoder(config, no_engine, monkeypatch):
     run(config)
     folder = config.run.path / "eval" / "clips" / "base"
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
