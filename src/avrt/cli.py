@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import json
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -258,12 +257,9 @@ def export(
 @click.option("--send", is_flag=True, help="Make the calls again; nothing is stored.")
 def replay_row(settings: tuple[str, ...], row: str, send: bool) -> None:
     """Show the model calls behind a row of the dataset."""
-    from avrt.ask.replay import Sender, replay
-    from avrt.cli_replay import dataset_roots, engine_of
+    from avrt.cli_replay import replay_row as replay
 
-    config = load_settings(settings)
-    sender = Sender(partial(engine_of, config), config.media) if send else None
-    click.echo(replay(config.run.path, row, dataset_roots(config), sender))
+    click.echo(replay(load_settings(settings), row, send))
 
 
 @cli.command()
