@@ -123,15 +123,15 @@ def test_unknown_commands_and_options_exit_with_2(avrt, arguments):
 def test_a_shard_that_is_none_is_refused(avrt, shard):
     result = avrt("eval", "--shard", shard)
     assert result.exit_code == 2
-    assert "is not of the form 2/8" in result.output
+    assert "write PART/PARTS, such as 1/4" in result.output
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--force"], "--force goes with --compare alone"),
-        (["--predictions", "p.jsonl", "--dry-run"], "no --dry-run and no --shard"),
-        (["--predictions", "p.jsonl", "--shard", "1/2"], "no --dry-run and no --shard"),
+        (["--predictions", "p.jsonl", "--dry-run"], "leave out --shard, --dry-run"),
+        (["--predictions", "p.jsonl", "--shard", "1/2"], "leave out --shard, --dry-run"),
         (["--compare", "a", "b", "--shard", "1/2"], "--compare evaluates nothing"),
     ],
 )

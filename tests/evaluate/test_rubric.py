@@ -239,9 +239,9 @@ def count_reads(monkeypatch, config):
         for owner, name in ((Path, "read_bytes"), (Path, "read_text"), (LedgerReader, "query")):
             method = getattr(owner, name)
 
-            def counting(*arguments, method=method, name=name):
+            def counting(*arguments, method=method, name=name, **named):
                 reads[name] += 1
-                return method(*arguments)
+                return method(*arguments, **named)
 
             patch.setattr(owner, name, counting)
         rubric.run(config)

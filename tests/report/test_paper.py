@@ -8,6 +8,7 @@ import pytest
 
 from avrt.config import Config
 from avrt.errors import ConfigError
+from avrt.evaluate import Choice
 from avrt.evaluate import run as evaluate
 from avrt.evaluate.difficulty import make_difficulty
 from avrt.evaluate.published import baselines
@@ -49,7 +50,7 @@ def config(full_run, tmp_path_factory) -> Config:
 
 
 def test_the_page_shows_text_alone_teachers_protocols_and_both_verdicts(config):
-    evaluate(config, models=["base"], modalities=["none"])
+    evaluate(config, Choice(models=["base"], modalities=["none"]))
     write_page(config)
     report = config.run.path / "report"
     page = (report / "index.html").read_text()

@@ -17,7 +17,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -196,7 +196,7 @@ def write_log(path: Path, meta: LogMeta, lines: Sequence[Line]) -> None:
         ConfigError, DataError: as `check_settings`.
     """
     check_settings(path, meta.settings)
-    rows = [json.dumps(asdict(line), ensure_ascii=False, sort_keys=True) for line in lines]
+    rows = [json.dumps(vars(line), ensure_ascii=False, sort_keys=True) for line in lines]
     # A lone surrogate in a text becomes its JSON escape instead of stopping the run.
     content = "".join(f"{row}\n" for row in rows).encode("utf-8", errors="backslashreplace")
     write_json(

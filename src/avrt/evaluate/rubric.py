@@ -16,7 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
 from statistics import fmean, stdev
@@ -279,7 +279,7 @@ def _score(reply: _Reply, key: str | None, completion: Completion | None) -> Rub
 
 
 def _write_scores(path: Path, scores: Sequence[RubricScore]) -> None:
-    rows = [json.dumps(asdict(row), ensure_ascii=False, sort_keys=True) for row in scores]
+    rows = [json.dumps(vars(row), ensure_ascii=False, sort_keys=True) for row in scores]
     content = "".join(f"{row}\n" for row in rows).encode("utf-8", errors="backslashreplace")
     write_atomic(path, lambda file: file.write(content))
 

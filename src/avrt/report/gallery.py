@@ -147,11 +147,7 @@ def _examples(run: Path, root: Path, benchmarks: Sequence[BenchmarkResults]) -> 
 
 def _traces(row: Mapping[str, Any]) -> tuple[Trace, ...]:
     parts = (
-        (
-            "Vision teacher, from the frames alone",
-            row.get("vision_text"),
-            row.get("vision_correct"),
-        ),
+        ("Vision teacher, frames alone", row.get("vision_text"), row.get("vision_correct")),
         ("Audio teacher, sound alone", row.get("audio_text"), row.get("audio_correct")),
         ("Merged trace, the student's target", row.get("av_reasoning"), None),
     )
