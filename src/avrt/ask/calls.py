@@ -405,15 +405,13 @@ def _requests(
             outcomes = {source.kind: media for source in sources}
         else:
             outcomes = {source.kind: media[source.kind] for source in sources}
-        for source in sources:
-            _remember(work.ledger, source, outcomes[source.kind])
+        digests = _record_digests(work.ledger, sources, outcomes)
         for draft in group:
             payloads = _wanted(draft, outcomes)
             if isinstance(payloads, MediaError):
                 work.fail(draft, payloads)
                 continue
             assert payloads is not None  # every source was read, or failed
-            digests: dict[Kind, str] = {kind: payload.digest for kind, payload in payloads.items()}
             call = draft.call(work.identity, digests)
             begun = work.begin(draft, call)
             if begun is None:
@@ -461,10 +459,21 @@ def _name_of(sources: Sequence[Source]) -> str:
     return sources[0].name
 
 
-def _remember(ledger: Ledger, source: Source, outcome: Payload | MediaError) -> None:
-    if source.file.sha256 is not None:
+def _record_digests(
+    ledger: Ledger, sources: Sequence[Source], outcomes: Mapping[Kind, Payload | MediaError]
+) -> dict[Kind, str]:
+    """The digests of a clip's media, hashed once for all drafts; the ledger remembers them, and
+    the media that cannot be decoded.
+    """
+    digests: dict[Kind, str] = {}
+    for source in sources:
+        outcome = outcomes[source.kind]
         digest = outcome if isinstance(outcome, MediaError) else outcome.digest
-        ledger.record_payload(source.file.sha256, source.conditions, digest)
+        if not isinstance(digest, MediaError):
+            digests[source.kind] = digest
+        if source.file.sha256 is not None:
+            ledger.record_payload(source.file.sha256, source.conditions, digest)
+    return digests
 
 
 def _media_failure(error: MediaError) -> Outcome:
