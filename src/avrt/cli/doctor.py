@@ -7,7 +7,6 @@ and torchvision are imported in earnest, because only that shows whether they wo
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import platform
@@ -130,6 +129,8 @@ def render(checks: list[Check]) -> str:
 
 
 def _packages(names: tuple[str, ...], if_missing: Status, remedy: str) -> Iterator[Check]:
+    import importlib.metadata
+
     for name in names:
         try:
             version = importlib.metadata.version(name)
