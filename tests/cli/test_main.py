@@ -165,11 +165,12 @@ def test_unknown_commands_and_options_exit_with_2(avrt, arguments):
     assert avrt(*arguments).exit_code == 2
 
 
+@pytest.mark.parametrize("command", ["trace", "merge", "judge", "generate", "eval"])
 @pytest.mark.parametrize("shard", ["9/8", "0/2", "2", "a/b", "1/0"])
-def test_a_shard_that_is_none_is_refused(avrt, shard):
-    result = avrt("eval", "--shard", shard)
+def test_a_shard_that_does_not_exist_is_refused(avrt, command, shard):
+    result = avrt(command, "--shard", shard)
     assert result.exit_code == 2
-    assert "is not of the form 2/8" in result.output
+    assert "write PART/PARTS, such as 1/4" in result.output
 
 
 @pytest.mark.parametrize(

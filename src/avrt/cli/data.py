@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import click
@@ -76,9 +77,12 @@ def replay_row(settings: tuple[str, ...], row: str, send: bool) -> None:
 
     Example: avrt replay configs/paper.yaml --row 183
     """
-    from avrt.ask.replay import replay
+    from avrt.ask.replay import Sender, replay
+    from avrt.cli.replay import dataset_roots, engine_of
 
-    click.echo(replay(load_settings(settings), row, send))
+    config = load_settings(settings)
+    sender = Sender(partial(engine_of, config), config.media) if send else None
+    click.echo(replay(config.run.path, row, dataset_roots(config), sender))
 
 
 @click.command("import")
@@ -170,11 +174,11 @@ def list_views(settings: tuple[str, ...]) -> None:
 
     Example: avrt list views configs/recommended.yaml
     """
-    from avrt.generate.selection import check_views, describe_views
+    from avrt.generate.views import check_views, describe_views
 
     config = load_settings(settings)
-    click.echo(describe_views(config))
-    check_views(config)
+    click.echo(describe_views(config.build, config.teachers))
+    check_views(config.build, config.teachers)
 
 
 @list_known.command("baselines")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, get_args
 import click
 
 from avrt.cli.options import (
+    budget_options,
     dry_run_option,
     echo_result,
     folder_type,
@@ -18,10 +19,10 @@ from avrt.cli.options import (
     load_settings,
     print_plan,
     settings_argument,
-    shard_option,
 )
 
 if TYPE_CHECKING:
+    from avrt.ask.budget import Budget
     from avrt.evaluate import Choice
     from avrt.types import Given
 
@@ -54,7 +55,6 @@ def _parse_modalities(
     metavar="LIST",
     help="Give these modalities, such as `av` or `none,a,v,av`.",
 )
-@shard_option
 @click.option(
     "--predictions",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -68,17 +68,18 @@ def _parse_modalities(
 )
 @click.option("--force", is_flag=True, help="Compare in spite of different protocols.")
 @json_option
+@budget_options
 def evaluate(
     settings: tuple[str, ...],
     dry_run: bool,
     models: tuple[str, ...],
     benchmarks: tuple[str, ...],
     modalities: tuple[Given, ...] | None,
-    shard: tuple[int, int] | None,
     predictions: Path | None,
     compare: tuple[str, str] | None,
     force: bool,
     as_json: bool,
+    budget: Budget,
 ) -> None:
     """Evaluate models on text alone, sound, vision and both.
 
@@ -86,7 +87,8 @@ def evaluate(
     """
     from avrt import evaluate as evaluation
 
-    part = evaluation.Shard(*shard) if shard else evaluation.Shard(1, 1)
+    shard = budget.shard
+    part = evaluation.Shard(shard.index, shard.count) if shard else evaluation.Shard(1, 1)
     choice = evaluation.Choice(models or None, modalities, benchmarks or None, part)
     _check_usage(choice, dry_run, predictions, compare, force)
     if as_json and (dry_run or compare):

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import functools
 import itertools
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from avrt.errors import ConfigError
 from avrt.ranks import is_main
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from avrt.ask.budget import Shard
     from avrt.config import Config
     from avrt.runs import Result
 
@@ -28,7 +29,6 @@ __all__ = [
     "load_settings",
     "print_plan",
     "settings_argument",
-    "shard_option",
     "split_settings",
 ]
 
@@ -45,45 +45,50 @@ dry_run_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
-def budget_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that end a stage early; the command gets them as `limits`."""
+def _parse_shard(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Shard | None:
+    if value is None:
+        return None
+    from avrt.ask.budget import Shard
 
-    @click.option("--budget-calls", type=click.IntRange(0), help="Start at most N calls.")
+    try:
+        return Shard.parse(value)
+    except ConfigError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def budget_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that leave work for another time; the command gets them as `budget`."""
+
+    @click.option(
+        "--budget-calls", type=click.IntRange(0), metavar="N", help="Start at most N calls."
+    )
     @click.option(
         "--budget-tokens",
         type=click.IntRange(0),
+        metavar="N",
         help="Start no further call after N tokens of prompts and replies.",
     )
-    @click.option("--limit", type=click.IntRange(1), help="Use the first N samples.")
+    @click.option("--limit", type=click.IntRange(1), metavar="N", help="Use the first N samples.")
+    @click.option(
+        "--shard",
+        callback=_parse_shard,
+        metavar="I/N",
+        help="Do part I of N; several processes or machines can share the run directory.",
+    )
     @functools.wraps(command)
-    def with_limits(
-        *, budget_calls: int | None, budget_tokens: int | None, limit: int | None, **others: object
+    def with_budget(
+        *,
+        budget_calls: int | None,
+        budget_tokens: int | None,
+        limit: int | None,
+        shard: Shard | None,
+        **others: object,
     ) -> None:
-        from avrt.ask.budget import Limits
+        from avrt.ask.budget import Budget
 
-        command(limits=Limits(budget_calls, budget_tokens, limit), **others)
+        command(budget=Budget(budget_calls, budget_tokens, limit, shard), **others)
 
-    return with_limits
-
-
-def _parse_shard(
-    _ctx: click.Context, _param: click.Parameter, value: str | None
-) -> tuple[int, int] | None:
-    if value is None:
-        return None
-    match = re.fullmatch(r"(\d+)/(\d+)", value)
-    index, count = (int(match[1]), int(match[2])) if match else (0, 0)
-    if not 1 <= index <= count:
-        raise click.BadParameter(f"{value!r} is not of the form 2/8: the second of eight parts")
-    return index, count
-
-
-shard_option = click.option(
-    "--shard",
-    callback=_parse_shard,
-    metavar="I/N",
-    help="Do part I of N, so that several processes or machines share one run directory.",
-)
+    return with_budget
 
 
 def split_settings(settings: Sequence[str]) -> tuple[list[Path], list[str]]:

@@ -17,7 +17,7 @@ from avrt.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from avrt.ask.budget import Limits
+    from avrt.ask.budget import Budget
 
 __all__ = [
     "build",
@@ -59,7 +59,7 @@ def prepare(settings: tuple[str, ...], dry_run: bool, strict: bool) -> None:
 @settings_argument
 @dry_run_option
 @budget_options
-def trace(settings: tuple[str, ...], dry_run: bool, limits: Limits) -> None:
+def trace(settings: tuple[str, ...], dry_run: bool, budget: Budget) -> None:
     """Ask every teacher every question.
 
     Example: avrt trace configs/paper.yaml --limit 100
@@ -70,14 +70,14 @@ def trace(settings: tuple[str, ...], dry_run: bool, limits: Limits) -> None:
     if dry_run:
         print_plan(config, stage.plan(config))
     else:
-        echo_result(stage.run(config, limits))
+        echo_result(stage.run(config, budget))
 
 
 @click.command()
 @settings_argument
 @dry_run_option
 @budget_options
-def merge(settings: tuple[str, ...], dry_run: bool, limits: Limits) -> None:
+def merge(settings: tuple[str, ...], dry_run: bool, budget: Budget) -> None:
     """Merge the teachers' traces of each kept sample.
 
     Example: avrt merge configs/paper.yaml --budget-tokens 5000000
@@ -88,14 +88,14 @@ def merge(settings: tuple[str, ...], dry_run: bool, limits: Limits) -> None:
     if dry_run:
         print_plan(config, stage.plan(config))
     else:
-        echo_result(stage.run(config, limits))
+        echo_result(stage.run(config, budget))
 
 
 @click.command()
 @settings_argument
 @dry_run_option
 @budget_options
-def judge(settings: tuple[str, ...], dry_run: bool, limits: Limits) -> None:
+def judge(settings: tuple[str, ...], dry_run: bool, budget: Budget) -> None:
     """Let text models look for faults in the merged traces.
 
     The section `judges` of the configuration names them; without any there is nothing to do.
@@ -111,7 +111,7 @@ def judge(settings: tuple[str, ...], dry_run: bool, limits: Limits) -> None:
     if dry_run:
         print_plan(config, stage.plan(config))
     else:
-        echo_result(stage.run(config, limits))
+        echo_result(stage.run(config, budget))
 
 
 @click.command()
@@ -135,7 +135,7 @@ def build(settings: tuple[str, ...], dry_run: bool) -> None:
 @settings_argument
 @dry_run_option
 @budget_options
-def generate(settings: tuple[str, ...], dry_run: bool, limits: Limits) -> None:
+def generate(settings: tuple[str, ...], dry_run: bool, budget: Budget) -> None:
     """Run trace, merge, judge and build, one after the other.
 
     Example: avrt generate configs/recommended.yaml --limit 100
@@ -154,8 +154,8 @@ def generate(settings: tuple[str, ...], dry_run: bool, limits: Limits) -> None:
         print_plan(config, *plans)
         return
     for stage in calling:
-        echo_result(stage.run(config, limits))
-        if limits.stopped_by is not None:
+        echo_result(stage.run(config, budget))
+        if budget.stopped_by is not None:
             return
     if not config.judges:
         click.echo(NO_JUDGES)
