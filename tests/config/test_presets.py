@@ -9,13 +9,21 @@ from click.testing import CliRunner, Result
 
 from avrt.cli import cli
 from avrt.config import ModelRole, TeacherRole, load_config
+from avrt.config.presets import load_preset, parse_preset, preset_names
 from avrt.errors import ConfigError
 from avrt.generate.gates import GATES
-from avrt.presets import load_preset, parse_preset, preset_names
 from avrt.prompts import load_prompt
 
 NAMES = preset_names()
 TEACHERS = [name for name in NAMES if "modality" in load_preset(name).role]
+
+
+def role_from(name: str) -> ModelRole:
+    if name in TEACHERS:
+        return load_config(None, (f"teachers.mine.preset={name}",)).teachers["mine"]
+    return load_config(None, (f"merger.preset={name}",)).merger
+
+
 GIVEN = {"v": {"n_frames"}, "a": set(), "av": {"n_frames"}, "none": set()}
 
 
@@ -55,7 +63,7 @@ def test_there_are_presets_for_every_place():
 @pytest.mark.parametrize("name", NAMES)
 def test_a_preset_is_a_role_with_a_prompt_that_fits_it(name):
     preset = load_preset(name)
-    role = (TeacherRole if name in TEACHERS else ModelRole).model_validate({"preset": name})
+    role = role_from(name)
     assert role.model_dump(include=set(preset.role), exclude={"engine"}) == {
         key: value for key, value in preset.role.items() if key != "engine"
     }
@@ -90,9 +98,9 @@ def test_roles_of_the_paper_are_those_of_its_presets(repository):
         "qwen2.5-14b-instruct": config.merger,
     }
     for name, role in roles.items():
-        preset = type(role).model_validate({"preset": name})
-        place = {"preset", "engine"}
-        assert role.model_dump(exclude=place) == preset.model_dump(exclude=place)
+        preset = role_from(name)
+        beside = {"preset", "engine"}
+        assert role.model_dump(exclude=beside) == preset.model_dump(exclude=beside)
         assert role.engine.kind == preset.engine.kind
 
 
@@ -120,13 +128,13 @@ def avrt(*arguments: object) -> Result:
 
 
 def test_an_unknown_preset_is_answered_with_close_ones():
-    result = avrt("teachers", "qwen3-vl-9b-thinking")
+    result = avrt("list", "teachers", "qwen3-vl-9b-thinking")
     assert result.exit_code == 2
     assert "no preset 'qwen3-vl-9b-thinking'; did you mean qwen3-vl-8b-thinking" in result.output
 
 
 def test_all_presets_are_listed_with_model_use_and_licence():
-    header, *lines = avrt("teachers").output.splitlines()
+    header, *lines = avrt("list", "teachers").output.splitlines()
     assert header.split() == ["PRESET", "MODEL", "FOR", "LICENCE"]
     assert [line.split()[0] for line in lines] == NAMES
     by_name = dict(zip(NAMES, lines, strict=True))
@@ -137,7 +145,7 @@ def test_all_presets_are_listed_with_model_use_and_licence():
 
 
 def test_one_preset_is_shown_whole():
-    output = avrt("teachers", "kimi-vl-a3b-thinking").output
+    output = avrt("list", "teachers", "kimi-vl-a3b-thinking").output
     assert "teachers.NAME.preset=kimi-vl-a3b-thinking" in output
     assert f"  {load_preset('kimi-vl-a3b-thinking').serve}\n" in output
     for title in ("role", "serve", "parser", "licence", "needs", "note"):
@@ -146,17 +154,17 @@ def test_one_preset_is_shown_whole():
 
 def test_views_are_listed_with_conditions_and_columns_of_this_configuration(repository):
     recommended = repository / "configs" / "recommended.yaml"
-    output = avrt("views", recommended, "build.views.mine=vision_k = 4").output
+    output = avrt("list", "views", recommended, "build.views.mine=vision_k = 4").output
     assert "  paper       vision_first AND audio_first\n" in output
     assert "  mine        vision_k = 4\n" in output
     assert "  agree_hard  vision_right >= 3" in output
     assert "built is: agree\n" in output
     assert "  blind_k blind_answered blind_right blind_first\n" in output
-    assert "blind_answered" not in avrt("views").output
+    assert "blind_answered" not in avrt("list", "views").output
 
 
 def test_a_view_that_does_not_fit_the_teachers_is_listed_and_refused():
-    result = avrt("views", "build.view=av_hard")
+    result = avrt("list", "views", "build.view=av_hard")
     assert result.exit_code == 2
     assert "av_hard" in result.output.split("built is:")[0]
     assert "no such column: blind_" in result.output

@@ -40,8 +40,10 @@ def _engine_of(config: Config, call: StoredCall) -> Engine:
         return LazyEngine(model.engine, model.place, model.revision, config.media)
     if call.stage == "merge":
         return engine_of_role(config.merger, config.media)
+    if call.stage == "judge":
+        return engine_of_role(_configured("judges", config.judges, call.role), config.media)
     if call.stage == "rubric":
-        return engine_of_role(config.judge, config.media)
+        return engine_of_role(config.rubric, config.media)
     return engine_of_role(_configured("teachers", config.teachers, call.role), config.media)
 
 

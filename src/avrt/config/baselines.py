@@ -13,11 +13,19 @@ from typing import Any, Literal
 
 import yaml
 
+from avrt.config.section import Section
 from avrt.errors import ConfigError
-from avrt.settings import Section
 from avrt.types import Given
 
-__all__ = ["Baseline", "Figure", "baselines", "find_baseline", "render", "render_all", "role_of"]
+__all__ = [
+    "Baseline",
+    "Figure",
+    "baselines",
+    "find_baseline",
+    "render",
+    "render_all",
+    "role_of_baseline",
+]
 
 
 class Figure(Section):
@@ -40,7 +48,7 @@ class Baseline(Section):
     model: str | None = None
     """Checkpoint of Qwen2.5-Omni's architecture, if it is one."""
     teacher: str | None = None
-    """Preset of the teacher that it is (`avrt teachers`)."""
+    """Preset of the teacher that it is (`avrt list teachers`)."""
     figures: tuple[Figure, ...]
 
     def figures_of(self, benchmark: str, given: str, difficulty: str | None = None) -> list[Figure]:
@@ -52,7 +60,7 @@ class Baseline(Section):
 @cache
 def baselines() -> dict[str, Baseline]:
     """All published models by name, in the order of the paper's tables."""
-    text = resources.files("avrt.evaluate").joinpath("published.yaml").read_text(encoding="utf-8")
+    text = resources.files("avrt.config").joinpath("published.yaml").read_text(encoding="utf-8")
     return {name: Baseline.model_validate(entry) for name, entry in yaml.safe_load(text).items()}
 
 
@@ -65,7 +73,7 @@ def find_baseline(name: str) -> Baseline:
     if name not in baselines():
         close = difflib.get_close_matches(name.lower(), baselines(), n=2, cutoff=0.4)
         meant = f"did you mean {' or '.join(close)}? " if close else ""
-        raise ConfigError(f"no published model {name!r}; {meant}`avrt baselines` lists all")
+        raise ConfigError(f"no published model {name!r}; {meant}`avrt list baselines` lists all")
     return baselines()[name]
 
 
@@ -99,7 +107,7 @@ def _way(name: str, one: Baseline) -> str:
     return "its own training run" if own else f"avrt eval --predictions FILE --model {name}"
 
 
-def role_of(name: str) -> dict[str, Any]:
+def role_of_baseline(name: str) -> dict[str, Any]:
     """The settings of an evaluated model that is this baseline.
 
     Raises:
