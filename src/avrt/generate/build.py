@@ -29,7 +29,7 @@ from avrt.datasets.faults import reason_of
 from avrt.errors import ConfigError
 from avrt.generate.card import write_card
 from avrt.generate.decontaminate import Match, find_matches, write_matches
-from avrt.generate.gates import GATES, Case, judge
+from avrt.generate.gates import GATES, Case, check
 from avrt.generate.merge import shown_sample
 from avrt.generate.option_order import places_in, restore_letters
 from avrt.generate.records import (
@@ -271,9 +271,9 @@ def _check_all(
         for one in chosen
     )
     if len(ids) < MIN_PARALLEL:
-        return dict(zip(ids, map(judge, cases), strict=True))
+        return dict(zip(ids, map(check, cases), strict=True))
     with get_context("spawn").Pool() as pool:
-        return dict(zip(ids, pool.imap(judge, cases, chunksize=100), strict=True))
+        return dict(zip(ids, pool.imap(check, cases, chunksize=100), strict=True))
 
 
 def _case(sample: Sample, answers: Answers, trace: MergedTrace) -> Case:
@@ -288,7 +288,6 @@ def _case(sample: Sample, answers: Answers, trace: MergedTrace) -> Case:
         question=sample.question,
         options=sample.options,
         target=sample.target,
-        question_relation=sample.question_relation,
         finish_reason=trace.finish_reason,
         teacher_texts=texts,
     )
