@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from avrt.config import Config, Section, dump_config, load_config
+from avrt.config.presets import load_preset
 from avrt.errors import ConfigError
-from avrt.presets import load_preset
 from avrt.prompts import load_prompt
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
@@ -175,11 +175,14 @@ VISION, AUDIO, MERGER = "qwen3-vl-8b-thinking", "audio-flamingo-3-think", "gemma
     ("override", "complaint"),
     [
         ("teachers.vision.preset=qwen3-vl-8b-thinkng", r"no preset .* mean qwen3-vl-8b-thinking"),
-        ("teachers.vision.preset=qwen", "`avrt teachers` lists all"),
-        ("merger={preset: zzzz}", "`avrt teachers` lists all"),
-        ("teachers.other={preset: zzzz}", "`avrt teachers` lists all"),
-        (f"merger.preset={VISION}", "is for a teacher, not for merger; `avrt teachers`"),
-        (f"merger={{preset: {VISION}}}", "is for a teacher, not for merger; `avrt teachers`"),
+        ("teachers.vision.preset=qwen", "`avrt list teachers` lists all"),
+        ("merger={preset: zzzz}", "`avrt list teachers` lists all"),
+        ("teachers.other={preset: zzzz}", "`avrt list teachers` lists all"),
+        (f"merger.preset={VISION}", "is for a teacher, not for the merger; `avrt list teachers`"),
+        (
+            f"merger={{preset: {VISION}}}",
+            "is for a teacher, not for the merger; `avrt list teachers`",
+        ),
         (f"teachers.vision.preset={MERGER}", "is for the merger, not for a teacher"),
         (f"teachers.other={{preset: {MERGER}}}", "is for the merger, not for a teacher"),
         (f"teachers.vision.preset={AUDIO}", "has modality a and would replace .* modality v"),
@@ -234,6 +237,16 @@ def test_overrides_never_change_the_packaged_preset():
     load_config(None, (override, "teachers.vision.engine.base_url=http://there:1/v1"))
     role = load_config(None, (override,)).teachers["vision"]
     assert role.engine.base_url == Config().teachers["vision"].engine.base_url
+
+
+def test_an_override_changes_one_of_the_roles_that_share_an_alias(write):
+    path = write(
+        "teachers: {vision: {engine: &here {batch_size: 64}}, audio: {engine: *here}}\n"
+        "merger: {engine: *here}"
+    )
+    config = load_config(path, ("teachers.audio.engine.batch_size=3",))
+    assert config.teachers["audio"].engine.batch_size == 3
+    assert config.teachers["vision"].engine.batch_size == config.merger.engine.batch_size == 64
 
 
 def test_a_dump_holds_the_preset_with_its_values_and_takes_another_one(write):

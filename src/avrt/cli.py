@@ -269,7 +269,7 @@ def teachers(name: str | None) -> None:
 
     A preset goes into a configuration as `teachers.vision.preset=NAME` or `merger.preset=NAME`.
     """
-    from avrt.presets import render, render_all
+    from avrt.config.presets import render, render_all
 
     click.echo(render(name) if name else render_all())
 

@@ -174,7 +174,7 @@ def baselines(name: str | None) -> None:
     A baseline with a checkpoint is evaluated as `eval.models.NAME.preset=BASELINE`, the others
     through `avrt eval --predictions`.
     """
-    from avrt.evaluate.published import render, render_all
+    from avrt.config.baselines import render, render_all
 
     click.echo(render(name) if name else render_all())
 

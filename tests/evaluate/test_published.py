@@ -2,18 +2,23 @@ from __future__ import annotations
 
 import pytest
 
-from avrt.config import EvalModel
+from avrt.config import EvalModel, load_config
+from avrt.config.baselines import baselines, render, render_all
+from avrt.config.presets import preset_names
 from avrt.evaluate.benchmarks import BENCHMARKS
-from avrt.evaluate.published import baselines, render, render_all
-from avrt.presets import preset_names
 
 
 def test_every_baseline_can_be_evaluated_in_the_way_it_says():
-    for name, one in baselines().items():
-        if one.model is not None:
-            assert EvalModel.model_validate({"preset": name}).model == one.model
-        if one.teacher is not None:
-            assert EvalModel.model_validate({"preset": one.teacher}).modality is not None
+    def evaluated(preset: str) -> EvalModel:
+        model = load_config(None, (f"eval.models.mine.preset={preset}",)).eval.models["mine"]
+        assert isinstance(model, EvalModel)
+        return model
+
+    for name, baseline in baselines().items():
+        if baseline.model is not None:
+            assert evaluated(name).model == baseline.model
+        if baseline.teacher is not None:
+            assert evaluated(baseline.teacher).modality is not None
 
 
 def test_no_baseline_hides_a_preset_of_the_same_name():

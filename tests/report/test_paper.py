@@ -7,10 +7,10 @@ import json
 import pytest
 
 from avrt.config import Config
+from avrt.config.baselines import baselines
 from avrt.errors import ConfigError
 from avrt.evaluate import run as evaluate
 from avrt.evaluate.difficulty import make_difficulty
-from avrt.evaluate.published import baselines
 from avrt.report import run as write_page
 from avrt.report.paper import run
 

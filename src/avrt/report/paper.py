@@ -1,6 +1,6 @@
 """The paper's tables 3 to 6 from a run's logs, published values beside one's own.
 
-Reads RUN/eval/ and `evaluate/published.yaml`; prints the tables, or writes one file for each. A
+Reads RUN/eval/ and `config/published.yaml`; prints the tables, or writes one file for each. A
 benchmark of the run is the paper's when it has that format or that name; a model of the run stands
 beside the published one that `eval.published`, or its preset, names. Others have rows of their own.
 
@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avrt.config import Config
+from avrt.config.baselines import Figure, baselines, find_baseline
 from avrt.errors import ConfigError
-from avrt.evaluate.published import Figure, baselines, find_baseline
 from avrt.evaluate.results import ModelResult, read_results
 from avrt.evaluate.statistics import Accuracy
 from avrt.evaluate.summary import in_order

@@ -13,11 +13,19 @@ from typing import Any, Literal
 
 import yaml
 
+from avrt.config.section import Section
 from avrt.errors import ConfigError
-from avrt.settings import Section
 from avrt.types import Given
 
-__all__ = ["Baseline", "Figure", "baselines", "find_baseline", "render", "render_all", "role_of"]
+__all__ = [
+    "Baseline",
+    "Figure",
+    "baselines",
+    "find_baseline",
+    "render",
+    "render_all",
+    "role_of_baseline",
+]
 
 
 class Figure(Section):
@@ -52,7 +60,7 @@ class Baseline(Section):
 @cache
 def baselines() -> dict[str, Baseline]:
     """All published models by name, in the order of the paper's tables."""
-    text = resources.files("avrt.evaluate").joinpath("published.yaml").read_text(encoding="utf-8")
+    text = resources.files("avrt.config").joinpath("published.yaml").read_text(encoding="utf-8")
     return {name: Baseline.model_validate(entry) for name, entry in yaml.safe_load(text).items()}
 
 
@@ -99,7 +107,7 @@ def _way(name: str, one: Baseline) -> str:
     return "its own training run" if own else f"avrt eval --predictions FILE --model {name}"
 
 
-def role_of(name: str) -> dict[str, Any]:
+def role_of_baseline(name: str) -> dict[str, Any]:
     """The settings of an evaluated model that is this baseline.
 
     Raises:

@@ -7,8 +7,8 @@ serve the model, how its replies are read, under which terms, on what hardware.
 
 from __future__ import annotations
 
-import copy
 import difflib
+from collections.abc import Callable
 from functools import cache
 from importlib import resources
 from textwrap import fill
@@ -17,23 +17,23 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from avrt.config import ModelRole, Section, TeacherRole
+from avrt.config.baselines import baselines, role_of_baseline
+from avrt.config.roles import DEFAULT_ROLES, ModelRole, TeacherRole
+from avrt.config.section import Section
 from avrt.errors import ConfigError
 
 __all__ = [
     "Preset",
-    "check_modality",
-    "complete_eval_model",
-    "complete_role",
+    "expand_presets",
     "load_preset",
+    "merge_trees",
     "parse_preset",
     "preset_names",
     "render",
     "render_all",
-    "take_over",
 ]
 
-_ROOT = resources.files(__name__)
+_ROOT = resources.files("avrt.config").joinpath("presets")
 _PROSE = ("parser", "licence", "needs", "note")
 
 
@@ -72,7 +72,7 @@ def load_preset(name: str) -> Preset:
     if name not in names:
         close = difflib.get_close_matches(str(name).lower(), names, n=3, cutoff=0.4)
         meant = f"did you mean {' or '.join(close)}? " if close else ""
-        raise ConfigError(f"no preset {name!r}; {meant}`avrt teachers` lists all")
+        raise ConfigError(f"no preset {name!r}; {meant}`avrt list teachers` lists all")
     return parse_preset(name, _ROOT.joinpath(f"{name}.yaml").read_text(encoding="utf-8"))
 
 
@@ -91,67 +91,103 @@ def parse_preset(name: str, text: str) -> Preset:
     return preset
 
 
-def check_modality(name: str, wanted: str | None) -> None:
-    """The packaged teachers stay what they are called: `vision` is not replaced by ears.
+def merge_trees(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`base` with what `over` sets, section by section.
+
+    Both stay as they are, and the dictionaries of `over` are copied: YAML's aliases share them.
+    """
+    merged = dict(base)
+    for key, value in over.items():
+        if isinstance(value, dict):
+            below = base.get(key)
+            merged[key] = merge_trees(below if isinstance(below, dict) else {}, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def expand_presets(tree: dict[str, Any]) -> dict[str, Any]:
+    """The tree with every role that names a preset completed by it; the tree stays as it is.
 
     Raises:
-        ConfigError: no such preset, or a teacher's of another modality than `wanted`.
+        ConfigError: no such preset, or one that does not fit its role.
     """
-    found = load_preset(name).role.get("modality")
-    if None not in (wanted, found) and wanted != found:
+    expanded = dict(tree)
+    for section, role_of in {"merger": _merger_role, "rubric": _grader_role}.items():
+        if section in expanded:
+            expanded[section] = _completed(expanded[section], role_of)
+    for section, role_of in {"teachers": _teacher_role, "judges": _grader_role}.items():
+        if isinstance(roles := expanded.get(section), dict):
+            expanded[section] = {name: _completed(role, role_of) for name, role in roles.items()}
+    teachers = expanded.get("teachers")
+    for name, role in teachers.items() if isinstance(teachers, dict) else ():
+        _check_modality(name, role)
+    evaluation = tree.get("eval")
+    models = evaluation.get("models") if isinstance(evaluation, dict) else None
+    if isinstance(evaluation, dict) and isinstance(models, dict):
+        models = {name: _completed(role, _evaluated_role) for name, role in models.items()}
+        expanded["eval"] = evaluation | {"models": models}
+    return expanded
+
+
+def _completed(role: Any, role_of: Callable[[str], dict[str, Any]]) -> Any:
+    if not isinstance(role, dict) or not isinstance(role.get("preset"), str):
+        return role
+    return merge_trees(role_of(role["preset"]), role)
+
+
+def _teacher_role(name: str) -> dict[str, Any]:
+    return _fitting_role(name, is_teacher=True)
+
+
+def _merger_role(name: str) -> dict[str, Any]:
+    return _fitting_role(name, is_teacher=False)
+
+
+def _grader_role(name: str) -> dict[str, Any]:
+    """A text model that grades is asked with its own prompt and sampling, not the merger's."""
+    role = _fitting_role(name, is_teacher=False)
+    return {key: role[key] for key in ("model", "revision", "engine") if key in role}
+
+
+def _fitting_role(name: str, is_teacher: bool) -> dict[str, Any]:
+    role = load_preset(name).role
+    if is_teacher != ("modality" in role):
+        wanted, other = ("a teacher", "the merger") if is_teacher else ("the merger", "a teacher")
         raise ConfigError(
-            f"preset {name!r} has modality {found} and would replace a teacher of modality "
-            f"{wanted}; choose another (`avrt teachers` lists all), or give the teacher another "
-            "name"
+            f"preset {name!r} is for {other}, not for {wanted}; "
+            "`avrt list teachers` says what each preset is for"
         )
+    return role
 
 
-def complete_role(values: dict[str, Any], for_teacher: bool) -> dict[str, Any]:
-    """The role of the preset that `values` names, with what they set besides.
-
-    Raises:
-        ConfigError: no such preset, or one of a teacher for the merger, or the other way round.
-    """
-    role = load_preset(values["preset"]).role
-    if for_teacher != ("modality" in role):
-        place, other = ("a teacher", "the merger") if for_teacher else ("merger", "a teacher")
-        raise ConfigError(
-            f"preset {values['preset']!r} is for {other}, not for {place}; "
-            "`avrt teachers` says what each preset is for"
-        )
-    return _merged(role, values)
-
-
-def complete_eval_model(values: dict[str, Any]) -> dict[str, Any]:
-    """The evaluated model that `values` names, a baseline or a teacher, with what they set besides.
-
-    Raises:
-        ConfigError: no such preset, one of a merger, or a baseline without a checkpoint.
-    """
-    from avrt.evaluate.published import baselines, role_of
-
-    name = values["preset"]
+def _evaluated_role(name: str) -> dict[str, Any]:
     if name in baselines():
-        return _merged(role_of(name), values)
+        return role_of_baseline(name)
     if name not in preset_names():
         close = difflib.get_close_matches(name.lower(), [*baselines(), *preset_names()], n=3)
         meant = f"did you mean {' or '.join(close)}? " if close else ""
         raise ConfigError(
-            f"no preset {name!r}; {meant}`avrt baselines` and `avrt teachers` list all"
+            f"no preset {name!r}; {meant}`avrt list baselines` and `avrt list teachers` list all"
         )
     role = load_preset(name).role
     if "modality" not in role:
         raise ConfigError(f"preset {name!r} is for the merger, which sees no clip")
-    return _merged(role, values)
+    return role
 
 
-def take_over(role: dict[str, Any]) -> None:
-    """Write the values of the preset that `role` names over its others, in place.
-
-    Raises:
-        ConfigError: no such preset.
-    """
-    role.update(_merged(role, copy.deepcopy(load_preset(role["preset"]).role)))
+def _check_modality(name: str, role: Any) -> None:
+    """The packaged teachers stay what they are called: `vision` is not replaced by ears."""
+    if not isinstance(role, dict) or not isinstance(role.get("preset"), str):
+        return
+    wanted = DEFAULT_ROLES["teachers"].get(name, {}).get("modality")
+    modality = load_preset(role["preset"]).role["modality"]
+    if wanted is not None and wanted != modality:
+        raise ConfigError(
+            f"preset {role['preset']!r} has modality {modality} and would replace a teacher of "
+            f"modality {wanted}; choose another (`avrt list teachers` lists all), or give the "
+            "teacher another name"
+        )
 
 
 def render_all() -> str:
@@ -182,16 +218,6 @@ def render(name: str) -> str:
     ]
     head = f"{name}: {preset.title}\nuse it with {place}.preset={name}"
     return "\n\n".join([head, *(f"{title}\n{_indented(text)}" for title, text in parts)])
-
-
-def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`base` with what `over` sets, section by section."""
-    both = {
-        key: _merged(base[key], over[key])
-        for key in base.keys() & over.keys()
-        if isinstance(base[key], dict) and isinstance(over[key], dict)
-    }
-    return base | over | both
 
 
 def _use(preset: Preset) -> str:

@@ -1,14 +1,65 @@
-"""The settings of media: what is taken of a clip, what is refused, what becomes of faulty files."""
+"""Settings of the run, its data and their media: where they lie, how much is read.
+
+The text below a field is its documentation, from which docs/config.md is made.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
-from avrt.settings import Section
+from avrt.config.section import Section
 
-__all__ = ["MediaConfig", "PrepareConfig"]
+__all__ = ["DataConfig", "MediaConfig", "PrepareConfig", "RunConfig"]
+
+
+class RunConfig(Section):
+    name: str = Field(default="run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Name of the run; its directory is `dir`/`name`."""
+    dir: Path = Path("runs")
+    """Folder that holds the run directories."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of everything random: the split, shuffles, every sampled model call, the rollouts."""
+    report_to: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = ()
+    """Trackers that SFT and GRPO send each step's numbers to, besides the terminal and log.jsonl.
+    The library of each must be installed.
+    """
+
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+        return self.dir / self.name
+
+
+class DataConfig(Section):
+    format: Literal[
+        "avqa",
+        "parquet",
+        "omnibench",
+        "daily_omni",
+        "mmar",
+        "mmau",
+        "video_holmes",
+        "worldsense",
+        "omnivideobench",
+    ] = "avqa"
+    """Annotation format: AVQA's JSON list, AVRT's own Parquet, or a benchmark as its authors
+    publish it (`avrt benchmarks` lists them).
+    """
+    root: Path = Path("data")
+    """Folder with the annotations; media paths are relative to it."""
+    hub: str | None = None
+    """Dataset on the Hugging Face Hub whose annotation files are fetched into `root` when they are
+    not there; never its media.
+    """
+    split: str = "train"
+    """`train` reads train_qa.json (avqa) or train.parquet (parquet); the other formats have no
+    splits.
+    """
+    limit: int | None = Field(default=None, ge=1)
+    """Read only the first N questions."""
 
 
 class MediaConfig(Section):
