@@ -31,6 +31,7 @@ FIELDS = (
     "analyses",
     "reply",
     "criteria",
+    "trace",
 )
 """Every placeholder that a prompt file may use."""
 
