@@ -59,7 +59,9 @@ def load_measured(exam: Path | None = None) -> Mapping[str, Any]:
     Raises:
         ConfigError: `exam` is no file of results.
     """
-    packaged = resources.files(__package__).joinpath("measured.json").read_text(encoding="utf-8")
+    packaged = (
+        resources.files("avrt.generate").joinpath("measured.json").read_text(encoding="utf-8")
+    )
     measured: dict[str, Any] = json.loads(packaged)
     if exam is None:
         return measured

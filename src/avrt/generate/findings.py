@@ -19,9 +19,9 @@ __all__ = ["FINDINGS", "REPLY_SCHEMA", "Findings", "count_votes", "read_findings
 
 FindingName: TypeAlias = Literal["leak", "grounding", "contradiction", "support"]
 FINDINGS: tuple[FindingName, ...] = get_args(FindingName)
-"""`leak`: the trace knows the answer or texts about the clip. `grounding`: it claims sights or sounds
-that no teacher's text has. `contradiction`: it contradicts itself, or facts that the teachers agree
-on. `support`: its reasons do not lead to its conclusion."""
+"""`leak`: the trace knows the answer, or texts about the clip. `grounding`: it claims sights or
+sounds that no teacher's text has. `contradiction`: it contradicts itself, or facts on which the
+teachers agree. `support`: its reasons do not lead to its answer."""
 Findings: TypeAlias = Mapping[str, str]
 """The quote of each finding; a finding that is absent was not made."""
 

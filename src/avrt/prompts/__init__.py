@@ -32,6 +32,7 @@ FIELDS = (
     "reply",
     "criteria",
     "trace",
+    "quote",
 )
 """Every placeholder that a prompt file may use."""
 

@@ -30,7 +30,8 @@ from avrt.errors import ConfigError
 from avrt.exchange.imports.avqa_r1_6k import AVQA_R1_6K, SPLITS
 from avrt.exchange.imports.avrt_20k import AVRT_20K, read_hub
 from avrt.exchange.imports.columns import MalformedError, Row, Source, texts_of
-from avrt.generate.build import DATASET_SCHEMA, REJECTED_SCHEMA, question_columns, validation_clips
+from avrt.generate.build import validation_clips
+from avrt.generate.dataset import DATASET_SCHEMA, REJECTED_SCHEMA, question_columns
 from avrt.generate.gates import GATES, Case, check
 from avrt.runs import (
     Result,
