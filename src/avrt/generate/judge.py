@@ -246,7 +246,7 @@ def _that_counts(tries: Sequence[_Try]) -> _Try:
 def _rows(sample_id: str, tries: Sequence[_Try]) -> Iterator[Judgement]:
     """A sample's judgements, by judge; none where a gate rejected the merged trace."""
     final = _that_counts(tries)
-    again = [attempt.trace.key for attempt in tries[1:]]
+    merges = [attempt.trace.key for attempt in tries]
     for name, verdict in final.verdicts.items():
         asked = [attempt.verdicts[name].calls for attempt in tries if attempt.verdicts]
         yield Judgement(
@@ -257,7 +257,7 @@ def _rows(sample_id: str, tries: Sequence[_Try]) -> Iterator[Judgement]:
             key=final.trace.key,
             text=final.trace.text,
             finish_reason=final.trace.finish_reason,
-            calls=[*(key for keys in asked for key in keys), *again],
+            calls=[*merges, *(key for keys in asked for key in keys)],
         )
 
 

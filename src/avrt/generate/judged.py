@@ -65,7 +65,7 @@ class Judgement:
     """The trace: the merged one, or that of another try after a leak."""
     finish_reason: str
     calls: Sequence[str]
-    """All calls that led to it: the judge's about every try, and the merger's other tries."""
+    """All calls that led to it: the merger's tries, and the judge's calls about them."""
 
 
 def case_of(sample: Sample, answers: Answers, trace: MergedTrace) -> Case:
