@@ -86,7 +86,7 @@ def test_a_preset_names_the_model(config):
     [
         ("ola-7b", "no checkpoint that AVRT can run.*--predictions FILE --model ola-7b"),
         ("qwen2.5-14b-instruct", "is for the merger"),
-        ("echoink", r"no preset 'echoink'; did you mean echoink-7b\?.*`avrt baselines`"),
+        ("echoink", r"no preset 'echoink'; did you mean echoink-7b\?.*`avrt list baselines`"),
     ],
 )
 def test_a_preset_that_is_no_model_is_refused(preset, message):

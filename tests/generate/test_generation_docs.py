@@ -12,8 +12,7 @@ from click.testing import CliRunner
 from avrt.cli import cli
 from avrt.config import load_config
 from avrt.generate.gates import GATES
-from avrt.generate.selection import check_views
-from avrt.generate.views import VIEWS
+from avrt.generate.views import VIEWS, check_views
 from avrt.prompts import load_prompt
 
 TEXT = (Path(__file__).parents[2] / "docs" / "generation.md").read_text(encoding="utf-8")
@@ -25,7 +24,7 @@ COMMANDS = [line for block in BLOCKS for line in block.splitlines() if "world ma
 def test_every_command_in_the_page_is_accepted(command, repository, monkeypatch):
     monkeypatch.chdir(repository)
     name, *arguments = shlex.split(command)[1:]
-    if name not in ("teachers", "views") and "--dry-run" not in arguments:
+    if name != "list" and "--dry-run" not in arguments:
         arguments.append("--dry-run")
     result = CliRunner().invoke(cli, [name, *arguments], catch_exceptions=False)
     without_data = name == "prepare" and "set data.root" in result.output
@@ -38,7 +37,7 @@ def test_the_configuration_in_the_page_is_valid(tmp_path):
     config = load_config(path)
     assert list(config.teachers) == ["vision", "audio", "second", "blind"]
     assert load_prompt(config.merger.prompt).uses("analyses")
-    check_views(config)
+    check_views(config.build, config.teachers)
 
 
 def test_the_tables_list_every_view_and_every_gate():

@@ -48,7 +48,7 @@ class Baseline(Section):
     model: str | None = None
     """Checkpoint of Qwen2.5-Omni's architecture, if it is one."""
     teacher: str | None = None
-    """Preset of the teacher that it is (`avrt teachers`)."""
+    """Preset of the teacher that it is (`avrt list teachers`)."""
     figures: tuple[Figure, ...]
 
     def figures_of(self, benchmark: str, given: str, difficulty: str | None = None) -> list[Figure]:
@@ -73,7 +73,7 @@ def find_baseline(name: str) -> Baseline:
     if name not in baselines():
         close = difflib.get_close_matches(name.lower(), baselines(), n=2, cutoff=0.4)
         meant = f"did you mean {' or '.join(close)}? " if close else ""
-        raise ConfigError(f"no published model {name!r}; {meant}`avrt baselines` lists all")
+        raise ConfigError(f"no published model {name!r}; {meant}`avrt list baselines` lists all")
     return baselines()[name]
 
 

@@ -46,7 +46,7 @@ class DataConfig(Section):
         "omnivideobench",
     ] = "avqa"
     """Annotation format: AVQA's JSON list, AVRT's own Parquet, or a benchmark as its authors
-    publish it (`avrt benchmarks` lists them).
+    publish it (`avrt list benchmarks` lists them).
     """
     root: Path = Path("data")
     """Folder with the annotations; media paths are relative to it."""

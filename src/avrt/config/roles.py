@@ -120,8 +120,9 @@ class ModelRole(Section):
     """A model that is asked: a teacher, the merger, a judge."""
 
     preset: str | None = None
-    """A packaged choice of model, prompt and sampling (`avrt teachers` lists them). It takes the
-    place of the default; settings given beside it win.
+    """A packaged choice of model, prompt and sampling (`avrt list teachers`). It takes the place of
+    the default; settings given beside it win. A judge and `rubric` take the model, revision and
+    engine of a merger's preset, and keep their own prompt and sampling.
     """
     model: str
     """Hub id, local folder, or `world:NAME` for a model inside the package."""

@@ -41,7 +41,7 @@ class BuildConfig(Section):
     view: str = "paper"
     """Which samples are merged and kept: a packaged view (`paper`: both teachers right; `agree`:
     each right at least three times; `either`; `av_hard`: both right, not answerable blind;
-    `unfiltered`), one of `views`, or a condition over the columns that `avrt views` lists.
+    `unfiltered`), one of `views`, or a condition over the columns that `avrt list views` lists.
     """
     views: dict[str, str] = Field(default={})
     """Own views by name, each a condition."""
@@ -186,8 +186,8 @@ class EvalModel(Section):
     """An evaluated model that is more than a place: a server, a teacher, another sampling."""
 
     preset: str | None = None
-    """A packaged model: a baseline (`avrt baselines`) or a teacher (`avrt teachers`); settings
-    given beside it win.
+    """A packaged model: a baseline (`avrt list baselines`) or a teacher (`avrt list teachers`);
+    settings given beside it win.
     """
     model: str
     """Its place: `base`, `sft`, `grpo...` of this run, a local folder, a hub id, or `world:NAME`;
@@ -248,7 +248,7 @@ class EvalConfig(Section):
     published: dict[str, str] = Field(
         default={"base": "qwen2.5-omni-3b", "rl": "avrt-3b-rl", "sft_rl": "avrt-3b"}
     )
-    """Published model (`avrt baselines`) whose figures stand beside those of a model in `avrt
+    """Published model (`avrt list baselines`) whose figures stand beside those of a model in `avrt
     tables`, by the model's name; a model made from a baseline's preset needs no entry.
     """
 

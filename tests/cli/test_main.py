@@ -5,21 +5,35 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 from click.testing import CliRunner, Result
 
 from avrt.cli import cli
-from avrt.cli_group import EXTRAS, ORDER
+from avrt.cli.main import EXTRAS
 from avrt.config import Config
 from clips import encode_clip, tone
 from scripted_run import overrides, replies, right, write_dataset, write_script
 
-STAGES = ("prepare", "trace", "merge", "build", "generate", "stats", "sft", "grpo", "report")
+STAGES = (
+    "prepare",
+    "trace",
+    "merge",
+    "judge",
+    "build",
+    "generate",
+    "stats",
+    "sft",
+    "grpo",
+    "report",
+)
 HEAVY = ("torch", "numpy", "pydantic", "transformers", "pyarrow", "av", "yaml")
 
 
@@ -42,6 +56,17 @@ def run_python(code: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
 
 
+def commands(group: click.Group = cli, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{prefix}{name} ")
+        else:
+            yield f"{prefix}{name}", command
+
+
+COMMANDS = dict(commands())
+
+
 def files_in(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
@@ -52,17 +77,38 @@ def files_in(folder: Path) -> dict[Path, int]:
 def test_help_lists_every_command_in_the_order_of_the_method(avrt):
     result = avrt("--help")
     lines = result.output.split("Commands:\n")[1].splitlines()
-    assert tuple(line.split()[0] for line in lines) == ORDER
-    assert not any(line.endswith("...") for line in lines), "every line is whole"
+    assert [line.split()[0] for line in lines] == [
+        *("prepare", "trace", "merge", "judge", "build", "generate", "stats", "ledger", "replay"),
+        *("import", "export", "list", "sft", "grpo", "checkpoint"),
+        *("eval", "rubric", "difficulty", "tables", "report", "demo", "world", "doctor"),
+    ]
+    assert all(line.endswith(".") for line in lines), "every line is a whole sentence"
 
 
-@pytest.mark.parametrize(
-    "command", [*ORDER, "world make", "world train", "ledger stats", "ledger show", "ledger retry"]
-)
-def test_every_command_has_help(avrt, command):
-    result = avrt(*command.split(), "--help")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example_that_it_accepts(avrt, name):
+    result = avrt(*name.split(), "--help")
     assert result.exit_code == 0
-    assert result.output.startswith(f"Usage: cli {command}")
+    assert result.output.startswith(f"Usage: cli {name}")
+    example = result.output.split("Example: ")[1].split("\n\n")[0]
+    program, *arguments = shlex.split(example)
+    words = name.split()
+    assert [program, *arguments[: len(words)]] == ["avrt", *words]
+    COMMANDS[name].make_context(name, arguments[len(words) :])
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_every_option_is_a_sentence(name):
+    for option in COMMANDS[name].params:
+        text = option.help or "" if isinstance(option, click.Option) else "An argument has none."
+        assert text[:1].isupper() or text.startswith("-"), option.name
+        assert text.endswith("."), option.name
+
+
+@pytest.mark.parametrize("command", ["teachers", "views", "benchmarks", "baselines"])
+def test_lists_stand_below_one_command(avrt, command):
+    assert avrt(command).exit_code == 2
+    assert avrt("list", command).exit_code == 0
 
 
 def test_help_imports_nothing_heavy(tmp_path):
@@ -119,11 +165,12 @@ def test_unknown_commands_and_options_exit_with_2(avrt, arguments):
     assert avrt(*arguments).exit_code == 2
 
 
+@pytest.mark.parametrize("command", ["trace", "merge", "judge", "generate", "eval"])
 @pytest.mark.parametrize("shard", ["9/8", "0/2", "2", "a/b", "1/0"])
-def test_a_shard_that_is_none_is_refused(avrt, shard):
-    result = avrt("eval", "--shard", shard)
+def test_a_shard_that_does_not_exist_is_refused(avrt, command, shard):
+    result = avrt(command, "--shard", shard)
     assert result.exit_code == 2
-    assert "is not of the form 2/8" in result.output
+    assert "write PART/PARTS, such as 1/4" in result.output
 
 
 @pytest.mark.parametrize(
@@ -230,6 +277,7 @@ def test_without_any_extra_a_command_asks_for_its_own(tmp_path, command):
 
 
 def test_a_defect_is_not_hidden(monkeypatch, tmp_path):
+    monkeypatch.delattr("avrt.generate.stats", raising=False)
     monkeypatch.setitem(sys.modules, "avrt.generate.stats", None)
     result = CliRunner().invoke(cli, ["stats", f"run.dir={tmp_path}"])
     assert isinstance(result.exception, ModuleNotFoundError), "no extra holds this module"
@@ -262,7 +310,7 @@ def test_an_interrupt_says_how_to_go_on(avrt, monkeypatch):
     def interrupt(*_: object) -> Config:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("avrt.cli.load_settings", interrupt)
+    monkeypatch.setattr("avrt.cli.stages.load_settings", interrupt)
     result = avrt("sft")
     assert result.exit_code == 130
     assert "the same command goes on or starts this stage again" in result.output
@@ -280,7 +328,7 @@ def test_a_dry_run_prints_settings_and_plan_and_writes_nothing(avrt, tmp_path, c
     assert result.exit_code == 0, result.output
     settings, plan = result.output.split("\n\n", 1)
     assert yaml.safe_load(settings)["run"]["name"] == "dry"
-    names = ("trace", "merge", "build") if command == "generate" else (command,)
+    names = ("trace", "merge", "judge", "build") if command == "generate" else (command,)
     assert all(f"{name}: " in plan for name in names)
     assert files_in(tmp_path) == before
 

@@ -128,13 +128,13 @@ def avrt(*arguments: object) -> Result:
 
 
 def test_an_unknown_preset_is_answered_with_close_ones():
-    result = avrt("teachers", "qwen3-vl-9b-thinking")
+    result = avrt("list", "teachers", "qwen3-vl-9b-thinking")
     assert result.exit_code == 2
     assert "no preset 'qwen3-vl-9b-thinking'; did you mean qwen3-vl-8b-thinking" in result.output
 
 
 def test_all_presets_are_listed_with_model_use_and_licence():
-    header, *lines = avrt("teachers").output.splitlines()
+    header, *lines = avrt("list", "teachers").output.splitlines()
     assert header.split() == ["PRESET", "MODEL", "FOR", "LICENCE"]
     assert [line.split()[0] for line in lines] == NAMES
     by_name = dict(zip(NAMES, lines, strict=True))
@@ -145,7 +145,7 @@ def test_all_presets_are_listed_with_model_use_and_licence():
 
 
 def test_one_preset_is_shown_whole():
-    output = avrt("teachers", "kimi-vl-a3b-thinking").output
+    output = avrt("list", "teachers", "kimi-vl-a3b-thinking").output
     assert "teachers.NAME.preset=kimi-vl-a3b-thinking" in output
     assert f"  {load_preset('kimi-vl-a3b-thinking').serve}\n" in output
     for title in ("role", "serve", "parser", "licence", "needs", "note"):
@@ -154,17 +154,17 @@ def test_one_preset_is_shown_whole():
 
 def test_views_are_listed_with_conditions_and_columns_of_this_configuration(repository):
     recommended = repository / "configs" / "recommended.yaml"
-    output = avrt("views", recommended, "build.views.mine=vision_k = 4").output
+    output = avrt("list", "views", recommended, "build.views.mine=vision_k = 4").output
     assert "  paper       vision_first AND audio_first\n" in output
     assert "  mine        vision_k = 4\n" in output
     assert "  agree_hard  vision_right >= 3" in output
     assert "built is: agree\n" in output
     assert "  blind_k blind_answered blind_right blind_first\n" in output
-    assert "blind_answered" not in avrt("views").output
+    assert "blind_answered" not in avrt("list", "views").output
 
 
 def test_a_view_that_does_not_fit_the_teachers_is_listed_and_refused():
-    result = avrt("views", "build.view=av_hard")
+    result = avrt("list", "views", "build.view=av_hard")
     assert result.exit_code == 2
     assert "av_hard" in result.output.split("built is:")[0]
     assert "no such column: blind_" in result.output

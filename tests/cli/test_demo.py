@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from avrt import demo
+from avrt.cli import demo
 from avrt.config import Config, load_config
 from avrt.errors import ConfigError
 
-DEMO = Path(__file__).parents[1] / "configs" / "demo.yaml"
+DEMO = Path(__file__).parents[2] / "configs" / "demo.yaml"
 SMALL = (
     "data.limit=80",
     "eval.limit=6",
@@ -30,7 +30,7 @@ SMALL = (
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Config, str]]:
     with contextlib.chdir(tmp_path_factory.mktemp("demo")):
-        summary = demo.run(DEMO, SMALL).summary
+        summary = demo.run([DEMO], SMALL).summary
         yield load_config(DEMO, SMALL), summary
 
 
@@ -62,7 +62,7 @@ def test_a_second_run_makes_no_call_and_trains_nothing(
 ):
     monkeypatch.setattr("transformers.PreTrainedModel.from_pretrained", _refuse)
     _, summary = finished
-    again = demo.run(DEMO, SMALL).summary
+    again = demo.run([DEMO], SMALL).summary
     assert again.splitlines()[:-1] == summary.splitlines()[:-1]
 
 
@@ -107,11 +107,11 @@ def test_training_curves_are_logged_for_every_step(finished: tuple[Config, str])
 
 def test_a_wrong_setting_is_refused_before_anything_is_made(tmp_path: Path):
     with pytest.raises(ConfigError, match=r"did you mean 'sft\.epochs'"):
-        demo.run(DEMO, ("sft.epoch=3", f"run.dir={tmp_path}"))
+        demo.run([DEMO], ("sft.epoch=3", f"run.dir={tmp_path}"))
     assert not list(tmp_path.iterdir())
 
 
 def test_benchmarks_outside_the_demos_world_are_refused(tmp_path: Path):
     with pytest.raises(ConfigError, match=r"eval\.benchmarks\.world-bench\.root"):
-        demo.run(DEMO, (f"data.root={tmp_path / 'other'}", f"run.dir={tmp_path}"))
+        demo.run([DEMO], (f"data.root={tmp_path / 'other'}", f"run.dir={tmp_path}"))
     assert not list(tmp_path.iterdir())

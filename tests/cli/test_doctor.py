@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from avrt import doctor
-from avrt.doctor import Check, examine, render
+from avrt.cli import doctor
+from avrt.cli.doctor import Check, examine, render
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_a_full_disk_and_little_memory_warn(find, monkeypatch):
 
 
 def test_every_packaged_model_is_there_with_its_card(find):
-    weights = Path(doctor.__file__).parent / "world" / "weights"
+    weights = Path(doctor.__file__).parents[1] / "world" / "weights"
     assert set(doctor.WORLD_MODELS) == {path.name for path in weights.iterdir()}
     for name in doctor.WORLD_MODELS:
         assert find(f"world:{name}").status == "ok"

@@ -1,5 +1,4 @@
-"""`avrt doctor`: what this machine has of what AVRT needs, one line each, with the remedy where it
-lacks.
+"""`avrt doctor`: what this machine has of the things that AVRT needs, with a remedy where it lacks.
 
 Reads versions, codecs, memory, disk and the packaged models; writes nothing. Its output is made to
 be pasted into a bug report, so it names versions and sizes but no folder outside the package. torch
@@ -8,19 +7,22 @@ and torchvision are imported in earnest, because only that shows whether they wo
 
 from __future__ import annotations
 
-import importlib.metadata
+import json
 import os
 import platform
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from avrt import __version__
+import click
 
-__all__ = ["Check", "examine", "render"]
+from avrt import __version__
+from avrt.cli.options import json_option
+
+__all__ = ["Check", "doctor", "examine", "render"]
 
 CORE = (
     "aiohttp",
@@ -66,12 +68,32 @@ Status = Literal["ok", "warn", "fail"]
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at: `fail` stops the method, `warn` limits it."""
+    """The state of a package, codec or model: `fail` stops the method, `warn` limits it."""
 
     name: str
     status: Status
     detail: str
     remedy: str = ""
+
+
+@click.command()
+@json_option
+@click.pass_context
+def doctor(ctx: click.Context, as_json: bool) -> None:
+    """Check what this machine has and lacks.
+
+    Looks at Python, packages, codecs, memory, disk and the packaged models. Exits with code 1 when
+    something is missing that everything needs.
+
+    Example: avrt doctor --json
+    """
+    checks = examine()
+    if as_json:
+        click.echo(json.dumps([asdict(check) for check in checks], indent=2))
+    else:
+        click.echo(render(checks))
+    if any(check.status == "fail" for check in checks):
+        ctx.exit(1)
 
 
 def examine() -> list[Check]:
@@ -107,6 +129,8 @@ def render(checks: list[Check]) -> str:
 
 
 def _packages(names: tuple[str, ...], if_missing: Status, remedy: str) -> Iterator[Check]:
+    import importlib.metadata
+
     for name in names:
         try:
             version = importlib.metadata.version(name)
@@ -194,7 +218,7 @@ def _disk() -> Check:
 
 def _world_models() -> Iterator[Check]:
     remedy = "reinstall AVRT, or train them: avrt world train"
-    weights = Path(__file__).parent / "world" / "weights"
+    weights = Path(__file__).parents[1] / "world" / "weights"
     for name in WORLD_MODELS:
         folder = weights / name
         n_bytes = sum(file.stat().st_size for file in folder.glob("*.safetensors"))

@@ -13,7 +13,7 @@ from avrt.config.presets import load_preset
 from avrt.errors import ConfigError
 from avrt.prompts import load_prompt
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 
 
 def _sections(section: Section, prefix: str = "") -> Iterator[str]:

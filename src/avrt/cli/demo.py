@@ -7,33 +7,53 @@ its own command calls, so a demo that was interrupted goes on where it stopped.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from avrt.config import Config, load_config
+from avrt.cli.options import settings_argument, split_settings
 from avrt.errors import ConfigError
-from avrt.runs import Result
 
-__all__ = ["run"]
+if TYPE_CHECKING:
+    from avrt.config import Config
+    from avrt.runs import Result
+
+__all__ = ["demo", "run"]
 
 RL_ONLY = {"init": "base", "output": "grpo-base"}
 N_TRAIN, N_BENCH = 2_000, 400
 """Questions of world-train, and items of each benchmark, unless a limit asks for fewer."""
 
 
-def run(config_path: Path | None, overrides: tuple[str, ...] = ()) -> Result:
+@click.command()
+@settings_argument
+def demo(settings: tuple[str, ...]) -> None:
+    """Run the whole method on the packaged world.
+
+    From clips to a trained, evaluated student and its page, on two CPU cores. Without a
+    configuration, the packaged configs/demo.yaml is used.
+
+    Example: avrt demo run.name=mine
+    """
+    click.echo(run(*split_settings(settings)).summary)
+
+
+def run(paths: Sequence[Path], overrides: Sequence[str] = ()) -> Result:
     """Run every stage of the demo's configuration.
 
     Raises:
         ConfigError: a setting is impossible, `data.root` holds something else than the world, or
             a benchmark lies elsewhere.
     """
+    from avrt.config import load_config
+    from avrt.runs import Result
+
     started = time.monotonic()
-    config = load_config(config_path or _default_config(), overrides)
+    config = load_config(paths or [_default_config()], overrides)
     _check_roots(config)
-    steps = _steps()
+    steps = _steps(config)
     for number, (title, step) in enumerate(steps, start=1):
         elapsed_s = time.monotonic() - started
         click.secho(f"\n[{number}/{len(steps)}] {title}  ({elapsed_s:.0f} s)", bold=True)
@@ -56,27 +76,33 @@ def _results(config: Config) -> str:
 
 
 def _default_config() -> Path:
-    folder = Path(__file__).parent
-    places = (folder / "configs" / "demo.yaml", folder.parents[1] / "configs" / "demo.yaml")
-    found = next((place for place in places if place.is_file()), None)
-    if found is None:
+    package = Path(__file__).parents[1]
+    paths = (root / "configs" / "demo.yaml" for root in (package, package.parents[1]))
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
         raise ConfigError(
             "the demo's configuration is not installed; pass it: avrt demo configs/demo.yaml"
         )
-    return found
+    return path
 
 
-def _steps() -> list[tuple[str, Callable[[Config], Result]]]:
+def _steps(config: Config) -> list[tuple[str, Callable[[Config], Result]]]:
     from avrt import evaluate, report
     from avrt.datasets import prepare
     from avrt.generate import build, merge, stats, trace
     from avrt.train import grpo, sft
 
+    judging: list[tuple[str, Callable[[Config], Result]]] = []
+    if config.judges:
+        from avrt.generate import judge
+
+        judging.append(("Judge: a text model looks for faults", judge.run))
     return [
         ("Make the world's clips and questions", _make_world),
         ("Prepare: read annotations, probe media", prepare.run),
         ("Trace: two teachers look and listen", trace.run),
         ("Merge: one trace out of two", merge.run),
+        *judging,
         ("Build: gates, split, dataset", build.run),
         ("Statistics of the dataset", stats.run),
         ("RL only: GRPO from the base", lambda c: grpo.run(_updated(c, **RL_ONLY))),

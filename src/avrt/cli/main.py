@@ -1,28 +1,42 @@
-"""The group of all commands: their order, errors as one message with an exit code, settings."""
+"""The command `avrt`: its commands in the order of the method, and what becomes of their errors.
+
+Nothing heavy is imported before a command needs it, so `avrt --help` answers at once. Errors meant
+for a person are printed as one message without a traceback; exit codes are 0 done, 1 failed, 2
+wrong use, 130 interrupted.
+"""
 
 from __future__ import annotations
 
 import errno
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from avrt import __version__
+from avrt.cli.checkpoint import checkpoint
+from avrt.cli.data import export, import_set, ledger, list_known, replay_row
+from avrt.cli.demo import demo
+from avrt.cli.doctor import doctor
+from avrt.cli.evaluate import difficulty, evaluate, rubric, tables
+from avrt.cli.stages import (
+    build,
+    generate,
+    grpo,
+    judge,
+    merge,
+    prepare,
+    report,
+    sft,
+    stats,
+    trace,
+)
+from avrt.cli.world import world
 from avrt.errors import AvrtError
 from avrt.ranks import is_main
 
-if TYPE_CHECKING:
-    from avrt.config import Config
+__all__ = ["EXTRAS", "cli", "main"]
 
-__all__ = ["EXTRAS", "MethodGroup", "load_settings", "split_settings"]
-
-GENERATION = ("trace", "merge", "build", "generate", "stats", "ledger", "replay")
-DATA = ("import", "export", "teachers", "views")
-EVALUATION = ("benchmarks", "eval", "rubric", "difficulty", "tables", "baselines")
-STUDENT = ("sft", "grpo", "checkpoint", *EVALUATION, "report")
-ORDER = ("prepare", *GENERATION, *DATA, *STUDENT, "demo", "world", "doctor")
-"""Every command, as the method goes."""
 EXTRAS = {
     "data": ("rapidfuzz",),
     "train": (
@@ -52,22 +66,7 @@ _DISK_ERRORS = (
     errno.EPERM,
     errno.EROFS,
 )
-"""What a full, locked or misnamed place answers: no defect of AVRT."""
-
-
-def split_settings(settings: tuple[str, ...]) -> tuple[Path | None, tuple[str, ...]]:
-    """The configuration file, if the first setting is one, and the overrides."""
-    if not settings or "=" in settings[0]:
-        return None, settings
-    return Path(settings[0]), settings[1:]
-
-
-def load_settings(settings: tuple[str, ...]) -> Config:
-    """The configuration of `[CONFIG.yaml] [section.key=value ...]`."""
-    from avrt.config import load_config
-
-    return load_config(*split_settings(settings))
-
+"""What a full, locked or misnamed folder answers: no defect of AVRT."""
 
 GRACE_S = 15.0
 """How long another process than the main one waits before it says why it failed."""
@@ -77,8 +76,8 @@ class MethodGroup(click.Group):
     """A group that turns the errors meant for a person into one message and an exit code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """In the order of the method."""
-        return sorted(self.commands, key=ORDER.index)
+        """In the order of the method, not of the alphabet."""
+        return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -112,3 +111,31 @@ def _install_advice(error: ModuleNotFoundError) -> str:
         f"{missing} is not installed and this command needs it; in a checkout of AVRT run "
         f"`make setup`, or: pip install -c constraints.txt -e '.[{extra}]'"
     )
+
+
+@click.group(cls=MethodGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="avrt")
+def cli() -> None:
+    """Audio-visual reasoning from single-modality teachers: data, training, evaluation.
+
+    Call a stage as `avrt STAGE [CONFIG.yaml ...] [section.key=value ...]`. Later files win over
+    earlier ones, and the values on the command line over all files. A stage works in the run
+    directory `run.dir`/`run.name`; repeat the command to resume it.
+
+    Example: avrt sft configs/paper.yaml configs/paper-v2.yaml run.name=mine
+    """
+
+
+for _command in (
+    *(prepare, trace, merge, judge, build, generate, stats, ledger, replay_row),
+    *(import_set, export, list_known),
+    *(sft, grpo, checkpoint),
+    *(evaluate, rubric, difficulty, tables, report),
+    *(demo, world, doctor),
+):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """Entry point of the command `avrt`."""
+    cli(prog_name="avrt")
