@@ -177,7 +177,7 @@ def _location(tree: Any, problem: ErrorDetails) -> tuple[str | int, ...]:
     """Where in the configuration a problem is, without the names of the types that were tried."""
     where: list[str | int] = []
     for part in problem["loc"]:
-        if isinstance(tree, dict | list):
+        if not isinstance(tree, str):
             with contextlib.suppress(KeyError, TypeError):  # no key: the name of a type
                 tree = tree[part]
                 where.append(part)
