@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
+from avrt.cli import cli
+from avrt.cli.options import split_settings
 from avrt.config import Config, Section, dump_config, load_config
 from avrt.config.presets import load_preset
 from avrt.errors import ConfigError
 from avrt.prompts import load_prompt
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+FOLDER = Path(__file__).parents[2] / "configs"
+CONFIGS = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def files_of(name: str) -> list[Path]:
+    """The files that are given together: those of the paper hold what differs from paper.yaml."""
+    names = ["paper", name] if name.startswith("paper-") else [name]
+    return [FOLDER / f"{name}.yaml" for name in names]
 
 
 def _sections(section: Section, prefix: str = "") -> Iterator[str]:
@@ -267,12 +278,12 @@ def test_the_default_prompts_exist():
 
 
 def test_there_are_configurations():
-    assert {path.name for path in CONFIGS} >= {"demo.yaml", "paper.yaml", "recommended.yaml"}
+    assert set(CONFIGS) >= {"demo", "paper", "paper-eval", "paper-v2", "recommended"}
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
-def test_every_shipped_configuration_loads_and_comes_back_as_written(path, write):
-    config = load_config(path)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_shipped_configuration_loads_and_comes_back_as_written(name, write):
+    config = load_config(files_of(name))
     assert load_config(write(dump_config(config))) == config
     for role in (*config.teachers.values(), config.merger, config.student):
         load_prompt(role.prompt)
@@ -317,8 +328,7 @@ def test_addresses_and_hub_ids_are_dumped_as_they_are():
 
 
 def test_the_papers_presets_hold_its_numbers():
-    configs = {path.stem: load_config(path) for path in CONFIGS}
-    paper, second = configs["paper"], configs["paper-v2"]
+    paper, second = (load_config(files_of(name)) for name in ("paper", "paper-v2"))
     sft = paper.sft
     assert sft.per_device_batch_size * sft.gradient_accumulation_steps * 4 == 32
     assert (sft.epochs, sft.learning_rate, sft.warmup_steps) == (1, 2e-6, 100)
@@ -339,6 +349,29 @@ def test_the_papers_presets_hold_its_numbers():
     assert second.grpo.model_dump(exclude=changed) == paper.grpo.model_dump(exclude=changed)
 
 
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name.startswith("paper-")])
+def test_files_behind_the_papers_hold_only_what_differs(name):
+    paper, own = load_config(files_of("paper")), yaml.safe_load(files_of(name)[1].read_text())
+    stated = {(section, key): value for section in own for key, value in own[section].items()}
+    # The later paper states its whole length reward, also the values that are AVRT's defaults.
+    of_reward = {key for key in stated if key[1].startswith("length_")}
+    tree = paper.model_dump(mode="json")
+    alike = [key for key, value in stated.items() if tree[key[0]][key[1]] == value]
+    assert set(alike) <= of_reward
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_commands_at_the_head_of_a_configuration_are_accepted(name):
+    text = files_of(name)[-1].read_text()
+    commands = re.findall(r"^# +(?:torchrun .* -m )?(avrt .*)$", text, re.MULTILINE)
+    for command in commands:
+        arguments = shlex.split(command)[1:]
+        with cli.make_context("avrt", arguments) as context:
+            stage = cli.commands[arguments[0]].make_context(arguments[0], arguments[1:], context)
+        paths, overrides = split_settings(stage.params["settings"])
+        load_config([FOLDER.parent / path for path in paths], overrides)
+
+
 def test_a_section_that_the_file_switches_off_is_switched_on_by_an_override(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text(dump_config(Config()))
@@ -346,3 +379,52 @@ def test_a_section_that_the_file_switches_off_is_switched_on_by_an_override(tmp_
     config = load_config(path, ("student.lora.rank=4",))
     assert config.student.lora is not None
     assert (config.student.lora.rank, config.student.lora.alpha) == (4, 32)
+
+
+# Judges
+
+
+def test_without_judges_there_are_none_and_null_takes_a_judge_out(write):
+    assert Config().judges == load_config().judges == {}
+    assert load_config(write("judges: {main: {}, other: null}")).judges.keys() == {"main"}
+
+
+def test_a_judge_without_a_model_takes_that_of_the_merger(write):
+    path = write(
+        f"merger: {{preset: {MERGER}, revision: abc, engine: {{base_url: 'http://m:1/v1'}}}}\n"
+        "judges: {main: {}, other: {model: org/judge}, more: {engine: {concurrency: 2}}}"
+    )
+    judges = load_config(path).judges
+    main, other, more = judges["main"], judges["other"], judges["more"]
+    assert (main.model, main.revision) == ("google/gemma-3-12b-it", "abc")
+    assert main.engine.base_url == more.engine.base_url == "http://m:1/v1"
+    assert more.engine.concurrency == 2
+    assert (main.prompt, main.temperature, main.max_new_tokens) == ("judge", 0.0, 1024)
+    assert (other.model, other.revision) == ("org/judge", None)
+    assert other.engine == Config().merger.engine
+    assert load_config(write(dump_config(load_config(path)))).judges == judges
+
+
+def test_a_mergers_preset_gives_a_judge_its_model_but_not_prompt_and_sampling():
+    role = load_preset(MERGER).role
+    judge = load_config(None, (f"judges.main.preset={MERGER}",)).judges["main"]
+    rubric = load_config(None, (f"rubric.preset={MERGER}",)).rubric
+    assert judge.model == rubric.model == role["model"]
+    assert (judge.prompt, rubric.prompt) == ("judge", "rubric")
+    assert judge.temperature == rubric.temperature == 0.0
+
+
+@pytest.mark.parametrize(
+    ("override", "complaint"),
+    [
+        ("judges.main.votes=3", "votes = 3 answers at temperature 0 would all be the same"),
+        ("judges.main={preset: qwen3-vl-8b-thinking}", "is for a teacher, not for the merger"),
+        ("judges.Main={}", r"judges\.Main"),
+        ("judges.main.votes=0", r"judges\.main\.votes = 0"),
+        ("build.findings=[leek]", r"build\.findings\.0 = 'leek'"),
+        ("generate.leak_retries=-1", r"generate\.leak_retries = -1"),
+    ],
+)
+def test_an_impossible_judge_is_refused(override, complaint):
+    with pytest.raises(ConfigError, match=complaint):
+        load_config(None, (override,))

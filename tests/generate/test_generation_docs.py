@@ -45,5 +45,5 @@ def test_the_tables_list_every_view_and_every_gate():
     rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]*) \|$", TEXT, re.MULTILINE))
     assert {name: rows[name].strip("`") for name in VIEWS} == VIEWS
     assert {name: rows[name] for name in GATES} == {
-        name: gate.reason for name, gate in GATES.items()
+        name: gate.about for name, gate in GATES.items()
     }

@@ -7,6 +7,7 @@ then validates once and refuses unknown keys and impossible values with one mess
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from typing import Any
 
 import yaml
 from pydantic import Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from avrt.config.data import DataConfig, MediaConfig, PrepareConfig, RunConfig
 from avrt.config.files import parse_yaml, read_yaml
@@ -40,8 +42,8 @@ from avrt.errors import ConfigError
 
 __all__ = ["Config", "dump_config", "load_config"]
 
-NAMED = ("teachers", "judges")
-"""Sections of roles by name, of which null takes one out."""
+NAMED = (("teachers",), ("judges",), ("eval", "models"), ("eval", "benchmarks"))
+"""Settings by name, of which null takes one out."""
 
 
 class Config(Section):
@@ -93,11 +95,19 @@ def load_config(
     for override in sorted(overrides, key=lambda text: not _names_preset(text)):
         _apply(tree, override)
         _apply(given, override)
+    tree = _completed(tree)
     try:
-        return Config.model_validate(_completed(tree))
+        return Config.model_validate(tree)
     except ValidationError as error:
-        problems = [_explain(layers, dict(problem)) for problem in error.errors()]
-        raise ConfigError("\n".join(problems)) from error
+        problems = [(_location(tree, problem), problem) for problem in error.errors()]
+        # A value of several types is refused once for each: what is wrong inside it says more.
+        inner = {where[:n] for where, _ in problems for n in range(len(where))}
+        lines = [
+            _explain(layers, where, problem)
+            for where, problem in problems
+            if where not in inner or "[key]" in problem["loc"]
+        ]
+        raise ConfigError("\n".join(lines)) from error
 
 
 def dump_config(config: Config) -> str:
@@ -113,9 +123,12 @@ def dump_config(config: Config) -> str:
 def _completed(tree: dict[str, Any]) -> dict[str, Any]:
     """The tree with its presets, the default roles and the home folder in the place of `~`."""
     tree = merge_trees(DEFAULT_ROLES, expand_presets(tree))
-    for section in NAMED:
-        if isinstance(roles := tree.get(section), dict):
-            tree[section] = {name: role for name, role in roles.items() if role is not None}
+    for path in NAMED:
+        section: Any = tree
+        for key in path[:-1]:
+            section = section.get(key, {}) if isinstance(section, dict) else {}
+        if isinstance(section, dict) and isinstance(named := section.get(path[-1]), dict):
+            section[path[-1]] = {name: part for name, part in named.items() if part is not None}
     merger, judges = tree["merger"], tree.get("judges")
     if isinstance(merger, dict) and isinstance(judges, dict):
         shared = {key: merger[key] for key in ("model", "revision", "engine") if key in merger}
@@ -160,8 +173,20 @@ def _names_preset(override: str) -> bool:
     return override.partition("=")[0].endswith(".preset")
 
 
-def _explain(layers: dict[str, dict[str, Any]], problem: dict[str, Any]) -> str:
-    location = problem["loc"]
+def _location(tree: Any, problem: ErrorDetails) -> tuple[str | int, ...]:
+    """Where in the configuration a problem is, without the names of the types that were tried."""
+    where: list[str | int] = []
+    for part in problem["loc"]:
+        if not isinstance(tree, str):
+            with contextlib.suppress(KeyError, TypeError):  # no key: the name of a type
+                tree = tree[part]
+                where.append(part)
+    return (*where, problem["loc"][-1]) if problem["type"] == "missing" else tuple(where)
+
+
+def _explain(
+    layers: dict[str, dict[str, Any]], location: tuple[str | int, ...], problem: ErrorDetails
+) -> str:
     where = ".".join(str(part) for part in location)
     given = location[:-1] if problem["type"] == "missing" else location
     origins = [origin for origin, layer in layers.items() if layer]
@@ -169,7 +194,10 @@ def _explain(layers: dict[str, dict[str, Any]], problem: dict[str, Any]) -> str:
     origin = holders[-1] if holders else ", ".join(origins)
     if problem["type"] == "extra_forbidden":
         return f"{origin}: unknown key {where!r}{_suggestion(location)}"
-    return f"{origin}: {where or 'configuration'} = {problem['input']!r}: {problem['msg']}"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] in ("model_type", "dict_type"):
+        message = "expected settings by name, such as {key: value}"
+    return f"{origin}: {where or 'configuration'} = {problem['input']!r}: {message}"
 
 
 def _holds(layer: Any, location: Sequence[str | int]) -> bool:

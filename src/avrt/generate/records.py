@@ -252,7 +252,7 @@ def check_teachers(run: Path, teachers: Mapping[str, TeacherRole]) -> None:
         )
 
 
-def stage_settings(run: Path, stage: Literal["trace", "merge"]) -> dict[str, Any]:
+def stage_settings(run: Path, stage: Literal["trace", "merge", "judge"]) -> dict[str, Any]:
     """The settings that the stage's files were made with.
 
     Raises:
@@ -266,12 +266,12 @@ def stage_settings(run: Path, stage: Literal["trace", "merge"]) -> dict[str, Any
 
 def write_teachers(run: Path, traces: Iterable[TeacherTrace]) -> None:
     """Write all answers about a sample together, teacher by teacher, in the order of k."""
-    _write(run, teachers_path(run), traces, _TEACHER_SCHEMA, derived=("merge", "build"))
+    _write(run, teachers_path(run), traces, _TEACHER_SCHEMA, derived=("merge", "judge", "build"))
 
 
 def write_merged(run: Path, traces: Iterable[MergedTrace]) -> None:
     """Write the merged traces in sample order."""
-    _write(run, merged_path(run), traces, _MERGED_SCHEMA, derived=("build",))
+    _write(run, merged_path(run), traces, _MERGED_SCHEMA, derived=("judge", "build"))
 
 
 def _write(
