@@ -26,7 +26,7 @@ from typing import Any
 
 from avrt.ask.budget import Budget
 from avrt.ask.ledger import Call, Ledger
-from avrt.ask.payloads import HALVES, NO_CLIP, Clip, Kind, Media, Payload, Source, read_sources
+from avrt.ask.payloads import HALVES, NO_CLIP, Clip, Kind, Media, Source, read_sources
 from avrt.ask.progress import Progress
 from avrt.config import MediaConfig, ModelRole
 from avrt.engines import Engine, engine_identity
