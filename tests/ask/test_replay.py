@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from avrt.cli_replay import replay_row as replay
+from avrt.cli.replay import replay_row as replay
 from avrt.config import Config
 from avrt.errors import ConfigError, DataError
 from avrt.generate import build, merge, trace

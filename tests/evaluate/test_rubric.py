@@ -62,7 +62,7 @@ def make_config(root, replies=REPLIES, script=SCRIPT, models=("student",)):
     config = Config(
         run=RunConfig(dir=root / "runs"),
         eval=EvalConfig(benchmarks={"sounds": data}, models=dict.fromkeys(models, "some/model")),
-        judge=ModelRole.model_validate(role),
+        rubric=ModelRole.model_validate(role),
     )
     meta = LogMeta(Settings({}, {}), n_items=3)
     for model in models:
@@ -251,12 +251,12 @@ def count_reads(monkeypatch, config):
 def test_another_text_model_or_prompt_scores_again(tmp_path):
     config = make_config(tmp_path)
     rubric.run(config)
-    other = config.model_copy(update={"judge": config.judge.model_copy(update={"model": "k"})})
+    other = config.model_copy(update={"rubric": config.rubric.model_copy(update={"model": "k"})})
     assert "2 of them" in rubric.plan(other)
     own = tmp_path / "own.txt"
     own.write_text("Grade {reply} by {criteria}.")
     other = config.model_copy(
-        update={"judge": config.judge.model_copy(update={"prompt": str(own)})}
+        update={"rubric": config.rubric.model_copy(update={"prompt": str(own)})}
     )
     assert "2 of them" in rubric.plan(other)
 
@@ -277,7 +277,7 @@ def test_the_command_plans_and_scores(tmp_path):
         f"run.dir={config.run.dir}",
         f"eval.benchmarks={{sounds: {{format: mmar, root: {tmp_path / 'set'}}}}}",
         "eval.models={student: x}",
-        f"judge={{model: j, engine: {{kind: scripted, script: {tmp_path / 'rubric.jsonl'}}}}}",
+        f"rubric={{model: j, engine: {{kind: scripted, script: {tmp_path / 'rubric.jsonl'}}}}}",
     ]
     invoke = CliRunner().invoke
     assert "2 of them to be scored" in invoke(cli, ["rubric", *settings, "--dry-run"]).output

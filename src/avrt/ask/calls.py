@@ -26,7 +26,7 @@ from typing import Any
 
 from avrt.ask.budget import Budget
 from avrt.ask.ledger import Call, Ledger, LedgerReader
-from avrt.ask.payloads import HALVES, NO_CLIP, Clip, Kind, Media, Payload, Source, read_sources
+from avrt.ask.payloads import HALVES, NO_CLIP, Clip, Kind, Media, Source, read_sources
 from avrt.ask.progress import Progress
 from avrt.config import MediaConfig, ModelRole
 from avrt.engines import Engine, engine_identity
@@ -405,7 +405,14 @@ def _requests(
             outcomes = {source.kind: media for source in sources}
         else:
             outcomes = {source.kind: media[source.kind] for source in sources}
-        digests = _record_digests(work.ledger, sources, outcomes)
+        digests: dict[Kind, str] = {}  # hashed once for all drafts about the clip
+        for source in sources:
+            outcome = outcomes[source.kind]
+            digest = outcome if isinstance(outcome, MediaError) else outcome.digest
+            if not isinstance(digest, MediaError):
+                digests[source.kind] = digest
+            if source.file.sha256 is not None:
+                work.ledger.record_payload(source.file.sha256, source.conditions, digest)
         for draft in group:
             payloads = _wanted(draft, outcomes)
             if isinstance(payloads, MediaError):
@@ -450,30 +457,10 @@ def _read_processes(
 
     read = partial(read_sources, settings=settings, store=store)
     limits = {"timeout_s": settings.timeout_s, "workers": settings.workers}
-    with closing(map_files(read, sources(), path_of=_name_of, **limits)) as results:
+    results = map_files(read, sources(), path_of=lambda sources: sources[0].name, **limits)
+    with closing(results):
         for _, media in results:
             yield ahead.popleft(), media
-
-
-def _name_of(sources: Sequence[Source]) -> str:
-    return sources[0].name
-
-
-def _record_digests(
-    ledger: Ledger, sources: Sequence[Source], outcomes: Mapping[Kind, Payload | MediaError]
-) -> dict[Kind, str]:
-    """The digests of a clip's media, hashed once for all drafts; the ledger remembers them, and
-    the media that cannot be decoded.
-    """
-    digests: dict[Kind, str] = {}
-    for source in sources:
-        outcome = outcomes[source.kind]
-        digest = outcome if isinstance(outcome, MediaError) else outcome.digest
-        if not isinstance(digest, MediaError):
-            digests[source.kind] = digest
-        if source.file.sha256 is not None:
-            ledger.record_payload(source.file.sha256, source.conditions, digest)
-    return digests
 
 
 def _media_failure(error: MediaError) -> Outcome:

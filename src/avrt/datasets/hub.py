@@ -1,6 +1,6 @@
 """Annotation files of a dataset on the Hugging Face Hub, into the folder where they belong.
 
-Only annotations: media are large, mostly packed, and at times behind a form; `avrt benchmarks`
+Only annotations: media are large, mostly packed, and at times behind a form; `avrt list benchmarks`
 says for each set how they get there.
 """
 
