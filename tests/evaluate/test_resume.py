@@ -7,6 +7,8 @@ import re
 import pytest
 
 from avrt.ask.budget import Budget, Shard
+from avrt.ask.ledger import read_ledger
+from avrt.cli.replay import replay_row
 from avrt.config import EvalModel
 from avrt.errors import ConfigError
 from avrt.evaluate import Choice, run
@@ -148,3 +150,15 @@ def test_media_that_are_absent_for_now_are_read_again(config, bench_root, tmp_pa
         run(config, V)
     log_path(config.run.path, "clips", "base", "v").unlink()
     assert run(config, V).counts == {"scored": N_ITEMS}
+
+
+def test_a_call_of_an_evaluation_can_be_sent_again(config):
+    run(config)
+    with read_ledger(config.run.path) as ledger:
+        (row,) = ledger.query(
+            "SELECT key FROM calls WHERE sample_id = 'q0' AND n_frames > 0 AND audio_s > 0"
+        )
+    text = replay_row(config, row["key"][:16], send=True)
+    assert "# Call 1 of 1: eval, base" in text
+    assert "clip.mp4" in text
+    assert "equal to the stored one" in text

@@ -1,4 +1,4 @@
-"""The rules by which each benchmark's authors judge a reply, with their oddities.
+"""The rules by which each benchmark's authors score a reply, with their oddities.
 
 Every rule is a function `(text, item) -> Official` of the whole reply, or of None for a call that
 failed. They are reproduced from what the published scripts do, not from their code, so that a
@@ -37,7 +37,7 @@ class Official:
 
     correct: bool
     parsed: str | None
-    """What their rule read in the reply; None when it read nothing."""
+    """Read in the reply by their rule; None when it read nothing."""
     why: str
     counted: bool = True
     """False where their script leaves the item out of the denominator."""
@@ -115,7 +115,7 @@ def token_sets_of_option(text: str | None, item: BenchmarkItem) -> Official:
     """MMAR and MMAU, on the text of the option whose letter the reply gives.
 
     Models that answer with a letter need this step, which the authors leave to their users. A reply
-    without a letter is judged as it is.
+    without a letter is scored as it is.
     """
     answer = None if text is None else extract_answer(text, item.sample.options)
     if answer is None:

@@ -237,6 +237,7 @@ def _drafts(
                 text=text,
                 sampling=sampling_of(role, seed, sample_id, k),
                 k=k,
+                dataset=reply.log.parent.parent.name,
             )
 
 

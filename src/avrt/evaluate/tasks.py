@@ -79,6 +79,7 @@ class Task:
                         k=k,
                         given=given,
                         clip=clip,
+                        dataset=self.benchmark.name,
                     )
 
     def lines(

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from avrt.config import Config
+from avrt.config import EvalConfig
 from avrt.evaluate.logs import Line
-from avrt.evaluate.results import MODALITIES, ModelResult, group_order, read_results
+from avrt.evaluate.results import MODALITIES, ModelResult, group_order
 from avrt.evaluate.statistics import Accuracy, Comparison, compare_paired
 from avrt.evaluate.summary import in_order, interval_text, p_text, percent, shown_groups
 from avrt.report.tables import Cell, Table
@@ -21,11 +21,11 @@ from avrt.types import Sample
 
 __all__ = [
     "BenchmarkResults",
+    "by_benchmark",
     "comparison_table",
     "detail_table",
     "group_tables",
     "headline_table",
-    "read_benchmarks",
 ]
 
 LABELS = {"none": "Text only", "a": "Audio", "v": "Vision", "av": "Audio + vision"}
@@ -68,9 +68,8 @@ class BenchmarkResults:
         return compare_paired(before.correct, after.correct)
 
 
-def read_benchmarks(config: Config) -> list[BenchmarkResults]:
+def by_benchmark(results: Sequence[ModelResult], settings: EvalConfig) -> list[BenchmarkResults]:
     """The results of a run by benchmark; benchmarks and models in the configured order."""
-    results, settings = read_results(config), config.eval
     benchmarks = []
     for name in in_order({result.benchmark for result in results}, settings.benchmarks):
         cells = {(r.model, r.modality): r for r in results if r.benchmark == name}

@@ -19,7 +19,8 @@ import yaml
 from avrt import __version__
 from avrt.config import Config
 from avrt.errors import ConfigError
-from avrt.report.accuracy import read_benchmarks
+from avrt.evaluate.results import read_results
+from avrt.report.accuracy import by_benchmark
 from avrt.report.dataset import dataset_table
 from avrt.report.gallery import Roots, collect, show_media
 from avrt.report.sections import Part, facts, parts_of
@@ -40,7 +41,7 @@ def run(config: Config) -> Result:
     if not path.is_dir():
         raise ConfigError(f"{path}: no such run; set run.dir and run.name, or run `avrt prepare`")
     template = _load_template()
-    benchmarks = read_benchmarks(config)
+    benchmarks = by_benchmark(read_results(config), config.eval)
     parts = parts_of(path, dataset_table(config), benchmarks)
     roots = {name: data.root for name, data in config.eval.benchmarks.items()}
     items = collect(path, Roots(config.data.root, roots), benchmarks, config.report.gallery_items)
