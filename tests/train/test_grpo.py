@@ -330,7 +330,7 @@ def test_changed_hooks_of_trl_are_refused():
 
     with pytest.raises(EngineError, match=r"TRL 1\.16.*_compute_loss must be .*batch"):
         check_hooks(Changed)
-    with pytest.raises(EngineError, match="_tokenize_prompts must be .*the method is gone"):
+    with pytest.raises(EngineError, match=r"_tokenize_prompts must be .*the method is gone"):
         check_hooks(Renamed)
 
 
