@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import pytest
 
 from avrt.config import Config, load_config
 from avrt.datasets import prepare
+from avrt.engines import LazyEngine, OnCompletion
+from avrt.engines.scripted import ScriptedEngine
+from avrt.types import Prompt, Request
 from scripted_run import MakeConfig, overrides, replies, write_dataset, write_script
+
+Answer = Callable[[Prompt], str | None]
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -51,3 +56,35 @@ def make_config(prepared: Path, tmp_path: Path) -> MakeConfig:
         return load_config(None, (*overrides(root), *changes))
 
     return make
+
+
+@pytest.fixture
+def use_answers(monkeypatch: pytest.MonkeyPatch) -> Callable[[Answer], list[Prompt]]:
+    """Let a function answer for all models, whatever they are; returns the prompts it gets."""
+
+    def use(answer: Answer) -> list[Prompt]:
+        seen: list[Prompt] = []
+
+        def remembering(prompt: Prompt) -> str | None:
+            seen.append(prompt)
+            return answer(prompt)
+
+        def generate(
+            _: LazyEngine, requests: Iterable[Request], on_completion: OnCompletion
+        ) -> None:
+            ScriptedEngine(remembering, {}).generate(requests, on_completion)
+
+        monkeypatch.setattr(LazyEngine, "generate", generate)
+        return seen
+
+    return use
+
+
+@pytest.fixture
+def no_engine(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From the call on, no model may be loaded or called."""
+
+    def generate(self: LazyEngine, *_: object) -> None:
+        raise AssertionError(f"{self.identity} was called")
+
+    return lambda: monkeypatch.setattr(LazyEngine, "generate", generate)

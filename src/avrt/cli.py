@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from avrt.cli_options import plain_settings, print_plan, with_settings
 from avrt.ranks import is_main
 
 if TYPE_CHECKING:
-    from avrt.ask.budget import Limits
+    from avrt.ask.budget import Budget
     from avrt.config import Config
 
 __all__ = ["main"]
@@ -65,14 +66,14 @@ def cli() -> None:
 
 
 def _run_stage(
-    modules: tuple[str, ...], config: Config, dry_run: bool, limits: Limits | None = None
+    modules: tuple[str, ...], config: Config, dry_run: bool, limits: Budget | None = None
 ) -> None:
     if dry_run:
         print_plan(config, [importlib.import_module(name).plan(config) for name in modules])
         return
     for name in modules:
         run = importlib.import_module(name).run
-        limited = {"limits": limits} if limits is not None and name in CALLING else {}
+        limited = {"budget": limits} if limits is not None and name in CALLING else {}
         result = run(config, **limited)
         if is_main():
             click.echo(result.summary)
@@ -120,9 +121,9 @@ def _add_calling_stage(name: str, modules: tuple[str, ...], summary: str) -> Non
         budget_tokens: int | None,
         limit: int | None,
     ) -> None:
-        from avrt.ask.budget import Limits
+        from avrt.ask.budget import Budget
 
-        limits = Limits(budget_calls, budget_tokens, limit)
+        limits = Budget(budget_calls, budget_tokens, limit)
         _run_stage(modules, load_settings(settings), dry_run, limits)
 
 
@@ -257,9 +258,12 @@ def export(
 @click.option("--send", is_flag=True, help="Make the calls again; nothing is stored.")
 def replay_row(settings: tuple[str, ...], row: str, send: bool) -> None:
     """Show the model calls behind a row of the dataset."""
-    from avrt.ask.replay import replay
+    from avrt.ask.replay import Sender, replay
+    from avrt.cli_replay import dataset_roots, engine_of
 
-    click.echo(replay(load_settings(settings), row, send))
+    config = load_settings(settings)
+    sender = Sender(partial(engine_of, config), config.media) if send else None
+    click.echo(replay(config.run.path, row, dataset_roots(config), sender))
 
 
 @cli.command()
@@ -278,11 +282,11 @@ def teachers(name: str | None) -> None:
 @plain_settings
 def views(settings: tuple[str, ...]) -> None:
     """List the views with their conditions and columns."""
-    from avrt.generate.selection import check_views, describe_views
+    from avrt.generate.views import check_views, describe_views
 
     config = load_settings(settings)
-    click.echo(describe_views(config))
-    check_views(config)
+    click.echo(describe_views(config.build, config.teachers))
+    check_views(config.build, config.teachers)
 
 
 @cli.command()

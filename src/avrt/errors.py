@@ -67,3 +67,7 @@ class MediaError(AvrtError):
         self.error_class = error_class
         self.path = path
         self.detail = detail
+
+    def __reduce__(self) -> tuple[type[MediaError], tuple[str, str, str]]:
+        """It travels between processes by its parts."""
+        return MediaError, (self.error_class, self.path, self.detail)

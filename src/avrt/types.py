@@ -196,6 +196,7 @@ class EncodedSound:
     fault: Literal["truncated", "damaged"] | None
     digest: str
     """Of the decoded samples, not of the file: `Waveform.digest`."""
+    duration_s: float
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from avrt.ask.budget import Limits
+from avrt.ask.budget import Budget
 from avrt.ask.ledger import count_finished
 from avrt.cli import cli
 from avrt.config import Config
@@ -26,31 +26,31 @@ def manifest(config: Config, stage: str) -> Path:
 @pytest.mark.parametrize(
     ("limits", "reason", "n_calls"),
     [
-        (Limits(calls=5), "the budget of 5 calls", 5),
-        (Limits(calls=9), "the budget of 9 calls", 9),
-        (Limits(calls=0), "the budget of 0 calls", 0),
-        (Limits(samples=3), "the limit of 3 of 7 samples", 6),
+        (Budget(calls=5), "the budget of 5 calls", 5),
+        (Budget(calls=9), "the budget of 9 calls", 9),
+        (Budget(calls=0), "the budget of 0 calls", 0),
+        (Budget(samples=3), "the limit of 3 of 7 samples", 6),
     ],
 )
 def test_a_limit_stops_between_calls_and_the_same_command_goes_on(
-    make_config: MakeConfig, limits: Limits, reason: str, n_calls: int
+    make_config: MakeConfig, limits: Budget, reason: str, n_calls: int
 ) -> None:
     config = make_config()
     assert f"stopped by {reason}, after {n_calls} calls" in trace.run(config, limits).summary
     assert count_finished(config.run.path, "trace") == n_calls
     assert not teachers_path(config.run.path).exists()
     assert not manifest(config, "trace").exists()
-    rest = Limits(calls=14)
+    rest = Budget(calls=14)
     assert trace.run(config, rest).counts["kept"] == 7
     assert (rest.n_calls, rest.stopped_by) == (14 - n_calls, None)
 
 
 def test_a_budget_that_is_just_enough_stops_nothing(make_config: MakeConfig) -> None:
     config = make_config()
-    assert trace.run(config, Limits(calls=14, samples=7)).counts["kept"] == 7
-    assert "stopped by the budget of 2 calls" in merge.run(config, Limits(calls=2)).summary
+    assert trace.run(config, Budget(calls=14, samples=7)).counts["kept"] == 7
+    assert "stopped by the budget of 2 calls" in merge.run(config, Budget(calls=2)).summary
     assert not manifest(config, "merge").exists()
-    assert merge.run(config, Limits(calls=5)).counts["kept"] == 7
+    assert merge.run(config, Budget(calls=5)).counts["kept"] == 7
 
 
 def test_limits_are_no_part_of_what_is_made(make_config: MakeConfig) -> None:
@@ -59,8 +59,8 @@ def test_limits_are_no_part_of_what_is_made(make_config: MakeConfig) -> None:
     before = manifest(config, "trace").read_bytes(), teachers_path(config.run.path).read_bytes()
     for path in (config.run.path / "ledger.sqlite", manifest(config, "trace")):
         path.unlink()
-    trace.run(config, Limits(calls=3, tokens=10**6, samples=2))
-    trace.run(config, Limits(calls=100, tokens=10**6))
+    trace.run(config, Budget(calls=3, tokens=10**6, samples=2))
+    trace.run(config, Budget(calls=100, tokens=10**6))
     after = manifest(config, "trace").read_bytes(), teachers_path(config.run.path).read_bytes()
     assert after == before
 
@@ -84,7 +84,7 @@ def test_calls_in_flight_when_the_tokens_are_spent_are_finished_and_stored(
 ) -> None:
     engine = f'{{"kind": "openai", "base_url": "{server.url}", "concurrency": 2}}'
     config = make_config(None, f"teachers.vision.engine={engine}")
-    limits = Limits(tokens=100)  # a call with four frames costs 43
+    limits = Budget(tokens=100)  # a call with four frames costs 43
     assert "stopped by the budget of 100 tokens" in trace.run(config, limits).summary
     n_finished = count_finished(config.run.path, "trace")
     assert n_finished == limits.n_calls == limits.n_tokens // 43

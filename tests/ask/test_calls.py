@@ -7,18 +7,19 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
-from avrt.ask import calls, progress
-from avrt.ask.budget import Limits
-from avrt.ask.calls import Job, Jobs, call_all, sampling_of
-from avrt.ask.ledger import Call, Ledger, open_ledger
+from avrt.ask import progress
+from avrt.ask.budget import Budget
+from avrt.ask.calls import Draft, Drafts, call_all, sampling_of
+from avrt.ask.ledger import Ledger, open_ledger
 from avrt.ask.progress import format_duration
-from avrt.config import Config, EngineConfig, ModelRole
-from avrt.engines import engine_identity
+from avrt.config import EngineConfig, MediaConfig, ModelRole
+from avrt.engines import engine_of_role
 from avrt.generate import merge, trace
 from avrt.types import Completion
 from chat_server import Reply, Server, chat
@@ -27,14 +28,11 @@ from scripted_run import MakeConfig, replies, wrong
 N_JOBS, N_DISTINCT, N_IN_FLIGHT = 1000, 600, 64
 
 
-def jobs_of(role: ModelRole, texts: list[str]) -> Jobs:
-    """One job per text, under ids of their own; equal texts are equal calls."""
-    engine = engine_identity(role.engine, role.model, role.revision, Config().media)
+def drafts_of(role: ModelRole, texts: list[str]) -> Drafts:
+    """A draft per text, under ids of their own; equal texts become equal calls."""
     sampling = sampling_of(role, 0, "the same")
-    calls = (
-        Call("trace", f"s{n}", "t", engine, None, text, sampling) for n, text in enumerate(texts)
-    )
-    return Jobs("t", len(texts), (Job(call) for call in calls))
+    each = (Draft(f"s{n}", "trace", f"s{n}", "t", text, sampling) for n, text in enumerate(texts))
+    return Drafts("t", len(texts), each, MediaConfig())
 
 
 def test_equal_requests_in_flight_or_finished_are_sent_once(tmp_path: Path) -> None:
@@ -56,19 +54,18 @@ def test_equal_requests_in_flight_or_finished_are_sent_once(tmp_path: Path) -> N
         server.answer = answer
         engine = EngineConfig(base_url=server.url, concurrency=N_IN_FLIGHT)
         role = ModelRole(model="m", prompt="vision", engine=engine)
-        outcomes = call_all(ledger, role, Config(), jobs_of(role, texts), Limits())
+        with closing(engine_of_role(role, MediaConfig())) as client:
+            outcomes = call_all(ledger, client, drafts_of(role, texts), Budget())
         sent = Counter(body["messages"][-1]["content"] for body in server.bodies)
         replies = ledger.find_all([outcome.key or "" for outcome in outcomes.values()])
     assert len(sent) == sent.total() == N_DISTINCT
     assert most > 1
     assert len(outcomes) == N_JOBS
     for number, text in enumerate(texts):
-        assert replies[outcomes[f"s{number}", 0].key or ""].text == f"to {text}"
+        assert replies[outcomes[f"s{number}"].key or ""].text == f"to {text}"
 
 
-def test_equal_requests_are_sent_once_with_all_slots_taken(
-    tmp_path: Path, role: ModelRole, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_equal_requests_are_sent_once_with_all_slots_taken(tmp_path: Path, role: ModelRole) -> None:
     """As above, with as many threads that all have a call before any of them hands one back."""
     texts = [f"question {n % N_DISTINCT}" for n in range(N_JOBS)]
     random.Random(1).shuffle(texts)
@@ -97,9 +94,8 @@ def test_equal_requests_are_sent_once_with_all_slots_taken(
                 for done in [pool.submit(work) for _ in range(N_IN_FLIGHT)]:
                     done.result()
 
-    monkeypatch.setattr(calls, "make_engine", lambda *_: Threads())
     with open_ledger(tmp_path) as ledger:
-        outcomes = call_all(ledger, role, Config(), jobs_of(role, texts), Limits())
+        outcomes = call_all(ledger, Threads(), drafts_of(role, texts), Budget())
     assert len(sent) == len(set(sent)) == N_DISTINCT
     assert len(outcomes) == N_JOBS
 
@@ -108,6 +104,7 @@ class Late:
     """An engine that hands back only when it has taken all requests, the last one first."""
 
     identity: ClassVar = {"model": "m"}
+    takes_encoded = False
 
     def generate(self, requests: Any, on_completion: Any) -> None:
         for request in reversed([*requests]):
@@ -117,31 +114,35 @@ class Late:
         pass
 
 
+class Unusable(Late):
+    """An engine that nobody may ask."""
+
+    def generate(self, requests: Any, on_completion: Any) -> None:
+        raise AssertionError("asked")
+
+
 @pytest.fixture
-def role(monkeypatch: pytest.MonkeyPatch) -> ModelRole:
-    monkeypatch.setattr(calls, "make_engine", lambda *_: Late())
-    monkeypatch.setitem(globals(), "engine_identity", lambda *_: Late.identity)
+def role() -> ModelRole:
     return ModelRole(model="m", prompt="vision")
 
 
 def test_twins_of_a_failed_call_share_the_failure_and_are_tried_again(
-    tmp_path: Path, role: ModelRole, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, role: ModelRole
 ) -> None:
     class Failing(Late):
         def generate(self, requests: Any, on_completion: Any) -> None:
             for request in [*requests]:
                 on_completion(request, Completion("", "error", error_class="timeout"))
 
-    with open_ledger(tmp_path) as ledger, monkeypatch.context() as patch:
-        patch.setattr(calls, "make_engine", lambda *_: Failing())
-        limits = Limits()
-        outcomes = call_all(ledger, role, Config(), jobs_of(role, ["a", "a", "b"]), limits)
-        assert [one.status for one in outcomes.values()] == ["timeout"] * 3
-        assert limits.n_calls == 2
+    budget = Budget()
     with open_ledger(tmp_path) as ledger:
-        outcomes = call_all(ledger, role, Config(), jobs_of(role, ["a", "a", "b"]), limits)
-    assert [one.status for one in outcomes.values()] == ["ok"] * 3
-    assert (limits.n_calls, limits.n_tokens) == (4, 10)
+        outcomes = call_all(ledger, Failing(), drafts_of(role, ["a", "a", "b"]), budget)
+        assert [outcome.status for outcome in outcomes.values()] == ["timeout"] * 3
+        assert budget.n_calls == 2
+    with open_ledger(tmp_path) as ledger:
+        outcomes = call_all(ledger, Late(), drafts_of(role, ["a", "a", "b"]), budget)
+    assert [outcome.status for outcome in outcomes.values()] == ["ok"] * 3
+    assert (budget.n_calls, budget.n_tokens) == (4, 10)
 
 
 def test_jobs_are_made_one_by_one_and_looked_up_together(
@@ -149,7 +150,7 @@ def test_jobs_are_made_one_by_one_and_looked_up_together(
 ) -> None:
     texts = [f"question {n}" for n in range(2000)]
     with open_ledger(tmp_path) as ledger:
-        call_all(ledger, role, Config(), jobs_of(role, texts), Limits())
+        call_all(ledger, Late(), drafts_of(role, texts), Budget())
         n_look_ups, finished = 0, Ledger.finished
 
         def counted(self: Ledger, keys: Any) -> set[str]:
@@ -158,8 +159,7 @@ def test_jobs_are_made_one_by_one_and_looked_up_together(
             return finished(self, keys)
 
         monkeypatch.setattr(Ledger, "finished", counted)
-        monkeypatch.setattr(calls, "make_engine", None)
-        call_all(ledger, role, Config(), jobs_of(role, texts), Limits())
+        call_all(ledger, Unusable(), drafts_of(role, texts), Budget())
     assert n_look_ups == 4
 
 
@@ -168,9 +168,9 @@ def test_progress_is_silent_without_calls_and_forecasts_once(
 ) -> None:
     texts = [f"question {n}" for n in range(80)]
     with open_ledger(tmp_path) as ledger:
-        call_all(ledger, role, Config(), jobs_of(role, texts), Limits())
+        call_all(ledger, Late(), drafts_of(role, texts), Budget())
         forecast, last = capsys.readouterr().err.splitlines()
-        call_all(ledger, role, Config(), jobs_of(role, texts), Limits())
+        call_all(ledger, Late(), drafts_of(role, texts), Budget())
         assert capsys.readouterr().err == ""
     assert forecast.startswith("t: forecast from the first 50 samples: 80 calls, 400 tokens, ")
     assert last.startswith("t: 80/80, ")

@@ -9,11 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from avrt.ask import calls
-from avrt.ask.budget import Limits
+from avrt.ask.budget import Budget
 from avrt.ask.ledger import read_ledger
 from avrt.config import Config
-from avrt.engines.scripted import ScriptedEngine
 from avrt.errors import ConfigError
 from avrt.generate import build, merge, trace
 from avrt.generate.records import load_teachers, merged_path, teachers_path
@@ -26,18 +24,15 @@ STAGES = (trace, merge, build)
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def asked(use_answers: Callable[[Answer], list[Prompt]]) -> list[str]:
     """The role in every prompt that a model gets; each reply is another one, and all say (B)."""
     roles: list[str] = []
-    make = calls.make_engine
 
     def answer(prompt: Prompt) -> str:
         roles.append(prompt.text.split()[0])
         return f"<think>Reply {len(roles)} of all.</think>\n<answer>B</answer>"
 
-    monkeypatch.setattr(
-        calls, "make_engine", lambda *settings: ScriptedEngine(answer, make(*settings).identity)
-    )
+    use_answers(answer)
     return roles
 
 
@@ -127,7 +122,7 @@ def test_what_was_added_in_part_is_not_taken_for_the_whole(
     few, more = make_config(None, *WARM), make_config(None, *MORE)
     for one in STAGES:
         one.run(few)
-    trace.run(more, Limits(calls=3))
+    trace.run(more, Budget(calls=3))
     with pytest.raises(ConfigError, match=r"audio\.k=1 vision\.k=1, .* vision\.k=3; run `avrt"):
         stage.run(more)
     assert "nothing to do" in stage.run(few).summary

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from avrt.ask import calls
 from avrt.config import Config
 from avrt.datasets import prepare
 from avrt.errors import AvrtError, ConfigError, DataError
@@ -79,14 +78,14 @@ def test_the_merger_reads_gold_and_both_analyses_and_no_media(make_config: MakeC
 
 
 def test_traces_are_rebuilt_from_the_ledger_byte_by_byte(
-    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+    make_config: MakeConfig, no_engine: Callable[[], None]
 ) -> None:
     config = make_config()
     merged(config)
     path = merged_path(config.run.path)
     before = path.read_bytes()
     path.unlink()
-    monkeypatch.setattr(calls, "make_engine", None)
+    no_engine()
     merge.run(config)
     assert path.read_bytes() == before
     assert "nothing to do" in merge.run(config).summary
@@ -116,11 +115,11 @@ def test_a_wider_view_makes_only_the_calls_that_are_missing(make_config: MakeCon
 
 
 def test_nothing_selected_is_no_error_and_needs_no_engine(
-    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+    make_config: MakeConfig, no_engine: Callable[[], None]
 ) -> None:
     config = make_config(dict.fromkeys(replies(), "no idea"))
     trace.run(config)
-    monkeypatch.setattr(calls, "make_engine", None)
+    no_engine()
     assert dict(merge.run(config).counts) == {"read": 7, "kept": 0, "dropped/no_answer": 7}
 
 

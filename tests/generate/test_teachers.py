@@ -11,16 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from avrt.generate.selection import view_rows
 
-from avrt.ask import calls
 from avrt.config import Config, load_config
 from avrt.datasets import prepare
-from avrt.engines.scripted import ScriptedEngine
 from avrt.errors import ConfigError
 from avrt.generate import build, merge, trace
 from avrt.generate.option_order import in_order, restore_letter
 from avrt.generate.records import load_teachers
-from avrt.generate.selection import view_rows
 from avrt.runs import read_parquet
 from avrt.types import LETTERS, Prompt
 from scripted_run import OPTIONS, MakeConfig, overrides, right, write_dataset, wrong
@@ -30,25 +28,9 @@ SHUFFLED = "generate.shuffle_options=true"
 
 
 @pytest.fixture
-def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[Answer], list[Prompt]]:
-    """Let a function answer for all models; returns the prompts that it gets."""
-    make = calls.make_engine
-
-    def use_answer(answer: Answer) -> list[Prompt]:
-        seen: list[Prompt] = []
-
-        def remembering(prompt: Prompt) -> str | None:
-            seen.append(prompt)
-            return answer(prompt)
-
-        monkeypatch.setattr(
-            calls,
-            "make_engine",
-            lambda *settings: ScriptedEngine(remembering, make(*settings).identity),
-        )
-        return seen
-
-    return use_answer
+def use(use_answers: Callable[[Answer], list[Prompt]]) -> Callable[[Answer], list[Prompt]]:
+    """Short for `use_answers`."""
+    return use_answers
 
 
 def answers(k: int, *roles: str) -> list[str]:

@@ -12,7 +12,6 @@ import pytest
 from avrt.ask import calls
 from avrt.config import Config
 from avrt.datasets import prepare
-from avrt.engines.scripted import ScriptedEngine
 from avrt.errors import AvrtError, ConfigError, DataError
 from avrt.generate import build, merge, trace
 from avrt.generate.records import load_teachers, teachers_path
@@ -21,26 +20,6 @@ from avrt.types import Prompt
 from scripted_run import MakeConfig, replies, right, wrong
 
 Answer = Callable[[Prompt], str | None]
-
-
-@pytest.fixture
-def use_answers(monkeypatch: pytest.MonkeyPatch) -> Callable[[Answer], list[Prompt]]:
-    """Let a function answer, under one identity whatever it says; returns the prompts it gets."""
-
-    def use(answer: Answer) -> list[Prompt]:
-        seen: list[Prompt] = []
-
-        def make(*_: Any) -> ScriptedEngine:
-            return ScriptedEngine(
-                lambda prompt: (seen.append(prompt), answer(prompt))[1], {"model": "m"}
-            )
-
-        monkeypatch.setattr(calls, "make_engine", make)
-        for module in (calls, trace):
-            monkeypatch.setattr(module, "engine_identity", lambda *_: {"model": "m"})
-        return seen
-
-    return use
 
 
 def answer_b(prompt: Prompt) -> str:
@@ -116,14 +95,14 @@ def test_each_teacher_gets_its_modality_and_nothing_else(
 
 
 def test_rebuilding_from_the_ledger_opens_no_media_and_makes_no_engine(
-    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+    make_config: MakeConfig, no_engine: Callable[[], None]
 ) -> None:
     config = make_config()
     trace.run(config)
     before = teachers_path(config.run.path).read_bytes()
     remove_derived(config)
     shutil.rmtree(config.data.root)
-    monkeypatch.setattr(calls, "make_engine", None)
+    no_engine()
     trace.run(config)
     assert teachers_path(config.run.path).read_bytes() == before
 
@@ -287,17 +266,12 @@ def test_a_cut_completion_has_no_answer(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = make_config()
-    completion = calls.Completion("Answer: (B) cat. Furthermore", "length")
 
-    class Cut(ScriptedEngine):
-        def generate(self, requests: Any, on_completion: Any) -> None:
-            for request in requests:
-                on_completion(request, completion)
+    def cut(_: LazyEngine, requests: Any, on_completion: Any) -> None:
+        for request in requests:
+            on_completion(request, calls.Completion("Answer: (B) cat. Furthermore", "length"))
 
-    make = calls.make_engine
-    monkeypatch.setattr(
-        calls, "make_engine", lambda *settings: Cut(answer_b, make(*settings).identity)
-    )
+    monkeypatch.setattr(LazyEngine, "generate", cut)
     counts = trace.run(config).counts
     assert counts["vision/truncated"] == 7
     assert counts["stratum/none"] == 7
@@ -324,12 +298,12 @@ def test_the_seed_is_the_samples_own() -> None:
 
 
 def test_the_plan_counts_without_calling(
-    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+    make_config: MakeConfig, no_engine: Callable[[], None]
 ) -> None:
     config = make_config()
     assert "7 samples, 14 calls of 2 teachers; 0 finished" in trace.plan(config)
     trace.run(config)
-    monkeypatch.setattr(calls, "make_engine", None)
+    no_engine()
     assert "14 finished calls" in trace.plan(config)
     assert "every sample that prepare finds" in trace.plan(make_config(None, "run.name=other"))
 

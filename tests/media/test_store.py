@@ -12,7 +12,7 @@ from avrt.media.store import PayloadStore
 from avrt.types import EncodedFrames, EncodedSound
 
 FRAMES = EncodedFrames((b"one", b"two", b"one"), (0.0, 0.1, 1 / 3), 8.9, False, None, "d1")
-SOUND = EncodedSound(b"RIFF", "wav", -0.25, "truncated", "d2")
+SOUND = EncodedSound(b"RIFF", "wav", -0.25, "truncated", "d2", 0.5)
 RECIPE = {"kind": "frames", "n_frames": 3, "jpeg_quality": 90}
 
 

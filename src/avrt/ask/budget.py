@@ -1,23 +1,60 @@
-"""When a command stops although calls are left: budgets, which no fingerprint knows."""
+"""The share of the work that one command does: budgets and shards, which no fingerprint knows."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
+from avrt.errors import ConfigError
 from avrt.types import Completion
 
-__all__ = ["Limits"]
+__all__ = ["Budget", "Shard"]
 
 T = TypeVar("T")
 
 
-@dataclass
-class Limits:
-    """What one command may spend, and what it has spent, in all of its stages together.
+@dataclass(frozen=True)
+class Shard:
+    """Part `index` of `count` of the samples, for several processes or machines."""
 
-    Calls that are under way when a limit is reached are finished and stored.
+    index: int
+    """From 1."""
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """The shard that `2/8` names.
+
+        Raises:
+            ConfigError: not two numbers, or a part that is not there.
+        """
+        match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+        if match is None or not 1 <= int(match[1]) <= int(match[2]):
+            raise ConfigError(
+                f"shard {text!r}: write PART/PARTS, such as 1/4 for the first of four"
+            )
+        return cls(int(match[1]), int(match[2]))
+
+    @property
+    def name(self) -> str:
+        """As in the names of files."""
+        return f"{self.index}of{self.count}"
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.count}"
+
+    def part(self, samples: Sequence[T]) -> Sequence[T]:
+        """The samples of this part: every `count`-th."""
+        return samples[self.index - 1 :: self.count]
+
+
+@dataclass
+class Budget:
+    """The work that one command may do, and has done, in all of its stages together.
+
+    Calls that are under way when the budget is spent are finished and stored.
     """
 
     calls: int | None = None
@@ -26,43 +63,55 @@ class Limits:
     """Tokens, of prompts and replies, after which no call is started."""
     samples: int | None = None
     """Only the first samples of each stage."""
+    shard: Shard | None = None
+    """Only this part of the samples."""
     n_calls: int = 0
     n_tokens: int = 0
-    stopped_by: str | None = None
-    """What ended the work early, in words; None: nothing did."""
-    _remedy: str = ""
+    stopped_by: str | None = field(default=None, init=False)
+    """The reason in words why work is left; None: none is."""
+    _remedy: str = field(default="", init=False)
 
-    def first(self, samples: Sequence[T]) -> Sequence[T]:
-        """The samples that may be worked on."""
-        if self.samples is None or self.samples >= len(samples):
-            return samples
-        self.stopped_by = f"the limit of {self.samples:,} of {len(samples):,} samples"
-        self._remedy = " with a higher limit"
-        return samples[: self.samples]
-
+    @property
     def is_spent(self) -> bool:
-        """Whether a call that is due must not be started; then that is what stops the work."""
-        if self.calls is not None and self.n_calls >= self.calls:
-            self.stopped_by = f"the budget of {self.calls:,} calls"
-        elif self.tokens is not None and self.n_tokens >= self.tokens:
-            self.stopped_by = f"the budget of {self.tokens:,} tokens"
-        else:
-            return False
-        return True
+        """Whether no further call may be started."""
+        no_calls = self.calls is not None and self.n_calls >= self.calls
+        return no_calls or (self.tokens is not None and self.n_tokens >= self.tokens)
+
+    def take(self, samples: Sequence[T]) -> Sequence[T]:
+        """The samples that may be worked on; the stage is not finished when others are left."""
+        taken = samples
+        if self.shard is not None:
+            taken = self.shard.part(samples)
+            self.stopped_by = f"its shard, {self.shard} of {len(samples):,} samples"
+            self._remedy = " without --shard, after all shards are done,"
+        if self.samples is not None and self.samples < len(taken):
+            self.stopped_by = f"the limit of {self.samples:,} of {len(taken):,} samples"
+            self._remedy = " with a higher limit"
+            taken = taken[: self.samples]
+        return taken
 
     def start_call(self) -> bool:
-        """Count one more call; False when it must not be started."""
-        if self.is_spent():
+        """Count one more call; when the budget is spent, note that as the reason and give False."""
+        if self.is_spent:
+            self.stop()
             return False
         self.n_calls += 1
         return True
 
+    def stop(self) -> None:
+        """Note that calls are left because the budget is spent."""
+        if self.calls is not None and self.n_calls >= self.calls:
+            self.stopped_by = f"the budget of {self.calls:,} calls"
+        else:
+            self.stopped_by = f"the budget of {self.tokens:,} tokens"
+        self._remedy = ""
+
     def finish_call(self, completion: Completion) -> None:
-        """Count what a call cost."""
+        """Count the tokens of a call that came back."""
         self.n_tokens += completion.n_prompt_tokens + completion.n_completion_tokens
 
     def summarize(self, stage: str) -> str:
-        """What stopped a stage and how to go on; call when `stopped_by` is set."""
+        """The reason why a stage stopped, and how to go on; call when `stopped_by` is set."""
         return (
             f"{stage}: stopped by {self.stopped_by}, after {self.n_calls:,} calls with "
             f"{self.n_tokens:,} tokens; all replies are stored, the stage is not done; "

@@ -1,13 +1,15 @@
-"""Make the calls of one role that the ledger does not hold yet; say what became of each.
+"""Ask a model: make the calls that the ledger does not hold yet, and say where every reply is.
 
-Reads media only for calls that are missing, in processes of their own and a few files ahead of the
-engine; writes each reply to the ledger as it comes. With a complete ledger no media file is opened,
-no process started and no model loaded.
+A client hands over drafts: questions whose media are not read yet. Reading the media makes a draft
+a call, and only a call has a key. Known keys are looked up without opening a file; the files of the
+other drafts are read in processes of their own, a few ahead of the engine; equal calls are made
+once; each reply is committed before the next is seen. With a complete ledger no media file is
+opened, no process started and no model loaded.
 
-Replies stay in the ledger: what is handed back says where, so that memory does not grow with them.
+Replies stay in the ledger: an outcome says where, so that memory does not grow with them.
 
-The decision to question: calls about one file are made together, so that each file is read once.
-What becomes of a sample does not depend on the order.
+The decision to question: drafts in a row about one clip are read together, so that each file is
+read once for all of them. The outcome of a draft does not depend on the order.
 """
 
 from __future__ import annotations
@@ -15,68 +17,98 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, groupby, islice
-from pathlib import Path
 from typing import Any
 
-from avrt.ask.budget import Limits
+from avrt.ask.budget import Budget
 from avrt.ask.ledger import Call, Ledger
-from avrt.ask.payloads import Media, Payload, read_all
+from avrt.ask.payloads import HALVES, NO_CLIP, Clip, Kind, Media, Payload, Source, read_sources
 from avrt.ask.progress import Progress
-from avrt.config import Config, MediaConfig, ModelRole
-from avrt.engines import engine_identity, make_engine
-from avrt.errors import AvrtError, MediaError
+from avrt.config import MediaConfig, ModelRole
+from avrt.engines import Engine, engine_identity
+from avrt.errors import AvrtError, EngineError, MediaError
 from avrt.media.processes import map_files
 from avrt.media.store import PayloadStore
 from avrt.prompts import load_prompt
-from avrt.types import Completion, Prompt, Request, Sampling
+from avrt.types import Completion, Given, Prompt, Request, Sampling
 
 __all__ = [
-    "Job",
-    "Jobs",
+    "Draft",
+    "Drafts",
     "Outcome",
     "call_all",
     "check_failure_rate",
     "describe_role",
     "sampling_of",
+    "seeded",
 ]
 
 _BATCH = 500
-"""Jobs that are looked up together."""
+"""Drafts that are looked up together."""
 
 
 @dataclass(frozen=True)
-class Job:
-    """One call to make: its text is there, its media are read when its turn comes."""
+class Draft:
+    """A question to a model whose media are not read yet, so that it has no key."""
 
-    call: Call
-    media: tuple[Media, ...] = ()
+    id: Hashable
+    """The client's own name for it, under which it gets its outcome."""
+    stage: str
+    sample_id: str
+    role: str
+    text: str
+    sampling: Sampling
+    system: str | None = None
+    k: int = 0
+    """Which of several answers to the same prompt."""
+    given: Given = "none"
+    """The media of `clip` that the prompt carries."""
+    clip: Clip = NO_CLIP
+    dataset: str = ""
+    """Name of the evaluation set that the sample belongs to; empty: the run's own dataset."""
 
-    @property
-    def id(self) -> tuple[str, int]:
-        """The sample, and which of the role's answers about it."""
-        return self.call.sample_id, self.call.k
+    def call(self, engine: Mapping[str, Any], digests: Mapping[Kind, str]) -> Call:
+        """The call that this draft becomes with the digests of its decoded media."""
+        sources = [source for source in self.clip.sources(self.given) if source is not None]
+        files = {source.kind: (source.name, source.file.sha256) for source in sources}
+        return Call(
+            stage=self.stage,
+            sample_id=self.sample_id,
+            role=self.role,
+            engine=engine,
+            system=self.system,
+            text=self.text,
+            sampling=self.sampling,
+            frames=digests["frames"] if "v" in self.given else None,
+            audio=digests["audio"] if "a" in self.given else None,
+            recipe={source.kind: dict(source.recipe) for source in sources} or None,
+            k=self.k,
+            dataset=self.dataset,
+            files=files,
+        )
 
 
 @dataclass(frozen=True)
-class Jobs:
-    """All jobs of one role, made one by one: hundreds of thousands do not lie in memory."""
+class Drafts:
+    """All drafts to one model, made one by one: hundreds of thousands do not lie in memory."""
 
     title: str
     n: int
-    each: Iterable[Job]
-    """Those about the same files in a row: then every file is read once."""
-    keeps: Callable[[Job, Completion], bool] | None = None
+    each: Iterable[Draft]
+    """Those about the same clip in a row: then every file is read once."""
+    media: MediaConfig
+    """How the clips are decoded and encoded."""
+    keeps: Callable[[Draft, Completion], bool] | None = None
     """Whether a reply can be kept, for the progress line alone."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job."""
+    """The end of a draft: a reply in the ledger, or a failure."""
 
     key: str | None
     """Of the call in the ledger; None when the media failed, so that there was none."""
@@ -90,16 +122,24 @@ class Outcome:
 
 
 def sampling_of(role: ModelRole, run_seed: int, sample_id: str, k: int = 0) -> Sampling:
-    """The role's sampling with a seed of the answer's own, whatever the other samples or their
-    order.
+    """The role's sampling for one answer; see `seeded`."""
+    sampling = Sampling(role.temperature, role.top_p, role.max_new_tokens)
+    return seeded(sampling, run_seed, sample_id, k)
+
+
+def seeded(sampling: Sampling, run_seed: int, sample_id: str, k: int = 0) -> Sampling:
+    """The sampling with a seed of the answer's own, whatever the other samples or their order;
+    greedy decoding needs none.
     """
-    digest = hashlib.sha256(f"{run_seed}:{sample_id}{f':{k}' if k else ''}".encode()).digest()
-    seed = int.from_bytes(digest[:4], "big") >> 1  # fits every engine's signed 32 bits
-    return Sampling(role.temperature, role.top_p, role.max_new_tokens, seed)
+    if sampling.temperature == 0:
+        return sampling
+    digest = hashlib.sha256(f"{run_seed}:{sample_id}:{k}".encode()).digest()
+    # 31 bits: it fits every engine's signed 32.
+    return replace(sampling, seed=int.from_bytes(digest[:4], "big") >> 1)
 
 
 def describe_role(role: ModelRole, media: MediaConfig) -> dict[str, Any]:
-    """What decides a role's replies, for manifests and keys; no address and no path.
+    """All that decides a role's replies, for manifests and keys; no address and no path.
 
     Raises:
         ConfigError: the prompt, the script or the packaged model does not exist.
@@ -114,74 +154,86 @@ def describe_role(role: ModelRole, media: MediaConfig) -> dict[str, Any]:
 
 
 def call_all(
-    ledger: Ledger, role: ModelRole, config: Config, jobs: Jobs, limits: Limits
-) -> dict[tuple[str, int], Outcome]:
-    """The outcome of every job by its id: from the ledger, else from the engine.
+    ledger: Ledger, engine: Engine, drafts: Drafts, budget: Budget
+) -> dict[Hashable, Outcome]:
+    """The outcome of every draft by its id: from the ledger, else from the engine.
 
-    When a limit stops the work, the jobs that were not begun have none.
+    When the budget stops the work, the drafts that were not begun have none.
 
     Raises:
-        EngineError: the model cannot be used at all; what was finished before is in the ledger.
+        EngineError: the model cannot be used at all, or got other media than it was given; the
+            calls that were finished before are in the ledger.
     """
-    outcomes: dict[tuple[str, int], Outcome] = {}
-    progress = Progress(jobs.title, jobs.n)
-    missing = _missing(ledger, jobs.each, outcomes, progress)
+    outcomes: dict[Hashable, Outcome] = {}
+    progress = Progress(drafts.title, drafts.n)
+    missing = _missing(ledger, engine, drafts.each, outcomes, progress)
     first = next(missing, None)
-    if first is not None and not limits.is_spent():
-        with closing(progress):
-            work = _Work(ledger, limits, outcomes, progress, jobs.keeps)
-            _generate(work, role, config, chain([first], missing))
-    n_lost = jobs.n - len(outcomes)
-    if n_lost and limits.stopped_by is None:
-        raise AssertionError(f"{jobs.title}: the engine returned without completing {n_lost} jobs")
+    if first is None:
+        return outcomes
+    if budget.is_spent:
+        budget.stop()
+        return outcomes
+    work = _Work(ledger, dict(engine.identity), budget, outcomes, progress, drafts.keeps)
+    store = PayloadStore(ledger.folder / "payloads") if engine.takes_encoded else None
+    with (
+        closing(progress),
+        closing(_read_ahead(chain([first], missing), drafts.media, store)) as waiting,
+        closing(_requests(work, waiting)) as pending,
+    ):
+        engine.generate(pending, work.store)
+    n_lost = drafts.n - len(outcomes)
+    if n_lost and budget.stopped_by is None:
+        raise AssertionError(f"{drafts.title}: the engine returned without completing {n_lost}")
     return outcomes
 
 
-def check_failure_rate(title: str, outcomes: Iterable[Outcome], config: Config) -> None:
+def check_failure_rate(
+    title: str, outcomes: Iterable[Outcome], limit: float, ledger: str = "ledger.sqlite"
+) -> None:
     """Stop the run when too many of the calls failed; call after everything is stored.
 
     Raises:
-        AvrtError: more than `generate.max_failure_rate` of the calls that were made failed.
+        AvrtError: more than the share `limit` of the calls that were made failed.
     """
     made = [outcome.failure for outcome in outcomes if outcome.key is not None]
     failed = [failure for failure in made if failure is not None]
-    limit = config.generate.max_failure_rate
     if len(failed) > limit * len(made):
         failures = Counter(failure.error_class or "unknown" for failure in failed)
         classes = ", ".join(f"{n} {name}" for name, n in failures.most_common())
         raise AvrtError(
             f"{title}: {len(failed)} of {len(made)} calls failed ({classes}; the first: "
             f"{failed[0].error}), more than generate.max_failure_rate = {limit:g}; all replies are "
-            f"kept in {config.run.path / 'ledger.sqlite'}, the same command tries the failed ones "
-            "again"
+            f"kept in {ledger}, the same command tries the failed calls again"
         )
 
 
 def _missing(
     ledger: Ledger,
-    jobs: Iterable[Job],
-    outcomes: dict[tuple[str, int], Outcome],
+    engine: Engine,
+    drafts: Iterable[Draft],
+    outcomes: dict[Hashable, Outcome],
     progress: Progress,
-) -> Iterator[list[Job]]:
-    """The jobs that need a call, those about the same files together; settles the others."""
-    for some in _batches(_groups(jobs)):
-        known = _look_up(ledger, some)
+) -> Iterator[list[Draft]]:
+    """The drafts that need a call, those about one clip together; settles the others."""
+    identity = dict(engine.identity)
+    for batch in _batches(_groups(drafts)):
+        known = _look_up(ledger, identity, batch)
         outcomes.update(known)
         progress.settle(len(known))
-        for group in some:
-            if left := [job for job in group if job.id not in known]:
+        for group in batch:
+            if left := [draft for draft in group if draft.id not in known]:
                 yield left
 
 
-def _groups(jobs: Iterable[Job]) -> Iterator[list[Job]]:
-    """Jobs in a row that are about the same files; without files, some at a time."""
-    for files, same in groupby(jobs, key=_files_of):
-        while group := list(islice(same, None if files else _BATCH)):
+def _groups(drafts: Iterable[Draft]) -> Iterator[list[Draft]]:
+    """Drafts in a row about one clip; those without media by the batch."""
+    for clip, same in groupby(drafts, key=lambda draft: draft.clip):
+        while group := list(islice(same, _BATCH if clip == NO_CLIP else None)):
             yield group
 
 
-def _batches(groups: Iterable[list[Job]]) -> Iterator[list[list[Job]]]:
-    batch: list[list[Job]] = []
+def _batches(groups: Iterable[list[Draft]]) -> Iterator[list[list[Draft]]]:
+    batch: list[list[Draft]] = []
     for group in groups:
         batch.append(group)
         if sum(map(len, batch)) >= _BATCH:
@@ -191,186 +243,220 @@ def _batches(groups: Iterable[list[Job]]) -> Iterator[list[list[Job]]]:
         yield batch
 
 
-def _files_of(job: Job) -> tuple[Path, ...]:
-    return tuple(one.path for one in job.media)
-
-
-def _look_up(ledger: Ledger, groups: Iterable[list[Job]]) -> dict[tuple[str, int], Outcome]:
-    """What is known without opening a file; failed calls are tried again."""
-    known: dict[tuple[str, int], Outcome] = {}
-    keys: dict[tuple[str, int], str] = {}
+def _look_up(
+    ledger: Ledger, identity: Mapping[str, Any], groups: Iterable[list[Draft]]
+) -> dict[Hashable, Outcome]:
+    """The outcomes that are known without opening a file; failed calls are tried again."""
+    known: dict[Hashable, Outcome] = {}
+    keys: dict[Hashable, str] = {}
     for group in groups:
-        try:
-            digests = _known_digests(ledger, group[0].media)
-        except MediaError as error:
-            known.update((job.id, _media_failure(error)) for job in group)
-            continue
-        if digests is not None:
-            keys.update((job.id, _with_digests(job, digests).key) for job in group)
+        digests = {
+            source.kind: _known_digest(ledger, source) for source in _sources(group) if source
+        }
+        for draft in group:
+            wanted = _wanted(draft, digests)
+            if isinstance(wanted, MediaError):
+                known[draft.id] = _media_failure(wanted)
+            elif wanted is not None:
+                keys[draft.id] = draft.call(identity, wanted).key
     finished = ledger.finished(list(keys.values()))
-    return known | {one: Outcome(key) for one, key in keys.items() if key in finished}
+    return known | {id_: Outcome(key) for id_, key in keys.items() if key in finished}
 
 
-def _known_digests(ledger: Ledger, media: Sequence[Media]) -> list[str] | None:
-    """What the files decode to; None when one of them was never decoded.
+def _sources(group: Sequence[Draft]) -> list[Source]:
+    """The media that a group about one clip needs, each once."""
+    sources = {
+        source.kind: source
+        for draft in group
+        for source in draft.clip.sources(draft.given)
+        if source is not None
+    }
+    return [sources[kind] for kind in HALVES["av"] if kind in sources]
 
-    Raises:
-        MediaError: one was tried before, and cannot be decoded.
+
+def _known_digest(ledger: Ledger, source: Source) -> str | MediaError | None:
+    """The digest that a file decodes to, or why it cannot be decoded; None: not tried yet."""
+    if source.file.sha256 is None:
+        return None
+    try:
+        return ledger.find_payload(source.file.sha256, source.conditions)
+    except MediaError as error:
+        return error
+
+
+def _wanted(draft: Draft, media: Mapping[str, Any]) -> dict[Kind, Any] | MediaError | None:
+    """The part of a clip's media (or digests) that a draft carries; an error when one of them is
+    an error or not named by the sample, None when one is not known.
     """
-    digests: list[str] = []
-    for one in media:
-        found = one.file_sha256 and ledger.find_payload(one.file_sha256, one.conditions)
-        if not found:
-            return None
-        digests.append(found)
-    return digests
+    wanted: dict[Kind, Any] = {}
+    for kind, source in zip(HALVES[draft.given], draft.clip.sources(draft.given), strict=True):
+        if source is None:
+            error_class, name = (
+                ("no_video", "video and no picture") if kind == "frames" else ("no_audio", "sound")
+            )
+            return MediaError(error_class, draft.sample_id, f"the sample names no {name}")
+        if isinstance(media[kind], MediaError):
+            return media[kind]
+        wanted[kind] = media[kind]
+    return None if None in wanted.values() else wanted
+
+
+@dataclass(frozen=True)
+class _Flight:
+    """A call that the engine has, with the drafts that wait for it: equal calls are made once."""
+
+    call: Call
+    drafts: list[Draft]
 
 
 @dataclass(frozen=True)
 class _Work:
-    """What the two sides of an engine share; they may run in different threads."""
+    """The state that both sides of an engine share; they may run in different threads."""
 
     ledger: Ledger
-    limits: Limits
-    outcomes: dict[tuple[str, int], Outcome]
+    identity: Mapping[str, Any]
+    budget: Budget
+    outcomes: dict[Hashable, Outcome]
     progress: Progress
-    keeps: Callable[[Job, Completion], bool] | None
-    in_flight: dict[str, tuple[Call, list[Job]]] = field(default_factory=dict)
-    """Calls by key with the jobs that wait for them: equal calls are made once."""
+    keeps: Callable[[Draft, Completion], bool] | None
+    in_flight: dict[str, _Flight] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def begin(self, job: Job, call: Call) -> bool | None:
+    def begin(self, draft: Draft, call: Call) -> bool | None:
         """True when the call is to be made now; None when nothing more may be begun."""
         key = call.key
         with self.lock:
             if key in self.in_flight:
-                self.in_flight[key][1].append(job)
+                self.in_flight[key].drafts.append(draft)
                 return False
             if self.ledger.finished([key]):
-                self.outcomes[job.id] = Outcome(key)
+                self.outcomes[draft.id] = Outcome(key)
                 self.progress.settle()
                 return False
-            if not self.limits.start_call():
+            if not self.budget.start_call():
                 return None
-            self.in_flight[key] = (call, [job])
+            self.in_flight[key] = _Flight(call, [draft])
             self.progress.start()
         return True
 
-    def fail(self, job: Job, error: MediaError) -> None:
+    def fail(self, draft: Draft, error: MediaError) -> None:
         """There is no call to make: the media cannot be used."""
         with self.lock:
-            self.outcomes[job.id] = _media_failure(error)
+            self.outcomes[draft.id] = _media_failure(error)
             self.progress.settle()
 
     def store(self, request: Request, completion: Completion) -> None:
-        """Commit what came back before anything else is seen; an engine's `on_completion`."""
+        """Commit a reply before anything else is seen; an engine's `on_completion`."""
         # Servers may send half a surrogate pair, which no file can hold.
         text = completion.text.encode("utf-8", "replace").decode()
         completion = replace(completion, text=text)
         failure = completion if completion.finish_reason == "error" else None
         with self.lock:
-            call, jobs = self.in_flight[request.key]
-            self.ledger.record(request.key, call, completion)
+            flight = self.in_flight[request.key]
+            if failure is None:
+                _check_arrival(flight.call.sample_id, request.prompt, completion)
+            self.ledger.record(request.key, flight.call, request.prompt, completion)
             del self.in_flight[request.key]
-            for job in jobs:
-                self.outcomes[job.id] = Outcome(request.key, failure)
-            self.limits.finish_call(completion)
-            kept = None if self.keeps is None else [self.keeps(job, completion) for job in jobs]
-            self.progress.finish(completion, [job.call.sample_id for job in jobs], kept)
-
-
-def _generate(work: _Work, role: ModelRole, config: Config, missing: Iterator[list[Job]]) -> None:
-    """Call the engine for the missing jobs; each reply is committed before the next is seen."""
-    first = next(missing)
-    engine = make_engine(role.engine, role.model, role.revision, config.media)
-    encoded = role.engine.takes_encoded
-    with (
-        closing(engine),
-        closing(_read_ahead(chain([first], missing), config, encoded)) as waiting,
-        closing(_requests(work, waiting)) as pending,
-    ):
-        if dict(engine.identity) != dict(first[0].call.engine):
-            raise AssertionError(f"{role.model}: engine_identity and the engine disagree on keys")
-        engine.generate(pending, work.store)
+            for draft in flight.drafts:
+                self.outcomes[draft.id] = Outcome(request.key, failure)
+            self.budget.finish_call(completion)
+            kept = (
+                None if self.keeps is None else [self.keeps(d, completion) for d in flight.drafts]
+            )
+            self.progress.finish(completion, [d.sample_id for d in flight.drafts], kept)
 
 
 def _requests(
-    work: _Work, waiting: Iterable[tuple[list[Job], tuple[Payload, ...] | MediaError]]
+    work: _Work, waiting: Iterable[tuple[list[Draft], Media | MediaError]]
 ) -> Generator[Request]:
-    """The calls to make, until there is no more or a limit is reached."""
-    for group, payloads in waiting:
-        if isinstance(payloads, MediaError):
-            _remember_failure(work.ledger, group[0], payloads)
-            for job in group:
-                work.fail(job, payloads)
-            continue
-        _remember(work.ledger, group[0], payloads)
-        for job in group:
-            call = _with_digests(job, [payload.digest for payload in payloads])
-            begun = work.begin(job, call)
+    """The calls to make, until there is no more or the budget is spent."""
+    for group, media in waiting:
+        sources = _sources(group)
+        if isinstance(media, MediaError):  # the process that read the clip died
+            outcomes = {source.kind: media for source in sources}
+        else:
+            outcomes = {source.kind: media[source.kind] for source in sources}
+        for source in sources:
+            _remember(work.ledger, source, outcomes[source.kind])
+        for draft in group:
+            payloads = _wanted(draft, outcomes)
+            if isinstance(payloads, MediaError):
+                work.fail(draft, payloads)
+                continue
+            assert payloads is not None  # every source was read, or failed
+            digests: dict[Kind, str] = {kind: payload.digest for kind, payload in payloads.items()}
+            call = draft.call(work.identity, digests)
+            begun = work.begin(draft, call)
             if begun is None:
                 return
             if begun:
-                yield Request(call.key, _prompt(job, payloads), call.sampling)
+                yield Request(call.key, _prompt(draft, payloads), call.sampling)
 
 
-def _prompt(job: Job, payloads: Sequence[Payload]) -> Prompt:
-    media: dict[str, Any] = {
-        one.kind: payload for one, payload in zip(job.media, payloads, strict=True)
-    }
-    return Prompt(job.call.text, job.call.system, **media)
+def _prompt(draft: Draft, payloads: Mapping[Kind, Any]) -> Prompt:
+    audio = payloads.get("audio")
+    if audio is not None and "frames" not in payloads:
+        audio = replace(audio, start_s=None)  # a start beside pictures that are not there
+    return Prompt(draft.text, draft.system, payloads.get("frames"), audio)
 
 
 def _read_ahead(
-    groups: Iterator[list[Job]], config: Config, encoded: bool
-) -> Generator[tuple[list[Job], tuple[Payload, ...] | MediaError]]:
-    """Yield the groups with what their prompts carry; files are read in other processes."""
-    first = next(groups)
-    if not first[0].media:
-        for group in chain([first], groups):
-            yield group, ()
-        return
-    ahead: deque[list[Job]] = deque()
+    groups: Iterator[list[Draft]], settings: MediaConfig, store: PayloadStore | None
+) -> Generator[tuple[list[Draft], Media | MediaError]]:
+    """Yield the groups with the media of their clips; files are read in other processes."""
+    for has_media, same in groupby(groups, key=lambda group: bool(_sources(group))):
+        if has_media:
+            yield from _read_processes(same, settings, store)
+        else:
+            yield from ((group, {}) for group in same)
 
-    def media() -> Iterator[tuple[Media, ...]]:
-        for group in chain([first], groups):
+
+def _read_processes(
+    groups: Iterable[list[Draft]], settings: MediaConfig, store: PayloadStore | None
+) -> Generator[tuple[list[Draft], Media | MediaError]]:
+    ahead: deque[list[Draft]] = deque()
+
+    def sources() -> Iterator[list[Source]]:
+        for group in groups:
             ahead.append(group)
-            yield group[0].media
+            yield _sources(group)
 
-    store = PayloadStore(config.run.path / "payloads") if encoded else None
-    read = partial(read_all, settings=config.media, store=store)
-    limits = {"timeout_s": config.media.timeout_s, "workers": config.media.workers}
-    with closing(map_files(read, media(), path_of=_path_of, **limits)) as results:
-        for _, payloads in results:
-            yield ahead.popleft(), payloads
-
-
-def _path_of(media: tuple[Media, ...]) -> str:
-    return str(media[0].path)
+    read = partial(read_sources, settings=settings, store=store)
+    limits = {"timeout_s": settings.timeout_s, "workers": settings.workers}
+    with closing(map_files(read, sources(), path_of=_name_of, **limits)) as results:
+        for _, media in results:
+            yield ahead.popleft(), media
 
 
-def _remember(ledger: Ledger, job: Job, payloads: Sequence[Payload]) -> None:
-    for media, payload in zip(job.media, payloads, strict=True):
-        if media.file_sha256 is not None:
-            ledger.record_payload(media.file_sha256, media.conditions, payload.digest)
+def _name_of(sources: Sequence[Source]) -> str:
+    return sources[0].name
 
 
-def _remember_failure(ledger: Ledger, job: Job, error: MediaError) -> None:
-    failed = next((one for one in job.media if str(one.path) == error.path), job.media[0])
-    if failed.file_sha256 is not None:
-        ledger.record_payload(failed.file_sha256, failed.conditions, error)
-
-
-def _with_digests(job: Job, digests: Sequence[str]) -> Call:
-    if not job.media:
-        return job.call
-    recipe = {one.kind: dict(one.recipe) for one in job.media}
-    kinds: dict[str, Any] = {
-        one.kind: digest for one, digest in zip(job.media, digests, strict=True)
-    }
-    return replace(job.call, recipe=recipe, **kinds)
+def _remember(ledger: Ledger, source: Source, outcome: Payload | MediaError) -> None:
+    if source.file.sha256 is not None:
+        digest = outcome if isinstance(outcome, MediaError) else outcome.digest
+        ledger.record_payload(source.file.sha256, source.conditions, digest)
 
 
 def _media_failure(error: MediaError) -> Outcome:
     failure = Completion("", "error", error_class=error.error_class, error=error.detail)
     return Outcome(None, failure)
+
+
+def _check_arrival(sample_id: str, prompt: Prompt, completion: Completion) -> None:
+    """Absent is absent, and media that were given have arrived, by the tokens the engine counts.
+
+    Raises:
+        EngineError: the model got a modality that the prompt lacks, or lacks one that it has.
+    """
+    for name, media, n_tokens in (
+        ("pictures", prompt.frames, completion.n_frame_tokens),
+        ("sound", prompt.audio, completion.n_audio_tokens),
+    ):
+        if n_tokens is not None and (media is not None) != (n_tokens > 0):
+            expected = "some" if media is not None else "none"
+            raise EngineError(
+                f"sample {sample_id!r}: the model got {n_tokens} tokens of {name} where {expected} "
+                f"were asked for; its processor or chat template does not take {name} as AVRT "
+                f"gives them"
+            )

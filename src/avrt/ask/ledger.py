@@ -1,9 +1,9 @@
 """The ledger: every model call of a run, committed as it finishes, never repeated.
 
-Reads and writes RUN/ledger.sqlite (WAL, one commit per call) and RUN/ledger.lock. `calls` holds
-each key's request and reply (or last failure), `attempts` every outcome, `payloads` what each media
-file turns into, so that a resumed run knows all keys without opening a file. A ledger of an older
-version is brought up to date when it is opened for writing.
+Reads RUN/ledger.sqlite and the files of shards beside it (RUN/ledger.2of8.sqlite) as one ledger and
+writes one of them (WAL, one commit per call), under a lock file of its own. `calls` holds each
+key's request and reply (or last failure), `attempts` every outcome, `payloads` the digest of each
+media file's decoded content, so that a resumed run knows all keys without opening a file.
 
 The decision to question: synchronous=NORMAL. A killed process loses nothing; a power cut may lose
 the last moments. Texts are not compressed: that would save half the space, and hide them from every
@@ -19,28 +19,34 @@ import socket
 import sqlite3
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from avrt.ask.ledger_versions import CALL_SCHEMA, create_tables
+from avrt.ask.budget import Shard
 from avrt.errors import ConfigError, DataError, MediaError
 from avrt.runs import fingerprint
-from avrt.types import Completion, Sampling
+from avrt.types import Completion, Prompt, Sampling
 
 __all__ = [
-    "CALL_SCHEMA",
     "Call",
     "Ledger",
+    "LedgerReader",
+    "StoredCall",
     "check_free",
     "count_finished",
+    "ledger_shards",
     "open_ledger",
     "read_ledger",
 ]
+
+SCHEMA = 1
+"""Version of the key and of the tables."""
 
 _PASSING = ("missing", "permission", "timeout", "killed")
 """Media failures that say nothing about the file's content, so they are not remembered."""
@@ -48,9 +54,33 @@ _BATCH = 500
 """Keys in one query."""
 _COMPLETION = (
     *("text", "finish_reason", "n_prompt_tokens", "n_completion_tokens", "latency_s"),
-    *("error_class", "error"),
+    *("error_class", "error", "n_frame_tokens", "n_audio_tokens"),
 )
-"""What of a completion is kept, as columns and as fields."""
+"""Fields of a completion that are kept, each in a column of its name."""
+_TABLES = """
+CREATE TABLE IF NOT EXISTS calls (
+    key TEXT NOT NULL PRIMARY KEY, stage TEXT NOT NULL, sample_id TEXT NOT NULL,
+    role TEXT NOT NULL, k INTEGER NOT NULL, dataset TEXT NOT NULL, files_json TEXT NOT NULL,
+    request_json TEXT NOT NULL, n_frames INTEGER NOT NULL, audio_s REAL NOT NULL,
+    text TEXT NOT NULL, finish_reason TEXT NOT NULL, n_prompt_tokens INTEGER NOT NULL,
+    n_completion_tokens INTEGER NOT NULL, latency_s REAL NOT NULL,
+    error_class TEXT, error TEXT, n_frame_tokens INTEGER, n_audio_tokens INTEGER,
+    created TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS attempts (
+    key TEXT NOT NULL, attempt INTEGER NOT NULL, text TEXT,
+    finish_reason TEXT NOT NULL, n_prompt_tokens INTEGER NOT NULL,
+    n_completion_tokens INTEGER NOT NULL, latency_s REAL NOT NULL,
+    error_class TEXT, error TEXT, created TEXT NOT NULL,
+    PRIMARY KEY (key, attempt)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS payloads (
+    file_sha256 TEXT NOT NULL, recipe TEXT NOT NULL, digest TEXT, error_class TEXT, error TEXT,
+    PRIMARY KEY (file_sha256, recipe)
+) WITHOUT ROWID;
+"""
+# `calls` has a rowid: new rows, of some kilobytes each, go to the end, whatever their keys.
+# A text in `attempts` is NULL where `calls` has it.
 
 
 @dataclass(frozen=True)
@@ -73,12 +103,16 @@ class Call:
     """How each of the media was decoded, by kind."""
     k: int = 0
     """Which of several answers to the same prompt."""
+    dataset: str = ""
+    """Name of the evaluation set of the sample; empty: the run's own dataset. Not in the key."""
+    files: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
+    """Path below the dataset's root and sha256 of the file of each medium. Not in the key."""
 
     @property
     def request(self) -> dict[str, Any]:
-        """What the key is made of; no address, concurrency, path, row order or sample id."""
+        """The content of the key; no address, concurrency, path, row order or sample id."""
         return {
-            "schema": CALL_SCHEMA,
+            "schema": SCHEMA,
             "stage": self.stage,
             "engine": dict(self.engine),
             "system": self.system,
@@ -96,11 +130,34 @@ class Call:
         return fingerprint(self.request)
 
 
-class Ledger:
-    """An open ledger; get one from `open_ledger`. Its methods may be called from any thread."""
+@dataclass(frozen=True)
+class StoredCall:
+    """One call with its latest outcome, as the ledger has it."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+    key: str
+    stage: str
+    sample_id: str
+    role: str
+    dataset: str
+    """As in `Call`; so are the two below."""
+    files: Mapping[str, tuple[str, str | None]]
+    request: Mapping[str, Any]
+    n_frames: int
+    """Pictures in the prompt."""
+    audio_s: float
+    """Seconds of sound in the prompt."""
+    completion: Completion
+
+
+class LedgerReader:
+    """All ledger files of a run as one; its methods may be called from any thread.
+
+    Of a key that stands in several files, a reply counts before a failure and a later outcome
+    before an earlier one.
+    """
+
+    def __init__(self, connections: Sequence[sqlite3.Connection]) -> None:
+        self._connections = connections
         self._lock = threading.Lock()
 
     def find(self, key: str) -> Completion | None:
@@ -109,45 +166,42 @@ class Ledger:
 
     def find_all(self, keys: Sequence[str]) -> dict[str, Completion]:
         """As `find`, for many calls; those that were never made are left out."""
-        rows = self._select(", ".join(("key", *_COMPLETION)), keys)
+        rows = self._latest(", ".join(_COMPLETION), keys)
+        return {key: _completion(row) for key, row in rows.items()}
+
+    def find_calls(self, keys: Sequence[str]) -> dict[str, StoredCall]:
+        """As `find_all`, with the request of each call and the size of its media."""
         return {
-            key: Completion(**dict(zip(_COMPLETION, outcome, strict=True)))
-            for key, *outcome in rows
+            key: StoredCall(
+                key=key,
+                stage=row["stage"],
+                sample_id=row["sample_id"],
+                role=row["role"],
+                dataset=row["dataset"],
+                files={kind: (n, d) for kind, (n, d) in json.loads(row["files_json"]).items()},
+                request=json.loads(row["request_json"]),
+                n_frames=row["n_frames"],
+                audio_s=row["audio_s"],
+                completion=_completion(row),
+            )
+            for key, row in self._latest("*", keys).items()
         }
 
     def finished(self, keys: Sequence[str]) -> set[str]:
         """Those of the calls that have a reply."""
-        return {
-            key for key, reason in self._select("key, finish_reason", keys) if reason != "error"
-        }
+        rows = self._of_keys("key, finish_reason", keys)
+        return {row["key"] for row in rows if row["finish_reason"] != "error"}
 
-    def record(self, key: str, call: Call, completion: Completion) -> None:
-        """Store one outcome, in one commit; a later outcome replaces a failure, never a reply."""
-        outcome = (
-            completion.finish_reason,
-            completion.n_prompt_tokens,
-            completion.n_completion_tokens,
-            completion.latency_s,
-            completion.error_class,
-            completion.error,
-            datetime.now(UTC).isoformat(timespec="milliseconds"),
+    def failed_calls(self, error_class: str) -> Counter[str]:
+        """The calls that only failed, the last time with this class: how many of each stage."""
+        rows = self.query(
+            "SELECT key, stage FROM calls WHERE finish_reason = 'error'"
+            " AND COALESCE(error_class, 'unknown') = ?",
+            (error_class,),
         )
-        request = json.dumps(call.request, ensure_ascii=False, sort_keys=True)
-        about = (key, call.stage, call.sample_id, call.role, call.k, request)
-        with self._lock, self._connection as connection:
-            answered = connection.execute(
-                "SELECT 1 FROM calls WHERE key = ? AND finish_reason != 'error'", (key,)
-            ).fetchone()
-            is_stored = answered is None and completion.finish_reason != "error"
-            connection.execute(
-                "INSERT INTO attempts SELECT ?, 1 + COUNT(*), ?, ?, ?, ?, ?, ?, ?, ?"
-                " FROM attempts WHERE key = ?",
-                (key, None if is_stored else completion.text, *outcome, key),
-            )
-            if answered is None:
-                row = (*about, completion.text, *outcome)
-                marks = ", ".join("?" * len(row))
-                connection.execute(f"INSERT OR REPLACE INTO calls VALUES ({marks})", row)
+        stages = {row["key"]: row["stage"] for row in rows}
+        finished = self.finished(list(stages))
+        return Counter(stage for key, stage in stages.items() if key not in finished)
 
     def find_payload(self, file_sha256: str, recipe: Mapping[str, Any]) -> str | None:
         """The digest that the file decodes to under a recipe; None when it was never decoded.
@@ -155,22 +209,85 @@ class Ledger:
         Raises:
             MediaError: it was tried before, and the file cannot be decoded; the path is left empty.
         """
-        query = (
-            "SELECT digest, error_class, error FROM payloads WHERE file_sha256 = ? AND recipe = ?"
+        rows = self.query(
+            "SELECT digest, error_class, error FROM payloads WHERE file_sha256 = ? AND recipe = ?",
+            (file_sha256, fingerprint(recipe)),
         )
+        for row in rows:
+            if row["error_class"] is None:
+                return row["digest"]
+        if rows:
+            raise MediaError(rows[0]["error_class"], "", rows[0]["error"])
+        return None
+
+    def query(self, query: str, parameters: Sequence[Any] = ()) -> list[sqlite3.Row]:
+        """The rows of a query in every file, file after file."""
         with self._lock:
-            row = self._connection.execute(query, (file_sha256, fingerprint(recipe))).fetchone()
-        if row is None:
-            return None
-        digest, error_class, error = row
-        if error_class is not None:
-            raise MediaError(error_class, "", error)
-        return digest
+            return [
+                row
+                for connection in self._connections
+                for row in connection.execute(query, parameters)
+            ]
+
+    def _of_keys(self, columns: str, keys: Sequence[str]) -> Iterator[sqlite3.Row]:
+        for start in range(0, len(keys), _BATCH):
+            batch = keys[start : start + _BATCH]
+            marks = ", ".join("?" * len(batch))
+            yield from self.query(f"SELECT {columns} FROM calls WHERE key IN ({marks})", batch)
+
+    def _latest(self, columns: str, keys: Sequence[str]) -> dict[str, sqlite3.Row]:
+        latest: dict[str, sqlite3.Row] = {}
+        for row in self._of_keys(columns if columns == "*" else f"key, created, {columns}", keys):
+            known = latest.get(row["key"])
+            if known is None or _rank(row) > _rank(known):
+                latest[row["key"]] = row
+        return latest
+
+
+class Ledger(LedgerReader):
+    """An open ledger that this process alone writes; get one from `open_ledger`."""
+
+    def __init__(
+        self, own: sqlite3.Connection, others: Sequence[sqlite3.Connection], folder: Path
+    ) -> None:
+        super().__init__([own, *others])
+        self._own = own
+        self.folder = folder
+        """The run directory."""
+
+    def record(self, key: str, call: Call, prompt: Prompt, completion: Completion) -> None:
+        """Store one outcome, in one commit; a later outcome replaces a failure, never a reply."""
+        created = datetime.now(UTC).isoformat(timespec="milliseconds")
+        counts = (completion.n_prompt_tokens, completion.n_completion_tokens, completion.latency_s)
+        failure = (completion.error_class, completion.error)
+        attempt = (completion.finish_reason, *counts, *failure, created)
+        with self._lock, self._own as connection:
+            answered = connection.execute(
+                "SELECT 1 FROM calls WHERE key = ? AND finish_reason != 'error'", (key,)
+            ).fetchone()
+            is_stored = answered is None and completion.finish_reason != "error"
+            connection.execute(
+                "INSERT INTO attempts SELECT ?, 1 + COUNT(*), ?, ?, ?, ?, ?, ?, ?, ?"
+                " FROM attempts WHERE key = ?",
+                (key, None if is_stored else completion.text, *attempt, key),
+            )
+            if answered is None:
+                row = (
+                    *(key, call.stage, call.sample_id, call.role, call.k, call.dataset),
+                    json.dumps(dict(call.files), ensure_ascii=False, sort_keys=True),
+                    json.dumps(call.request, ensure_ascii=False, sort_keys=True),
+                    len(prompt.frames) if prompt.frames else 0,
+                    prompt.audio.duration_s if prompt.audio else 0.0,
+                    *(getattr(completion, name) for name in _COMPLETION),
+                    created,
+                )
+                marks = ", ".join("?" * len(row))
+                connection.execute(f"INSERT OR REPLACE INTO calls VALUES ({marks})", row)
 
     def record_payload(
         self, file_sha256: str, recipe: Mapping[str, Any], outcome: str | MediaError
     ) -> None:
-        """Remember what a file decodes to, or that its content cannot be decoded."""
+        """Remember the digest that a file decodes to, or that its content cannot be decoded."""
         failure = outcome if isinstance(outcome, MediaError) else None
         if failure is not None and failure.error_class in _PASSING:
             return
@@ -179,125 +296,181 @@ class Ledger:
             if failure is None
             else (None, failure.error_class, failure.detail)
         )
-        with self._lock, self._connection as connection:
+        with self._lock, self._own as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO payloads VALUES (?, ?, ?, ?, ?)",
                 (file_sha256, fingerprint(recipe), *stored),
             )
 
     def forget_payload_failures(self, error_class: str) -> int:
-        """Forget that files failed with this class, so that they are read again; how many."""
-        with self._lock, self._connection as connection:
+        """Forget which files failed with this class, so that they are read again; how many."""
+        with self._lock, self._own as connection:
             query = "DELETE FROM payloads WHERE error_class = ?"
             return connection.execute(query, (error_class,)).rowcount
 
-    def failed_calls(self, error_class: str) -> dict[str, int]:
-        """The calls whose last outcome is a failure of this class: how many of each stage."""
-        query = (
-            "SELECT stage, COUNT(*) FROM calls WHERE finish_reason = 'error'"
-            " AND COALESCE(error_class, 'unknown') = ? GROUP BY stage"
-        )
-        with self._lock:
-            return dict(self._connection.execute(query, (error_class,)).fetchall())
-
-    def _select(self, columns: str, keys: Sequence[str]) -> list[tuple[Any, ...]]:
-        rows: list[tuple[Any, ...]] = []
-        for start in range(0, len(keys), _BATCH):
-            some = keys[start : start + _BATCH]
-            query = f"SELECT {columns} FROM calls WHERE key IN ({', '.join('?' * len(some))})"
-            with self._lock:
-                rows += self._connection.execute(query, some).fetchall()
-        return rows
-
 
 @contextmanager
-def open_ledger(run: Path) -> Iterator[Ledger]:
+def open_ledger(run: Path, shard: Shard | None = None) -> Iterator[Ledger]:
     """Open RUN's ledger for this process alone, creating it when absent.
+
+    A shard writes a file of its own. Shards may work at the same time; a process without a shard
+    works alone.
 
     Raises:
         ConfigError: another process has it open; the message names that process.
-        DataError: the file is not a ledger, or of a version that is not known here.
+        DataError: a file is not a ledger, or of another version.
     """
     run.mkdir(parents=True, exist_ok=True)
-    with _lock(run / "ledger.lock"):
-        path = run / "ledger.sqlite"
-        # Engines may call back, and pull requests, from a thread of their own, one at a time.
-        connection = sqlite3.connect(path, check_same_thread=False)
-        try:
-            create_tables(connection, path)
-            yield Ledger(connection)
-        finally:
-            connection.close()
+    path = _ledger_path(run, shard)
+    with ExitStack() as stack:
+        if shard is None:
+            stack.enter_context(_hold(run / "ledger.lock", fcntl.LOCK_EX))
+        else:
+            stack.enter_context(_hold(run / "ledger.lock", fcntl.LOCK_SH))
+            stack.enter_context(_hold(path.with_suffix(".lock"), fcntl.LOCK_EX))
+        # Engines may call back, and pull requests, from a thread of their own.
+        own = sqlite3.connect(path, check_same_thread=False)
+        stack.callback(own.close)
+        own.row_factory = sqlite3.Row
+        _create_tables(own, path)
+        others = [
+            stack.enter_context(_open_read_only(other))
+            for other in _ledger_paths(run)
+            if other != path
+        ]
+        yield Ledger(own, others, run)
 
 
 @contextmanager
-def read_ledger(run: Path) -> Iterator[sqlite3.Connection]:
-    """RUN's ledger for reading, also while another process writes it; creates nothing.
+def read_ledger(run: Path) -> Iterator[LedgerReader]:
+    """RUN's ledger for reading, also while other processes write it; creates nothing.
 
     Raises:
-        DataError: there is none, or the file is not a ledger.
+        DataError: there is none, or a file is not a ledger.
     """
-    path = run / "ledger.sqlite"
-    if not path.is_file():
-        raise DataError(f"{path}: not found; run `avrt trace` first")
-    # In a folder that cannot be written SQLite cannot share the file; nobody writes it either.
-    alone = "" if os.access(run, os.W_OK) or Path(f"{path}-wal").exists() else "&immutable=1"
-    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro{alone}", uri=True)
-    connection.row_factory = sqlite3.Row
-    try:
-        yield connection
-    except sqlite3.DatabaseError as error:
-        raise DataError(f"{path}: not a readable ledger: {error}") from error
-    finally:
-        connection.close()
+    paths = _ledger_paths(run)
+    if not paths:
+        raise DataError(
+            f"{run / 'ledger.sqlite'}: not found; run `avrt trace` or `avrt eval` first"
+        )
+    with ExitStack() as stack:
+        connections = [stack.enter_context(_open_read_only(path)) for path in paths]
+        yield LedgerReader(connections)
+
+
+def ledger_shards(run: Path) -> list[Shard | None]:
+    """The shards that have a ledger file in RUN; None stands for the file of no shard."""
+    names = [
+        path.name.removeprefix("ledger.").removesuffix(".sqlite") for path in _ledger_paths(run)
+    ]
+    return [None if name == "sqlite" else Shard.parse(name.replace("of", "/")) for name in names]
 
 
 def count_finished(run: Path, stage: str) -> int:
     """How many calls of a stage are finished; does not lock and creates nothing."""
-    if not (run / "ledger.sqlite").is_file():
+    if not _ledger_paths(run):
         return 0
-    with read_ledger(run) as connection:
+    with read_ledger(run) as ledger:
         query = "SELECT COUNT(*) FROM calls WHERE stage = ? AND finish_reason != 'error'"
-        return connection.execute(query, (stage,)).fetchone()[0]
+        return sum(row[0] for row in ledger.query(query, (stage,)))
 
 
-def check_free(run: Path) -> None:
+def check_free(run: Path, shard: Shard | None = None) -> None:
     """Refuse at once a run that another process works on; `open_ledger` makes sure of it.
 
     Raises:
         ConfigError: another process has the ledger open; the message names that process.
     """
-    path = run / "ledger.lock"
+    path = run / "ledger.lock" if shard is None else _ledger_path(run, shard).with_suffix(".lock")
     if path.is_file():
         descriptor = os.open(path, os.O_RDONLY)
         try:
-            _take(descriptor, path, fcntl.LOCK_SH)
+            _lock(descriptor, path, fcntl.LOCK_SH)
         finally:
             os.close(descriptor)
 
 
+def _ledger_path(run: Path, shard: Shard | None) -> Path:
+    return run / ("ledger.sqlite" if shard is None else f"ledger.{shard.name}.sqlite")
+
+
+def _ledger_paths(run: Path) -> list[Path]:
+    return sorted(run.glob("ledger.sqlite")) + sorted(run.glob("ledger.*of*.sqlite"))
+
+
+def _create_tables(connection: sqlite3.Connection, path: Path) -> None:
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version not in (0, SCHEMA):
+            raise DataError(
+                f"{path}: a ledger of version {version}, this AVRT writes version {SCHEMA};"
+                " choose another run.name, or use the AVRT that wrote it"
+            )
+        with connection:
+            connection.execute("BEGIN IMMEDIATE")
+            for statement in filter(str.strip, _TABLES.split(";")):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version={SCHEMA}")
+    except sqlite3.DatabaseError as error:
+        raise _unreadable(path, error) from error
+
+
 @contextmanager
-def _lock(path: Path) -> Iterator[None]:
+def _open_read_only(path: Path) -> Iterator[sqlite3.Connection]:
+    # In a folder that cannot be written SQLite cannot share the file; nobody writes it either.
+    is_shared = os.access(path.parent, os.W_OK) or Path(f"{path}-wal").exists()
+    uri = f"{path.resolve().as_uri()}?mode=ro{'' if is_shared else '&immutable=1'}"
+    connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
+    connection.row_factory = sqlite3.Row
+    try:
+        yield connection
+    except sqlite3.DatabaseError as error:
+        raise _unreadable(path, error) from error
+    finally:
+        connection.close()
+
+
+def _unreadable(path: Path, error: sqlite3.DatabaseError) -> DataError:
+    return DataError(f"{path}: not a readable ledger: {error}; restore it from a copy")
+
+
+def _completion(row: sqlite3.Row) -> Completion:
+    return Completion(**{name: row[name] for name in _COMPLETION})
+
+
+def _rank(row: sqlite3.Row) -> tuple[bool, str]:
+    return row["finish_reason"] != "error", row["created"]
+
+
+@contextmanager
+def _hold(path: Path, kind: int) -> Iterator[None]:
     """Hold the lock file for as long as the process lives; a killed process lets go by itself."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        _take(descriptor, path, fcntl.LOCK_EX)
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{_own_name()}\n".encode())
+        _lock(descriptor, path, kind)
+        if kind == fcntl.LOCK_EX:
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"{_own_name()}\n".encode())
         yield
-        os.ftruncate(descriptor, 0)
+        if kind == fcntl.LOCK_EX:
+            os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
 
 
-def _take(descriptor: int, path: Path, kind: int) -> None:
+def _lock(descriptor: int, path: Path, kind: int) -> None:
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        holder = os.read(descriptor, 500).decode(errors="replace").strip()
+        holders = [os.read(descriptor, 500).decode(errors="replace").strip()]
+        if not holders[0]:  # shards share this lock and write their names into their own
+            locks = sorted(path.parent.glob("ledger.*of*.lock"))
+            holders = list(filter(None, (lock.read_text().strip() for lock in locks)))
         raise ConfigError(
-            f"{path.parent}: in use by {holder or 'an unknown process'}; wait for it, stop it, "
-            f"or choose another run.name"
+            f"{path.parent}: in use by {', '.join(holders) or 'an unknown process'}; wait for it, "
+            "stop it, or choose another run.name"
         ) from error
 
 

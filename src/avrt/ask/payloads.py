@@ -1,106 +1,231 @@
-"""From a media file to what a prompt carries: the part of a call that worker processes do.
+"""From the files of a clip to the media of a prompt: the part of a call that worker processes do.
 
 For a server the media are encoded, and kept in RUN/payloads; for a model in this process they stay
-pixels and samples.
+pixels and samples. A clip whose picture and sound are wanted from one file is read in one pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from avrt.config import MediaConfig
 from avrt.errors import MediaError
-from avrt.media import read_frames, read_waveform
+from avrt.media import SAMPLE_RATE_HZ, read_clip
 from avrt.media.payloads import encode_frames, encode_sound
+from avrt.media.probe import file_stamp
 from avrt.media.store import PayloadStore
 from avrt.runs import file_digest
-from avrt.types import EncodedFrames, EncodedSound, Frames, Waveform
+from avrt.types import EncodedFrames, EncodedSound, Frames, Given, Modality, Sample, Waveform
 
-__all__ = ["Media", "Payload", "read_all", "read_decoded", "read_encoded"]
+__all__ = [
+    "HALVES",
+    "NO_CLIP",
+    "Clip",
+    "Clips",
+    "File",
+    "Kind",
+    "Media",
+    "Payload",
+    "Source",
+    "read_sources",
+]
 
+Kind = Literal["frames", "audio"]
+"""The field of a prompt that a medium fills."""
 Payload: TypeAlias = Frames | Waveform | EncodedFrames | EncodedSound
+Media: TypeAlias = Mapping[Kind, Payload | MediaError]
+"""The media of one clip, or the reason why one cannot be had."""
+
+HALVES: dict[Given, tuple[Kind, ...]] = {
+    "none": (),
+    "v": ("frames",),
+    "a": ("audio",),
+    "av": ("frames", "audio"),
+}
+"""The media that a prompt of each modality needs, in the order in which they are read."""
+_FRAME_SETTINGS = {"n_frames", "max_pixels", "size_factor"}
+_LIMITS = {"damaged", "max_file_mb", "max_source_pixels", "max_clip_s"}
+"""Settings of `media` that decide whether a file is refused."""
+_LETTERS: dict[Kind, Modality] = {"frames": "v", "audio": "a"}
 
 
 @dataclass(frozen=True)
-class Media:
-    """The one modality a call needs, not decoded yet."""
+class File:
+    """Knowledge of a media file from before this run of the program."""
 
-    kind: Literal["frames", "audio"]
-    """Which field of the prompt it fills."""
-    path: Path
-    file_sha256: str | None
-    """Digest of the file, as prepare found it; None when prepare could not read it."""
+    sha256: str | None
+    """None when the file could not be read."""
+    stamp: tuple[int, int] | None = None
+    """Size and time of change when the digest was taken; None: only the digest is compared."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One medium of a clip, not decoded yet."""
+
+    kind: Kind
+    root: Path
+    name: str
+    """Path of the file below `root`."""
+    file: File
     recipe: Mapping[str, Any]
-    """What decides the decoded result besides the file: part of the call's key."""
+    """The settings that decide the decoded result besides the file: part of the call's key."""
     limits: Mapping[str, Any]
-    """What decides whether the file is refused."""
+    """The settings that decide whether the file is refused."""
+
+    @property
+    def path(self) -> Path:
+        return self.root / self.name
 
     @property
     def conditions(self) -> dict[str, Any]:
-        """All that decides what becomes of the file."""
+        """All that decides the outcome of decoding besides the file."""
         return {**self.recipe, **self.limits}
 
 
-def read_all(
-    media: tuple[Media, ...], settings: MediaConfig, store: PayloadStore | None
-) -> tuple[Payload, ...]:
-    """All media of one prompt: encoded where there is a store, else as pixels and samples.
+@dataclass(frozen=True)
+class Clip:
+    """The picture and the sound of a sample; drafts in a row with equal clips are read together."""
 
-    Raises:
-        MediaError: one of the files cannot be used, or is not the one that was prepared.
-        OSError: the store cannot be read or written.
-    """
-    if store is None:
-        return tuple(read_decoded(one, settings) for one in media)
-    return tuple(read_encoded(one, settings, store) for one in media)
+    frames: Source | None = None
+    audio: Source | None = None
+
+    def sources(self, given: Given) -> tuple[Source | None, ...]:
+        """The media that a prompt of this modality needs; None: the sample names none."""
+        return tuple(getattr(self, kind) for kind in HALVES[given])
 
 
-def read_decoded(media: Media, settings: MediaConfig) -> Frames | Waveform:
-    """Pixels or samples.
+NO_CLIP = Clip()
+"""The clip of a draft about text alone."""
 
-    Raises:
-        MediaError: the file cannot give them, or is not the one that was prepared.
-    """
-    if _is_changed(media):
-        raise MediaError(
-            "missing",
-            str(media.path),
-            "another file has the name of the one that was prepared; bring that back, or run "
-            "`avrt prepare` again",
+
+@dataclass(frozen=True)
+class Clips:
+    """Makes the clips of the samples of one dataset."""
+
+    root: Path
+    media: MediaConfig
+    files: Mapping[str, File]
+    """The known files by their path below `root`."""
+    _recipes: dict[Kind, dict[str, Any]] = field(init=False)
+    _limits: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        frames = self.media.model_dump(include=_FRAME_SETTINGS)
+        audio = {"max_audio_s": self.media.max_audio_s, "rate_hz": SAMPLE_RATE_HZ}
+        recipes = {"frames": {"kind": "frames", **frames}, "audio": {"kind": "audio", **audio}}
+        object.__setattr__(self, "_recipes", recipes)
+        object.__setattr__(self, "_limits", self.media.model_dump(include=_LIMITS))
+
+    def of(self, sample: Sample) -> Clip:
+        """The clip of a sample; nothing is opened."""
+        return Clip(
+            self._source("frames", sample.picture_path), self._source("audio", sample.sound_path)
         )
-    read = read_frames if media.kind == "frames" else read_waveform
-    return read(media.path, settings)
+
+    def _source(self, kind: Kind, name: str | None) -> Source | None:
+        if name is None:
+            return None
+        file = self.files.get(name) or File(None)
+        return Source(kind, self.root, name, file, self._recipes[kind], self._limits)
 
 
-def read_encoded(
-    media: Media, settings: MediaConfig, store: PayloadStore
-) -> EncodedFrames | EncodedSound:
-    """The bytes for a server: from the store, else made and stored.
+def read_sources(
+    sources: Sequence[Source], settings: MediaConfig, store: PayloadStore | None
+) -> Media:
+    """The media of one clip: encoded where there is a store, else as pixels and samples.
 
     Raises:
-        MediaError: as in `read_decoded`.
         OSError: the store cannot be read or written.
     """
-    form = {"jpeg_quality"} if media.kind == "frames" else {"audio_format"}
-    recipe = {**media.conditions, **settings.model_dump(include=form)}
-    stored = store.find(media.file_sha256, recipe) if media.file_sha256 else None
-    if stored is not None:
-        return stored
-    decoded = read_decoded(media, settings)
-    if isinstance(decoded, Frames):
-        encoded = encode_frames(decoded, settings)
-    else:
-        encoded = encode_sound(decoded, settings)
-    if media.file_sha256:
-        store.add(media.file_sha256, recipe, encoded)
+    stored = {} if store is None else _find_stored(sources, settings, store)
+    left = [source for source in sources if source.kind not in stored]
+    media: dict[Kind, Payload | MediaError] = {**stored}
+    if len(left) == 2 and left[0].path == left[1].path:
+        decoded = _decode(left, settings)
+        if not isinstance(decoded, MediaError):
+            return media | _encode_all(left, decoded, settings, store)
+    for source in left:  # one by one: when one of the two fails, the other may still be there
+        decoded = _decode([source], settings)
+        if isinstance(decoded, MediaError):
+            media[source.kind] = decoded
+        else:
+            media |= _encode_all([source], decoded, settings, store)
+    return media
+
+
+def _find_stored(
+    sources: Sequence[Source], settings: MediaConfig, store: PayloadStore
+) -> dict[Kind, Payload]:
+    stored: dict[Kind, Payload] = {}
+    for source in sources:
+        if source.file.sha256:
+            payload = store.find(source.file.sha256, _form(source, settings))
+            if payload is not None:
+                stored[source.kind] = payload
+    return stored
+
+
+def _form(source: Source, settings: MediaConfig) -> dict[str, Any]:
+    """The conditions of a stored payload."""
+    form = {"jpeg_quality"} if source.kind == "frames" else {"audio_format"}
+    return {**source.conditions, **settings.model_dump(include=form)}
+
+
+def _decode(
+    sources: Sequence[Source], settings: MediaConfig
+) -> dict[Kind, Frames | Waveform] | MediaError:
+    """Pixels and samples of one file, or why it has none; the error holds no path of a machine."""
+    source = sources[0]
+    try:
+        if _is_changed(source):
+            raise MediaError(
+                "missing",
+                source.name,
+                "another file has the name of the one that was prepared; bring that back, or run "
+                "`avrt prepare` again",
+            )
+        modality: Modality = "av" if len(sources) == 2 else _LETTERS[source.kind]
+        clip = read_clip(source.path, settings, modality)
+    except MediaError as error:
+        return MediaError(
+            error.error_class, source.name, error.detail.replace(f"{source.root}/", "")
+        )
+    decoded = {"frames": clip.frames, "audio": clip.waveform}
+    return {source.kind: medium for source in sources if (medium := decoded[source.kind])}
+
+
+def _encode_all(
+    sources: Sequence[Source],
+    decoded: Mapping[Kind, Frames | Waveform],
+    settings: MediaConfig,
+    store: PayloadStore | None,
+) -> dict[Kind, Payload]:
+    if store is None:
+        return {**decoded}
+    encoded: dict[Kind, Payload] = {}
+    for source in sources:
+        medium = decoded[source.kind]
+        if isinstance(medium, Frames):
+            payload = encode_frames(medium, settings)
+        else:  # a stored sound may be used without the pictures beside which it was read
+            payload = encode_sound(replace(medium, start_s=None), settings)
+        if source.file.sha256:
+            store.add(source.file.sha256, _form(source, settings), payload)
+        encoded[source.kind] = payload
     return encoded
 
 
-def _is_changed(media: Media) -> bool:
+def _is_changed(source: Source) -> bool:
+    """Whether another file than the known one has its name."""
+    if source.file.sha256 is None:
+        return False
     try:
-        return media.file_sha256 not in (None, file_digest(media.path))
+        if source.file.stamp is not None and file_stamp(source.path) == source.file.stamp:
+            return False
+        return source.file.sha256 != file_digest(source.path)
     except OSError:
         return False  # reading the file says what is wrong with it

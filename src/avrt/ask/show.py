@@ -1,9 +1,9 @@
-"""What `avrt ledger` tells: calls and failures in numbers, one call in full, failures to retry.
+"""Show the ledger: calls and failures in numbers, one call in full, failures to try again.
 
-Reads RUN/ledger.sqlite, also while a stage writes it. Only `retry` changes something: it forgets
-what is known about files that failed, and marks stages as to do again.
+Reads the ledger of a run, also while a stage writes it. Only `retry` changes something: it forgets
+which files failed, and marks stages as to do again.
 
-The decision to question: what models wrote is printed without control characters, which could
+The decision to question: texts of models are printed without control characters, which could
 change the terminal; `--json` escapes them, and is exact.
 """
 
@@ -12,11 +12,12 @@ from __future__ import annotations
 import json
 import sqlite3
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from avrt.ask.ledger import open_ledger, read_ledger
+from avrt.ask.ledger import LedgerReader, ledger_shards, open_ledger, read_ledger
 from avrt.errors import ConfigError
 
 __all__ = ["load_call", "load_stats", "render_call", "render_stats", "retry"]
@@ -33,33 +34,68 @@ _COLUMNS = (
     "attempts",
 )
 _MIN_PREFIX = 4
+_STAGES = ("trace", "merge", "judge", "eval", "rubric")
+"""The stages that call models, in their order."""
 
 
 def load_stats(run: Path) -> dict[str, Any]:
-    """Calls by stage, role and status; failures by class with an example; what was decoded.
+    """Calls by stage, role and status; failures by class with an example; files by their state.
 
     Raises:
         DataError: there is no ledger, or it is none.
     """
-    with read_ledger(run) as connection:
-        calls = connection.execute(
-            f"SELECT stage, role, {_STATUS} AS status, COUNT(*) AS calls,"
-            " SUM(n_prompt_tokens) AS prompt_tokens, SUM(n_completion_tokens) AS completion_tokens,"
-            " ROUND(SUM(latency_s), 1) AS seconds, SUM(n_attempts) AS attempts FROM calls"
+    with read_ledger(run) as ledger:
+        calls = ledger.query(
+            f"SELECT stage, role, {_STATUS} AS status, MIN(calls.created) AS since,"
+            " COUNT(*) AS calls, SUM(n_prompt_tokens) AS prompt_tokens,"
+            " SUM(n_completion_tokens) AS completion_tokens,"
+            " SUM(latency_s) AS seconds, SUM(n_attempts) AS attempts FROM calls"
             " JOIN (SELECT key, COUNT(*) AS n_attempts FROM attempts GROUP BY key) USING (key)"
-            " GROUP BY stage, role, status ORDER BY MIN(calls.created), role, calls DESC"
+            " GROUP BY stage, role, status"
         )
-        failures = connection.execute(
+        failures = ledger.query(
             f"SELECT {_STATUS} AS class, COUNT(*) AS attempts, COUNT(DISTINCT key) AS calls,"
             " MIN(key) AS example_key, error AS example FROM attempts"
-            " WHERE finish_reason = 'error' GROUP BY class ORDER BY attempts DESC, class"
+            " WHERE finish_reason = 'error' GROUP BY class"
         )
-        files = connection.execute(
+        files = ledger.query(
             "SELECT COALESCE(error_class, 'ok') AS status, COUNT(*) AS payloads, error AS example"
-            " FROM payloads GROUP BY status ORDER BY payloads DESC, status"
+            " FROM payloads GROUP BY status"
         )
-        tables = {"calls": calls, "failures": failures, "payloads": files}
-        return {name: [dict(row) for row in rows] for name, rows in tables.items()}
+    by_call = _summed(calls, _COLUMNS[:3])
+    since: dict[tuple[str, str], str] = {}
+    for row in by_call:
+        place = row["stage"], row["role"]
+        since[place] = min(since.get(place, row["since"]), row["since"])
+    by_call.sort(key=lambda row: (since[row["stage"], row["role"]], -row["calls"]))
+    return {
+        "calls": [
+            {name: row[name] for name in _COLUMNS} | {"seconds": round(row["seconds"], 1)}
+            for row in by_call
+        ],
+        "failures": sorted(
+            _summed(failures, ("class",)), key=lambda row: (-row["attempts"], row["class"])
+        ),
+        "payloads": sorted(
+            _summed(files, ("status",)), key=lambda row: (-row["payloads"], row["status"])
+        ),
+    }
+
+
+def _summed(rows: Iterable[sqlite3.Row], keys: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of several files with equal keys as one row: numbers are added."""
+    sums: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in map(dict, rows):
+        first = sums.setdefault(tuple(row[key] for key in keys), row)
+        if first is not row:
+            first.update(
+                {name: first[name] + value for name, value in row.items() if _is_number(value)}
+            )
+    return list(sums.values())
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float)
 
 
 def render_stats(stats: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
@@ -99,21 +135,21 @@ def load_call(run: Path, prefix: str) -> dict[str, Any]:
     """One call: its columns, `request` as it was made, and `attempts`.
 
     Raises:
-        ConfigError: no call's key, of now or of an older version, starts so, or several do.
+        ConfigError: no call's key starts so, or several do.
         DataError: there is no ledger, or it is none.
     """
-    with read_ledger(run) as connection:
-        keys = _find_keys(connection, prefix)
+    with read_ledger(run) as ledger:
+        keys = _find_keys(ledger, prefix)
         if len(keys) != 1:
             known = f"; these do: {', '.join(keys[:5])}" if keys else ""
             raise ConfigError(
                 f"{run}: {len(keys) or 'no'} calls have a key that starts with {prefix!r}{known}"
             )
-        call = dict(connection.execute("SELECT * FROM calls WHERE key = ?", keys).fetchone())
-        attempts = connection.execute(
-            "SELECT * FROM attempts WHERE key = ? ORDER BY attempt", keys
-        ).fetchall()
+        rows = [dict(row) for row in ledger.query("SELECT * FROM calls WHERE key = ?", keys)]
+        call = max(rows, key=lambda row: (row["finish_reason"] != "error", row["created"]))
+        attempts = ledger.query("SELECT * FROM attempts WHERE key = ? ORDER BY attempt", keys)
     call["request"] = json.loads(call.pop("request_json"))
+    call["files"] = json.loads(call.pop("files_json"))
     call["attempts"] = [
         {name: value for name, value in dict(row).items() if name != "key"} for row in attempts
     ]
@@ -135,24 +171,31 @@ def render_call(call: Mapping[str, Any]) -> str:
         _section("prompt", text),
         _section("reply", call["text"]),
     ]
-    for one in call["attempts"]:
-        title = f"attempt {one['attempt']}, {one['created']}, {one['latency_s']:.2f} s"
-        failure = f"{one['error_class']}: {one['error']}" if one["error_class"] else "replied"
-        parts.append(_section(title, "\n".join(filter(None, [failure, one.get("text")]))))
+    for attempt in call["attempts"]:
+        title = f"attempt {attempt['attempt']}, {attempt['created']}, {attempt['latency_s']:.2f} s"
+        error_class = attempt["error_class"]
+        outcome = f"{error_class}: {attempt['error']}" if error_class else "replied"
+        parts.append(_section(title, "\n".join(filter(None, [outcome, attempt.get("text")]))))
     return "\n".join(parts)
 
 
 def retry(run: Path, error_class: str) -> str:
-    """Mark what failed with this class as to be tried again; says what that is.
+    """Have the calls and files that failed with a class tried again; the message says which.
+
+    Failed calls are tried again by every repeated command; a stage that was finished with some is
+    marked as to do again, and files that could not be decoded are forgotten.
 
     Raises:
         ConfigError: nothing failed with this class, or another process is at work.
         DataError: there is no ledger, or it is none.
     """
     stats = load_stats(run)
-    with open_ledger(run) as ledger:
-        n_calls = ledger.failed_calls(error_class)
-        n_payloads = ledger.forget_payload_failures(error_class)
+    n_calls: Counter[str] = Counter()
+    n_payloads = 0
+    for shard in ledger_shards(run):
+        with open_ledger(run, shard) as ledger:
+            n_calls = ledger.failed_calls(error_class)
+            n_payloads += ledger.forget_payload_failures(error_class)
     stages = set(n_calls) | ({"trace"} if n_payloads else set())
     if not stages:
         known = {row["status"] for row in [*stats["calls"], *stats["payloads"]]} - {"ok"}
@@ -162,23 +205,18 @@ def retry(run: Path, error_class: str) -> str:
         )
     for stage in stages:
         (run / "manifests" / f"{stage}.json").unlink(missing_ok=True)
-    commands = " and ".join(f"`avrt {stage}`" for stage in ("trace", "merge") if stage in stages)
+    commands = " and ".join(f"`avrt {stage}`" for stage in _STAGES if stage in stages)
     return (
-        f"{sum(n_calls.values())} calls and {n_payloads} media that failed with class "
+        f"{n_calls.total()} calls and {n_payloads} media that failed with class "
         f"{error_class!r} are to be tried again: run {commands} with the same settings"
     )
 
 
-def _find_keys(connection: sqlite3.Connection, prefix: str) -> list[str]:
+def _find_keys(ledger: LedgerReader, prefix: str) -> list[str]:
     if len(prefix) < _MIN_PREFIX or not prefix.isalnum():
         raise ConfigError(f"{prefix!r} is no key: give at least its first {_MIN_PREFIX} characters")
-    query = "SELECT key FROM calls WHERE key GLOB ?"
-    has_former = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'former_keys'")
-    patterns = [f"{prefix.lower()}*"]
-    if has_former.fetchone():
-        query += " UNION SELECT key FROM former_keys WHERE former GLOB ?"
-        patterns *= 2
-    return [key for (key,) in connection.execute(f"{query} LIMIT 6", patterns)]
+    rows = ledger.query("SELECT key FROM calls WHERE key GLOB ? LIMIT 6", (f"{prefix.lower()}*",))
+    return sorted({row["key"] for row in rows})
 
 
 def _section(title: str, text: str) -> str:
@@ -186,7 +224,7 @@ def _section(title: str, text: str) -> str:
 
 
 def _printable(text: str) -> str:
-    return "".join(one if one.isprintable() or one in "\n\t" else "\ufffd" for one in text)
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
 
 
 def _format(value: object) -> str:

@@ -5,13 +5,21 @@ torch and the HTTP client are imported only by the engine that needs them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from avrt.config import EngineConfig, MediaConfig
+from avrt.config import EngineConfig, MediaConfig, ModelRole
 from avrt.engines.base import Engine, OnCompletion
+from avrt.types import Request
 
-__all__ = ["Engine", "OnCompletion", "engine_identity", "make_engine"]
+__all__ = [
+    "Engine",
+    "LazyEngine",
+    "OnCompletion",
+    "engine_identity",
+    "engine_of_role",
+    "make_engine",
+]
 
 
 def make_engine(
@@ -49,3 +57,45 @@ def engine_identity(
     from avrt.engines.weights import in_process_identity
 
     return in_process_identity(model, revision, engine.dtype)
+
+
+class LazyEngine:
+    """The engine that the configuration asks for, made when the first request is there.
+
+    With nothing to ask no model is loaded, and its identity is known all the same.
+    """
+
+    def __init__(
+        self, engine: EngineConfig, model: str, revision: str | None, media: MediaConfig
+    ) -> None:
+        self._settings = (engine, model, revision, media)
+        self._engine: Engine | None = None
+        self.identity = dict(engine_identity(*self._settings))
+        self.takes_encoded = engine.takes_encoded
+
+    def generate(self, requests: Iterable[Request], on_completion: OnCompletion) -> None:
+        """See `Engine.generate`; loads the model at the first call.
+
+        Raises:
+            ConfigError: as `make_engine`.
+            EngineError: as `make_engine` and `Engine.generate`.
+        """
+        if self._engine is None:
+            self._engine = make_engine(*self._settings)
+        if dict(self._engine.identity) != self.identity:
+            raise AssertionError(f"{self._settings[1]}: identity and engine disagree on keys")
+        self._engine.generate(requests, on_completion)
+
+    def close(self) -> None:
+        """Free what the engine holds."""
+        if self._engine is not None:
+            self._engine.close()
+
+
+def engine_of_role(role: ModelRole, media: MediaConfig) -> LazyEngine:
+    """The engine of a teacher, the merger or a judge; no model is loaded yet.
+
+    Raises:
+        ConfigError: as `make_engine`.
+    """
+    return LazyEngine(role.engine, role.model, role.revision, media)

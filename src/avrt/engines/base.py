@@ -21,11 +21,16 @@ class Engine(Protocol):
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """What decides replies besides prompt and sampling: model, revision, form of the media.
+        """All that decides replies besides prompt and sampling: model, revision, form of the media.
 
         It goes into every call's key, so it holds no address, no concurrency and no path of this
         machine.
         """
+        ...
+
+    @property
+    def takes_encoded(self) -> bool:
+        """Whether it takes media as JPEG, WAV or FLAC, not as pixels and samples."""
         ...
 
     def generate(self, requests: Iterable[Request], on_completion: OnCompletion) -> None:

@@ -74,6 +74,8 @@ class _Response:
 class OpenAIEngine:
     """One model behind an OpenAI-compatible server, or behind several that are alike."""
 
+    takes_encoded = True
+
     def __init__(
         self, config: EngineConfig, model: str, revision: str | None, media: MediaConfig
     ) -> None:

@@ -23,6 +23,8 @@ __all__ = ["ScriptedEngine", "read_script"]
 class ScriptedEngine:
     """Answers every prompt with `answer(prompt)`; None means that there is no reply to it."""
 
+    takes_encoded = False
+
     def __init__(self, answer: Callable[[Prompt], str | None], identity: Mapping[str, Any]) -> None:
         self._answer = answer
         self.identity = dict(identity)

@@ -1,5 +1,7 @@
 """The in-process engine: any transformers model, in batches of `batch_size`.
 
+Requests are taken some batches ahead and sorted by length, so that a batch has little padding.
+
 Each row is sampled with its own seed by adding Gumbel noise to its scaled log-probabilities and
 taking the largest, which draws from exactly that distribution: unlike the library's own sampling, a
 row's result then does not depend on which other rows share its batch. Defaults saved with a model
@@ -30,13 +32,21 @@ from avrt.engines.encode import (
 )
 from avrt.engines.weights import Loaded, in_process_identity, load
 from avrt.errors import EngineError
-from avrt.types import Completion, Request, Sampling
+from avrt.types import Completion, Prompt, Request, Sampling
 
 __all__ = ["SeededSampler", "TransformersEngine"]
+
+_WINDOW_BATCHES = 8
+_WINDOW_BYTES = 512 * 2**20
+"""Decoded media that wait together to be sorted by length."""
+_PIXELS_PER_TOKEN = 28 * 28
+_SOUND_TOKENS_PER_S = 25
 
 
 class TransformersEngine:
     """One model in this process."""
+
+    takes_encoded = False
 
     def __init__(self, config: EngineConfig, model: str, revision: str | None) -> None:
         self._loaded: Loaded | None = load(model, revision, config.device, config.dtype)
@@ -46,7 +56,7 @@ class TransformersEngine:
 
     def generate(self, requests: Iterable[Request], on_completion: OnCompletion) -> None:
         """Complete every request; see `Engine.generate`. Replies come a batch at a time."""
-        for batch in _batches(requests, self._batch_size):
+        for batch in _batches(_sorted(requests, self._batch_size), self._batch_size):
             fitting: list[tuple[Request, Encoded]] = []
             for request in batch:
                 encoded = encode(self._model.processor, request.prompt)
@@ -163,6 +173,35 @@ def _keep_top_p(logits_V: Tensor, top_p: float) -> Tensor:
     sorted_V, order_V = logits_V.sort(descending=True)
     before_V = sorted_V.softmax(-1).cumsum(-1) - sorted_V.softmax(-1)
     return logits_V.masked_fill((before_V >= top_p)[order_V.argsort()], -torch.inf)
+
+
+def _sorted(requests: Iterable[Request], batch_size: int) -> Iterator[Request]:
+    """The requests in windows of some batches, alike ones together and the longest first: a request
+    that does not fit in memory fails at once.
+    """
+    window: list[Request] = []
+    payloads: dict[int, int] = {}  # bytes by payload: prompts may share one
+    for request in requests:
+        window.append(request)
+        frames, audio = request.prompt.decoded()
+        payloads[id(frames)] = 0 if frames is None else frames.pixels.nbytes
+        payloads[id(audio)] = 0 if audio is None else audio.samples.nbytes
+        if len(window) == batch_size * _WINDOW_BATCHES or sum(payloads.values()) > _WINDOW_BYTES:
+            yield from sorted(window, key=_batch_order)
+            window, payloads = [], {}
+    yield from sorted(window, key=_batch_order)
+
+
+def _batch_order(request: Request) -> tuple[Any, ...]:
+    return *_decoding(request), -_length(request.prompt)
+
+
+def _length(prompt: Prompt) -> float:
+    """Roughly the tokens of a prompt."""
+    frames, audio = prompt.decoded()
+    n_pixels = 0 if frames is None else frames.pixels.size / 3
+    sound_s = 0.0 if audio is None else audio.duration_s
+    return len(prompt.text) / 4 + n_pixels / _PIXELS_PER_TOKEN + sound_s * _SOUND_TOKENS_PER_S
 
 
 def _batches(requests: Iterable[Request], size: int) -> Iterator[list[Request]]:

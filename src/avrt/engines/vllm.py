@@ -44,6 +44,8 @@ _ONLY_HOW_FAST = frozenset(
 class VllmEngine:
     """One model in this process, run by vLLM."""
 
+    takes_encoded = True
+
     def __init__(
         self, config: EngineConfig, model: str, revision: str | None, media: MediaConfig
     ) -> None:

@@ -50,8 +50,7 @@ from avrt.generate.records import (
     teachers_path,
     trace_outcome,
 )
-from avrt.generate.selection import check_views, in_view
-from avrt.generate.views import condition_of
+from avrt.generate.views import check_views, condition_of, in_view
 from avrt.runs import (
     Result,
     Stage,
@@ -148,9 +147,9 @@ def run(config: Config) -> Result:
         ConfigError: no such view or gate, or the samples that were traced or merged are not those
             of now.
     """
-    check_views(config)
+    check_views(config.build, config.teachers)
     _check_gates(config)
-    check_teachers(config)
+    check_teachers(config.run.path, config.teachers)
     stage = _open(config)
     folder = config.run.path / "dataset"
     if stage.done and all((folder / name).is_file() for name in FILES):
@@ -182,7 +181,7 @@ def run(config: Config) -> Result:
 
 def plan(config: Config) -> str:
     """What `run` would do, in words."""
-    check_views(config)
+    check_views(config.build, config.teachers)
     _check_gates(config)
     return (
         f"build: gate the merged traces ({', '.join(config.build.gates)}), "
@@ -230,7 +229,7 @@ def _judge_all(config: Config) -> list[Judged]:
     check_traced(config.run.path, (row["id"] for row in rows if row["usable"] is not None), answers)
     samples = [row_to_sample(row) for row in rows]
     traced = [sample for sample in samples if sample.id in answers]
-    reasons = in_view(config, config.build.view, traced, answers)
+    reasons = in_view(config.build.view, config.build.views, traced, answers)
     all_found = _check_all(traced, answers, merged)
     judged: list[Judged] = []
     for row, sample in zip(rows, samples, strict=True):
@@ -322,7 +321,7 @@ def _at_size(
     answers = {one.sample.id: one.answers for one in judged if one.answers is not None}
     sizes = [len(kept)]
     for view in config.build.same_size_as:
-        reasons = in_view(config, view, samples, answers)
+        reasons = in_view(view, config.build.views, samples, answers)
         sizes.append(sum(reason is None and one in passing for one, reason in reasons.items()))
     ranked = sorted(kept, key=lambda one: _rank(config.run.seed, one.sample.id))
     surplus = {one.sample.id for one in ranked[min(sizes) :]}

@@ -17,7 +17,7 @@ from typing import IO, Any, Literal, TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from avrt.config import Config
+from avrt.config import TeacherRole
 from avrt.errors import ConfigError, DataError
 from avrt.runs import file_digest, read_parquet, write_atomic
 
@@ -220,25 +220,25 @@ def check_traced(run: Path, prepared: Iterable[str], traced: Collection[str]) ->
             raise ConfigError(f"{samples}: not the questions that were traced; {remedy}")
 
 
-def check_teachers(config: Config) -> None:
+def check_teachers(run: Path, teachers: Mapping[str, TeacherRole]) -> None:
     """The run is traced with these teachers and as many answers: more may have begun since.
 
     Raises:
         ConfigError: it is traced with others.
     """
-    manifest = config.run.path / "manifests" / "trace.json"
+    manifest = run / "manifests" / "trace.json"
     if not manifest.is_file():
         return
     traced = json.loads(manifest.read_text(encoding="utf-8"))["settings"]
     had = {name: one["k"] for name, one in traced.items() if isinstance(one, dict) and "k" in one}
-    wanted = {name: teacher.k for name, teacher in config.teachers.items()}
+    wanted = {name: teacher.k for name, teacher in teachers.items()}
     if had != wanted:
         words = (
             " ".join(f"{name}.k={k}" for name, k in sorted(some.items())) for some in (had, wanted)
         )
         raise ConfigError(
             "{}: traced with teachers {}, but the configuration has {}; run `avrt trace` with it, "
-            "which makes only the new calls".format(config.run.path, *words)
+            "which makes only the new calls".format(run, *words)
         )
 
 

@@ -17,8 +17,7 @@ from avrt.datasets import row_to_sample
 from avrt.errors import ConfigError
 from avrt.evaluate.statistics import Accuracy
 from avrt.generate.records import STRATA, load_teachers, teachers_path
-from avrt.generate.selection import in_view
-from avrt.generate.views import VIEWS
+from avrt.generate.views import VIEWS, in_view
 from avrt.runs import read_parquet
 
 __all__ = ["count_gates", "count_losses", "count_strata", "count_views", "render_gates",
@@ -87,7 +86,7 @@ def count_views(config: Config) -> dict[str, int | None]:
     sizes: dict[str, int | None] = {}
     for view in dict.fromkeys([*VIEWS, *config.build.views, config.build.view]):
         try:
-            reasons = in_view(config, view, samples, answers)
+            reasons = in_view(view, config.build.views, samples, answers)
         except ConfigError:
             sizes[view] = None
         else:

@@ -10,12 +10,25 @@ was not asked about a sample has NULL there, and a condition that comes out NULL
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from avrt.config import BuildConfig
 from avrt.errors import ConfigError
+from avrt.generate.records import COUNTS, Answers, columns_of, stratum_of, trace_outcome
+from avrt.types import Sample
 
-__all__ = ["VIEWS", "condition_of", "select"]
+__all__ = [
+    "VIEWS",
+    "check_views",
+    "condition_of",
+    "describe_views",
+    "in_view",
+    "matching",
+    "selected_by",
+    "view_columns",
+    "view_rows",
+]
 
 VIEWS: dict[str, str] = {
     "paper": "vision_first AND audio_first",
@@ -28,6 +41,11 @@ VIEWS: dict[str, str] = {
 both right where the question alone does not give the answer away; both gave an answer.
 """
 
+_OF_SAMPLE = ("id", "video_id", "question_type", "question_relation", "n_options", "stratum")
+_ABOUT_COLUMNS = """\
+NAME_k: answers that came; NAME_answered: with a letter; NAME_right: with the right letter;
+NAME_first: 1 when the first answer is right. NULL where the teacher was not asked. Texts go in
+single quotes."""
 _ALLOWED = (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION)
 
 
@@ -36,7 +54,7 @@ def condition_of(view: str, own: Mapping[str, str]) -> str:
     return own.get(view) or VIEWS.get(view) or view
 
 
-def select(view: str, condition: str, rows: Sequence[Mapping[str, Any]]) -> set[str]:
+def matching(view: str, condition: str, rows: Sequence[Mapping[str, Any]]) -> set[str]:
     """The ids of the rows for which `condition` holds; all rows have the same columns.
 
     Raises:
@@ -56,7 +74,8 @@ def select(view: str, condition: str, rows: Sequence[Mapping[str, Any]]) -> set[
         connection.set_authorizer(_only_reading)
         if '"' in condition:  # SQLite would take a misspelt column in them for a text
             raise sqlite3.Error("write texts in single quotes, columns in none")
-        return _ids(connection.execute(f"SELECT id FROM samples WHERE ({condition}\n)"))
+        query = f"SELECT id FROM samples WHERE ({condition}\n)"
+        return {id_ for (id_,) in connection.execute(query)}
     except (sqlite3.Error, sqlite3.Warning) as error:
         known = ", ".join(columns)
         raise ConfigError(
@@ -68,9 +87,86 @@ def select(view: str, condition: str, rows: Sequence[Mapping[str, Any]]) -> set[
         connection.close()
 
 
-def _ids(rows: Iterable[tuple[str]]) -> set[str]:
-    return {row[0] for row in rows}
-
-
 def _only_reading(action: int, *_names: str | None) -> int:
     return sqlite3.SQLITE_OK if action in _ALLOWED else sqlite3.SQLITE_DENY
+
+
+def check_views(build: BuildConfig, teachers: Collection[str]) -> None:
+    """Refuse a view that is none, before any model is called.
+
+    Raises:
+        ConfigError: neither a view nor a condition over the columns of these teachers.
+    """
+    row: dict[str, Any] = dict.fromkeys(view_columns(teachers))
+    for view in (build.view, *build.same_size_as):
+        matching(view, condition_of(view, build.views), [row])
+
+
+def view_columns(teachers: Iterable[str]) -> list[str]:
+    """The columns that a view's condition may name, given these teachers."""
+    return [*_OF_SAMPLE, *(f"{name}_{count}" for name in teachers for count in COUNTS)]
+
+
+def describe_views(build: BuildConfig, teachers: Collection[str]) -> str:
+    """All views with their conditions, and the columns, in words."""
+    views = {**VIEWS, **build.views}
+    width = max(len(name) for name in views)
+    lines = [f"  {name:<{width}}  {condition}" for name, condition in views.items()]
+    built = f"built is: {build.view}"
+    if build.same_size_as:
+        built += f", at the size of the smallest of it and {', '.join(build.same_size_as)}"
+    columns = [f"  {' '.join(_OF_SAMPLE)}"]
+    columns += ["  " + " ".join(f"{name}_{count}" for count in COUNTS) for name in teachers]
+    return "\n".join(["views:", *lines, built, "columns:", *columns, _ABOUT_COLUMNS])
+
+
+def view_rows(samples: Sequence[Sample], answers: Mapping[str, Answers]) -> list[dict[str, Any]]:
+    """One row per sample with the columns that a view's condition may name."""
+    return [
+        {
+            "id": sample.id,
+            "video_id": sample.video_id,
+            "question_type": sample.question_type,
+            "question_relation": sample.question_relation,
+            "n_options": len(sample.options),
+            "stratum": stratum_of(answers[sample.id]),
+            **columns_of(answers[sample.id]),
+        }
+        for sample in samples
+    ]
+
+
+def in_view(
+    view: str, own: Mapping[str, str], samples: Sequence[Sample], answers: Mapping[str, Answers]
+) -> dict[str, str | None]:
+    """For every sample the reason why it is not in the view, as stages count; None: it is.
+
+    Raises:
+        ConfigError: neither a view, packaged or of the user's `own`, nor a condition.
+    """
+    ids = matching(view, condition_of(view, own), view_rows(samples, answers))
+    return {sample.id: _reason(answers[sample.id], sample.id in ids) for sample in samples}
+
+
+def selected_by(
+    build: BuildConfig, samples: Sequence[Sample], answers: Mapping[str, Answers]
+) -> dict[str, str | None]:
+    """As `in_view`, for the built view together with those of its size."""
+    reasons = in_view(build.view, build.views, samples, answers)
+    for view in build.same_size_as:
+        other = in_view(view, build.views, samples, answers)
+        reasons = {id_: reason and other[id_] for id_, reason in reasons.items()}
+    return reasons
+
+
+def _reason(answers: Answers, is_in_view: bool) -> str | None:
+    outcome = trace_outcome(answers)
+    if outcome is not None or is_in_view:
+        return outcome
+    first = [traces[0] for traces in answers.values() if traces[0].modality != "none"]
+    if any(trace.answer is None for trace in first):
+        return "dropped/no_answer"
+    n_wrong = sum(not trace.correct for trace in first)
+    if n_wrong == 0:
+        return "dropped/outside_view"
+    return "dropped/all_teachers_wrong" if n_wrong == len(first) else "dropped/one_teacher_wrong"

@@ -5,7 +5,7 @@ Nothing else in AVRT touches a codec.
 
 from __future__ import annotations
 
-from avrt.media.clip import Clip, read_clip, read_frames, read_waveform
+from avrt.media.clip import Decoded, read_clip, read_frames, read_waveform
 from avrt.media.frames import fit_size, sample_indices
 from avrt.media.load import load_media
 from avrt.media.payloads import encode_jpegs, encode_wav
@@ -14,7 +14,7 @@ from avrt.media.waveform import SAMPLE_RATE_HZ
 
 __all__ = [
     "SAMPLE_RATE_HZ",
-    "Clip",
+    "Decoded",
     "MediaInfo",
     "encode_jpegs",
     "encode_wav",

@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.video.stream import VideoStream
 
-__all__ = ["Clip", "read_clip", "read_frames", "read_waveform"]
+__all__ = ["Decoded", "read_clip", "read_frames", "read_waveform"]
 
 
 @dataclass(frozen=True, eq=False)
-class Clip:
-    """What was asked for of one file; what was not is None."""
+class Decoded:
+    """The media of one file that were asked for; the others are None."""
 
     frames: Frames | None
     waveform: Waveform | None
@@ -64,7 +64,7 @@ def read_waveform(path: Path, media: MediaConfig) -> Waveform:
     return waveform
 
 
-def read_clip(path: Path, media: MediaConfig, modality: Modality) -> Clip:
+def read_clip(path: Path, media: MediaConfig, modality: Modality) -> Decoded:
     """Frames for "v", sound for "a", both for "av", each as `read_frames` and `read_waveform`.
 
     Raises:
@@ -75,7 +75,7 @@ def read_clip(path: Path, media: MediaConfig, modality: Modality) -> Clip:
             raise MediaError(
                 "no_audio", str(path), "is a picture; name the sound file in the sample's `audio`"
             )
-        return Clip(read_picture(path, media), None)
+        return Decoded(read_picture(path, media), None)
     with open_file(path, media) as file:
         video = video_stream(file, media) if "v" in modality else None
         sound = None
@@ -99,7 +99,7 @@ def read_clip(path: Path, media: MediaConfig, modality: Modality) -> Clip:
                 "parts of it do not decode; download it again, or set media.damaged to "
                 '"use" to take what decodes',
             )
-    return Clip(frames, waveform)
+    return Decoded(frames, waveform)
 
 
 def _demux(

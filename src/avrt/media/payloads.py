@@ -42,7 +42,12 @@ def encode_sound(waveform: Waveform, media: MediaConfig) -> EncodedSound:
     """What a server gets of a clip's sound: a file in `media.audio_format`."""
     encode = {"wav": encode_wav, "flac": encode_flac}[media.audio_format]
     return EncodedSound(
-        encode(waveform), media.audio_format, waveform.start_s, waveform.fault, waveform.digest
+        encode(waveform),
+        media.audio_format,
+        waveform.start_s,
+        waveform.fault,
+        waveform.digest,
+        waveform.duration_s,
     )
 
 

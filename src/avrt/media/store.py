@@ -35,7 +35,7 @@ from avrt.types import EncodedFrames, EncodedSound
 
 __all__ = ["PayloadStore"]
 
-_SCHEMA = 1
+_SCHEMA = 2
 """Version of the entries; a change makes every stored payload a miss."""
 
 
