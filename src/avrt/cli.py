@@ -246,9 +246,9 @@ def export(
 ) -> None:
     """Write the dataset in the form that another tool reads."""
     from avrt.exchange.exports import run
-    from avrt.exchange.exports.items import Options
+    from avrt.exchange.exports.formats import ExportOptions
 
-    options = Options(with_media=with_media, grpo=grpo, absolute=absolute)
+    options = ExportOptions(with_media=with_media, grpo=grpo, absolute=absolute)
     click.echo(run(load_settings(settings), name, options, output).summary)
 
 
