@@ -101,7 +101,7 @@ def prepare(settings: tuple[str, ...], dry_run: bool, strict: bool) -> None:
         return
     result = stage.run(config)
     click.echo(result.summary)
-    stage.refuse_faults(config, result.counts, strict)
+    stage.refuse_faults(config.prepare, result.counts, strict)
 
 
 def _add_calling_stage(name: str, modules: tuple[str, ...], summary: str) -> None:
