@@ -135,9 +135,9 @@ def test_an_existing_folder_is_refused_and_left_alone(config: Config, tmp_path: 
 
 @pytest.mark.parametrize("name", ["llamafactory", "webdataset", "hf"])
 def test_grpo_is_refused_where_it_means_nothing(config: Config, name: str) -> None:
-    with pytest.raises(ConfigError, match="choose from: trl, ms-swift, video-r1"):
+    with pytest.raises(ConfigError, match="known: trl, ms-swift, video-r1"):
         exports.run(config, name, ExportOptions(grpo=True))
-    with pytest.raises(ConfigError, match="choose from: trl, ms-swift"):
+    with pytest.raises(ConfigError, match="known: trl, ms-swift"):
         exports.run(config, "parquet", ExportOptions())
 
 

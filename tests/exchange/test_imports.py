@@ -107,7 +107,7 @@ def read(config: Config) -> dict[str, list[dict[str, Any]]]:
 
 
 def test_what_is_no_such_set_is_refused(config: Config, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="choose from: avrt-20k, avqa-r1-6k"):
+    with pytest.raises(ConfigError, match="known: avrt-20k, avqa-r1-6k"):
         imports.run(config, "avqa", tmp_path)
     with pytest.raises(ConfigError, match="absent: no such folder"):
         imports.run(config, "avrt-20k", tmp_path / "absent")

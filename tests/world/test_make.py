@@ -64,7 +64,7 @@ def test_a_world_made_with_other_numbers_is_refused(root: Path):
 
 def test_a_finished_world_is_left_as_it_is(root: Path):
     before = (root / "train_qa.json").stat().st_mtime_ns
-    assert "already there" in make.run(root, **NUMBERS).summary
+    assert "already exists" in make.run(root, **NUMBERS).summary
     assert (root / "train_qa.json").stat().st_mtime_ns == before
 
 

@@ -91,11 +91,11 @@ def run(config: Config, name: str, options: ExportOptions, output: Path | None =
 
 def _format(name: str, options: ExportOptions) -> ExportFormat:
     if name not in FORMATS:
-        raise ConfigError(f"--to {name}: unknown format; choose from: {', '.join(FORMATS)}")
+        raise ConfigError(f"--to {name}: unknown format; known: {', '.join(FORMATS)}")
     form = FORMATS[name]
     if options.grpo and not form.has_grpo:
         known = ", ".join(other for other, each in FORMATS.items() if each.has_grpo)
-        raise ConfigError(f"--grpo: the format {name} has no form for GRPO; choose from: {known}")
+        raise ConfigError(f"--grpo: the format {name} has no form for GRPO; known: {known}")
     return form
 
 

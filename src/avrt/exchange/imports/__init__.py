@@ -57,7 +57,7 @@ def run(config: Config, name: str, folder: Path | str, from_hub: bool = False) -
         DataError: the folder does not hold that set.
     """
     if name not in SOURCES:
-        raise ConfigError(f"import {name}: unknown set; choose from: {', '.join(SOURCES)}")
+        raise ConfigError(f"import {name}: unknown set; known: {', '.join(SOURCES)}")
     source, run_folder, root = SOURCES[name], config.run.path, config.data.root
     rejecting, fraction = config.build.gates, config.build.validation_fraction
     if from_hub and name != "avrt-20k":
