@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from avrt.config import Config, EvalModel
+from avrt.config import Config, EvalModel, JudgeRole
 
 __all__ = ["render"]
 
@@ -24,7 +24,7 @@ PAGE = Path("docs/config.md")
 
 HEAD = """# Configuration
 
-This page is generated from `settings.py` and `eval_settings.py`; run `make docs` after a change.
+This page is generated from `src/avrt/config/`; run `make docs` after a change.
 
 A configuration is a YAML file, overridden on the command line:
 
@@ -40,8 +40,10 @@ values are refused. The resolved configuration is saved as `config.yaml` in the 
 
 def render() -> str:
     """The whole page."""
+    judges = {"NAME": JudgeRole(model="that of the merger")}
+    config = Config().model_copy(update={"judges": judges})
     model = EvalModel(model="base")
-    return "\n".join([HEAD, *_sections(Config(), ""), *_sections(model, "eval.models.NAME.")])
+    return "\n".join([HEAD, *_sections(config, ""), *_sections(model, "eval.models.NAME.")])
 
 
 def _sections(section: BaseModel, prefix: str) -> Iterator[str]:
@@ -141,7 +143,7 @@ def main() -> None:
         return
     current = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else ""
     if current != page:
-        sys.exit(f"{PAGE}: does not match src/avrt/settings.py; run `make docs`")
+        sys.exit(f"{PAGE}: does not match src/avrt/config; run `make docs`")
     print(f"{PAGE}: ok")
 
 

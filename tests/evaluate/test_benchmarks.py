@@ -159,14 +159,14 @@ def test_a_benchmark_of_any_format_decontaminates(tmp_path, name):
 
 def test_the_command_lists_every_benchmark_and_shows_one():
     run = CliRunner().invoke
-    listed = run(cli, ["benchmarks"]).output
+    listed = run(cli, ["list", "benchmarks"]).output
     for name, benchmark in BENCHMARKS.items():
         assert name in listed
         assert benchmark.title in listed
-        shown = run(cli, ["benchmarks", name]).output
+        shown = run(cli, ["list", "benchmarks", name]).output
         assert benchmark.licence in shown
         assert benchmark.rule in shown
-    absent = run(cli, ["benchmarks", "omnibensch"])
+    absent = run(cli, ["list", "benchmarks", "omnibensch"])
     assert absent.exit_code == 2
     assert "no benchmark 'omnibensch'; there are: omnibench," in absent.output
 

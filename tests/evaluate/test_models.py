@@ -75,8 +75,9 @@ def test_a_teacher_is_asked_its_own_modality_with_its_own_prompt(config, tmp_pat
 
 
 def test_a_preset_names_the_model(config):
-    models = {"echoink": {"preset": "echoink-7b"}, "kimi": {"preset": "kimi-vl-a3b-thinking"}}
-    text = plan(with_models(config, models))
+    models = "{echoink: {preset: echoink-7b}, kimi: {preset: kimi-vl-a3b-thinking}}"
+    given = load_config(None, (f"eval.models={models}",)).eval.models
+    text = plan(with_models(config, given))
     assert "clips, 6 items by A, V, AV, model echoink: harryhsing/EchoInk-R1-7B" in text
     assert "clips, 6 items by V, model kimi: moonshotai/Kimi-VL-A3B-Thinking (openai" in text
 
@@ -86,7 +87,7 @@ def test_a_preset_names_the_model(config):
     [
         ("ola-7b", "no checkpoint that AVRT can run.*--predictions FILE --model ola-7b"),
         ("qwen2.5-14b-instruct", "is for the merger"),
-        ("echoink", r"no preset 'echoink'; did you mean echoink-7b\?.*`avrt baselines`"),
+        ("echoink", r"no preset 'echoink'; did you mean echoink-7b\?.*`avrt list baselines`"),
     ],
 )
 def test_a_preset_that_is_no_model_is_refused(preset, message):

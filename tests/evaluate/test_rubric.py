@@ -35,7 +35,7 @@ def make_config(root, replies=REPLIES, script=(("Plucked", "1: 1\n2: 1"), ("", "
     config = Config(
         run=RunConfig(dir=root / "runs"),
         eval=EvalConfig(benchmarks={"sounds": data}, models={"student": "some/model"}),
-        judge=ModelRole(
+        rubric=ModelRole(
             model="j", prompt="rubric", engine=EngineConfig(kind="scripted", script=judge)
         ),
     )
@@ -158,12 +158,12 @@ def test_a_killed_run_goes_on_and_a_failed_call_is_made_again(tmp_path):
 def test_another_judge_or_prompt_judges_again(tmp_path):
     config = make_config(tmp_path)
     rubric.run(config)
-    other = config.model_copy(update={"judge": config.judge.model_copy(update={"model": "k"})})
+    other = config.model_copy(update={"rubric": config.rubric.model_copy(update={"model": "k"})})
     assert "3 of them" in rubric.plan(other)
     own = tmp_path / "own.txt"
     own.write_text("Grade {reply} by {criteria}.")
     other = config.model_copy(
-        update={"judge": config.judge.model_copy(update={"prompt": str(own)})}
+        update={"rubric": config.rubric.model_copy(update={"prompt": str(own)})}
     )
     assert "3 of them" in rubric.plan(other)
 
@@ -184,7 +184,7 @@ def test_the_command_says_and_judges(tmp_path):
         f"run.dir={config.run.dir}",
         f"eval.benchmarks={{sounds: {{format: mmar, root: {tmp_path / 'set'}}}}}",
         "eval.models={student: x}",
-        f"judge={{model: j, engine: {{kind: scripted, script: {tmp_path / 'judge.jsonl'}}}}}",
+        f"rubric={{model: j, engine: {{kind: scripted, script: {tmp_path / 'judge.jsonl'}}}}}",
     ]
     invoke = CliRunner().invoke
     assert "3 of them to be judged" in invoke(cli, ["rubric", *settings, "--dry-run"]).output

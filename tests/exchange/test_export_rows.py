@@ -31,6 +31,7 @@ TEXTS = st.text(max_size=30) | st.sampled_from(
 @settings(deadline=None)
 @given(TEXTS, st.lists(TEXTS, min_size=2, max_size=8), TEXTS, st.booleans(), st.booleans(),
        st.booleans())  # fmt: skip
+@settings(deadline=None)
 def test_whatever_the_texts_hold_placeholders_and_lists_agree(
     question, options, thought, is_video, has_media, grpo
 ) -> None:

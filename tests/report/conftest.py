@@ -122,7 +122,10 @@ def make_config(root: Path, runs: Path) -> Config:
             "run": {"dir": str(runs), "name": "small"},
             "data": data | {"split": "train"},
             "media": {"n_frames": 8, "max_pixels": 112 * 112},
-            "teachers": {"vision": role("vision"), "audio": role("audio")},
+            "teachers": {
+                "vision": role("vision") | {"modality": "v"},
+                "audio": role("audio") | {"modality": "a"},
+            },
             "merger": role("merge"),
             "build": {"validation_fraction": 0.3},
             "student": {"model": "some/student"},

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from avrt.cli_group import EXTRAS
+from avrt.cli.main import EXTRAS
 from avrt.config import Config, RunConfig
 from avrt.errors import ConfigError, DataError
 from avrt.report import plan, run

@@ -7,10 +7,10 @@ import json
 import pytest
 
 from avrt.config import Config
+from avrt.config.baselines import baselines
 from avrt.errors import ConfigError
 from avrt.evaluate import run as evaluate
 from avrt.evaluate.difficulty import make_difficulty
-from avrt.evaluate.published import baselines
 from avrt.report import run as write_page
 from avrt.report.paper import run
 
@@ -33,6 +33,7 @@ def config(full_run, tmp_path_factory) -> Config:
         models[name] = {"model": name, "engine": {"kind": "scripted", "script": str(script)}}
     models["base"]["model"] = "some/base"
     models["vision"] |= {"preset": "kimi-vl-a3b-thinking", "modality": "v", "prompt": "student"}
+    models["vision"]["temperature"] = 0.6
     models["audio"] |= {"modality": "a"}
     models["sft_rl"]["model"] = "some/sft-rl"
     bench = full_run.eval.benchmarks["bench"].model_dump(mode="json")

@@ -1,8 +1,8 @@
 """Every benchmark that AVRT evaluates on: what it is, how its authors ask and how they judge.
 
-The entry of a benchmark has the name of its `data.format`; `avrt benchmarks` prints them. How the
-annotations are read is in `avrt.datasets`, the authors' rules are in `official.py`, their prompts
-in `prompts/official/`.
+The entry of a benchmark has the name of its `data.format`; `avrt list benchmarks` prints them. How
+the annotations are read is in `avrt.datasets`, the authors' rules are in `official.py`, their
+prompts in `prompts/official/`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""MMAR's rubrics: a text model (`judge`) says which points of its rubric each reply earns.
+"""MMAR's rubrics: a text model (`rubric`) says which points of its rubric each reply earns.
 
 Reads the benchmarks of MMAR's format and RUN/eval/BENCH/MODEL/*.jsonl; writes
 RUN/eval/BENCH/MODEL/rubric/*.jsonl, one line per reply as it is judged, and goes on where it
@@ -93,11 +93,11 @@ def run(config: Config) -> Result:
         ConfigError: no benchmark of this format, or none of its replies is there.
         DataError: an item without a rubric, or with one that is not MMAR's.
     """
-    works, template = _works(config), load_prompt(config.judge.prompt)
+    works, template = _works(config), load_prompt(config.rubric.prompt)
     save_config(config)
     left = {work.path: _left(work) for work in works}
     if any(left.values()):
-        role = config.judge
+        role = config.rubric
         engine = make_engine(role.engine, role.model, role.revision, config.media)
         with closing(engine):
             for work in works:
@@ -180,12 +180,12 @@ def _works(config: Config) -> list[_Work]:
     judge = {
         "engine": dict(
             engine_identity(
-                config.judge.engine, config.judge.model, config.judge.revision, config.media
+                config.rubric.engine, config.rubric.model, config.rubric.revision, config.media
             )
         ),
         "sampling": asdict(_sampling(config)),
     }
-    template = load_prompt(config.judge.prompt)
+    template = load_prompt(config.rubric.prompt)
     sets = {name: data for name, data in config.eval.benchmarks.items() if data.format == "mmar"}
     if not sets:
         raise ConfigError(
@@ -221,7 +221,7 @@ def _left(work: _Work) -> set[str]:
 
 
 def _sampling(config: Config) -> Sampling:
-    role = config.judge
+    role = config.rubric
     return Sampling(role.temperature, role.top_p, role.max_new_tokens, config.run.seed)
 
 

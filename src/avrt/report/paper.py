@@ -1,6 +1,6 @@
 """The paper's tables 3 to 6 from a run's logs, published values beside one's own.
 
-Reads RUN/eval/ and `evaluate/published.yaml`; prints the tables, or writes one file for each. A
+Reads RUN/eval/ and `config/published.yaml`; prints the tables, or writes one file for each. A
 benchmark of the run is the paper's when it has that format or that name; a model of the run stands
 beside the published one that `eval.published`, or its preset, names. Others have rows of their own.
 
@@ -15,17 +15,18 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from avrt.config import Config
+from avrt.config.baselines import Figure, baselines, find_baseline
 from avrt.errors import ConfigError
-from avrt.evaluate.published import Figure, baselines, find_baseline
 from avrt.evaluate.results import ModelResult, read_results
 from avrt.evaluate.statistics import Accuracy
 from avrt.evaluate.summary import in_order
 from avrt.report.tables import Cell, Table, to_latex, to_markdown
 from avrt.runs import Result, write_atomic
 
-__all__ = ["PaperTable", "paper_tables", "run"]
+__all__ = ["PaperTable", "paper_tables", "run", "tables_to_json"]
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,31 @@ def run(config: Config, form: str, output: Path | None) -> Result:
     for name, text in texts.items():
         write_atomic(output / f"{name}.{ending}", lambda file, text=text: file.write(text.encode()))
     return Result(f"tables: {', '.join(f'{output / name}.{ending}' for name in texts)}", counts)
+
+
+def tables_to_json(config: Config) -> list[dict[str, Any]]:
+    """The tables for programs: number, name, caption, notes, and one entry per cell, in per cent.
+
+    Raises:
+        ConfigError, DataError: as `run`.
+    """
+    if not config.run.path.is_dir():
+        raise ConfigError(f"{config.run.path}: no such run; set run.dir and run.name")
+    return [
+        {
+            "table": table.number,
+            "name": table.name,
+            "caption": table.caption,
+            "notes": [*table.notes, *_protocol_notes(rows)],
+            "cells": [
+                dict(zip(CSV_HEADER[1:], _csv_fields(row, entry, figure), strict=True))
+                for row in rows
+                for entry in row.entries
+                for figure in entry.figures or (None,)
+            ],
+        }
+        for table, rows in paper_tables(config)
+    ]
 
 
 def paper_tables(config: Config) -> list[tuple[PaperTable, list[Row]]]:

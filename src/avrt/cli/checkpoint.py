@@ -1,0 +1,72 @@
+"""The commands of `avrt checkpoint`: convert checkpoints, and print what they consist of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from avrt.cli.options import folder_type, load_settings, settings_argument
+
+__all__ = ["checkpoint"]
+
+
+@click.group()
+def checkpoint() -> None:
+    """Take thinkers out of Qwen2.5-Omni and put them back."""
+
+
+@checkpoint.command()
+@click.argument("omni", type=folder_type)
+@click.argument("out", type=folder_type)
+def extract(omni: Path, out: Path) -> None:
+    """Write the thinker of the whole model OMNI to OUT, for training to start from.
+
+    Example: avrt checkpoint extract models/Qwen2.5-Omni-3B models/thinker
+    """
+    from avrt.checkpoints.convert import extract as run
+
+    click.echo(run(omni, out))
+
+
+@checkpoint.command()
+@click.argument("thinker", type=folder_type)
+@click.argument("omni", type=folder_type)
+@click.argument("out", type=folder_type)
+@click.option("--cast", is_flag=True, help="Round the thinker to OMNI's number formats.")
+def merge(thinker: Path, omni: Path, out: Path, cast: bool) -> None:
+    """Write OMNI with THINKER in place of its own to OUT.
+
+    Example: avrt checkpoint merge runs/paper/sft models/Qwen2.5-Omni-3B models/mine
+    """
+    from avrt.checkpoints.convert import merge as run
+
+    click.echo(run(thinker, omni, out, cast))
+
+
+@checkpoint.command("export-vllm")
+@click.argument("thinker", type=folder_type)
+@click.argument("out", type=folder_type)
+def export_vllm(thinker: Path, out: Path) -> None:
+    """Write THINKER to OUT in the form that vLLM serves.
+
+    Example: avrt checkpoint export-vllm runs/paper/sft models/served
+    """
+    from avrt.checkpoints.convert import export_vllm as run
+
+    click.echo(run(thinker, out))
+
+
+@checkpoint.command()
+@click.argument("folder", type=folder_type)
+@settings_argument
+def describe(folder: Path, settings: tuple[str, ...]) -> None:
+    """Print the parts of the checkpoint in FOLDER, and which of them train.
+
+    Only the headers of its files are read.
+
+    Example: avrt checkpoint describe models/thinker configs/paper.yaml
+    """
+    from avrt.checkpoints.describe import describe as run
+
+    click.echo(run(folder, load_settings(settings).student))

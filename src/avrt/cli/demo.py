@@ -1,0 +1,145 @@
+"""`avrt demo`: the whole method on the packaged world, from clips to an evaluated student's page.
+
+Nothing here is special to the demo but the order of the stages: each is the same `run(config)` that
+its own command calls, so a demo that was interrupted goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from avrt.cli.options import settings_argument, split_settings
+from avrt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from avrt.config import Config
+    from avrt.runs import Result
+
+__all__ = ["demo", "run"]
+
+RL_ONLY = {"init": "base", "output": "grpo-base"}
+N_TRAIN, N_BENCH = 2_000, 400
+"""Questions of world-train, and items of each benchmark, unless a limit asks for fewer."""
+
+
+@click.command()
+@settings_argument
+def demo(settings: tuple[str, ...]) -> None:
+    """Run the whole method on the packaged world.
+
+    From clips to a trained, evaluated student and its page, on two CPU cores. Without a
+    configuration, the packaged configs/demo.yaml is used.
+
+    Example: avrt demo run.name=mine
+    """
+    click.echo(run(*split_settings(settings)).summary)
+
+
+def run(paths: Sequence[Path], overrides: Sequence[str] = ()) -> Result:
+    """Run every stage of the demo's configuration.
+
+    Raises:
+        ConfigError: a setting is impossible, `data.root` holds something else than the world, or
+            a benchmark lies elsewhere.
+    """
+    from avrt.config import load_config
+    from avrt.runs import Result
+
+    started = time.monotonic()
+    config = load_config(paths or [_default_config()], overrides)
+    _check_roots(config)
+    steps = _steps(config)
+    for number, (title, step) in enumerate(steps, start=1):
+        elapsed_s = time.monotonic() - started
+        click.secho(f"\n[{number}/{len(steps)}] {title}  ({elapsed_s:.0f} s)", bold=True)
+        click.echo(step(config).summary)
+    minutes = (time.monotonic() - started) / 60
+    page = config.run.path / "report" / "index.html"
+    text = f"\n{_results(config)}\n\n{minutes:.1f} minutes; page: {page}"
+    return Result(text, {"kept": len(steps)})
+
+
+def _results(config: Config) -> str:
+    """The first and the last model on the same items, then the stages x modality tables."""
+    from avrt.evaluate import compare
+    from avrt.evaluate.results import read_results
+    from avrt.evaluate.summary import summary_text
+
+    table = summary_text(read_results(config), config.eval, with_groups=False)
+    names = list(config.eval.models)
+    return f"{compare(config, names[0], names[-1])}\n\n{table}" if len(names) > 1 else table
+
+
+def _default_config() -> Path:
+    package = Path(__file__).parents[1]
+    paths = (root / "configs" / "demo.yaml" for root in (package, package.parents[1]))
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        raise ConfigError(
+            "the demo's configuration is not installed; pass it: avrt demo configs/demo.yaml"
+        )
+    return path
+
+
+def _steps(config: Config) -> list[tuple[str, Callable[[Config], Result]]]:
+    from avrt import evaluate, report
+    from avrt.datasets import prepare
+    from avrt.generate import build, merge, stats, trace
+    from avrt.train import grpo, sft
+
+    judging: list[tuple[str, Callable[[Config], Result]]] = []
+    if config.judges:
+        from avrt.generate import judge
+
+        judging.append(("Judge: a text model looks for faults", judge.run))
+    return [
+        ("Make the world's clips and questions", _make_world),
+        ("Prepare: read annotations, probe media", prepare.run),
+        ("Trace: two teachers look and listen", trace.run),
+        ("Merge: one trace out of two", merge.run),
+        *judging,
+        ("Build: gates, split, dataset", build.run),
+        ("Statistics of the dataset", stats.run),
+        ("RL only: GRPO from the base", lambda c: grpo.run(_updated(c, **RL_ONLY))),
+        ("SFT on the merged traces", sft.run),
+        ("SFT + RL: GRPO from the SFT student", grpo.run),
+        ("Evaluate four students on sound, sight and both", evaluate.run),
+        ("Report", report.run),
+    ]
+
+
+def _updated(config: Config, **grpo: str) -> Config:
+    return config.model_copy(update={"grpo": config.grpo.model_copy(update=grpo)})
+
+
+def _check_roots(config: Config) -> None:
+    """The demo makes one world: training and evaluation must both read that one."""
+    elsewhere = {
+        f"eval.benchmarks.{name}.root": str(data.root)
+        for name, data in config.eval.benchmarks.items()
+        if data.root != config.data.root
+    }
+    if elsewhere:
+        raise ConfigError(
+            f"data.root = {config.data.root}, but {elsewhere}; the demo makes its world in "
+            f"data.root, so set these to the same folder"
+        )
+
+
+def _make_world(config: Config) -> Result:
+    """The world's three sets, as large as `data.limit` and `eval.limit` ask for."""
+    from avrt.world import make
+
+    n_items = config.eval.limit or N_BENCH
+    return make.run(
+        config.data.root,
+        n_train=config.data.limit or N_TRAIN,
+        n_bench=n_items,
+        n_audio=n_items,
+        seed=config.run.seed,
+    )

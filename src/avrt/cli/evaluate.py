@@ -1,0 +1,206 @@
+"""The commands of evaluation: `eval`, `rubric`, `difficulty` and `tables`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+import click
+
+from avrt.cli.options import (
+    budget_options,
+    dry_run_option,
+    echo_result,
+    folder_type,
+    json_option,
+    load_settings,
+    print_plan,
+    settings_argument,
+)
+
+if TYPE_CHECKING:
+    from avrt.ask.budget import Budget
+    from avrt.evaluate import Choice
+    from avrt.types import Given
+
+__all__ = ["difficulty", "evaluate", "rubric", "tables"]
+
+
+def _parse_modalities(
+    _ctx: click.Context, _param: click.Parameter, value: str | None
+) -> tuple[Given, ...] | None:
+    from avrt.types import Given
+
+    if value is None:
+        return None
+    known: dict[str, Given] = {name: name for name in get_args(Given)}
+    try:
+        return tuple(known[name] for name in value.split(","))
+    except KeyError as error:
+        raise click.BadParameter(f"{error} is not one of {', '.join(known)}") from error
+
+
+@click.command("eval")
+@settings_argument
+@dry_run_option
+@click.option("--model", "models", multiple=True, help="Evaluate this model; may be repeated.")
+@click.option("--benchmark", "benchmarks", multiple=True, help="Use this set; may be repeated.")
+@click.option(
+    "--modality",
+    "modalities",
+    callback=_parse_modalities,
+    metavar="LIST",
+    help="Give these modalities, such as `av` or `none,a,v,av`.",
+)
+@click.option(
+    "--predictions",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Call no model; score the texts in this JSONL or CSV file (id, text) as --model.",
+)
+@click.option(
+    "--compare",
+    nargs=2,
+    metavar="A B",
+    help="Evaluate nothing; compare models A and B on the items that both have answered.",
+)
+@click.option("--force", is_flag=True, help="Compare in spite of different protocols.")
+@json_option
+@budget_options
+def evaluate(
+    settings: tuple[str, ...],
+    dry_run: bool,
+    models: tuple[str, ...],
+    benchmarks: tuple[str, ...],
+    modalities: tuple[Given, ...] | None,
+    predictions: Path | None,
+    compare: tuple[str, str] | None,
+    force: bool,
+    as_json: bool,
+    budget: Budget,
+) -> None:
+    """Evaluate models on text alone, sound, vision and both.
+
+    Example: avrt eval configs/paper.yaml configs/paper-eval.yaml --model sft --modality av
+    """
+    from avrt import evaluate as evaluation
+
+    shard = budget.shard
+    part = evaluation.Shard(shard.index, shard.count) if shard else evaluation.Shard(1, 1)
+    choice = evaluation.Choice(models or None, modalities, benchmarks or None, part)
+    _check_usage(choice, dry_run, predictions, compare, force)
+    if as_json and (dry_run or compare):
+        raise click.UsageError("--json prints results, so it goes with no --dry-run or --compare")
+    config = load_settings(settings)
+    if compare:
+        click.echo(evaluation.compare(config, *compare, force=force))
+        return
+    if dry_run:
+        print_plan(choice.restrict(config), evaluation.plan(config, choice))
+        return
+    # Notes on the sets are printed as they are read; they may not stand in the JSON.
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        if predictions:
+            result = evaluation.score_predictions(config, predictions, choice)
+        else:
+            result = evaluation.run(config, choice=choice)
+    if as_json:
+        from avrt.evaluate.to_json import results_to_json
+
+        click.echo(json.dumps(results_to_json(config), indent=2, ensure_ascii=False))
+    else:
+        echo_result(result)
+
+
+def _check_usage(
+    choice: Choice,
+    dry_run: bool,
+    predictions: Path | None,
+    compare: tuple[str, str] | None,
+    force: bool,
+) -> None:
+    from avrt.evaluate import Choice
+
+    if compare and (choice != Choice() or dry_run or predictions):
+        raise click.UsageError(
+            "--compare evaluates nothing, so it goes with none of --model, --benchmark, "
+            "--modality, --shard, --predictions, --dry-run"
+        )
+    if force and not compare:
+        raise click.UsageError("--force goes with --compare alone")
+    if predictions and (dry_run or choice.shard.count > 1):
+        raise click.UsageError("--predictions calls no model: no --dry-run and no --shard")
+
+
+@click.command()
+@settings_argument
+@dry_run_option
+def rubric(settings: tuple[str, ...], dry_run: bool) -> None:
+    """Grade the replies to MMAR by its rubrics, with a text model.
+
+    Example: avrt rubric configs/paper.yaml configs/paper-eval.yaml rubric.model=org/grader
+    """
+    from avrt.evaluate import rubric as stage
+
+    config = load_settings(settings)
+    if dry_run:
+        print_plan(config, stage.plan(config))
+    else:
+        echo_result(stage.run(config))
+
+
+@click.command()
+@settings_argument
+@click.option(
+    "--teacher",
+    "teachers",
+    multiple=True,
+    help="Count this model of a single modality; repeat the option for two or more.",
+)
+def difficulty(settings: tuple[str, ...], teachers: tuple[str, ...]) -> None:
+    """Sort a benchmark's items by how many teachers are right.
+
+    easy: all teachers; medium: some; hard: none. Without --teacher, every model whose modality is
+    `a` or `v` counts.
+
+    Example: avrt difficulty configs/paper.yaml configs/paper-eval.yaml
+    """
+    from avrt.evaluate.difficulty import make_difficulty
+
+    config = load_settings(settings)
+    single = tuple(
+        name
+        for name, model in config.eval.models.items()
+        if not isinstance(model, str) and model.modality in ("a", "v")
+    )
+    click.echo(make_difficulty(config, teachers or single).summary)
+
+
+@click.command()
+@settings_argument
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["markdown", "latex", "csv"]),
+    default="markdown",
+    show_default=True,
+    help="Form of the tables.",
+)
+@click.option("--output", type=folder_type, help="Write a file per table to this folder.")
+@json_option
+def tables(settings: tuple[str, ...], form: str, output: Path | None, as_json: bool) -> None:
+    """Print the paper's tables 3 to 6, published values beside those of this run.
+
+    Example: avrt tables configs/paper.yaml configs/paper-eval.yaml --format latex --output build
+    """
+    from avrt.report import paper
+
+    if as_json and (output or form != "markdown"):
+        raise click.UsageError("--json prints all tables: no --format and no --output")
+    config = load_settings(settings)
+    if as_json:
+        click.echo(json.dumps(paper.tables_to_json(config), indent=2, ensure_ascii=False))
+    else:
+        click.echo(paper.run(config, form, output).summary)

@@ -1,0 +1,118 @@
+"""What commands share: arguments and options, the configuration that they name, what is printed."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from avrt.errors import ConfigError
+from avrt.ranks import is_main
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from avrt.ask.budget import Shard
+    from avrt.config import Config
+    from avrt.runs import Result
+
+__all__ = [
+    "budget_options",
+    "dry_run_option",
+    "echo_result",
+    "folder_type",
+    "json_option",
+    "load_settings",
+    "print_plan",
+    "settings_argument",
+    "split_settings",
+]
+
+folder_type = click.Path(file_okay=False, path_type=Path)
+
+settings_argument = click.argument(
+    "settings", nargs=-1, metavar="[CONFIG.yaml ...] [section.key=value ...]"
+)
+dry_run_option = click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Print the resolved configuration and the plan; write nothing.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+def _parse_shard(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Shard | None:
+    if value is None:
+        return None
+    from avrt.ask.budget import Shard
+
+    try:
+        return Shard.parse(value)
+    except ConfigError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def budget_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that leave work for another time; the command gets them as `budget`."""
+
+    @click.option(
+        "--budget-calls", type=click.IntRange(0), metavar="N", help="Start at most N calls."
+    )
+    @click.option(
+        "--budget-tokens",
+        type=click.IntRange(0),
+        metavar="N",
+        help="Start no further call after N tokens of prompts and replies.",
+    )
+    @click.option("--limit", type=click.IntRange(1), metavar="N", help="Use the first N samples.")
+    @click.option(
+        "--shard",
+        callback=_parse_shard,
+        metavar="I/N",
+        help="Do part I of N; several processes or machines can share the run directory.",
+    )
+    @functools.wraps(command)
+    def with_budget(
+        *,
+        budget_calls: int | None,
+        budget_tokens: int | None,
+        limit: int | None,
+        shard: Shard | None,
+        **others: object,
+    ) -> None:
+        from avrt.ask.budget import Budget
+
+        command(budget=Budget(budget_calls, budget_tokens, limit, shard), **others)
+
+    return with_budget
+
+
+def split_settings(settings: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """The configuration files, which stand first, and the overrides."""
+    files = [Path(text) for text in itertools.takewhile(lambda text: "=" not in text, settings)]
+    return files, list(settings[len(files) :])
+
+
+def load_settings(settings: Sequence[str]) -> Config:
+    """The configuration of `[CONFIG.yaml ...] [section.key=value ...]`."""
+    from avrt.config import load_config
+
+    return load_config(*split_settings(settings))
+
+
+def print_plan(config: Config, *plans: str) -> None:
+    """Print what --dry-run shows; of a launch, the main process does."""
+    from avrt.config import dump_config
+
+    if is_main():
+        click.echo("\n".join([dump_config(config), *plans]))
+
+
+def echo_result(result: Result) -> None:
+    """Print what a stage says at its end; of a launch, the main process does."""
+    if is_main():
+        click.echo(result.summary)

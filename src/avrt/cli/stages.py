@@ -1,0 +1,249 @@
+"""The stages from annotations to a trained student and its page, one command each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from avrt.cli.options import (
+    budget_options,
+    dry_run_option,
+    echo_result,
+    json_option,
+    load_settings,
+    print_plan,
+    settings_argument,
+)
+
+if TYPE_CHECKING:
+    from avrt.ask.budget import Budget
+
+__all__ = [
+    "build",
+    "generate",
+    "grpo",
+    "judge",
+    "merge",
+    "prepare",
+    "report",
+    "sft",
+    "stats",
+    "trace",
+]
+
+NO_JUDGES = "judge: skipped; the section `judges` names no model"
+
+
+@click.command()
+@settings_argument
+@dry_run_option
+@click.option("--strict", is_flag=True, help="Exit with code 1 when any file has a fault.")
+def prepare(settings: tuple[str, ...], dry_run: bool, strict: bool) -> None:
+    """Read the annotations and probe every media file.
+
+    Example: avrt prepare configs/paper.yaml data.root=data/avqa
+    """
+    from avrt.datasets import prepare as stage
+
+    config = load_settings(settings)
+    if dry_run:
+        print_plan(config, stage.plan(config))
+        return
+    result = stage.run(config)
+    echo_result(result)
+    stage.refuse_faults(config.prepare, result.counts, strict)
+
+
+@click.command()
+@settings_argument
+@dry_run_option
+@budget_options
+def trace(settings: tuple[str, ...], dry_run: bool, budget: Budget) -> None:
+    """Ask every teacher every question.
+
+    Example: avrt trace configs/paper.yaml --limit 100
+    """
+    from avrt.generate import trace as stage
+
+    config = load_settings(settings)
+    if dry_run:
+        print_plan(config, stage.plan(config))
+    else:
+        echo_result(stage.run(config, budget))
+
+
+@click.command()
+@settings_argument
+@dry_run_option
+@budget_options
+def merge(settings: tuple[str, ...], dry_run: bool, budget: Budget) -> None:
+    """Merge the teachers' traces of each kept sample.
+
+    Example: avrt merge configs/paper.yaml --budget-tokens 5000000
+    """
+    from avrt.generate import merge as stage
+
+    config = load_settings(settings)
+    if dry_run:
+        print_plan(config, stage.plan(config))
+    else:
+        echo_result(stage.run(config, budget))
+
+
+@click.command()
+@settings_argument
+@dry_run_option
+@budget_options
+def judge(settings: tuple[str, ...], dry_run: bool, budget: Budget) -> None:
+    """Let text models look for faults in the merged traces.
+
+    The section `judges` of the configuration names them; without any there is nothing to do.
+
+    Example: avrt judge configs/recommended.yaml --budget-calls 1000
+    """
+    config = load_settings(settings)
+    if not config.judges:
+        print_plan(config, NO_JUDGES) if dry_run else click.echo(NO_JUDGES)
+        return
+    from avrt.generate import judge as stage
+
+    if dry_run:
+        print_plan(config, stage.plan(config))
+    else:
+        echo_result(stage.run(config, budget))
+
+
+@click.command()
+@settings_argument
+@dry_run_option
+def build(settings: tuple[str, ...], dry_run: bool) -> None:
+    """Filter the merged traces and split them into the dataset.
+
+    Example: avrt build configs/paper.yaml build.validation_fraction=0.1
+    """
+    from avrt.generate import build as stage
+
+    config = load_settings(settings)
+    if dry_run:
+        print_plan(config, stage.plan(config))
+    else:
+        echo_result(stage.run(config))
+
+
+@click.command()
+@settings_argument
+@dry_run_option
+@budget_options
+def generate(settings: tuple[str, ...], dry_run: bool, budget: Budget) -> None:
+    """Run trace, merge, judge and build, one after the other.
+
+    Example: avrt generate configs/recommended.yaml --limit 100
+    """
+    from avrt.generate import build, merge, trace
+
+    config = load_settings(settings)
+    calling = [trace, merge]
+    if config.judges:
+        from avrt.generate import judge
+
+        calling.append(judge)
+    if dry_run:
+        plans = [stage.plan(config) for stage in calling]
+        plans += [build.plan(config)] if config.judges else [NO_JUDGES, build.plan(config)]
+        print_plan(config, *plans)
+        return
+    for stage in calling:
+        echo_result(stage.run(config, budget))
+        if budget.stopped_by is not None:
+            return
+    if not config.judges:
+        click.echo(NO_JUDGES)
+    echo_result(build.run(config))
+
+
+@click.command()
+@settings_argument
+@dry_run_option
+@json_option
+def stats(settings: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
+    """Print the statistics of the dataset.
+
+    Example: avrt stats configs/paper.yaml --json
+    """
+    from avrt.generate import stats as stage
+
+    config = load_settings(settings)
+    if dry_run:
+        print_plan(config, stage.plan(config))
+        return
+    result = stage.run(config)
+    if as_json:
+        stored = config.run.path / "dataset" / "statistics.json"
+        click.echo(stored.read_text(encoding="utf-8").rstrip("\n"))
+    else:
+        echo_result(result)
+
+
+@click.command()
+@settings_argument
+@dry_run_option
+def sft(settings: tuple[str, ...], dry_run: bool) -> None:
+    """Fine-tune the student on the merged traces.
+
+    Example: avrt sft configs/paper.yaml configs/paper-v2.yaml
+    """
+    from avrt.train import sft as stage
+
+    config = load_settings(settings)
+    if dry_run:
+        print_plan(config, stage.plan(config))
+    else:
+        echo_result(stage.run(config))
+
+
+@click.command()
+@settings_argument
+@dry_run_option
+@click.option(
+    "--reward-check",
+    is_flag=True,
+    help="First show the rewards of the policy's completions of 32 prompts, and stop when no group "
+    "has rewards that differ. With --dry-run, do this alone.",
+)
+@click.option("--force", is_flag=True, help="Train whatever --reward-check finds.")
+def grpo(settings: tuple[str, ...], dry_run: bool, reward_check: bool, force: bool) -> None:
+    """Improve the student with GRPO.
+
+    Example: avrt grpo configs/paper.yaml grpo.learning_rate=2e-6 --reward-check
+    """
+    if force and not reward_check:
+        raise click.UsageError("--force goes with --reward-check")
+    config = load_settings(settings)
+    if reward_check:
+        from avrt.train.reward_check import check_rewards
+
+        click.echo(check_rewards(config, force))
+    from avrt.train import grpo as stage
+
+    if dry_run:
+        print_plan(config, stage.plan(config))
+    else:
+        echo_result(stage.run(config))
+
+
+@click.command()
+@settings_argument
+@dry_run_option
+def report(settings: tuple[str, ...], dry_run: bool) -> None:
+    """Write the run's page, tables and figures.
+
+    Example: avrt report configs/paper.yaml report.gallery_items=24
+    """
+    from avrt import report as stage
+
+    config = load_settings(settings)
+    if dry_run:
+        print_plan(config, stage.plan(config))
+    else:
+        echo_result(stage.run(config))

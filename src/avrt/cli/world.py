@@ -1,0 +1,55 @@
+"""The commands of `avrt world`: make the procedural world, and train its small models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from avrt.cli.options import folder_type
+
+__all__ = ["world"]
+
+
+@click.group()
+def world() -> None:
+    """Make the packaged procedural world, or train its small models."""
+
+
+@world.command("make")
+@click.argument("root", type=folder_type)
+@click.option("--n-train", default=2000, show_default=True, help="Number of training questions.")
+@click.option("--n-bench", default=400, show_default=True, help="Number of items of world-bench.")
+@click.option("--n-audio", default=400, show_default=True, help="Number of items of world-audio.")
+@click.option("--seed", default=0, show_default=True, help="Seed; another makes other clips.")
+def world_make(root: Path, n_train: int, n_bench: int, n_audio: int, seed: int) -> None:
+    """Write the world's clips and questions below ROOT.
+
+    Example: avrt world make runs/world --n-train 500
+    """
+    from avrt.world.make import run
+
+    click.echo(run(root, n_train=n_train, n_bench=n_bench, n_audio=n_audio, seed=seed).summary)
+
+
+@world.command("train")
+@click.option(
+    "--output",
+    type=folder_type,
+    default=Path("build/world"),
+    show_default=True,
+    help="Folder for the models and their checkpoints; an interrupted training resumes there.",
+)
+@click.option("--only", multiple=True, metavar="NAME", help="Train this model; may be repeated.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the weights and the lessons.")
+def world_train(output: Path, only: tuple[str, ...], seed: int) -> None:
+    """Train the world's small models.
+
+    In this order: the merger, a perceiver (not shipped; the next three start from it), the base
+    student and the two teachers.
+
+    Example: avrt world train --only merger
+    """
+    from avrt.world.training import run
+
+    click.echo(run(output, only=only, seed=seed).summary)

@@ -1,0 +1,122 @@
+"""Published models and their figures, as data: `published.yaml`, and what reads it.
+
+A model with a checkpoint is a preset of evaluated models (`eval.models.NAME.preset`). The figures
+stand beside one's own in `avrt tables`; nothing is computed from them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from functools import cache
+from importlib import resources
+from typing import Any, Literal
+
+import yaml
+
+from avrt.config.section import Section
+from avrt.errors import ConfigError
+from avrt.types import Given
+
+__all__ = [
+    "Baseline",
+    "Figure",
+    "baselines",
+    "find_baseline",
+    "render",
+    "render_all",
+    "role_of_baseline",
+]
+
+
+class Figure(Section):
+    """One published accuracy."""
+
+    benchmark: str
+    """A format of `eval.benchmarks`."""
+    given: Given = "av"
+    difficulty: Literal["easy", "medium", "hard"] | None = None
+    """Of these items alone; None: of all."""
+    value: float
+    """Per cent."""
+    source: Literal["published", "reproduced", "v1", "v2"]
+
+
+class Baseline(Section):
+    """A published model."""
+
+    title: str
+    model: str | None = None
+    """Checkpoint of Qwen2.5-Omni's architecture, if it is one."""
+    teacher: str | None = None
+    """Preset of the teacher that it is (`avrt list teachers`)."""
+    figures: tuple[Figure, ...]
+
+    def figures_of(self, benchmark: str, given: str, difficulty: str | None = None) -> list[Figure]:
+        """What was published about one set, input and difficulty."""
+        wanted = (benchmark, given, difficulty)
+        return [f for f in self.figures if (f.benchmark, f.given, f.difficulty) == wanted]
+
+
+@cache
+def baselines() -> dict[str, Baseline]:
+    """All published models by name, in the order of the paper's tables."""
+    text = resources.files("avrt.config").joinpath("published.yaml").read_text(encoding="utf-8")
+    return {name: Baseline.model_validate(entry) for name, entry in yaml.safe_load(text).items()}
+
+
+def find_baseline(name: str) -> Baseline:
+    """The published model of that name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name not in baselines():
+        close = difflib.get_close_matches(name.lower(), baselines(), n=2, cutoff=0.4)
+        meant = f"did you mean {' or '.join(close)}? " if close else ""
+        raise ConfigError(f"no published model {name!r}; {meant}`avrt list baselines` lists all")
+    return baselines()[name]
+
+
+def render_all() -> str:
+    """Every published model with how it is evaluated, in a table."""
+    rows = [("BASELINE", "MODEL", "EVALUATED BY")]
+    rows += [(name, one.title, _way(name, one)) for name, one in baselines().items()]
+    widths = [max(len(row[column]) for row in rows) for column in range(2)]
+    return "\n".join(f"{a:{widths[0]}}  {b:{widths[1]}}  {way}" for a, b, way in rows)
+
+
+def render(name: str) -> str:
+    """One published model with its figures."""
+    one = find_baseline(name)
+    lines = [f"{name}: {one.title}", f"evaluated by {_way(name, one)}", ""]
+    lines += [f"  {_about(one):34}  {one.value:5.1f} %  {one.source}" for one in one.figures]
+    return "\n".join(lines)
+
+
+def _about(figure: Figure) -> str:
+    level = f", {figure.difficulty}" if figure.difficulty else ""
+    return f"{figure.benchmark}, {figure.given.upper()}{level}"
+
+
+def _way(name: str, one: Baseline) -> str:
+    if one.model is not None:
+        return f"eval.models.NAME.preset={name} ({one.model})"
+    if one.teacher is not None:
+        return f"eval.models.NAME.preset={one.teacher}"
+    own = name.startswith(("avrt", "merger"))
+    return "its own training run" if own else f"avrt eval --predictions FILE --model {name}"
+
+
+def role_of_baseline(name: str) -> dict[str, Any]:
+    """The settings of an evaluated model that is this baseline.
+
+    Raises:
+        ConfigError: it has no checkpoint that AVRT can run.
+    """
+    one = find_baseline(name)
+    if one.model is None:
+        raise ConfigError(
+            f"baseline {name!r} has no checkpoint that AVRT can run; it is evaluated by: "
+            f"{_way(name, one)}"
+        )
+    return {"model": one.model}

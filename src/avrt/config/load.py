@@ -1,0 +1,243 @@
+"""The typed configuration of a run: its sections joined, read, overridden and written.
+
+Reads YAML files, of which later ones win section by section, and `section.key=value` overrides, all
+as plain dictionaries; completes them with the presets that they name and with the default roles;
+then validates once and refuses unknown keys and impossible values with one message.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from avrt.config.data import DataConfig, MediaConfig, PrepareConfig, RunConfig
+from avrt.config.files import parse_yaml, read_yaml
+from avrt.config.presets import expand_presets, merge_trees
+from avrt.config.roles import (
+    DEFAULT_ROLES,
+    JudgeRole,
+    ModelRole,
+    RoleName,
+    StudentConfig,
+    TeacherRole,
+)
+from avrt.config.section import Section
+from avrt.config.stages import (
+    BuildConfig,
+    EvalConfig,
+    GenerateConfig,
+    GrpoConfig,
+    ReportConfig,
+    SftConfig,
+)
+from avrt.errors import ConfigError
+
+__all__ = ["Config", "dump_config", "load_config"]
+
+NAMED = (("teachers",), ("judges",), ("eval", "models"), ("eval", "benchmarks"))
+"""Settings by name, of which null takes one out."""
+
+
+class Config(Section):
+    """The whole configuration of a run."""
+
+    run: RunConfig = RunConfig()
+    data: DataConfig = DataConfig()
+    media: MediaConfig = MediaConfig()
+    prepare: PrepareConfig = PrepareConfig()
+    teachers: dict[RoleName, TeacherRole] = Field(
+        default={
+            name: TeacherRole.model_validate(role)
+            for name, role in DEFAULT_ROLES["teachers"].items()
+        }
+    )
+    """The models that answer the questions, by name."""
+    generate: GenerateConfig = GenerateConfig()
+    merger: ModelRole = ModelRole.model_validate(DEFAULT_ROLES["merger"])
+    judges: dict[RoleName, JudgeRole] = Field(default={})
+    """The models that judge merged traces, by name; none: the stage has nothing to do. A judge that
+    names no `model` takes the merger's model, revision and engine.
+    """
+    build: BuildConfig = BuildConfig()
+    student: StudentConfig = StudentConfig()
+    sft: SftConfig = SftConfig()
+    grpo: GrpoConfig = GrpoConfig()
+    eval: EvalConfig = EvalConfig()
+    rubric: ModelRole = ModelRole.model_validate(DEFAULT_ROLES["rubric"])
+    """The model that grades replies to MMAR by its rubrics."""
+    report: ReportConfig = ReportConfig()
+
+
+def load_config(
+    paths: Path | Sequence[Path] | None = None, overrides: Sequence[str] = ()
+) -> Config:
+    """Merge files and `section.key=value` overrides (values are YAML), validate once.
+
+    Raises:
+        ConfigError: unreadable file, a key that stands twice, an override without "=", an unknown
+            key or an impossible value.
+    """
+    files = [paths] if isinstance(paths, Path) else list(paths or ())
+    layers = {str(path): expand_presets(read_yaml(path)) for path in files}
+    tree: dict[str, Any] = {}
+    for layer in layers.values():
+        tree = merge_trees(tree, layer)
+    layers["command line"] = given = {}
+    # A preset on the command line wins over the files, and other overrides win over the preset.
+    for override in sorted(overrides, key=lambda text: not _names_preset(text)):
+        _apply(tree, override)
+        _apply(given, override)
+    tree = _completed(tree)
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        problems = [(_location(tree, problem), problem) for problem in error.errors()]
+        # A value of several types is refused once for each: what is wrong inside it says more.
+        inner = {where[:n] for where, _ in problems for n in range(len(where))}
+        lines = [
+            _explain(layers, where, problem)
+            for where, problem in problems
+            if where not in inner or "[key]" in problem["loc"]
+        ]
+        raise ConfigError("\n".join(lines)) from error
+
+
+def dump_config(config: Config) -> str:
+    """The resolved configuration as YAML, every default written out, paths relative to the working
+    directory.
+    """
+    tree = _relative_paths(config.model_dump(mode="json"))
+    taken_out = DEFAULT_ROLES["teachers"].keys() - config.teachers.keys()
+    tree["teachers"] |= dict.fromkeys(taken_out)  # null
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+
+
+def _completed(tree: dict[str, Any]) -> dict[str, Any]:
+    """The tree with its presets, the default roles and the home folder in the place of `~`."""
+    tree = merge_trees(DEFAULT_ROLES, expand_presets(tree))
+    for path in NAMED:
+        section: Any = tree
+        for key in path[:-1]:
+            section = section.get(key, {}) if isinstance(section, dict) else {}
+        if isinstance(section, dict) and isinstance(named := section.get(path[-1]), dict):
+            section[path[-1]] = {name: part for name, part in named.items() if part is not None}
+    merger, judges = tree["merger"], tree.get("judges")
+    if isinstance(merger, dict) and isinstance(judges, dict):
+        shared = {key: merger[key] for key in ("model", "revision", "engine") if key in merger}
+        tree["judges"] = {
+            name: merge_trees(shared, judge)
+            if isinstance(judge, dict) and "model" not in judge
+            else judge
+            for name, judge in judges.items()
+        }
+    return _with_home(tree)
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    """Set the value of an override in the tree; a preset takes over the role that it stands in."""
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"override {override!r} is not of the form section.key=value")
+    try:
+        value = parse_yaml(text)
+    except yaml.YAMLError as error:
+        problem = getattr(error, "problem", None) or error
+        raise ConfigError(
+            f"override {override!r}: {text!r} is not valid YAML: {problem}"
+        ) from error
+    *sections, name = key.split(".")
+    node, layer = tree, {name: value}
+    for section in sections:
+        if node.get(section) is None:  # not there, or null: switched off
+            node[section] = {}
+        node = node[section]
+        if not isinstance(node, dict):
+            raise ConfigError(f"override {override!r}: {section!r} is a value, not a section")
+    for section in reversed(sections):
+        layer = {section: layer}
+    if _names_preset(override):
+        tree.update(merge_trees(tree, expand_presets(layer)))
+    else:
+        node[name] = value
+
+
+def _names_preset(override: str) -> bool:
+    return override.partition("=")[0].endswith(".preset")
+
+
+def _location(tree: Any, problem: ErrorDetails) -> tuple[str | int, ...]:
+    """Where in the configuration a problem is, without the names of the types that were tried."""
+    where: list[str | int] = []
+    for part in problem["loc"]:
+        if not isinstance(tree, str):
+            with contextlib.suppress(KeyError, TypeError):  # no key: the name of a type
+                tree = tree[part]
+                where.append(part)
+    return (*where, problem["loc"][-1]) if problem["type"] == "missing" else tuple(where)
+
+
+def _explain(
+    layers: dict[str, dict[str, Any]], location: tuple[str | int, ...], problem: ErrorDetails
+) -> str:
+    where = ".".join(str(part) for part in location)
+    given = location[:-1] if problem["type"] == "missing" else location
+    origins = [origin for origin, layer in layers.items() if layer]
+    holders = [origin for origin in origins if _holds(layers[origin], given)]
+    origin = holders[-1] if holders else ", ".join(origins)
+    if problem["type"] == "extra_forbidden":
+        return f"{origin}: unknown key {where!r}{_suggestion(location)}"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] in ("model_type", "dict_type"):
+        message = "expected settings by name, such as {key: value}"
+    return f"{origin}: {where or 'configuration'} = {problem['input']!r}: {message}"
+
+
+def _holds(layer: Any, location: Sequence[str | int]) -> bool:
+    """Whether a file or the command line gives the value that is complained about."""
+    for part in location:
+        if not isinstance(layer, dict):
+            return True  # the location goes on inside a value
+        if part not in layer:
+            return False
+        layer = layer[part]
+    return True
+
+
+def _suggestion(location: tuple[str | int, ...]) -> str:
+    node: Any = Config().model_dump()
+    for part in location[:-1]:
+        node = node.get(part) if isinstance(node, dict) else None
+    if not isinstance(node, dict):
+        return ""
+    close = difflib.get_close_matches(str(location[-1]), list(node), n=1)
+    if not close:
+        return f"; known keys: {', '.join(node)}"
+    return f"; did you mean {'.'.join(str(part) for part in (*location[:-1], close[0]))!r}?"
+
+
+def _with_home(tree: Any) -> Any:
+    """The tree with `~/` at the start of a text expanded: models and prompts may be paths too."""
+    if isinstance(tree, dict):
+        return {key: _with_home(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_with_home(value) for value in tree]
+    if isinstance(tree, str) and (tree == "~" or tree.startswith("~/")):
+        return os.path.expanduser(tree)  # noqa: PTH111  # as a text; a Path would drop a slash
+    return tree
+
+
+def _relative_paths(tree: Any) -> Any:
+    """Models and prompts are texts that may be paths, so every absolute path counts."""
+    if isinstance(tree, dict):
+        return {key: _relative_paths(value) for key, value in tree.items()}
+    if isinstance(tree, str) and Path(tree).is_absolute():
+        return os.path.relpath(tree)
+    return tree

@@ -1,0 +1,228 @@
+"""Presets: models with everything a role says about them, as packaged YAML files.
+
+One file per use of a model. `teachers.vision.preset=NAME` or `merger.preset=NAME` puts its `role`
+in the place of the default; settings given beside it win. The other fields are for people: how to
+serve the model, how its replies are read, under which terms, on what hardware.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from functools import cache
+from importlib import resources
+from textwrap import fill
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from avrt.config.baselines import baselines, role_of_baseline
+from avrt.config.roles import DEFAULT_ROLES, ModelRole, TeacherRole
+from avrt.config.section import Section
+from avrt.errors import ConfigError
+
+__all__ = [
+    "Preset",
+    "expand_presets",
+    "load_preset",
+    "merge_trees",
+    "parse_preset",
+    "preset_names",
+    "render",
+    "render_all",
+]
+
+_ROOT = resources.files("avrt.config").joinpath("presets")
+_PROSE = ("parser", "licence", "needs", "note")
+
+
+class Preset(Section):
+    """One use of a model: as a teacher when its role has a modality, else as the merger."""
+
+    title: str
+    role: dict[str, Any]
+    """Settings of a `TeacherRole` or a `ModelRole`."""
+    serve: str
+    """The command that serves the model at `role.model`."""
+    parser: str
+    """How a reply is read: the marks of thinking, and where the answer stands."""
+    licence: str
+    """Its name, a colon, and what it means for the texts that the model writes."""
+    needs: str
+    """Memory, roughly, and where the figure comes from."""
+    note: str
+    """What was tried and what was not, traps, and where the facts come from."""
+
+
+def preset_names() -> list[str]:
+    """All packaged presets."""
+    files = (file.name for file in _ROOT.iterdir())
+    return sorted(name.removesuffix(".yaml") for name in files if name.endswith(".yaml"))
+
+
+@cache
+def load_preset(name: str) -> Preset:
+    """The packaged preset of that name.
+
+    Raises:
+        ConfigError: there is none, or its file is not a preset.
+    """
+    names = preset_names()
+    if name not in names:
+        close = difflib.get_close_matches(str(name).lower(), names, n=3, cutoff=0.4)
+        meant = f"did you mean {' or '.join(close)}? " if close else ""
+        raise ConfigError(f"no preset {name!r}; {meant}`avrt list teachers` lists all")
+    return parse_preset(name, _ROOT.joinpath(f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+def parse_preset(name: str, text: str) -> Preset:
+    """The preset in the text of a file.
+
+    Raises:
+        ConfigError: not YAML, an unknown or missing key, or a role that is none.
+    """
+    try:
+        preset = Preset.model_validate(yaml.safe_load(text))
+        kind = TeacherRole if "modality" in preset.role else ModelRole
+        kind.model_validate(preset.role)
+    except (yaml.YAMLError, ValidationError) as error:
+        raise ConfigError(f"preset {name}: {error}") from error
+    return preset
+
+
+def merge_trees(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`base` with what `over` sets, section by section.
+
+    Both stay as they are, and the dictionaries of `over` are copied: YAML's aliases share them.
+    """
+    merged = dict(base)
+    for key, value in over.items():
+        if isinstance(value, dict):
+            below = base.get(key)
+            merged[key] = merge_trees(below if isinstance(below, dict) else {}, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def expand_presets(tree: dict[str, Any]) -> dict[str, Any]:
+    """The tree with every role that names a preset completed by it; the tree stays as it is.
+
+    Raises:
+        ConfigError: no such preset, or one that does not fit its role.
+    """
+    expanded = dict(tree)
+    for section, role_of in {"merger": _merger_role, "rubric": _grader_role}.items():
+        if section in expanded:
+            expanded[section] = _completed(expanded[section], role_of)
+    for section, role_of in {"teachers": _teacher_role, "judges": _grader_role}.items():
+        if isinstance(roles := expanded.get(section), dict):
+            expanded[section] = {name: _completed(role, role_of) for name, role in roles.items()}
+    teachers = expanded.get("teachers")
+    for name, role in teachers.items() if isinstance(teachers, dict) else ():
+        _check_modality(name, role)
+    evaluation = tree.get("eval")
+    models = evaluation.get("models") if isinstance(evaluation, dict) else None
+    if isinstance(evaluation, dict) and isinstance(models, dict):
+        models = {name: _completed(role, _evaluated_role) for name, role in models.items()}
+        expanded["eval"] = evaluation | {"models": models}
+    return expanded
+
+
+def _completed(role: Any, role_of: Callable[[str], dict[str, Any]]) -> Any:
+    if not isinstance(role, dict) or not isinstance(role.get("preset"), str):
+        return role
+    return merge_trees(role_of(role["preset"]), role)
+
+
+def _teacher_role(name: str) -> dict[str, Any]:
+    return _fitting_role(name, is_teacher=True)
+
+
+def _merger_role(name: str) -> dict[str, Any]:
+    return _fitting_role(name, is_teacher=False)
+
+
+def _grader_role(name: str) -> dict[str, Any]:
+    """A text model that grades is asked with its own prompt and sampling, not the merger's."""
+    role = _fitting_role(name, is_teacher=False)
+    return {key: role[key] for key in ("model", "revision", "engine") if key in role}
+
+
+def _fitting_role(name: str, is_teacher: bool) -> dict[str, Any]:
+    role = load_preset(name).role
+    if is_teacher != ("modality" in role):
+        wanted, other = ("a teacher", "the merger") if is_teacher else ("the merger", "a teacher")
+        raise ConfigError(
+            f"preset {name!r} is for {other}, not for {wanted}; "
+            "`avrt list teachers` says what each preset is for"
+        )
+    return role
+
+
+def _evaluated_role(name: str) -> dict[str, Any]:
+    if name in baselines():
+        return role_of_baseline(name)
+    if name not in preset_names():
+        close = difflib.get_close_matches(name.lower(), [*baselines(), *preset_names()], n=3)
+        meant = f"did you mean {' or '.join(close)}? " if close else ""
+        raise ConfigError(
+            f"no preset {name!r}; {meant}`avrt list baselines` and `avrt list teachers` list all"
+        )
+    role = load_preset(name).role
+    if "modality" not in role:
+        raise ConfigError(f"preset {name!r} is for the merger, which sees no clip")
+    return role
+
+
+def _check_modality(name: str, role: Any) -> None:
+    """The packaged teachers stay what they are called: `vision` is not replaced by ears."""
+    if not isinstance(role, dict) or not isinstance(role.get("preset"), str):
+        return
+    wanted = DEFAULT_ROLES["teachers"].get(name, {}).get("modality")
+    modality = load_preset(role["preset"]).role["modality"]
+    if wanted is not None and wanted != modality:
+        raise ConfigError(
+            f"preset {role['preset']!r} has modality {modality} and would replace a teacher of "
+            f"modality {wanted}; choose another (`avrt list teachers` lists all), or give the "
+            "teacher another name"
+        )
+
+
+def render_all() -> str:
+    """All presets as a table: name, model, modality, licence."""
+    rows = [("PRESET", "MODEL", "FOR", "LICENCE")]
+    for name in preset_names():
+        preset = load_preset(name)
+        licence = preset.licence.partition(":")[0]
+        rows.append((name, preset.role["model"], _use(preset), licence))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return "\n".join(
+        "  ".join(
+            [*(cell.ljust(width) for cell, width in zip(row[:3], widths, strict=True)), row[3]]
+        )
+        for row in rows
+    )
+
+
+def render(name: str) -> str:
+    """The whole preset, as one reads it."""
+    preset = load_preset(name)
+    role = yaml.safe_dump(preset.role, sort_keys=False, allow_unicode=True)
+    place = "teachers.NAME" if "modality" in preset.role else "merger"
+    parts = [
+        ("role", role.strip()),
+        ("serve", preset.serve),  # one line, to be copied
+        *((field, fill(getattr(preset, field), 96, break_on_hyphens=False)) for field in _PROSE),
+    ]
+    head = f"{name}: {preset.title}\nuse it with {place}.preset={name}"
+    return "\n\n".join([head, *(f"{title}\n{_indented(text)}" for title, text in parts)])
+
+
+def _use(preset: Preset) -> str:
+    return f"teacher, {preset.role['modality']}" if "modality" in preset.role else "merger"
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())

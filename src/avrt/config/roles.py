@@ -1,0 +1,268 @@
+"""Settings of the models that a run asks or trains: teachers, merger, judges, student.
+
+As in `avrt.config.data`, the text below a field is its documentation.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator, model_validator
+
+from avrt.config.section import Section
+from avrt.types import Given
+
+__all__ = [
+    "DEFAULT_ROLES",
+    "EngineConfig",
+    "JudgeRole",
+    "LoraConfig",
+    "ModelRole",
+    "RoleName",
+    "StudentConfig",
+    "TeacherRole",
+    "refuse_equal_answers",
+]
+
+
+_REQUEST_KEYS = ("model", "messages", "temperature", "top_p", "max_tokens", "seed", "n", "stream")
+"""What AVRT itself says in a request."""
+
+
+class EngineConfig(Section):
+    kind: Literal["openai", "vllm", "transformers", "scripted"] = "openai"
+    """An OpenAI-compatible server, vLLM or transformers in this process, or scripted answers."""
+    base_url: str | tuple[str, ...] = "http://127.0.0.1:8000/v1"
+    """Address of a server, or a list: servers of one model that share the calls (openai)."""
+    api_key_env: str = "OPENAI_API_KEY"
+    """Environment variable that holds the server's key, if it needs one (openai). The key itself is
+    never written.
+    """
+    concurrency: int = Field(default=16, ge=1)
+    """Most requests in flight, at all servers together; how many there are is found out: more while
+    the servers take them, fewer when they refuse (openai).
+    """
+    timeout_s: float = Field(default=300.0, gt=0)
+    """Longest wait for one reply (openai)."""
+    max_attempts: int = Field(default=4, ge=1)
+    """Tries of one request when the failure can pass: timeout, connection, 408, 425, 429, 5xx
+    (openai).
+    """
+    n_per_request: bool = False
+    """Ask for several answers to one prompt in one request, of which only the first has a seed of
+    its own (openai).
+    """
+    frames_as: Literal["images", "video"] = "images"
+    """Each frame as an image part, or all as one video part, a form that only vLLM takes (openai).
+    """
+    audio_as: Literal["input_audio", "audio_url"] = "input_audio"
+    """Part that carries the sound (openai, vllm)."""
+    extra_body: dict[str, Any] = Field(default={})
+    """What else every request says, such as mm_processor_kwargs, chat_template_kwargs or
+    structured_outputs; part of every call's key (openai, vllm).
+    """
+    batch_size: int = Field(default=32, ge=1)
+    """Prompts generated together (transformers, vllm)."""
+    vllm_args: dict[str, Any] = Field(default={})
+    """Arguments of vLLM's `LLM`, such as tensor_parallel_size or max_model_len (vllm)."""
+    device: str = "auto"
+    """Device (transformers): auto, cpu, cuda, cuda:1, ..."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Number format of the weights (transformers)."""
+    script: Path | None = None
+    """JSON Lines file of {"match": text in the prompt, "reply": text} (scripted)."""
+
+    @property
+    def base_urls(self) -> tuple[str, ...]:
+        """The addresses of `base_url`, one or more, without a slash at the end."""
+        urls = (self.base_url,) if isinstance(self.base_url, str) else self.base_url
+        return tuple(url.rstrip("/") for url in urls)
+
+    @property
+    def takes_encoded(self) -> bool:
+        """Whether media go to this engine as JPEG, WAV or FLAC, not as pixels and samples."""
+        return self.kind in ("openai", "vllm")
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        if not self.base_urls:
+            raise ValueError("base_url is an empty list; name at least one address")
+        for url in self.base_urls:
+            _check_address(url)
+        taken = {*_REQUEST_KEYS, *(("media_io_kwargs",) if self.frames_as == "video" else ())}
+        if twice := sorted(taken & self.extra_body.keys()):
+            raise ValueError(f"extra_body may not hold {', '.join(twice)}: other settings say that")
+        if twice := sorted({"model", "revision"} & self.vllm_args.keys()):
+            raise ValueError(f"vllm_args may not hold {', '.join(twice)}: the role's settings do")
+        if self.kind == "vllm" and self.frames_as == "video":
+            raise ValueError(
+                "frames_as: video needs a vLLM server, which takes the times of the frames with "
+                "each request; vLLM in process does not; set frames_as: images"
+            )
+        return self
+
+
+def _check_address(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number
+        is_address = False
+    if not is_address:
+        raise ValueError(
+            f"base_url: {url!r} is no address of a server; write http://HOST:PORT/v1 or https://…"
+        )
+
+
+class ModelRole(Section):
+    """A model that is asked: a teacher, the merger, a judge."""
+
+    preset: str | None = None
+    """A packaged choice of model, prompt and sampling (`avrt list teachers`). It takes the place of
+    the default; settings given beside it win. A judge and `rubric` take the model, revision and
+    engine of a merger's preset, and keep their own prompt and sampling.
+    """
+    model: str
+    """Hub id, local folder, or `world:NAME` for a model inside the package."""
+    revision: str | None = None
+    """Hub revision; part of every call's key."""
+    prompt: str
+    """Name of a packaged prompt, or path of a prompt file."""
+    engine: EngineConfig = EngineConfig()
+    temperature: float = Field(default=0.0, ge=0)
+    """0 is greedy."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Nucleus sampling: sample only from the likeliest tokens that sum to this probability."""
+    max_new_tokens: int = Field(default=2048, ge=1)
+    """Longest completion, in tokens; longer ones are cut and marked "length"."""
+
+
+class TeacherRole(ModelRole):
+    """A model that answers the questions from what it is given of each clip."""
+
+    modality: Given
+    """What it is given: frames (v), sound (a), both (av), or only the question (none)."""
+    k: int = Field(default=1, ge=1)
+    """Answers per question. With several, set a temperature above 0."""
+
+    @model_validator(mode="after")
+    def _answers_differ(self) -> Self:
+        refuse_equal_answers("k", self.k, self.temperature)
+        return self
+
+
+class JudgeRole(ModelRole):
+    """A text model that looks for faults in merged traces."""
+
+    prompt: str = "judge"
+    """Name of a packaged prompt, or path of a prompt file."""
+    max_new_tokens: int = Field(default=1024, ge=1)
+    """Longest completion, in tokens; longer ones are cut and marked "length"."""
+    votes: int = Field(default=1, ge=1)
+    """Replies per trace, each with its own seed; a finding counts when more than half of them
+    confirm it. With several, set a temperature above 0.
+    """
+    exam: Path | None = None
+    """File with the results of `benchmarks/gates.py --judge`, for a judge that is not among the
+    packaged results.
+    """
+    reject_unmeasured: bool = False
+    """Let the judge reject traces although its precision and recall were never measured."""
+
+    @model_validator(mode="after")
+    def _votes_differ(self) -> Self:
+        refuse_equal_answers("votes", self.votes, self.temperature)
+        return self
+
+
+def refuse_equal_answers(setting: str, n_answers: int, temperature: float) -> None:
+    """Check that the answers to one prompt can differ.
+
+    Raises:
+        ValueError: several answers at temperature 0.
+    """
+    if n_answers > 1 and temperature == 0:
+        raise ValueError(
+            f"{setting} = {n_answers} answers at temperature 0 would all be the same; "
+            f"set a temperature, such as 0.7, or {setting} = 1"
+        )
+
+
+RoleName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+"""Name of a teacher or a judge; columns of the dataset begin with it."""
+DEFAULT_ROLES: dict[str, dict[str, Any]] = {
+    "teachers": {
+        "vision": {"model": "moonshotai/Kimi-VL-A3B-Thinking", "prompt": "vision", "modality": "v"},
+        "audio": {"model": "nvidia/audio-flamingo-3-hf", "prompt": "audio", "modality": "a"},
+    },
+    "merger": {"model": "Qwen/Qwen2.5-14B-Instruct", "prompt": "merge"},
+    "rubric": {"model": "Qwen/Qwen2.5-14B-Instruct", "prompt": "rubric"},
+}
+"""The roles that there are without a configuration; a role given in part keeps the rest."""
+
+
+class LoraConfig(Section):
+    rank: int = Field(default=16, ge=1)
+    """Rank of the adapters."""
+    alpha: int = Field(default=32, ge=1)
+    """An adapter's output is scaled by alpha / rank."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of an adapter's inputs that are dropped in training (SFT; GRPO drops none)."""
+    targets: tuple[str, ...] = (
+        *("q_proj", "k_proj", "v_proj", "o_proj"),
+        *("gate_proj", "up_proj", "down_proj"),
+    )
+    """Linear layers of the language model that get adapters, by the end of their names."""
+
+    @model_validator(mode="after")
+    def _has_targets(self) -> Self:
+        if not self.targets:
+            raise ValueError("targets is an empty list, so nothing would be trained")
+        return self
+
+
+class StudentConfig(Section):
+    model: str = "Qwen/Qwen2.5-Omni-3B"
+    """The base student: hub id, local folder of a thinker checkpoint, or `world:student`."""
+    prompt: str = "student"
+    """Prompt used alike in SFT, GRPO and evaluation."""
+    device: str = "auto"
+    """Device: auto, cpu or cuda; outside training also cuda:1, ..."""
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    """Number format of the weights in evaluation. In training the weights are float32, and bfloat16
+    means autocast on a GPU.
+    """
+    train_projections: bool = False
+    """Train the towers' projections into the language model as well (`visual.merger`,
+    `audio_tower.proj`); the towers themselves always keep their weights.
+    """
+    lora: LoraConfig | None = None
+    """Train low-rank adapters instead of the language model's weights; the model that is saved has
+    them merged in. Needs the extra `lora`.
+    """
+
+    deepspeed: str | None = None
+    """Train with DeepSpeed: `zero2` (ZeRO stage 2, optimizer on the CPU), or a file of DeepSpeed's
+    settings. Needs the extra `deepspeed` and torchrun.
+    """
+
+    @field_validator("dtype", mode="before")
+    @classmethod
+    def _is_no_half(cls, value: Any) -> Any:
+        if value in ("float16", "fp16", "half"):
+            raise ValueError(
+                "float16 holds too small a range to train without loss scaling, which AVRT does "
+                "not do; use bfloat16 on a GPU, float32 on a CPU"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _trains_one_thing(self) -> Self:
+        if self.lora is not None and self.train_projections:
+            raise ValueError(
+                "lora trains adapters of the language model only; "
+                "set train_projections: false, or lora: null"
+            )
+        return self

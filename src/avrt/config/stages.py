@@ -1,0 +1,258 @@
+"""Settings of the stages that generate, train, evaluate and report.
+
+As in `avrt.config.data`, the text below a field is its documentation.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from avrt.config.data import DataConfig
+from avrt.config.roles import EngineConfig, refuse_equal_answers
+from avrt.config.section import Section
+from avrt.types import Given
+
+__all__ = [
+    "BuildConfig",
+    "EvalConfig",
+    "EvalModel",
+    "GenerateConfig",
+    "GrpoConfig",
+    "ReportConfig",
+    "SftConfig",
+]
+
+
+class GenerateConfig(Section):
+    shuffle_options: bool = False
+    """Show every answer of a teacher the options in another order. Letters are put back into the
+    stored order before anything is compared or merged.
+    """
+    max_failure_rate: float = Field(default=0.2, ge=0, le=1)
+    """A stage stops with exit code 1 when more than this share of its model calls fail."""
+    leak_retries: int = Field(default=0, ge=0)
+    """How often the merger is asked again, with the quote, when a judge finds a leak."""
+
+
+class BuildConfig(Section):
+    view: str = "paper"
+    """Which samples are merged and kept: a packaged view (`paper`: both teachers right; `agree`:
+    each right at least three times; `either`; `av_hard`: both right, not answerable blind;
+    `unfiltered`), one of `views`, or a condition over the columns that `avrt list views` lists.
+    """
+    views: dict[str, str] = Field(default={})
+    """Own views by name, each a condition."""
+    same_size_as: tuple[str, ...] = ()
+    """Other views; the dataset is cut, by a seeded draw, to the size of the smallest of all."""
+    gates: tuple[str, ...] = ("truncated", "empty", "bad_format", "wrong_letter")
+    """Gates that reject a trace. All gates write their column, whether they reject or not."""
+    findings: tuple[Literal["leak", "grounding", "contradiction", "support"], ...] = ("leak",)
+    """Findings of the judges that reject a trace."""
+    balance_letters: bool = False
+    """Let the merger see the options in an order in which the gold letters are even."""
+    validation_fraction: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the clips (not rows) whose questions go to validation."""
+    decontaminate: dict[str, DataConfig] = Field(default={})
+    """Benchmarks whose clips and questions may not be in the dataset: name and place of each."""
+
+
+class SftConfig(Section):
+    learning_rate: float = Field(default=2e-6, gt=0)
+    """Peak of the cosine schedule."""
+    epochs: float = Field(default=1.0, gt=0)
+    """Passes over the training set."""
+    per_device_batch_size: int = Field(default=1, ge=1)
+    """Samples per forward and backward pass."""
+    gradient_accumulation_steps: int = Field(default=8, ge=1)
+    """Passes per optimizer step, on each process."""
+    warmup_steps: int = Field(default=100, ge=0)
+    """Optimizer steps over which the learning rate rises from zero."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    """AdamW's decoupled decay."""
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    """Gradients are scaled down to this norm."""
+    max_length: int = Field(default=8192, ge=1)
+    """Longest sample in tokens, media included; longer ones are dropped by name, never cut."""
+    gradient_checkpointing: bool = True
+    """Recompute activations in the backward pass: less memory, more time."""
+    save_steps: int = Field(default=200, ge=1)
+    """Optimizer steps between checkpoints, and between losses on the validation set."""
+    eval_samples: int = Field(default=0, ge=0)
+    """Validation prompts that are answered greedily, and scored, with every validation loss; taken
+    evenly from the set.
+    """
+
+
+class GrpoConfig(Section):
+    init: str = "sft"
+    """Where the policy starts: `sft`, `base`, or a checkpoint folder."""
+    data: Literal["dataset", "samples"] = "dataset"
+    """The prompts: the training split of the dataset, or every sample that `avrt prepare` found
+    usable in both modalities. Neither needs traces.
+    """
+    output: str = Field(default="grpo", pattern=r"^grpo[A-Za-z0-9_-]*$")
+    """Folder in the run directory; a run may hold several, such as grpo and grpo-base."""
+    max_steps: int = Field(default=500, ge=1)
+    """Optimizer steps."""
+    group_size: int = Field(default=4, ge=2)
+    """Completions sampled per prompt; advantages are centred inside the group."""
+    prompts_per_step: int = Field(default=8, ge=1)
+    """Prompts per optimizer step on each process."""
+    per_device_batch_size: int = Field(default=4, ge=1)
+    """Completions per forward and backward pass."""
+    share_prompts: bool = True
+    """Compute a prompt once for all completions of its group, in rollouts and in training: the same
+    result, several times faster. Needs whole groups in a pass.
+    """
+    learning_rate: float = Field(default=1e-6, gt=0)
+    """Peak of the cosine schedule."""
+    warmup_steps: int = Field(default=0, ge=0)
+    """Optimizer steps over which the learning rate rises from zero."""
+    epsilon: float = Field(default=0.2, gt=0)
+    """Clipping range of the probability ratio."""
+    beta: float = Field(default=0.01, ge=0)
+    """Weight of the KL to the reference model."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Temperature of the rollouts."""
+    max_new_tokens: int = Field(default=1024, ge=1)
+    """Longest completion, in tokens; longer ones are cut and marked "length"."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """AdamW's decoupled decay."""
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    """Gradients are scaled down to this norm."""
+    format_weight: float = Field(default=1.0, ge=0)
+    """Weight of the reward for a well-formed trace."""
+    accuracy_weight: float = Field(default=1.0, ge=0)
+    """Weight of the reward for the right letter."""
+    length_weight: float = Field(default=0.0, ge=0)
+    """Weight of the reward for a thought of the right length. It is min(1, exp(-(w - length_mean)^2
+    / (2 length_std^2)) + length_bonus), the bonus only inside the window; w: words of the thought.
+    """
+    length_mean: float = Field(default=100.0, gt=0)
+    """Best length of a thought, in words."""
+    length_std: float = Field(default=20.0, gt=0)
+    """Width of the reward around it, in words."""
+    length_window: tuple[int, int] = (100, 200)
+    """Shortest and longest thought that earns the bonus, in words."""
+    length_bonus: float = Field(default=0.5, ge=0, le=1)
+    """Bonus inside the window. The paper does not publish its value."""
+    gradient_checkpointing: bool = True
+    """Recompute activations in the backward pass: less memory, more time."""
+    save_steps: int = Field(default=50, ge=1)
+    """Optimizer steps between checkpoints."""
+    eval_steps: int = Field(default=50, ge=1)
+    """Optimizer steps between answers to validation prompts; also before the first step."""
+    eval_samples: int = Field(default=0, ge=0)
+    """Validation prompts that are answered greedily, and scored, every `eval_steps`; taken evenly
+    from the set.
+    """
+
+    @model_validator(mode="after")
+    def _rewards_are_possible(self) -> Self:
+        low, high = self.length_window
+        if not 0 <= low <= high:
+            raise ValueError(
+                f"length_window = {list(self.length_window)}: the first number of words must be "
+                "at least 0 and at most the second"
+            )
+        if not (self.format_weight or self.accuracy_weight or self.length_weight):
+            raise ValueError(
+                "format_weight, accuracy_weight and length_weight are all 0, so no completion "
+                "would earn anything; give one a weight"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _groups_fit(self) -> Self:
+        rollouts = self.prompts_per_step * self.group_size
+        if rollouts % self.per_device_batch_size:
+            raise ValueError(
+                f"prompts_per_step x group_size = {rollouts} is not a multiple of "
+                f"per_device_batch_size = {self.per_device_batch_size}"
+            )
+        if self.share_prompts and self.per_device_batch_size % self.group_size:
+            raise ValueError(
+                f"per_device_batch_size = {self.per_device_batch_size} holds no whole groups of "
+                f"group_size = {self.group_size}; make it a multiple, or set share_prompts to "
+                "false, which computes every prompt once per completion"
+            )
+        return self
+
+
+class EvalModel(Section):
+    """An evaluated model that is more than a place: a server, a teacher, another sampling."""
+
+    preset: str | None = None
+    """A packaged model: a baseline (`avrt list baselines`) or a teacher (`avrt list teachers`);
+    settings given beside it win.
+    """
+    model: str
+    """Its place: `base`, `sft`, `grpo...` of this run, a local folder, a hub id, or `world:NAME`;
+    for a server, the name it serves.
+    """
+    revision: str | None = None
+    """Hub revision; part of what identifies the model."""
+    prompt: str | None = None
+    """Name of a packaged prompt, or path of a prompt file; null: as `eval.prompt` says."""
+    engine: EngineConfig | None = None
+    """How the model is reached; null: transformers in this process, with the student's device and
+    number format.
+    """
+    modality: Given | None = None
+    """All that this model can be given; null: whatever is evaluated."""
+    temperature: float = Field(default=0.0, ge=0)
+    """0 is greedy."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Nucleus sampling: sample only from the likeliest tokens that sum to this probability."""
+    max_new_tokens: int | None = Field(default=None, ge=1)
+    """Longest completion, in tokens; null: `eval.max_new_tokens`."""
+    k: int = Field(default=1, ge=1)
+    """Answers per item, each with its own seed. With several, set a temperature above 0."""
+
+    @model_validator(mode="after")
+    def _answers_differ(self) -> Self:
+        refuse_equal_answers("k", self.k, self.temperature)
+        return self
+
+
+class EvalConfig(Section):
+    benchmarks: dict[str, DataConfig] = Field(default={})
+    """Name of each evaluation set and where it lies."""
+    models: dict[str, str | EvalModel] = Field(
+        default={"base": "base", "sft": "sft", "sft_rl": "grpo"}
+    )
+    """Name of each evaluated model and its place (`base`, `sft`, `grpo...` of this run, a folder or
+    a hub id), or its settings, as below `eval.models.NAME`.
+    """
+    pools: dict[str, tuple[str, ...]] = Field(default={})
+    """Models that are one model with several seeds, by the name of the whole: reported together,
+    with the interval over items and the spread between them.
+    """
+    modalities: tuple[Given, ...] = ("a", "v", "av")
+    """What the models are given: audio (a), vision (v), both (av), or only the question (none)."""
+    prompt: Literal["student", "official"] = "student"
+    """What the models are asked with: `student.prompt`, as in training, or the words of each
+    benchmark's authors.
+    """
+    limit: int | None = Field(default=None, ge=1)
+    """Evaluate only the first N items of each set."""
+    max_new_tokens: int = Field(default=1024, ge=1)
+    """Longest completion, in tokens; longer ones are cut and marked "length"."""
+    batch_size: int = Field(default=32, ge=1)
+    """Prompts generated together."""
+    difficulty: dict[str, Path] = Field(default={})
+    """Difficulty files made elsewhere by `avrt difficulty`, by benchmark; else this run's own."""
+    published: dict[str, str] = Field(
+        default={"base": "qwen2.5-omni-3b", "rl": "avrt-3b-rl", "sft_rl": "avrt-3b"}
+    )
+    """Published model (`avrt list baselines`) whose figures stand beside those of a model in `avrt
+    tables`, by the model's name; a model made from a baseline's preset needs no entry.
+    """
+
+
+class ReportConfig(Section):
+    gallery_items: int = Field(default=12, ge=0)
+    """Items shown with frames, sound, traces and answers."""

@@ -1,0 +1,117 @@
+"""The whole method, small: every stage of the demo in order, and again without doing anything."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from avrt.cli import demo
+from avrt.config import Config, load_config
+from avrt.errors import ConfigError
+
+DEMO = Path(__file__).parents[2] / "configs" / "demo.yaml"
+SMALL = (
+    "data.limit=80",
+    "eval.limit=6",
+    "sft.epochs=1",
+    "sft.per_device_batch_size=8",
+    "grpo.max_steps=2",
+    "grpo.prompts_per_step=4",
+    "grpo.per_device_batch_size=16",
+    "report.gallery_items=3",
+)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Config, str]]:
+    with contextlib.chdir(tmp_path_factory.mktemp("demo")):
+        summary = demo.run([DEMO], SMALL).summary
+        yield load_config(DEMO, SMALL), summary
+
+
+def test_the_last_lines_are_the_table_and_the_page(finished: tuple[Config, str]):
+    config, summary = finished
+    assert "world-bench" in summary
+    assert all(model in summary for model in ("base", "rl", "sft", "sft_rl"))
+    assert summary.splitlines()[-1].endswith("index.html")
+    assert (config.run.path / "report" / "index.html").is_file()
+
+
+def test_every_question_ends_in_one_of_three_files(finished: tuple[Config, str]):
+    from avrt.runs import read_parquet
+
+    config, _ = finished
+    folder = config.run.path / "dataset"
+    rows = {
+        name: read_parquet(folder / f"{name}.parquet")
+        for name in ("train", "validation", "rejected")
+    }
+    assert sum(len(found) for found in rows.values()) == 80
+    assert all(row["reason"] for row in rows["rejected"])
+    assert len(rows["train"]) > 10, "the small teachers agree on about half of the questions"
+    assert not {r["video_id"] for r in rows["train"]} & {r["video_id"] for r in rows["validation"]}
+
+
+def test_a_second_run_makes_no_call_and_trains_nothing(
+    finished: tuple[Config, str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("transformers.PreTrainedModel.from_pretrained", _refuse)
+    _, summary = finished
+    again = demo.run([DEMO], SMALL).summary
+    assert again.splitlines()[:-1] == summary.splitlines()[:-1]
+
+
+def _refuse(*_args: object, **_options: object) -> None:
+    raise AssertionError("a finished demo loads no model")
+
+
+def test_traces_and_dataset_come_back_identical_from_the_ledger(finished: tuple[Config, str]):
+    from avrt.generate import build, merge, trace
+
+    config, _ = finished
+    run = config.run.path
+    before = {
+        path: path.read_bytes()
+        for folder in ("traces", "dataset")
+        for path in sorted((run / folder).glob("*.parquet"))
+    }
+    for folder in ("traces", "dataset"):
+        shutil.rmtree(run / folder)
+    for stage in ("trace", "merge", "build"):
+        (run / "manifests" / f"{stage}.json").unlink()
+    for stage in (trace, merge, build):
+        stage.run(config)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_no_file_of_a_run_holds_an_absolute_path(finished: tuple[Config, str]):
+    config, _ = finished
+    home = str(Path.cwd())
+    for path in config.run.path.rglob("*"):
+        if path.suffix in (".json", ".jsonl", ".yaml", ".html", ".md"):
+            assert home not in path.read_text(encoding="utf-8"), path.name
+
+
+def test_training_curves_are_logged_for_every_step(finished: tuple[Config, str]):
+    config, _ = finished
+    for folder in ("grpo", "grpo-base"):
+        lines = (config.run.path / folder / "log.jsonl").read_text().splitlines()
+        rows = [json.loads(line) for line in lines]
+        assert [row["step"] for row in rows if "reward" in row] == [1, 2]
+
+
+def test_a_wrong_setting_is_refused_before_anything_is_made(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"did you mean 'sft\.epochs'"):
+        demo.run([DEMO], ("sft.epoch=3", f"run.dir={tmp_path}"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_benchmarks_outside_the_demos_world_are_refused(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"eval\.benchmarks\.world-bench\.root"):
+        demo.run([DEMO], (f"data.root={tmp_path / 'other'}", f"run.dir={tmp_path}"))
+    assert not list(tmp_path.iterdir())

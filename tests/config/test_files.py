@@ -1,0 +1,185 @@
+"""Configuration files: their encodings, keys that stand twice, `~`, and several files together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from avrt.config import load_config
+from avrt.config.presets import load_preset
+from avrt.errors import ConfigError
+
+VISION = "qwen3-vl-8b-thinking"
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_text(text: str) -> Path:
+        path = tmp_path / "config.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write_text
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("media: {workers: 1}\nrun: {name: t}\nmedia: {n_frames: 4}\n", "`media` .* 1 and 3"),
+        ("sft:\n  epochs: 1\n  save_steps: 5\n  epochs: 2\n", "`epochs` stands at lines 2 and 4"),
+        ("eval:\n  models:\n    a: {model: x,\n        model: y}\n", "`model` .* 3 and 4"),
+        ("data: {root: a, root: b}\n", "`root` stands at lines 1 and 1"),
+    ],
+)  # fmt: skip
+def test_a_key_that_stands_twice_is_refused_with_file_and_lines(write, text, complaint):
+    path = write(text)
+    with pytest.raises(ConfigError, match=complaint) as error:
+        load_config(path)
+    assert str(error.value).startswith(f"{path}: ")
+
+
+def test_an_alias_that_is_merged_in_is_no_key_that_stands_twice(write):
+    path = write(
+        "teachers:\n  vision: {engine: &here {batch_size: 64, device: cpu}}\n"
+        "  audio: {engine: {<<: *here, batch_size: 3}}\n"
+    )
+    engine = load_config(path).teachers["audio"].engine
+    assert (engine.batch_size, engine.device) == (3, "cpu")
+
+
+def test_an_override_with_a_key_twice_is_refused():
+    with pytest.raises(ConfigError, match="is not valid YAML: `root` stands at lines 1 and 1"):
+        load_config(None, ("data={root: a, root: b}",))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_files_of_other_editors_are_read(tmp_path, encoding):
+    path = tmp_path / "config.yaml"
+    path.write_bytes("run: {name: t}\ndata: {root: Vidéos}\n".encode(encoding))
+    assert str(load_config(path).data.root) == "Vidéos"
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16-le"])
+def test_another_encoding_is_refused_with_the_way_out(tmp_path, encoding):
+    path = tmp_path / "config.yaml"
+    path.write_bytes("data: {root: Vidéos}\n".encode(encoding))
+    with pytest.raises(ConfigError, match=r"config\.yaml: not UTF-8 .*; save it as UTF-8"):
+        load_config(path)
+
+
+def test_the_home_folder_may_be_written_as_a_tilde(write, monkeypatch):
+    monkeypatch.setenv("HOME", "/somewhere")
+    config = load_config(
+        write(
+            "data: {root: ~/AVQA}\nrun: {dir: ~/runs}\nstudent: {model: ~/thinker}\n"
+            "merger: {prompt: ~/merge.txt, engine: {kind: scripted, script: ~/script.jsonl}}\n"
+            "eval: {models: {mine: ~/mine}, difficulty: {b: ~/levels.parquet}}\n"
+        ),
+        ("grpo.init=~/policy", "teachers.vision.model=org/a~b"),
+    )
+    assert config.run.path == Path("/somewhere/runs/run")
+    assert config.data.root == Path("/somewhere/AVQA")
+    assert config.merger.engine.script == Path("/somewhere/script.jsonl")
+    assert config.eval.difficulty == {"b": Path("/somewhere/levels.parquet")}
+    texts = (
+        config.student.model,
+        config.merger.prompt,
+        config.grpo.init,
+        config.eval.models["mine"],
+    )
+    assert texts == tuple(
+        f"/somewhere/{name}" for name in ("thinker", "merge.txt", "policy", "mine")
+    )
+    assert config.teachers["vision"].model == "org/a~b"
+
+
+# Several files
+
+
+@pytest.fixture
+def write_all(tmp_path):
+    def write_texts(*texts: str) -> list[Path]:
+        paths = [tmp_path / f"{number}.yaml" for number in range(len(texts))]
+        for path, text in zip(paths, texts, strict=True):
+            path.write_text(text, encoding="utf-8")
+        return paths
+
+    return write_texts
+
+
+def test_later_files_win_section_by_section_and_overrides_over_all(write_all):
+    paths = write_all(
+        "sft: {epochs: 3, save_steps: 7}\ndata: {limit: 5}", "sft: {epochs: 4}\nrun: {name: b}"
+    )
+    config = load_config(paths, ("run.name=c",))
+    assert (config.sft.epochs, config.sft.save_steps, config.data.limit) == (4, 7, 5)
+    assert config.run.name == "c"
+
+
+def test_sets_by_name_join_and_null_takes_a_member_out(write_all):
+    paths = write_all(
+        "eval: {models: {a: x, b: y}, benchmarks: {s: {root: s}}}\nteachers: {blind: "
+        "{model: m, prompt: blind, modality: none}}",
+        "eval: {models: {b: null, c: z}, benchmarks: {t: {root: t}}}\nteachers: {blind: null}",
+    )
+    config = load_config(paths)
+    assert config.eval.models == {"a": "x", "c": "z"}
+    assert list(config.eval.benchmarks) == ["s", "t"]
+    assert list(config.teachers) == ["vision", "audio"]
+
+
+def test_a_preset_in_a_later_file_wins_over_earlier_files_and_loses_to_what_stands_beside_it(
+    write_all,
+):
+    paths = write_all(
+        "teachers: {vision: {model: org/old, k: 2, temperature: 0.1, engine: {concurrency: 3}}}",
+        f"teachers: {{vision: {{preset: {VISION}, top_p: 0.5}}}}",
+    )
+    role, preset = load_config(paths).teachers["vision"], load_preset(VISION).role
+    assert (role.model, role.temperature) == (preset["model"], preset["temperature"])
+    assert (role.k, role.top_p, role.engine.concurrency) == (2, 0.5, 3)
+
+
+def test_a_later_file_changes_one_setting_of_a_role(write_all):
+    paths = write_all(
+        f"teachers: {{vision: {{preset: {VISION}}}}}", "teachers: {vision: {temperature: 0.3}}"
+    )
+    role = load_config(paths).teachers["vision"]
+    assert (role.preset, role.temperature) == (VISION, 0.3)
+    assert role.model == load_preset(VISION).role["model"]
+
+
+def test_a_problem_is_told_with_the_file_that_holds_it(write_all):
+    paths = write_all("sft: {epochs: -1, save_steps: 0}\nrn: 1", "sft: {epochs: -2}")
+    with pytest.raises(ConfigError) as error:
+        load_config(paths, ("grpo.max_steps=0",))
+    first, second = map(str, paths)
+    lines = str(error.value).splitlines()
+    assert [line.partition(": ")[::2] for line in lines] == [
+        (second, "sft.epochs = -2: Input should be greater than 0"),
+        (first, "sft.save_steps = 0: Input should be greater than or equal to 1"),
+        ("command line", "grpo.max_steps = 0: Input should be greater than or equal to 1"),
+        (first, lines[3].partition(": ")[2]),
+    ]
+    assert "unknown key 'rn'" in lines[3]
+
+
+@pytest.mark.parametrize(
+    ("override", "complaints"),
+    [
+        ("eval.models.x={model: y, temprature: 1}", ["unknown key 'eval.models.x.temprature'"]),
+        (
+            "eval.models.x=3",
+            ["eval.models.x = 3: Input should be a valid string", "eval.models.x = 3: expected"],
+        ),
+        ("data=3", ["data = 3: expected settings by name, such as {key: value}"]),
+    ],
+)
+def test_a_value_of_several_types_is_refused_without_the_names_of_types(override, complaints):
+    with pytest.raises(ConfigError) as error:
+        load_config(None, (override,))
+    lines = str(error.value).splitlines()
+    assert len(lines) == len(complaints)
+    for line, complaint in zip(lines, complaints, strict=True):
+        assert line.startswith(f"command line: {complaint}")
