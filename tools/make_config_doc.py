@@ -39,7 +39,7 @@ values are refused. The resolved configuration is saved as `config.yaml` in the 
 
 
 def render() -> str:
-    """The whole page."""
+    """Write the whole page."""
     judges = {"NAME": JudgeRole(model="that of the merger")}
     config = Config().model_copy(update={"judges": judges})
     model = EvalModel(model="base")
@@ -47,7 +47,7 @@ def render() -> str:
 
 
 def _sections(section: BaseModel, prefix: str) -> Iterator[str]:
-    """The table of the section's own settings, then those of the sections inside it."""
+    """Yield the table of the section's own settings, then those of its inner sections."""
     values = {name: getattr(section, name) for name in type(section).model_fields}
     inner = {name: value for name, value in values.items() if isinstance(value, BaseModel)}
     absent = {
@@ -72,7 +72,7 @@ def _sections(section: BaseModel, prefix: str) -> Iterator[str]:
 
 
 def _optional_section(field: FieldInfo) -> type[BaseModel] | None:
-    """The section that a setting holds unless it is null, as `student.lora`."""
+    """Give the section that a setting holds unless it is null, such as `student.lora`."""
     parts = get_args(field.annotation)
     if type(None) not in parts:
         return None
@@ -82,7 +82,7 @@ def _optional_section(field: FieldInfo) -> type[BaseModel] | None:
 
 
 def _is_named(value: Any) -> bool:
-    """Sections by name, as the teachers are."""
+    """True for sections by name, such as the teachers."""
     return isinstance(value, dict) and any(isinstance(part, BaseModel) for part in value.values())
 
 
@@ -102,7 +102,7 @@ def _as_yaml(value: Any) -> str:
 
 
 def _values(field: FieldInfo) -> str:
-    """The type, or the allowed words, and the limits."""
+    """Give the type, or the allowed words, and the limits."""
     limits = [
         f"{sign} {getattr(rule, attribute)}"
         for rule in field.metadata

@@ -28,7 +28,6 @@ TEXTS = st.text(max_size=30) | st.sampled_from(
 )
 
 
-@settings(deadline=None)
 @given(TEXTS, st.lists(TEXTS, min_size=2, max_size=8), TEXTS, st.booleans(), st.booleans(),
        st.booleans())  # fmt: skip
 @settings(deadline=None)

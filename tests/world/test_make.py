@@ -71,7 +71,7 @@ def test_a_finished_world_is_left_as_it_is(root: Path):
 def test_a_folder_with_other_files_is_left_alone(tmp_path: Path):
     annotations = tmp_path / "train_qa.json"
     annotations.write_text("[]")
-    with pytest.raises(ConfigError, match="not empty"):
+    with pytest.raises(ConfigError, match="holds other files"):
         make.run(tmp_path, **NUMBERS)
     assert annotations.read_text() == "[]"
     assert list(tmp_path.iterdir()) == [annotations]

@@ -163,7 +163,8 @@ def _partition(tensors: Mapping[str, StoredTensor], shard_bytes: int) -> Iterato
 
 def _write_shard(path: Path, tensors: Mapping[str, StoredTensor], names: Sequence[str]) -> None:
     # Widest numbers first, so that every tensor starts at a multiple of its number's size.
-    ordered = sorted(names, key=lambda name: (-_width(tensors[name]), name))
+    widths = {name: tensors[name].n_bytes // max(tensors[name].n_elements, 1) for name in names}
+    ordered = sorted(names, key=lambda name: (-widths[name], name))
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name in ordered:
@@ -180,10 +181,6 @@ def _write_shard(path: Path, tensors: Mapping[str, StoredTensor], names: Sequenc
         file.write(len(text).to_bytes(8, "little") + text)
         for name in ordered:
             _copy(tensors[name], file)
-
-
-def _width(tensor: StoredTensor) -> int:
-    return tensor.n_bytes // max(tensor.n_elements, 1)
 
 
 def _copy(tensor: StoredTensor, target: IO[bytes]) -> None:

@@ -304,8 +304,10 @@ def take_over(model: PreTrainedModel, source: Mapping[str, Tensor]) -> int:
         for name, own in model.state_dict().items():
             key = _common_name(name)
             # Qwen2.5-VL keeps query, key and value of its vision tower in one matrix.
-            parts = [known.get(key.replace("attn.qkv", f"attn.{part}")) for part in "qkv"]
-            value = known.get(key) if "attn.qkv" not in key else _joined(parts)
+            keys = [key.replace("attn.qkv", f"attn.{part}") for part in "qkv"]
+            value = known.get(key)
+            if "attn.qkv" in key and all(part in known for part in keys):
+                value = torch.cat([known[part] for part in keys])
             if value is not None and value.shape == own.shape:
                 own.copy_(value)
                 taken += 1
@@ -316,11 +318,6 @@ def _common_name(name: str) -> str:
     for old, new in RENAMED.items():
         name = name.replace(old, new, 1)
     return name
-
-
-def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
-    present = [part for part in parts if part is not None]
-    return torch.cat(present) if len(present) == len(parts) else None
 
 
 def _train_model(name: str, output: Path, seed: int) -> str:
@@ -343,7 +340,9 @@ def _train_model(name: str, output: Path, seed: int) -> str:
         clips = build_pool(recipe.n_clips, seed, work / f"clips-{seed}", os.cpu_count() or 1)
     encoder = Encoder(processor, clips, padded_sound=name == "audio_teacher")
     train(model, encoder, training)
-    _save(model, processor, target)
+    shutil.rmtree(target, ignore_errors=True)
+    model.eval().bfloat16().save_pretrained(target)
+    processor.save_pretrained(target)
     figures = measure_model(name, target, work)
     minutes = sum(row["seconds"] for row in _read_log(training.log_path)) / 60
     write_card(target, name, training.description, figures, minutes)
@@ -359,12 +358,6 @@ def _require_trained(output: Path, name: str, seed: int) -> None:
         f"{output / name}: not trained yet with this recipe and seed {seed}; run "
         f"`avrt world train --output {output} --only {name} --seed {seed}` first"
     )
-
-
-def _save(model: PreTrainedModel, processor: Any, target: Path) -> None:
-    shutil.rmtree(target, ignore_errors=True)
-    model.eval().bfloat16().save_pretrained(target)
-    processor.save_pretrained(target)
 
 
 def run(output: Path, only: tuple[str, ...] = (), seed: int = 0) -> Result:

@@ -52,7 +52,7 @@ def extract_clips(
     results = map_files(
         extract,
         list(clips.values()),
-        path_of=_path_of,
+        path_of=lambda clip: str(clip.sample.picture_path),
         timeout_s=limits.timeout_s,
         workers=limits.workers,
     )
@@ -120,7 +120,3 @@ def _name(sample: Sample) -> str:
     """Name a clip after its files, so that different clips have different names."""
     digest = hashlib.sha256(repr(_paths(sample)).encode()).hexdigest()
     return f"{safe_name(PurePosixPath(sample.picture_path or '').stem)}-{digest[:8]}"
-
-
-def _path_of(clip: Clip) -> str:
-    return str(clip.sample.picture_path)

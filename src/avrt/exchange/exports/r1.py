@@ -31,14 +31,10 @@ def video_r1_row(entry: Entry, number: int, options: ExportOptions) -> dict[str,
         ],
     }
     if not options.grpo:
-        row["process"] = _thought(entry.trace or "")
+        parts = split_trace(entry.trace or "")
+        row["process"] = f"<think>{parts[0]}</think>" if parts else entry.trace or ""
     solution = {"solution": f"<answer>{sample.target}</answer>"}
     return row | solution | {"path": _path(entry, options), "data_source": "AVRT"}
-
-
-def _thought(trace: str) -> str:
-    parts = split_trace(trace)
-    return f"<think>{parts[0]}</think>" if parts else trace
 
 
 def _path(entry: Entry, options: ExportOptions) -> str | dict[str, str]:
