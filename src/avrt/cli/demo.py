@@ -44,7 +44,7 @@ def run(paths: Sequence[Path], overrides: Sequence[str] = ()) -> Result:
     """Run every stage of the demo's configuration.
 
     Raises:
-        ConfigError: a setting is impossible, `data.root` holds something else than the world, or
+        ConfigError: a setting is impossible, `data.root` holds another set than the world, or
             a benchmark lies elsewhere.
     """
     from avrt.config import load_config
