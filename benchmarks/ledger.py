@@ -29,24 +29,26 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 from probing import encode
 
-from avrt.ask.calls import Job
+from avrt.ask.calls import Draft
 from avrt.ask.ledger import Call, Ledger, open_ledger
+from avrt.ask.payloads import Clips, Kind
 from avrt.config import Config, load_config
 from avrt.datasets import prepare
 from avrt.datasets.prepare import load_prepared, load_usable
+from avrt.engines import engine_of_role
 from avrt.generate import build, merge, trace
 from avrt.generate.records import load_teachers
+from avrt.generate.views import selected_by
 from avrt.runs import fingerprint, read_parquet, write_parquet
-from avrt.types import LETTERS, Completion
+from avrt.types import LETTERS, Completion, Prompt
 
 N_CLIPS = 3
 MAX_REBUILD_S, MAX_REBUILD_GB = 60.0, 2.0
@@ -61,9 +63,9 @@ from avrt.ask.ledger import Ledger
 log = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 record = Ledger.record
 
-def mark(self, key, call, completion):
+def mark(self, key, call, prompt, completion):
     os.write(log, completion.text.encode().split(b"#")[1] + b"\\n")
-    record(self, key, call, completion)
+    record(self, key, call, prompt, completion)
 
 if __name__ == "__main__":
     Ledger.record = mark
@@ -325,10 +327,11 @@ def _fill(config: Config) -> int:
     targets = {sample.id: sample.target for sample in usable}
     n_calls = 0
 
-    def record(ledger: Ledger, job: Job, write: Any) -> None:
+    def record(ledger: Ledger, engine: Mapping[str, Any], draft: Draft, write: Any) -> None:
         nonlocal n_calls
-        call, text = _with_media(ledger, job), write(job.call)
-        ledger.record(call.key, call, Completion(text, "stop", 900, 400, 3.0))
+        call = draft.call(engine, _digests_of(ledger, draft))
+        prompt = Prompt(call.text, call.system)
+        ledger.record(call.key, call, prompt, Completion(write(call), "stop", 900, 400, 3.0))
         n_calls += 1
 
     def teacher(call: Call) -> str:
@@ -342,34 +345,37 @@ def _fill(config: Config) -> int:
         thought = ".\n".join(_prose(f"{call.sample_id}{n}", 30) for n in range(8))
         return f"<think>{thought}</think>\n<answer>{targets[call.sample_id]}</answer>"
 
+    clips = Clips(config.data.root, config.media, trace._known_files(config.run.path))
     with open_ledger(config.run.path) as ledger:
-        ledger._connection.execute("PRAGMA synchronous=OFF")  # filling it is not what is timed
-        for name, role in config.teachers.items():
-            for job in trace._jobs(config, name, role, usable):
-                record(ledger, job, teacher)
+        ledger._own.execute("PRAGMA synchronous=OFF")  # filling it is not what is timed
+        for asked in trace._teachers(config).values():
+            engine = engine_of_role(asked.role, config.media).identity
+            for draft in asked.drafts(usable, clips):
+                record(ledger, engine, draft, teacher)
     trace.run(config)
     samples, answers = load_prepared(config.run.path), load_teachers(config.run.path)
-    reasons = merge.selected_by(config, samples, answers)
+    reasons = selected_by(config.build, samples, answers)
+    writer = merge.make_merger(config)
+    engine = engine_of_role(writer.role, config.media).identity
     with open_ledger(config.run.path) as ledger:
-        ledger._connection.execute("PRAGMA synchronous=OFF")
-        for job in merge._jobs(
-            config, [one for one in samples if reasons[one.id] is None], answers
-        ):
-            record(ledger, job, merger)
+        ledger._own.execute("PRAGMA synchronous=OFF")
+        for sample in samples:
+            if reasons[sample.id] is None:
+                record(ledger, engine, writer.draft(sample, answers[sample.id]), merger)
     merge.run(config)
     build.run(config)
     return n_calls
 
 
-def _with_media(ledger: Ledger, job: Job) -> Call:
-    digests: dict[str, Any] = {}
-    for one in job.media:
-        digests[one.kind] = fingerprint(f"{one.kind} of {one.file_sha256}")
-        if ledger.find_payload(one.file_sha256 or "", one.conditions) is None:
-            ledger.record_payload(one.file_sha256 or "", one.conditions, digests[one.kind])
-    if not job.media:
-        return job.call
-    return replace(job.call, recipe={one.kind: dict(one.recipe) for one in job.media}, **digests)
+def _digests_of(ledger: Ledger, draft: Draft) -> dict[Kind, str]:
+    """Made-up digests of a draft's media, which the ledger knows from then on."""
+    digests: dict[Kind, str] = {}
+    for source in filter(None, draft.clip.sources(draft.given)):
+        sha256 = source.file.sha256 or ""
+        digests[source.kind] = fingerprint(f"{source.kind} of {sha256}")
+        if ledger.find_payload(sha256, source.conditions) is None:
+            ledger.record_payload(sha256, source.conditions, digests[source.kind])
+    return digests
 
 
 def _digests(config: Config) -> dict[str, str]:

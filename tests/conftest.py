@@ -14,9 +14,7 @@ from avrt.datasets import prepare
 from avrt.engines import LazyEngine, OnCompletion
 from avrt.engines.scripted import ScriptedEngine
 from avrt.types import Prompt, Request
-from scripted_run import MakeConfig, overrides, replies, write_dataset, write_script
-
-Answer = Callable[[Prompt], str | None]
+from scripted_run import Answer, MakeConfig, overrides, replies, write_dataset, write_script
 
 REPOSITORY = Path(__file__).parents[1]
 

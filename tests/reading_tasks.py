@@ -5,34 +5,35 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from avrt.ask.payloads import Media, read_all
+from avrt.ask.payloads import Source, read_sources
 
 
-def hang(media: tuple[Media, ...], **settings: Any) -> object:
+def hang(sources: Sequence[Source], **settings: Any) -> object:
     """Never come back from clip1."""
-    _note("hang", media)
-    if media[0].path.name.startswith("clip1"):
+    _note("hang", sources)
+    if sources[0].name.startswith("videos/clip1"):
         time.sleep(600)
-    return read_all(media, **settings)
+    return read_sources(sources, **settings)
 
 
-def crash(media: tuple[Media, ...], **settings: Any) -> object:
+def crash(sources: Sequence[Source], **settings: Any) -> object:
     """Die of clip1."""
-    if media[0].path.name.startswith("clip1"):
+    if sources[0].name.startswith("videos/clip1"):
         os.kill(os.getpid(), signal.SIGSEGV)
-    return read_all(media, **settings)
+    return read_sources(sources, **settings)
 
 
-def count(media: tuple[Media, ...], **settings: Any) -> object:
+def count(sources: Sequence[Source], **settings: Any) -> object:
     """Leave a line for every file that is read."""
-    _note("read", media)
-    return read_all(media, **settings)
+    _note("read", sources)
+    return read_sources(sources, **settings)
 
 
-def _note(what: str, media: tuple[Media, ...]) -> None:
+def _note(event: str, sources: Sequence[Source]) -> None:
     with Path(os.environ["AVRT_TEST_LOG"]).open("a") as log:
-        for one in media:
-            log.write(f"{what} {one.kind} {one.path.name} {os.getpid()}\n")
+        for source in sources:
+            log.write(f"{event} {source.kind} {source.path.name} {os.getpid()}\n")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from avrt.config import Config
-from avrt.types import LETTERS
+from avrt.types import LETTERS, Prompt
 from clips import encode_clip, tone
 
 N_QUESTIONS = 8
@@ -16,6 +16,7 @@ SILENT = 8
 """The question whose clip has no sound."""
 OPTIONS = ("dog", "cat", "car", "rain")
 MakeConfig = Callable[..., Config]
+Answer = Callable[[Prompt], str | None]
 
 
 def right(number: int) -> str:

@@ -102,8 +102,8 @@ def _declared(text: str, options: Sequence[str]) -> set[str] | None:
         return _stated(block.upper() if len(block) == 1 else block, options)
     if statements := _ANSWER_COLON.findall(text, begin):
         return _stated(statements[-1], options)
-    found = (_stated(one, options) for one in reversed(_ANSWER_IS.findall(text, begin)))
-    return next(filter(None, found), None)
+    statements = reversed(_ANSWER_IS.findall(text, begin))
+    return next(filter(None, (_stated(text, options) for text in statements)), None)
 
 
 def _only(letters: set[str]) -> str | None:

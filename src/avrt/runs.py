@@ -167,7 +167,7 @@ def student_path(config: Config, name: str) -> str:
 
 @dataclass(frozen=True)
 class Result:
-    """What a stage did: a text for the terminal and the counts behind it."""
+    """The outcome of a stage: a text for the terminal and the counts behind it."""
 
     summary: str
     counts: Mapping[str, int]

@@ -117,7 +117,7 @@ class Late:
 class Unusable(Late):
     """An engine that nobody may ask."""
 
-    def generate(self, requests: Any, on_completion: Any) -> None:
+    def generate(self, *_: Any) -> None:
         raise AssertionError("asked")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -10,13 +10,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from avrt.ask.ledger import Call, check_free, count_finished, open_ledger, read_ledger
-from avrt.ask.show import load_call
+from avrt.ask.budget import Shard
+from avrt.ask.ledger import (
+    Call,
+    check_free,
+    count_finished,
+    ledger_shards,
+    open_ledger,
+    read_ledger,
+)
 from avrt.errors import ConfigError, DataError, MediaError
-from avrt.runs import fingerprint
-from avrt.types import Completion, Sampling
+from avrt.types import Completion, Prompt, Sampling, Waveform
 
 CALL = Call(
     stage="trace",
@@ -29,6 +36,7 @@ CALL = Call(
     frames="f0",
     recipe={"frames": {"n_frames": 8}},
 )
+PROMPT = Prompt("What is it?")
 REPLY = Completion("Answer: (B)", "stop", 10, 4, 0.5)
 FAILURE = Completion("half a re", "error", error_class="timeout", error="no reply within 3 s")
 
@@ -53,7 +61,7 @@ def test_any_content_that_changes_changes_the_key(change: dict[str, Any]) -> Non
 
 
 def test_the_key_is_stable_across_processes_and_versions() -> None:
-    assert CALL.key == "15cf01bdc781ac71dad4dfe95a7b37dc3dd5796579349487fb54b2527f9a1cca"
+    assert CALL.key == "cc7973b1095f2f43402d251afd407c93ccb029ed3bb57975434d57c552456685"
 
 
 def test_what_it_is_called_for_is_not_in_the_key() -> None:
@@ -62,7 +70,7 @@ def test_what_it_is_called_for_is_not_in_the_key() -> None:
 
 def test_a_reply_survives_closing(tmp_path: Path) -> None:
     with open_ledger(tmp_path) as ledger:
-        ledger.record(CALL.key, CALL, REPLY)
+        ledger.record(CALL.key, CALL, PROMPT, REPLY)
     with open_ledger(tmp_path) as ledger:
         assert ledger.find(CALL.key) == REPLY
         assert ledger.find("other") is None
@@ -73,11 +81,11 @@ def test_a_failure_is_kept_and_replaced_by_a_later_reply_but_never_the_reverse(
     tmp_path: Path,
 ) -> None:
     with open_ledger(tmp_path) as ledger:
-        ledger.record(CALL.key, CALL, FAILURE)
+        ledger.record(CALL.key, CALL, PROMPT, FAILURE)
         assert ledger.find(CALL.key) == FAILURE
         assert count_finished(tmp_path, "trace") == 0
-        ledger.record(CALL.key, CALL, REPLY)
-        ledger.record(CALL.key, CALL, FAILURE)
+        ledger.record(CALL.key, CALL, PROMPT, REPLY)
+        ledger.record(CALL.key, CALL, PROMPT, FAILURE)
         assert ledger.find(CALL.key) == REPLY
     with sqlite3.connect(tmp_path / "ledger.sqlite") as connection:
         attempts = connection.execute(
@@ -124,8 +132,8 @@ def test_a_second_process_is_refused_and_told_which_one_holds_it(tmp_path: Path)
             open_ledger(tmp_path).__enter__()
         with pytest.raises(ConfigError, match=holder):
             check_free(tmp_path)
-        with read_ledger(tmp_path) as connection:
-            assert connection.execute("SELECT COUNT(*) FROM calls").fetchone()[0] == 0
+        with read_ledger(tmp_path) as ledger:
+            assert ledger.query("SELECT COUNT(*) FROM calls")[0][0] == 0
         other.kill()
     check_free(tmp_path)
     with open_ledger(tmp_path):
@@ -147,77 +155,31 @@ def test_a_ledger_of_another_version_is_refused(tmp_path: Path) -> None:
         open_ledger(tmp_path).__enter__()
 
 
-VERSION_1 = """
-CREATE TABLE calls (
-    key TEXT PRIMARY KEY, stage TEXT NOT NULL, sample_id TEXT NOT NULL, role TEXT NOT NULL,
-    k INTEGER NOT NULL,
-    request_json TEXT NOT NULL, text TEXT NOT NULL, n_prompt_tokens INTEGER NOT NULL,
-    n_completion_tokens INTEGER NOT NULL, engine_json TEXT NOT NULL, finish_reason TEXT NOT NULL,
-    latency_s REAL NOT NULL, error_class TEXT, error TEXT, created TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE attempts (
-    key TEXT NOT NULL, attempt INTEGER NOT NULL, finish_reason TEXT NOT NULL,
-    latency_s REAL NOT NULL, error_class TEXT, error TEXT, created TEXT NOT NULL,
-    PRIMARY KEY (key, attempt)
-) WITHOUT ROWID;
-CREATE TABLE payloads (
-    file_sha256 TEXT NOT NULL, recipe TEXT NOT NULL, digest TEXT, error_class TEXT, error TEXT,
-    PRIMARY KEY (file_sha256, recipe)
-) WITHOUT ROWID;
-PRAGMA user_version=1;
-"""
-
-
-def write_version_1(run: Path, recipe: object) -> str:
-    """A ledger as version 1 wrote it, with CALL and its REPLY after a failure; returns the key."""
-    recipe = {"kind": "frames", "n_frames": 8} if recipe is None else recipe
-    request = {**CALL.request, "schema": 1, "recipe": recipe}
-    key, text = fingerprint(request), json.dumps(request, ensure_ascii=False, sort_keys=True)
-    connection = sqlite3.connect(run / "ledger.sqlite")
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.executescript(VERSION_1)
-    connection.execute(
-        "INSERT INTO calls VALUES (?, 'trace', 's1', 'vision', 0, ?, 'Answer: (B)', 10, 4, '{}',"
-        " 'stop', 0.5, NULL, NULL, '2026-01-02')",
-        (key, text),
-    )
-    connection.executemany(
-        "INSERT INTO attempts VALUES (?, ?, ?, 0.5, ?, ?, ?)",
-        [
-            (key, 1, "error", "timeout", "no reply within 3 s", "2026-01-01"),
-            (key, 2, "stop", None, None, "2026-01-02"),
-        ],
-    )
-    connection.execute("INSERT INTO payloads VALUES ('file', 'recipe', 'digest', NULL, NULL)")
-    connection.commit()
-    connection.close()
-    return key
-
-
-def test_calls_of_version_1_keep_their_replies_under_the_keys_of_now(tmp_path: Path) -> None:
-    old_key = write_version_1(tmp_path, None)
-    call = replace(CALL, recipe={"frames": {"kind": "frames", "n_frames": 8}})
-    assert old_key != call.key
-    assert load_call(tmp_path, old_key)["text"] == "Answer: (B)"  # before anything is changed
+def test_shards_write_files_of_their_own_that_are_read_as_one(tmp_path: Path) -> None:
+    first, second = Shard(1, 2), Shard(2, 2)
+    other = replace(CALL, text="Another?")
+    with open_ledger(tmp_path, first) as one, open_ledger(tmp_path, second) as two:
+        one.record(CALL.key, CALL, PROMPT, FAILURE)
+        two.record(CALL.key, CALL, PROMPT, REPLY)
+        two.record(other.key, other, PROMPT, REPLY)
+        with pytest.raises(ConfigError, match=rf"in use by process {os.getpid()} .*process"):
+            open_ledger(tmp_path).__enter__()
+        with pytest.raises(ConfigError, match="in use by process"):
+            open_ledger(tmp_path, second).__enter__()
     with open_ledger(tmp_path) as ledger:
-        assert ledger.find(call.key) == REPLY
-        assert ledger.find(old_key) is None
-    with read_ledger(tmp_path) as connection:
-        payloads = connection.execute("SELECT * FROM payloads").fetchall()
-    assert [*map(tuple, payloads)] == [("file", "recipe", "digest", None, None)]
-    shown = load_call(tmp_path, old_key[:12])
-    assert (shown["key"], shown["request"]) == (call.key, call.request)
-    outcomes = [(one["error_class"], one["n_prompt_tokens"]) for one in shown["attempts"]]
-    assert outcomes == [("timeout", 0), (None, 10)]
+        assert ledger.find_all([CALL.key, other.key]) == {CALL.key: REPLY, other.key: REPLY}
+        assert ledger.failed_calls("timeout") == {}
+    assert ledger_shards(tmp_path) == [None, first, second]
+    assert count_finished(tmp_path, "trace") == 2
+
+
+def test_a_call_is_stored_with_its_files_and_the_size_of_its_media(tmp_path: Path) -> None:
+    call = replace(CALL, dataset="bench", files={"audio": ("sound/a.wav", "ab12")})
+    sound = Waveform(np.zeros(8_000, np.float32))
+    reply = replace(REPLY, n_audio_tokens=12, n_frame_tokens=0)
     with open_ledger(tmp_path) as ledger:
-        assert ledger.find(call.key) == REPLY
-
-
-def test_a_version_1_ledger_that_cannot_be_brought_up_to_date_stays_as_it_was(
-    tmp_path: Path,
-) -> None:
-    old_key = write_version_1(tmp_path, {"n_frames": 8})
-    before = load_call(tmp_path, old_key)
-    with pytest.raises(DataError, match=r"ledger\.sqlite: calls of version 1 .*kind"):
-        open_ledger(tmp_path).__enter__()
-    assert load_call(tmp_path, old_key) == before
+        ledger.record(call.key, call, Prompt("What is it?", audio=sound), reply)
+        stored = ledger.find_calls([call.key])[call.key]
+    assert (stored.dataset, stored.files) == ("bench", {"audio": ("sound/a.wav", "ab12")})
+    assert (stored.n_frames, stored.audio_s) == (0, 0.5)
+    assert (stored.request, stored.completion) == (call.request, reply)

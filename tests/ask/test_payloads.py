@@ -36,7 +36,7 @@ from avrt.ask import calls
 from avrt.generate import trace
 
 if __name__ == "__main__":
-    calls.read_all = reading_tasks.hang
+    calls.read_sources = reading_tasks.hang
     trace.run(load_config(None, tuple(sys.argv[1:])))
 """
 
@@ -76,7 +76,7 @@ def served(server: Server) -> tuple[str, ...]:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, reader: object) -> None:
-    monkeypatch.setattr(calls, "read_all", reader)
+    monkeypatch.setattr(calls, "read_sources", reader)
 
 
 def calls_in(bodies: list[dict[str, Any]]) -> list[str]:

@@ -115,11 +115,9 @@ def test_poison_stops_nothing_and_every_row_is_accounted_for(tmp_path: Path) -> 
     }
     traces = read_parquet(run / "traces" / "teachers.parquet")
     assert all("\x00" in row["text"] for row in traces if row["role"] == "audio" and row["key"])
-    with read_ledger(run) as connection:
-        n_calls, n_keys = connection.execute(
-            "SELECT COUNT(*), COUNT(DISTINCT key) FROM calls"
-        ).fetchone()
-        stages = connection.execute("SELECT stage, COUNT(*) FROM calls GROUP BY stage").fetchall()
+    with read_ledger(run) as ledger:
+        ((n_calls, n_keys),) = ledger.query("SELECT COUNT(*), COUNT(DISTINCT key) FROM calls")
+        stages = ledger.query("SELECT stage, COUNT(*) FROM calls GROUP BY stage")
     assert n_calls == n_keys
     manifests = {
         stage: json.loads((run / "manifests" / f"{stage}.json").read_text())["counts"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from avrt.ask.replay import replay
+from avrt.cli.replay import replay_row as replay
 from avrt.config import Config
 from avrt.errors import ConfigError, DataError
 from avrt.generate import build, merge, trace
@@ -62,11 +62,11 @@ def test_a_row_that_no_model_was_asked_about_says_so(config: Config) -> None:
 def test_changed_media_are_named_and_never_sent(config: Config) -> None:
     clip = config.data.root / "videos" / "clip0_000001.mp4"
     clip.write_bytes(clip.read_bytes() + b"\0")
-    assert "CHANGED since it was prepared: now it has sha256" in replay(config, ROW)
+    assert "CHANGED since the call was made: now it has sha256" in replay(config, ROW)
     with pytest.raises(DataError, match=r"clip0_000001\.mp4: not the file"):
         replay(config, ROW, send=True)
     clip.unlink()
-    assert "CHANGED since it was prepared: now it is not there" in replay(config, ROW)
+    assert "CHANGED since the call was made: now it is not there" in replay(config, ROW)
 
 
 def test_a_call_of_a_teacher_that_is_gone_cannot_be_sent(

@@ -15,7 +15,7 @@ from avrt.cli import cli
 from avrt.errors import ConfigError, MediaError
 from avrt.generate import trace
 from avrt.generate.records import load_teachers
-from avrt.types import Completion, Sampling
+from avrt.types import Completion, Prompt, Sampling
 from scripted_run import MakeConfig, overrides, replies
 
 Ledger = Callable[..., Result]
@@ -89,7 +89,9 @@ def test_what_is_no_key_is_refused(
 def test_a_terminal_is_safe_from_what_models_write(tmp_path: Path) -> None:
     call = Call("trace", "s", "vision", {}, None, "why?", Sampling())
     with open_ledger(tmp_path) as ledger:
-        ledger.record(call.key, call, Completion("a\x1b[2Jb\x00c\u202ed\ne", "stop"))
+        ledger.record(
+            call.key, call, Prompt("why?"), Completion("a\x1b[2Jb\x00c\u202ed\ne", "stop")
+        )
     shown = load_call(tmp_path, call.key[:8])
     assert shown["text"] == "a\x1b[2Jb\x00c\u202ed\ne"
     assert "  a\ufffd[2Jb\ufffdc\ufffdd\n  e" in render_call(shown)

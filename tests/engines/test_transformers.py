@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from avrt.config import EngineConfig, MediaConfig
-from avrt.engines import engine_identity, make_engine
+from avrt.engines import engine_identity, make_engine, transformers
 from avrt.engines.encode import collate, encode
 from avrt.engines.transformers import SeededSampler, TransformersEngine
 from avrt.engines.weights import load
@@ -159,19 +159,26 @@ def test_the_rate_of_the_frames_reaches_the_students_positions(checkpoint, make_
     assert (fast - slower).abs().max() > 1e-4
 
 
-def test_requests_are_pulled_a_batch_at_a_time(engine, make_request):
+def test_requests_are_pulled_a_window_at_a_time_and_answered_the_longest_first(
+    engine, make_request, monkeypatch
+):
+    monkeypatch.setattr(transformers, "_WINDOW_BATCHES", 2)
     pulled: list[int] = []
+    answered: list[str] = []
     seen_at_reply: list[int] = []
 
     def requests():
         for i in range(6):
             pulled.append(i)
-            yield make_request(f"k{i}", "hi", max_new_tokens=2)
+            yield make_request(f"k{i}", "hi" * (i + 1), max_new_tokens=2)
 
-    engine("merger", batch_size=2).generate(
-        requests(), lambda _request, _done: seen_at_reply.append(len(pulled))
-    )
-    assert seen_at_reply == [3, 3, 5, 5, 6, 6]
+    def store(request, _completion):
+        answered.append(request.key)
+        seen_at_reply.append(len(pulled))
+
+    engine("merger", batch_size=2).generate(requests(), store)
+    assert seen_at_reply == [4, 4, 6, 6, 6, 6]
+    assert answered == ["k3", "k2", "k1", "k0", "k5", "k4"]
 
 
 def test_counts_and_finish_reason_tell_cut_from_complete(engine, checkpoint, make_request, collect):

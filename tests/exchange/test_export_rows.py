@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import avrt.engines.torchcompat  # noqa: F401
@@ -30,6 +30,7 @@ TEXTS = st.text(max_size=30) | st.sampled_from(
 
 @given(TEXTS, st.lists(TEXTS, min_size=2, max_size=8), TEXTS, st.booleans(), st.booleans(),
        st.booleans())  # fmt: skip
+@settings(deadline=None)
 def test_whatever_the_texts_hold_placeholders_and_lists_agree(
     question, options, thought, is_video, has_media, grpo
 ) -> None:

@@ -22,7 +22,7 @@ from avrt.exchange import exports
 from avrt.exchange.exports import FORMATS
 from avrt.exchange.exports.items import Options
 from avrt.generate import build, merge, trace
-from avrt.generate.build import DATASET_SCHEMA
+from avrt.generate.dataset import DATASET_SCHEMA
 from avrt.media import read_frames
 from avrt.runs import read_parquet, write_parquet
 from clips import encode_clip, tone

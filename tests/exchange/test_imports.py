@@ -20,7 +20,7 @@ from avrt.exchange import exports, imports
 from avrt.exchange.exports.items import Options
 from avrt.exchange.imports.columns import strip_letters
 from avrt.generate import stats
-from avrt.generate.build import DATASET_SCHEMA, REJECTED_SCHEMA
+from avrt.generate.dataset import DATASET_SCHEMA, REJECTED_SCHEMA
 from avrt.generate.gates import GATES
 from avrt.runs import read_parquet
 from avrt.train.data import read_examples

@@ -138,6 +138,7 @@ def test_a_kept_row_holds_the_question_the_gold_and_all_texts(make_config: MakeC
         "audio": None,
         "source": "train_qa.json:3",
         "gates": row["gates"],
+        "findings": None,
         "call_keys": row["call_keys"],
     }
     assert row["gates"].keys() == GATES.keys()

@@ -16,7 +16,7 @@ from avrt.errors import ConfigError
 from avrt.generate import build, merge, trace
 from avrt.generate.records import load_teachers, merged_path, teachers_path
 from avrt.types import Prompt
-from scripted_run import MakeConfig
+from scripted_run import Answer, MakeConfig
 
 WARM = ("teachers.vision.temperature=1.0", "teachers.audio.temperature=1.0")
 MORE = (*WARM, "teachers.vision.k=3", "teachers.audio.k=2")
@@ -52,8 +52,8 @@ def third(tmp_path: Path) -> Callable[[Config], str]:
 
 def stored(config: Config) -> dict[str, str]:
     """The text of every call in the ledger, by its key."""
-    with read_ledger(config.run.path) as connection:
-        return {row["key"]: row["text"] for row in connection.execute("SELECT * FROM calls")}
+    with read_ledger(config.run.path) as ledger:
+        return {row["key"]: row["text"] for row in ledger.query("SELECT * FROM calls")}
 
 
 def test_more_answers_are_asked_for_and_no_old_one_again(

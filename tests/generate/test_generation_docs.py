@@ -12,8 +12,7 @@ from click.testing import CliRunner
 from avrt.cli import cli
 from avrt.config import load_config
 from avrt.generate.gates import GATES
-from avrt.generate.selection import check_views
-from avrt.generate.views import VIEWS
+from avrt.generate.views import VIEWS, check_views
 from avrt.prompts import load_prompt
 
 TEXT = (Path(__file__).parents[2] / "docs" / "generation.md").read_text(encoding="utf-8")
@@ -38,7 +37,7 @@ def test_the_configuration_in_the_page_is_valid(tmp_path):
     config = load_config(path)
     assert list(config.teachers) == ["vision", "audio", "second", "blind"]
     assert load_prompt(config.merger.prompt).uses("analyses")
-    check_views(config)
+    check_views(config.build, config.teachers)
 
 
 def test_the_tables_list_every_view_and_every_gate():
@@ -46,5 +45,5 @@ def test_the_tables_list_every_view_and_every_gate():
     rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]*) \|$", TEXT, re.MULTILINE))
     assert {name: rows[name].strip("`") for name in VIEWS} == VIEWS
     assert {name: rows[name] for name in GATES} == {
-        name: gate.reason for name, gate in GATES.items()
+        name: gate.about for name, gate in GATES.items()
     }

@@ -1,14 +1,17 @@
-"""Facts about the patterns of gate `leak`."""
+"""Facts about gate `leak`."""
 
 from __future__ import annotations
 
 import json
+import runpy
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from avrt.generate.exam import HALVES, load_measured
 from avrt.generate.gates import GATES, Case
-from avrt.generate.gates.leak_pattern import Index, group, normalise
 
 SENTENCES = Path(__file__).parent / "labelled" / "sentences.jsonl"
 SEEN = (
@@ -22,7 +25,7 @@ THINK = (
 )
 
 
-def to_case(sentence: str, scene: str) -> Case:
+def add(sentence: str, scene: str = "") -> Case:
     """A good trace with one more sentence, and with one more in the vision teacher's text."""
     return Case(
         text=f"<think>{THINK.format(sentence)}</think>\n<answer>B</answer>",
@@ -36,36 +39,128 @@ def to_case(sentence: str, scene: str) -> Case:
     )
 
 
-def test_a_pattern_is_a_row_of_words_and_classes() -> None:
-    index = Index([group("source", None, "the ADJ* <TEXT> ADVERB*\n    REPORTS|LETTER")])
-
-    def nouns(sentence: str) -> list[str]:
-        return [match["noun"].strip() for match, _ in index.matches(normalise(sentence))]
-
-    assert nouns("The second, written analysis says so.") == []
-    assert nouns("The second written analysis also says so.") == ["analysis"]
-    assert nouns("Descriptions: the descriptions (B).") == ["descriptions"]
-    with pytest.raises(KeyError):
-        group("source", None, "the NONSENSE")
+def leak(case: Case) -> str | None:
+    return GATES["leak"].find(case)
 
 
-def test_letters_of_options_are_marked_and_articles_are_not() -> None:
-    assert normalise("A bird: (A), not B; a 'C', so A has it. Agent A can't.") == (
-        " a bird ; §a , not §b ; a ' §c ' , so §a has it agent §a can't "
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Since the provided answer is B, the cries must be those of a gull.",
+        "The correct answer is given as (B).",
+        "This matches the expected answer.",
+        "As B has been marked as correct, the beaks are what counts.",
+        "Working backwards from B, the clues fall into place.",
+        "We are told that a bird is fed.",
+        "My task is to explain why it is a gull.",
+        "The prompt names B.",
+        "Both analyses agree on a gull.",
+        "According to the audio description, there are cries.",
+        "The **visual analysis** mentions orange beaks.",
+        "The vision agent noted a paper bag.",
+        "As stated in the audio reasoning, the cries are harsh.",
+        "In the transcript provided, a child says 'me too'.",
+        "The caption says that birds circle.",
+        "Based on the information provided, this is a quay.",
+        "The first model saw bread, and the second one heard wings.",
+        "Combining the two accounts, only a gull is left.",
+        "No mention is made of barking.",
+        "It has been noted that the cries come in volleys.",
+    ],
+)
+def test_leaks_are_found(sentence: str) -> None:
+    assert leak(add(sentence))
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "The correct answer is therefore (B), a gull.",
+        "So B is the answer.",
+        "The evidence supports option B and rules out the others.",
+        "Among the options provided, only a gull cries like this.",
+        "Both the sights and the sounds agree.",
+        "The audio is dominated by cries, and visually there are white birds.",
+        "From what is heard, it could be a gull; the frames show it.",
+        "Both sources of sound are close.",
+        "The source of the cries is above her.",
+        "That provides a strong clue.",
+        "The cries can best be described as harsh.",
+        "It is worth noting that no dog is in view.",
+        "As mentioned above, the beaks are orange.",
+        "There are traces of paint on the quay.",
+        "The description painted on the sign names the harbour.",
+        "The caption at the bottom of the screen reads 'Lisbon'.",
+        "The guide provides information about the birds.",
+        "'The correct answer is given as B', says a child.",
+        "As the guide describes it, the birds are tame.",
+        "The news anchor states that the harbour is closed.",
+        "The announcer's description of the birds is long.",
+        "The wind is said to be rising, according to the presenter.",
+        "The notes of a flute come from afar.",
+        "In my analysis only a gull has such a beak.",
+        "Based on this information, the animal is a gull.",
+        "Since the beaks are orange, a pigeon is out of the question.",
+        "Since A and C have four legs, they do not circle above her.",
+        "Knowing the sea, one expects such cries here.",
+        "The instructions provided over the megaphone are calm.",
+        "His prompt reply is a laugh.",
+    ],
+)
+def test_words_about_the_clip_are_no_leak(sentence: str) -> None:
+    assert leak(add(sentence)) is None
+
+
+def test_people_and_things_of_the_clip_are_no_sources() -> None:
+    sentence = "Both teachers say that the report mentions gulls."
+    assert leak(add(sentence))
+    assert leak(add(sentence, scene="Two teachers hold a report.")) is None
+
+
+def test_a_leak_outside_of_the_tags_is_found() -> None:
+    case = add("")
+    text = f"Here is the merged trace of the two descriptions:\n{case.text}"
+    assert leak(replace(case, text=text))
+
+
+def test_the_phrase_and_its_surroundings_are_quoted() -> None:
+    assert "paper bag. both analyses agree on a gull. A horse" in (
+        leak(add("Both analyses agree on a gull.")) or ""
     )
 
 
-def test_sentences_are_told_apart() -> None:
-    """Written in batches, each before the rules were tried on it; the rules know all by now."""
-    missed: list[str] = []
-    wrong: list[str] = []
+def test_the_rules_fit_on_a_page(repository: Path) -> None:
+    folder = repository / "src" / "avrt" / "generate" / "gates"
+    files = [path.read_text(encoding="utf-8").splitlines() for path in folder.glob("*.py")]
+    assert len(files) <= 3
+    assert sum(map(len, files)) <= 450
+    (rules,) = (lines for lines in files if "LEAKS = (" in lines)
+    begin = rules.index("_WORDS = {")
+    assert rules.index(")", rules.index("LEAKS = (")) - begin < 60
+
+
+@pytest.fixture(scope="module")
+def benchmark(repository: Path) -> dict[str, Any]:
+    return runpy.run_path(str(repository / "benchmarks" / "gates.py"))
+
+
+@pytest.mark.parametrize("half", HALVES)
+def test_flagged_leaks_are_leaks_nine_times_in_ten(benchmark: dict[str, Any], half: str) -> None:
+    """Nothing but counts is compared, so a failure does not show what is held out."""
+    leaks = benchmark["score_gates"](benchmark["read_labelled"](half))["leak"].measured
+    assert leaks.precision >= 0.9
+
+
+def test_the_packaged_results_are_those_of_the_gates(benchmark: dict[str, Any]) -> None:
+    halves = {half: benchmark["score_gates"](benchmark["read_labelled"](half)) for half in HALVES}
+    measured = load_measured()["gates"]
+    for name in benchmark["GATE_FAULTS"]:
+        own = {"version": GATES[name].version, **benchmark["to_counts"](halves, name)}
+        assert measured[name] == own, "run `python benchmarks/gates.py`"
+
+
+def test_sentences_about_the_clip_are_rarely_flagged() -> None:
     rows = [json.loads(line) for line in SENTENCES.read_text(encoding="utf-8").splitlines()]
-    for row in rows:
-        found = GATES["leak"].check(to_case(row["sentence"], row["scene"]))
-        if row["leak"] and not found:
-            missed.append(row["sentence"])
-        if found and not row["leak"]:
-            wrong.append(found)
-    n_leaks = sum(row["leak"] for row in rows)
-    assert len(missed) <= 0.05 * n_leaks, missed
-    assert len(wrong) <= 0.01 * (len(rows) - n_leaks), wrong
+    flagged = [row for row in rows if leak(add(row["sentence"], row["scene"]))]
+    wrong = [row["sentence"] for row in flagged if not row["leak"]]
+    assert len(wrong) <= 0.02 * len(flagged), wrong

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from avrt.generate.selection import view_rows
 
 from avrt.config import Config, load_config
 from avrt.datasets import prepare
@@ -19,11 +18,11 @@ from avrt.errors import ConfigError
 from avrt.generate import build, merge, trace
 from avrt.generate.option_order import in_order, restore_letter
 from avrt.generate.records import load_teachers
+from avrt.generate.views import view_rows
 from avrt.runs import read_parquet
 from avrt.types import LETTERS, Prompt
-from scripted_run import OPTIONS, MakeConfig, overrides, right, write_dataset, wrong
+from scripted_run import OPTIONS, Answer, MakeConfig, overrides, right, write_dataset, wrong
 
-Answer = Callable[[Prompt], str | None]
 SHUFFLED = "generate.shuffle_options=true"
 
 

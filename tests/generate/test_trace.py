@@ -12,14 +12,13 @@ import pytest
 from avrt.ask import calls
 from avrt.config import Config
 from avrt.datasets import prepare
+from avrt.engines import LazyEngine
 from avrt.errors import AvrtError, ConfigError, DataError
 from avrt.generate import build, merge, trace
 from avrt.generate.records import load_teachers, teachers_path
 from avrt.runs import read_parquet
 from avrt.types import Prompt
-from scripted_run import MakeConfig, replies, right, wrong
-
-Answer = Callable[[Prompt], str | None]
+from scripted_run import Answer, MakeConfig, replies, right, wrong
 
 
 def answer_b(prompt: Prompt) -> str:
@@ -289,7 +288,9 @@ def test_text_that_no_file_can_hold_is_mended_and_kept(
 
 
 def test_the_seed_is_the_samples_own() -> None:
-    role = Config().teachers["vision"]
+    greedy = Config().teachers["vision"]
+    assert calls.sampling_of(greedy, 0, "a") == calls.sampling_of(greedy, 1, "b", 2)
+    role = greedy.model_copy(update={"temperature": 0.7})
     assert calls.sampling_of(role, 0, "a") == calls.sampling_of(role, 0, "a")
     seeds = {calls.sampling_of(role, run, sample).seed for run in (0, 1) for sample in ("a", "b")}
     assert len(seeds) == 4

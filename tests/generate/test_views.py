@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from avrt.errors import ConfigError
-from avrt.generate.views import VIEWS, condition_of, select
+from avrt.generate.views import VIEWS, condition_of, matching
 
 
 def row(name, vision=None, audio=None, blind=0, k=4, **more):
@@ -41,7 +41,7 @@ ROWS = [
     ],
 )
 def test_a_view_holds_what_its_condition_says(view, wanted):
-    assert select(view, condition_of(view, {}), ROWS) == wanted
+    assert matching(view, condition_of(view, {}), ROWS) == wanted
 
 
 def test_an_own_view_goes_before_a_packaged_one():
@@ -62,14 +62,14 @@ def test_an_own_view_goes_before_a_packaged_one():
 )
 def test_what_is_no_condition_is_refused_with_the_columns(condition):
     with pytest.raises(ConfigError, match=r"view 'mine': .*columns .*vision_first"):
-        select("mine", condition, ROWS)
+        matching("mine", condition, ROWS)
 
 
 def test_a_view_of_a_teacher_that_was_never_asked_says_how_to_ask_it():
     rows = [{name: value for name, value in one.items() if "blind" not in name} for one in ROWS]
     with pytest.raises(ConfigError, match=r"blind_right.*`teachers`"):
-        select("av_hard", VIEWS["av_hard"], rows)
+        matching("av_hard", VIEWS["av_hard"], rows)
 
 
 def test_no_rows_are_no_error():
-    assert select("paper", VIEWS["paper"], []) == set()
+    assert matching("paper", VIEWS["paper"], []) == set()

@@ -18,10 +18,10 @@ _PLAIN_S = 30.0
 
 
 class Progress:
-    """Counts jobs and calls, and prints to stderr; says nothing as long as no call is made."""
+    """Counts drafts and calls and prints them to stderr; silent as long as no call is made."""
 
-    def __init__(self, title: str, n_jobs: int) -> None:
-        self._title, self._n_jobs = title, n_jobs
+    def __init__(self, title: str, n_drafts: int) -> None:
+        self._title, self._n_drafts = title, n_drafts
         self._n_done = self._n_called = self._n_calls = self._n_tokens = self._n_in_flight = 0
         self._n_kept: int | None = None
         self._failures: Counter[str] = Counter()
@@ -30,19 +30,22 @@ class Progress:
         self._started_s = self._printed_s = time.monotonic()
 
     def settle(self, n: int = 1) -> None:
-        """So many jobs are done without a call of their own."""
+        """Count `n` drafts that are done without a call of their own."""
         self._n_done += n
 
     def start(self) -> None:
-        """A call is made."""
-        if not self._n_calls and not self._n_in_flight:  # what was known before took no time
+        """Count a call that is made."""
+        if not self._n_calls and not self._n_in_flight:  # looking up known calls took no time
             self._started_s = self._printed_s = time.monotonic()
         self._n_in_flight += 1
 
     def finish(
         self, completion: Completion, sample_ids: list[str], kept: list[bool] | None = None
     ) -> None:
-        """A call came back, for jobs about these samples; which of them it can be kept for."""
+        """Count a call that came back, for drafts about these samples.
+
+        `kept` says for which of the drafts the reply can be kept.
+        """
         self._n_in_flight -= 1
         self._n_calls += 1
         self._n_done += len(sample_ids)
@@ -76,24 +79,24 @@ class Progress:
     def _line(self) -> str:
         elapsed_s = max(time.monotonic() - self._started_s, 1e-3)
         parts = [
-            f"{self._title}: {self._n_done:,}/{self._n_jobs:,}",
+            f"{self._title}: {self._n_done:,}/{self._n_drafts:,}",
             *([] if self._n_kept is None else [f"{self._n_kept / self._n_called:.0%} kept"]),
             f"{self._n_calls / elapsed_s:.1f} calls/s",
             f"{self._n_tokens / elapsed_s:,.0f} tokens/s",
             f"{self._n_in_flight} in flight",
             *(f"{n:,} {name}" for name, n in self._failures.most_common()),
         ]
-        if self._n_done < self._n_jobs:
+        if self._n_done < self._n_drafts:
             parts.append(f"{format_duration(self._remaining_s())} left")
         return ", ".join(parts)
 
     def _remaining_s(self) -> float:
         elapsed_s = time.monotonic() - self._started_s
-        return elapsed_s / max(self._n_called, 1) * (self._n_jobs - self._n_done)
+        return elapsed_s / max(self._n_called, 1) * (self._n_drafts - self._n_done)
 
     def _forecast(self) -> None:
         """Once: all calls still to make, from those made so far."""
-        n_left = self._n_jobs - self._n_done
+        n_left = self._n_drafts - self._n_done
         if not n_left:
             return
         n_calls = self._n_calls + round(self._n_calls / self._n_called * n_left)

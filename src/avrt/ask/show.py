@@ -65,8 +65,8 @@ def load_stats(run: Path) -> dict[str, Any]:
     by_call = _summed(calls, _COLUMNS[:3])
     since: dict[tuple[str, str], str] = {}
     for row in by_call:
-        place = row["stage"], row["role"]
-        since[place] = min(since.get(place, row["since"]), row["since"])
+        role = row["stage"], row["role"]
+        since[role] = min(since.get(role, row["since"]), row["since"])
     by_call.sort(key=lambda row: (since[row["stage"], row["role"]], -row["calls"]))
     return {
         "calls": [
@@ -107,11 +107,11 @@ def render_stats(stats: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
         list(_COLUMNS),
         *([_format(row[name]) for name in _COLUMNS] for row in [*stats["calls"], totals]),
     ]
-    widths = [max(len(row[place]) for row in rows) for place in range(len(_COLUMNS))]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
     lines = [
         "  ".join(
-            cell.ljust(width) if place < 3 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+            cell.ljust(width) if column < 3 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         for row in rows
     ]

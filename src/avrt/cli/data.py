@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 
 import click
@@ -77,12 +76,9 @@ def replay_row(settings: tuple[str, ...], row: str, send: bool) -> None:
 
     Example: avrt replay configs/paper.yaml --row 183
     """
-    from avrt.ask.replay import Sender, replay
-    from avrt.cli.replay import dataset_roots, engine_of
+    from avrt.cli import replay
 
-    config = load_settings(settings)
-    sender = Sender(partial(engine_of, config), config.media) if send else None
-    click.echo(replay(config.run.path, row, dataset_roots(config), sender))
+    click.echo(replay.replay_row(load_settings(settings), row, send))
 
 
 @click.command("import")

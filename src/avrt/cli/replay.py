@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from avrt.ask.ledger import StoredCall
+from avrt.ask.replay import Sender, replay
 from avrt.config import Config
 from avrt.engines import Engine, LazyEngine, engine_of_role
 from avrt.errors import ConfigError
 from avrt.evaluate.models import choose_models
 
-__all__ = ["dataset_roots", "engine_of"]
+__all__ = ["replay_row"]
 
 
-def dataset_roots(config: Config) -> dict[str, Path]:
-    """The folder of each evaluation set by its name, and of the run's dataset by the empty name."""
-    return {"": config.data.root} | {
-        name: data.root for name, data in config.eval.benchmarks.items()
-    }
+def replay_row(config: Config, name: str, send: bool = False) -> str:
+    """The calls behind a row or a key, as `replay`, with the folders and models of `config`.
+
+    Raises:
+        DataError, ConfigError, EngineError: as `replay`.
+    """
+    roots = {"": config.data.root}
+    roots |= {benchmark: data.root for benchmark, data in config.eval.benchmarks.items()}
+    sender = Sender(partial(_engine_of, config), config.media) if send else None
+    return replay(config.run.path, name, roots, sender)
 
 
-def engine_of(config: Config, call: StoredCall) -> Engine:
+def _engine_of(config: Config, call: StoredCall) -> Engine:
     """The engine of the model that a call's role is configured with now.
 
     Raises:

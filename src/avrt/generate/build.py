@@ -1,9 +1,9 @@
 """Stage `build`: gate the merged traces, split them by clip, write the dataset and its card.
 
-Reads samples.parquet and traces/; writes dataset/{train,validation,rejected}.parquet and
-dataset/README.md. Every sample that was ever read lies in exactly one of the three files, a
-rejected one with the stage and the reason. Nothing here calls a model: another view, gate, split
-or parser is built by the same command again.
+Reads samples.parquet and traces/, with judges also traces/judged.parquet; writes
+dataset/{train,validation,rejected}.parquet and dataset/README.md. Every sample that was ever read
+lies in exactly one of the three files, a rejected one with the stage and the reason. Nothing here
+calls a model: another view, gate, finding, split or parser is built by the same command again.
 
 The decision to question: the split ranks clips by a seeded hash and cuts at the wanted share, so
 that its size is exact and all questions about a clip stay together; adding data can move a clip at
@@ -14,34 +14,28 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
-from avrt.answers import split_trace
-from avrt.config import Config
+from avrt.config import BuildConfig, Config, DataConfig, JudgeRole
 from avrt.datasets import annotation_path, row_to_sample
 from avrt.datasets.faults import reason_of
 from avrt.errors import ConfigError
 from avrt.generate.card import write_card
+from avrt.generate.dataset import DATASET_SCHEMA, REJECTED_SCHEMA, Entry, to_row
 from avrt.generate.decontaminate import Match, find_matches, write_matches
-from avrt.generate.gates import GATES, Case, judge
+from avrt.generate.exam import load_measured
+from avrt.generate.gates import GATES
+from avrt.generate.judged import Judgement, case_of, check_all, judged_path, load_judged
 from avrt.generate.merge import shown_sample
-from avrt.generate.option_order import places_in, restore_letters
+from avrt.generate.quality import Check, check_gates, check_judge
 from avrt.generate.records import (
-    ABSENT,
     STRATA,
-    Answers,
     MergedTrace,
-    TeacherTrace,
-    best_answer,
     check_teachers,
     check_traced,
-    columns_of,
     load_merged,
     load_teachers,
     merged_path,
@@ -61,132 +55,96 @@ from avrt.runs import (
     save_config,
     write_parquet,
 )
-from avrt.types import Sample
 
-__all__ = [
-    "DATASET_SCHEMA",
-    "REJECTED_SCHEMA",
-    "plan",
-    "question_columns",
-    "run",
-    "validation_clips",
-]
+__all__ = ["plan", "run", "validation_clips"]
 
-_TEACHER_COUNTS = ("k", "answered", "right")
-DATASET_SCHEMA = pa.schema(
-    [
-        *(
-            pa.field(name, pa.string(), nullable=False)
-            for name in ("id", "video_name", "video_id", "question")
-        ),
-        pa.field("choices", pa.list_(pa.string()), nullable=False),
-        pa.field("answer", pa.int32(), nullable=False),
-        *(
-            pa.field(name, pa.string(), nullable=False)
-            for name in ("answer_letter", "answer_text", "question_relation", "question_type")
-        ),
-        *(
-            pa.field(name, pa.string())
-            for name in ("av_reasoning", "think", "vision_text", "audio_text")
-        ),
-        *(pa.field(name, pa.bool_()) for name in ("vision_correct", "audio_correct")),
-        pa.field(
-            "teachers",
-            pa.list_(
-                pa.struct(
-                    [
-                        pa.field("role", pa.string()),
-                        pa.field("modality", pa.string()),
-                        *(pa.field(name, pa.int32()) for name in _TEACHER_COUNTS),
-                    ]
-                )
-            ),
-        ),
-        *(pa.field(name, pa.string()) for name in ("stratum", "video", "image", "audio")),
-        pa.field("source", pa.string(), nullable=False),
-        pa.field("gates", pa.struct([pa.field(name, pa.string()) for name in GATES])),
-        pa.field("call_keys", pa.list_(pa.string()), nullable=False),
-    ]
-)
-"""`teachers` counts each one's answers: those that came, those with a letter, the right ones. NULL
-counts: it was not asked. `gates` holds what each gate found; NULL: it passed.
-"""
-REJECTED_SCHEMA = pa.schema(
-    [
-        *DATASET_SCHEMA,
-        pa.field("stage", pa.string(), nullable=False),
-        pa.field("reason", pa.string(), nullable=False),
-    ]
-)
-MIN_PARALLEL = 5_000
-"""Traces for which starting processes pays."""
 FILES = ("train.parquet", "validation.parquet", "rejected.parquet", "README.md")
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A sample with all that generation made of it."""
+class _Rules:
+    """All that rejects a trace."""
 
-    sample: Sample
-    """With its options in the order of the trace."""
-    answers: Answers | None
-    merged: MergedTrace | None
-    found: Mapping[str, str | None]
-    """What each gate found in the trace."""
-    stage: str
-    """The stage that rejected it; empty when it is kept."""
-    reason: str
-    """`dropped/NAME` or `failed/CLASS`; empty when it is kept."""
+    gates: Sequence[str]
+    findings: Sequence[str]
+    judges: Mapping[str, bool]
+    """Those that judged, and whether their findings reject."""
+    exams: Mapping[str, Any]
+    """The result of each judge in the exam; None: never measured."""
+
+    def objection(self, entry: Entry) -> tuple[str, str] | None:
+        """The stage and the reason that reject a merged trace; None when it passes."""
+        for gate in self.gates:
+            if entry.flagged[gate] is not None:
+                return "gate", f"dropped/{gate}"
+        heard = [judgement for judgement in entry.judgements if self.judges[judgement.judge]]
+        for finding in self.findings:
+            if any(finding in judgement.findings for judgement in heard):
+                return "judge", f"dropped/judged_{finding}"
+        return None
+
+    def passes(self, entry: Entry) -> bool:
+        """Whether there is a trace that nothing rejects, in the view or not."""
+        is_merged = entry.merged is not None and entry.merged.status == "ok"
+        return is_merged and self.objection(entry) is None
 
 
 def run(config: Config) -> Result:
     """Build the dataset.
 
     Raises:
-        DataError: the run is not merged.
-        ConfigError: no such view or gate, or the samples that were traced or merged are not those
-            of now.
+        DataError: the run is not merged, or has judges and is not judged.
+        ConfigError: no such view or gate, or the samples that were traced, merged or judged are not
+            those of now.
     """
-    check_views(config.build, config.teachers)
-    _check_gates(config)
-    check_teachers(config.run.path, config.teachers)
-    stage = _open(config)
-    folder = config.run.path / "dataset"
+    path, build, seed = config.run.path, config.build, config.run.seed
+    check_views(build, config.teachers)
+    _check_gates(build)
+    check_teachers(path, config.teachers)
+    judges = _judges_that_judged(path, config.judges)
+    exams = {
+        name: load_measured(config.judges[name].exam)["judges"].get(judge["digest"])
+        for name, judge in judges.items()
+    }
+    reject = {
+        name: exam is not None or config.judges[name].reject_unmeasured
+        for name, exam in exams.items()
+    }
+    rules = _Rules(build.gates, build.findings, reject, exams)
+    stage = _open(path, build, seed, rules)
+    folder = path / "dataset"
     if stage.done and all((folder / name).is_file() for name in FILES):
         return Result(f"build: nothing to do, {folder} is built", stage.counts())
-    traced, merged = (stage_settings(config.run.path, name) for name in ("trace", "merge"))
-    judged, matches = _without_matches(config, _judge_all(config))
-    judged = _at_size(config, judged, {match.id for match in matches})
+    asked = {name: stage_settings(path, name) for name in ("trace", "merge")}
+    entries, matches = _without_matches(_read_all(path, build, rules), build.decontaminate, rules)
+    passing = {e.sample.id for e in entries if rules.passes(e)} - {match.id for match in matches}
+    entries = _at_size(entries, build, seed, passing)
     save_config(config)
-    kept = [one for one in judged if not one.reason]
-    held_out = validation_clips(
-        (one.sample.video_id for one in kept), config.build.validation_fraction, config.run.seed
-    )
-    parts = {
-        "train": [one for one in kept if one.sample.video_id not in held_out],
-        "validation": [one for one in kept if one.sample.video_id in held_out],
-        "rejected": [one for one in judged if one.reason],
-    }
-    counts = _count(judged, parts)
-    check_sums("build", len(judged), counts)
+    parts = _split(entries, build.validation_fraction, seed)
+    counts = _count(entries, parts)
+    check_sums("build", len(entries), counts)
     for name, part in parts.items():
         schema = REJECTED_SCHEMA if name == "rejected" else DATASET_SCHEMA
-        write_parquet(folder / f"{name}.parquet", [_to_row(one) for one in part], schema)
+        write_parquet(folder / f"{name}.parquet", [to_row(entry) for entry in part], schema)
     write_matches(folder / "contamination.parquet", matches)
-    losses = Counter((one.stage, one.reason) for one in parts["rejected"])
-    write_card(folder / "README.md", config, traced, merged, counts, losses)
+    losses = Counter((entry.stage, entry.reason) for entry in parts["rejected"])
+    stages = {**asked, "judge": judges}
+    checks = list(_check(entries, rules))
+    write_card(folder / "README.md", build, stages, (counts, losses), checks)
     stage.finish(counts)
     return Result(_summarize(folder, counts, losses), counts)
 
 
 def plan(config: Config) -> str:
-    """What `run` would do, in words."""
-    check_views(config.build, config.teachers)
-    _check_gates(config)
+    """The work of `run`, in words."""
+    path, build = config.run.path, config.build
+    check_views(build, config.teachers)
+    _check_gates(build)
+    judged = f", reject what judges found ({', '.join(build.findings)})" if config.judges else ""
     return (
-        f"build: gate the merged traces ({', '.join(config.build.gates)}), "
-        f"hold out {config.build.validation_fraction:.1%} of the clips for validation, "
-        f"write {', '.join(FILES)} into {config.run.path / 'dataset'}"
+        f"build: gate the merged traces ({', '.join(build.gates)}){judged}, "
+        f"hold out {build.validation_fraction:.1%} of the clips for validation, "
+        f"write {', '.join(FILES)} into {path / 'dataset'}"
     )
 
 
@@ -198,43 +156,73 @@ def validation_clips(video_ids: Iterable[str], fraction: float, seed: int) -> se
     return set(clips[: min(max(1, round(fraction * len(clips))), len(clips) - 1)])
 
 
-def _open(config: Config) -> Stage:
-    run, build = config.run.path, config.build
-    views = (build.view, *build.same_size_as)
+def _open(run: Path, build: BuildConfig, seed: int, rules: _Rules) -> Stage:
     free = {
         "view": build.view,
-        "conditions": [condition_of(view, build.views) for view in views],
+        "conditions": [
+            condition_of(view, build.views) for view in (build.view, *build.same_size_as)
+        ],
         "validation_fraction": build.validation_fraction,
-        "seed": config.run.seed,
+        "seed": seed,
         "gates": {name: gate.version for name, gate in GATES.items()},
-        "rejecting": list(build.gates),
+        "rejecting": list(rules.gates),
+        "judges": dict(rules.judges),
+        "exams": dict(rules.exams),
+        "findings": list(rules.findings) if rules.judges else [],
         "decontaminate": {
             name: file_digest(annotation_path(data)) for name, data in build.decontaminate.items()
         },
     }
     inputs = [run / "samples.parquet", teachers_path(run), merged_path(run)]
+    inputs += [judged_path(run)] if rules.judges else []
     return open_stage(run, "build", {}, inputs, free)
 
 
-def _check_gates(config: Config) -> None:
-    for name in config.build.gates:
+def _check_gates(build: BuildConfig) -> None:
+    for name in build.gates:
         if name not in GATES:
             raise ConfigError(f"build.gates: no gate {name!r}; known: {', '.join(GATES)}")
 
 
-def _judge_all(config: Config) -> list[Judged]:
+def _judges_that_judged(run: Path, judges: Mapping[str, JudgeRole]) -> Mapping[str, Any]:
+    """The descriptions of the judges in the manifest of the stage `judge`; none are configured:
+    none.
+    """
+    if not judges:
+        return {}
+    judged = stage_settings(run, "judge")["judges"]
+    if judged.keys() != judges.keys():
+        raise ConfigError(
+            f"{run}: judged by {', '.join(judged)}, but the configuration has "
+            f"{', '.join(judges)}; run `avrt judge` with it, which makes only the new calls"
+        )
+    return judged
+
+
+def _read_all(run: Path, build: BuildConfig, rules: _Rules) -> list[Entry]:
     """Every sample that was read, in file order."""
-    rows = read_parquet(config.run.path / "samples.parquet")
-    answers, merged = load_teachers(config.run.path), load_merged(config.run.path)
-    check_traced(config.run.path, (row["id"] for row in rows if row["usable"] is not None), answers)
+    rows = read_parquet(run / "samples.parquet")
+    answers, merged = load_teachers(run), load_merged(run)
+    check_traced(run, (row["id"] for row in rows if row["usable"] is not None), answers)
     samples = [row_to_sample(row) for row in rows]
     traced = [sample for sample in samples if sample.id in answers]
-    reasons = in_view(config.build.view, config.build.views, traced, answers)
-    all_found = _check_all(traced, answers, merged)
-    judged: list[Judged] = []
+    reasons = in_view(build.view, build.views, traced, answers)
+    judged = load_judged(run) if rules.judges else {}
+    merged |= {id_: _that_counts(merged[id_], of[0]) for id_, of in judged.items()}
+    readable = [s for s in traced if s.id in merged and merged[s.id].status == "ok"]
+    cases = (case_of(sample, answers[sample.id], merged[sample.id]) for sample in readable)
+    flagged = check_all(cases, len(readable))
+    flags = {sample.id: of for sample, of in zip(readable, flagged, strict=True)}
+    entries: list[Entry] = []
     for row, sample in zip(rows, samples, strict=True):
         of_sample, trace = answers.get(sample.id), merged.get(sample.id)
-        found = all_found.get(sample.id, {})
+        entry = Entry(
+            sample=shown_sample(sample, trace.order) if trace is not None else sample,
+            answers=of_sample,
+            merged=trace,
+            flagged=flags.get(sample.id, {}),
+            judgements=judged.get(sample.id, ()),
+        )
         if (reason := reason_of(row)) is not None:
             stage = "prepare"
         elif of_sample is not None and (reason := trace_outcome(of_sample)) is not None:
@@ -243,173 +231,111 @@ def _judge_all(config: Config) -> list[Judged]:
             stage = "view"
         elif trace is None:
             raise ConfigError(
-                f"{merged_path(config.run.path)}: sample {sample.id!r} is in the view "
-                f"{config.build.view!r} but was never merged; run `avrt merge` with this view"
+                f"{merged_path(run)}: sample {sample.id!r} is in the view {build.view!r} but was "
+                "never merged; run `avrt merge` with this view"
             )
         elif trace.status != "ok":
             stage, reason = "merge", f"failed/{trace.status}"
         else:
-            stage = "gate"
-        if trace is not None:
-            sample = shown_sample(sample, trace.order)
-        if stage == "gate":
-            objecting = next((name for name in config.build.gates if found[name]), None)
-            stage, reason = (stage, f"dropped/{objecting}") if objecting else ("", None)
-        judged.append(Judged(sample, of_sample, trace, found, stage, reason or ""))
-    return judged
+            stage, reason = rules.objection(entry) or ("", None)
+            if reason is None and rules.judges and not entry.judgements:
+                raise ConfigError(
+                    f"{judged_path(run)}: sample {sample.id!r} passes the gates but was never "
+                    "judged; run `avrt judge` with these build.gates"
+                )
+        entries.append(replace(entry, stage=stage, reason=reason or ""))
+    return entries
 
 
-def _check_all(
-    samples: Sequence[Sample], answers: Mapping[str, Answers], merged: Mapping[str, MergedTrace]
-) -> dict[str, dict[str, str | None]]:
-    """What the gates find in every merged trace; many traces are looked at in all processors."""
-    chosen = [one for one in samples if one.id in merged and merged[one.id].status == "ok"]
-    ids = [one.id for one in chosen]
-    cases = (
-        _case(shown_sample(one, merged[one.id].order), answers[one.id], merged[one.id])
-        for one in chosen
-    )
-    if len(ids) < MIN_PARALLEL:
-        return dict(zip(ids, map(judge, cases), strict=True))
-    with get_context("spawn").Pool() as pool:
-        return dict(zip(ids, pool.imap(judge, cases, chunksize=100), strict=True))
-
-
-def _case(sample: Sample, answers: Answers, trace: MergedTrace) -> Case:
-    texts: dict[str, str] = {}
-    for traces in answers.values():
-        best = best_answer(traces)
-        if best.modality != "none":
-            text = restore_letters(best.text, places_in(trace.order))
-            texts[best.modality] = f"{texts.get(best.modality, '')}{text}\n"
-    return Case(
-        text=trace.text,
-        question=sample.question,
-        options=sample.options,
-        target=sample.target,
-        question_relation=sample.question_relation,
-        finish_reason=trace.finish_reason,
-        teacher_texts=texts,
+def _that_counts(merged: MergedTrace, judgement: Judgement) -> MergedTrace:
+    """The merged trace, or the other try that the judges let take its place."""
+    return replace(
+        merged,
+        key=judgement.key,
+        text=judgement.text,
+        finish_reason=judgement.finish_reason,
     )
 
 
-def _without_matches(config: Config, judged: Sequence[Judged]) -> tuple[list[Judged], list[Match]]:
-    """What a benchmark holds too is rejected, with a table of the matches.
+def _without_matches(
+    entries: Sequence[Entry], benchmarks: Mapping[str, DataConfig], rules: _Rules
+) -> tuple[list[Entry], list[Match]]:
+    """The entries, of which those that a benchmark holds too are rejected, and the matches.
 
-    The table has samples outside the view too, since they count when views are cut to one size.
+    The matches have samples outside the view too, since they count when views are cut to a size.
     """
-    passing = [one.sample for one in judged if not _objection(config, one)]
-    matches = find_matches(passing, config.build.decontaminate)
+    passing = [entry.sample for entry in entries if rules.passes(entry)]
+    matches = find_matches(passing, benchmarks)
     contaminated = {match.id for match in matches}
     return [
-        replace(one, stage="gate", reason="dropped/in_benchmark")
-        if one.sample.id in contaminated and not one.reason
-        else one
-        for one in judged
+        replace(entry, stage="gate", reason="dropped/in_benchmark")
+        if entry.sample.id in contaminated and not entry.reason
+        else entry
+        for entry in entries
     ], matches
 
 
 def _at_size(
-    config: Config, judged: Sequence[Judged], contaminated: Collection[str]
-) -> list[Judged]:
-    """Cut to the smallest size among the views that are compared, by a seeded draw."""
-    if not config.build.same_size_as:
-        return list(judged)
-    kept = [one for one in judged if not one.reason]
-    passing = {one.sample.id for one in judged if not _objection(config, one)} - {*contaminated}
-    samples = [one.sample for one in judged if one.answers is not None]
-    answers = {one.sample.id: one.answers for one in judged if one.answers is not None}
+    entries: Sequence[Entry], build: BuildConfig, seed: int, passing: Collection[str]
+) -> list[Entry]:
+    """Cut to the smallest size among the views that are compared, by a seeded draw.
+
+    `passing` are the samples, in the view or not, whose traces nothing rejects.
+    """
+    if not build.same_size_as:
+        return list(entries)
+    kept = [entry for entry in entries if not entry.reason]
+    samples = [entry.sample for entry in entries if entry.answers is not None]
+    answers = {entry.sample.id: entry.answers for entry in entries if entry.answers is not None}
     sizes = [len(kept)]
-    for view in config.build.same_size_as:
-        reasons = in_view(view, config.build.views, samples, answers)
-        sizes.append(sum(reason is None and one in passing for one, reason in reasons.items()))
-    ranked = sorted(kept, key=lambda one: _rank(config.run.seed, one.sample.id))
-    surplus = {one.sample.id for one in ranked[min(sizes) :]}
+    for view in build.same_size_as:
+        reasons = in_view(view, build.views, samples, answers)
+        sizes.append(sum(reason is None and id_ in passing for id_, reason in reasons.items()))
+    ranked = sorted(kept, key=lambda entry: _rank(seed, entry.sample.id))
+    surplus = {entry.sample.id for entry in ranked[min(sizes) :]}
     return [
-        replace(one, stage="size", reason="dropped/over_size") if one.sample.id in surplus else one
-        for one in judged
+        replace(entry, stage="size", reason="dropped/over_size")
+        if entry.sample.id in surplus
+        else entry
+        for entry in entries
     ]
-
-
-def _objection(config: Config, judged: Judged) -> bool:
-    if judged.merged is None or judged.merged.status != "ok":
-        return True
-    return any(judged.found[name] for name in config.build.gates)
 
 
 def _rank(seed: int, name: str) -> bytes:
     return hashlib.sha256(f"{seed}:{name}".encode()).digest()
 
 
-def question_columns(sample: Sample, text: str | None) -> dict[str, Any]:
-    """The columns that say what is asked about which clip, and the trace; teachers have others."""
-    parts = split_trace(text) if text is not None else None
+def _split(
+    entries: Sequence[Entry], validation_fraction: float, seed: int
+) -> dict[str, list[Entry]]:
+    """The entries by file."""
+    kept = [entry for entry in entries if not entry.reason]
+    clips = (entry.sample.video_id for entry in kept)
+    held_out = validation_clips(clips, validation_fraction, seed)
     return {
-        "id": sample.id,
-        "video_name": PurePosixPath(sample.picture_path or sample.sound_path or sample.id).stem,
-        "video_id": sample.video_id,
-        "question": sample.question,
-        "choices": list(sample.options),
-        "answer": sample.answer_index,
-        "answer_letter": sample.target,
-        "answer_text": sample.target_text,
-        "question_relation": sample.question_relation,
-        "question_type": sample.question_type,
-        "av_reasoning": text,
-        "think": parts[0] if parts else None,
-        "video": sample.video,
-        "image": sample.image,
-        "audio": sample.audio,
-        "source": sample.source,
+        "train": [entry for entry in kept if entry.sample.video_id not in held_out],
+        "validation": [entry for entry in kept if entry.sample.video_id in held_out],
+        "rejected": [entry for entry in entries if entry.reason],
     }
 
 
-def _to_row(judged: Judged) -> dict[str, Any]:
-    sample, merged, answers = judged.sample, judged.merged, judged.answers or {}
-    vision, audio = (_first_of(answers, modality) for modality in "va")
-    places = places_in(merged.order) if merged else range(len(sample.options))
-    keys = [trace.key for traces in answers.values() for trace in traces if trace.key]
-    row: dict[str, Any] = {
-        **question_columns(sample, merged.text.strip() if merged is not None else None),
-        "vision_text": restore_letters(best_answer(vision).text, places) if vision else None,
-        "audio_text": restore_letters(best_answer(audio).text, places) if audio else None,
-        "vision_correct": vision[0].correct if vision else None,
-        "audio_correct": audio[0].correct if audio else None,
-        "teachers": _teachers(answers) if answers else None,
-        "stratum": stratum_of(answers) if answers and not trace_outcome(answers) else None,
-        "gates": {name: judged.found[name] for name in GATES} if judged.found else None,
-        "call_keys": [*keys, *([merged.key] if merged else [])],
-    }
-    return row | ({"stage": judged.stage, "reason": judged.reason} if judged.reason else {})
+def _check(entries: Sequence[Entry], rules: _Rules) -> Iterator[Check]:
+    """What gates and judges made of the traces, for the card."""
+    yield from check_gates(entries, rules.gates, load_measured()["gates"])
+    for name, rejects in rules.judges.items():
+        rejecting = rules.findings if rejects else ()
+        yield from check_judge(name, entries, rejecting, rules.exams[name])
 
 
-def _first_of(answers: Answers, modality: str) -> Sequence[TeacherTrace] | None:
-    """The answers of the first teacher with that modality; None when it was not asked."""
-    found = next((one for one in answers.values() if one[0].modality == modality), None)
-    return None if found is None or found[0].status == ABSENT else found
-
-
-def _teachers(answers: Answers) -> list[dict[str, Any]]:
-    columns = columns_of(answers)
-    return [
-        {
-            "role": role,
-            "modality": traces[0].modality,
-            **{name: columns[f"{role}_{name}"] for name in _TEACHER_COUNTS},
-        }
-        for role, traces in answers.items()
-    ]
-
-
-def _count(judged: Sequence[Judged], parts: Mapping[str, Sequence[Judged]]) -> Counter[str]:
+def _count(entries: Sequence[Entry], parts: Mapping[str, Sequence[Entry]]) -> Counter[str]:
     counts = Counter({name: len(part) for name, part in parts.items()})
-    counts["read"] = len(judged)
+    counts["read"] = len(entries)
     counts["kept"] = len(parts["train"]) + len(parts["validation"])
-    counts.update(one.reason for one in parts["rejected"])
+    counts.update(entry.reason for entry in parts["rejected"])
     counts.update({f"stratum/{name}": 0 for name in STRATA})
-    for one in judged:
-        if one.answers and not trace_outcome(one.answers):
-            counts[f"stratum/{stratum_of(one.answers)}"] += 1
+    for entry in entries:
+        if entry.answers and not trace_outcome(entry.answers):
+            counts[f"stratum/{stratum_of(entry.answers)}"] += 1
     return counts
 
 

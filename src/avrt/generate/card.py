@@ -1,18 +1,21 @@
 """The dataset's card: where its rows come from, what was lost and why, which models wrote them.
 
 Writes dataset/README.md in the form the Hub reads. Generated from the counts and from the
-manifests of the stages that called the models, so it cannot disagree with the files.
+manifests of the stages that called the models, so it cannot disagree with the files. Gates and
+judges stand in it with their results on labelled traces, and with the leaks that they may have
+missed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from avrt.config import BuildConfig, Config
+from avrt.config import BuildConfig
+from avrt.generate.quality import Check, render_checks
 from avrt.generate.records import STRATA
 from avrt.generate.views import condition_of
 from avrt.runs import write_atomic
@@ -27,23 +30,24 @@ _GIVEN = {"v": "frames", "a": "sound", "av": "frames and sound", "none": "text"}
 
 def write_card(
     path: Path,
-    config: Config,
-    traced: Mapping[str, Any],
-    merged: Mapping[str, Any],
-    counts: Mapping[str, int],
-    losses: Mapping[tuple[str, str], int],
+    build: BuildConfig,
+    stages: Mapping[str, Mapping[str, Any]],
+    sums: tuple[Mapping[str, int], Mapping[tuple[str, str], int]],
+    checks: Sequence[Check],
 ) -> None:
     """Write the card.
 
-    `traced` and `merged` are the settings in the manifests of those stages; `losses` counts the
-    rejected samples by stage and reason.
+    `stages` holds the settings of `trace` and `merge` in their manifests, and the judges under
+    `judge`; `sums` the counts, and the rejected samples by stage and reason.
     """
+    counts, losses = sums
     sections = [
         f"---\n{yaml.safe_dump(_header(counts), sort_keys=False)}---\n",
-        _introduction(config.build, counts),
+        _introduction(build, bool(stages["judge"]), counts),
         _attrition(counts, losses),
         _strata(counts),
-        _models(traced, merged),
+        _quality(checks),
+        _models(stages["trace"], stages["merge"], stages["judge"]),
         _LICENCE,
     ]
     text = "\n".join(sections)
@@ -66,19 +70,25 @@ def _header(counts: Mapping[str, int]) -> dict[str, object]:
     return header
 
 
-def _introduction(build: BuildConfig, counts: Mapping[str, int]) -> str:
+def _introduction(build: BuildConfig, is_judged: bool, counts: Mapping[str, int]) -> str:
+    judged = (
+        " What the judges found in it, with the words that show it, stands in `findings`."
+        if is_judged
+        else ""
+    )
     return f"""# Audio-visual reasoning traces
 
 Multiple-choice questions about clips, each with a `<think>…</think><answer>X</answer>` trace
-(`av_reasoning`). Every teacher saw or heard only its own half of a clip; a text model that was told
-the right answer merged what they wrote. A row is here when the view `{build.view}` holds,
+(`av_reasoning`). Every teacher saw or heard only its own half of a clip; a text model that was
+given the right answer merged their texts. A row is here when the view `{build.view}` holds,
 
     {condition_of(build.view, build.views)}
 
-and its trace passed the gates {", ".join(f"`{name}`" for name in build.gates)}. What every gate
-found stands in the column `gates`, also for those that reject nothing. {counts["train"]} rows for
-training, {counts["validation"]} for validation; no clip is in both. `rejected.parquet` holds every
-other sample with the stage and the reason. Media are named, not included.
+and its trace passed the gates {", ".join(f"`{name}`" for name in build.gates)}. The fault that a
+gate sees in a trace stands in the column `gates`, also for gates that reject nothing.{judged}
+{counts["train"]} rows for training, {counts["validation"]} for validation; no clip is in both.
+`rejected.parquet` holds every other sample with the stage and the reason. Media are named, not
+included.
 """
 
 
@@ -98,7 +108,16 @@ def _strata(counts: Mapping[str, int]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _models(traced: Mapping[str, Any], merged: Mapping[str, Any]) -> str:
+def _quality(checks: Sequence[Check]) -> str:
+    title = "## How the traces were checked"
+    note = (
+        "Gates are rules, judges are models that quote the words they object to. Precision and "
+        "recall are those on labelled traces which no author of a rule or a prompt has read."
+    )
+    return "\n".join([title, "", note, "", render_checks(checks)])
+
+
+def _models(traced: Mapping[str, Any], merged: Mapping[str, Any], judges: Mapping[str, Any]) -> str:
     lines = [
         "## Which models wrote it",
         "",
@@ -110,13 +129,15 @@ def _models(traced: Mapping[str, Any], merged: Mapping[str, Any]) -> str:
         for name, role in traced.items()
         if isinstance(role, dict) and "modality" in role
     }
-    for name, role in {**roles, "merger": merged["merger"]}.items():
+    graders = {f"{name} judge": role for name, role in judges.items()}
+    for name, role in {**roles, "merger": merged["merger"], **graders}.items():
         engine = role["engine"]
         revision = engine.get("revision") or engine.get("script") or "not pinned"
         lines.append(
             f"| {name} | {_GIVEN[role.get('modality', 'none')]} | {engine['model']} "
             f"| {revision[:12]} | {role['prompt'][:12]} | {role['temperature']:g} "
-            f"| {role['top_p']:g} | {role['max_new_tokens']} | {role.get('k', 1)} |"
+            f"| {role['top_p']:g} | {role['max_new_tokens']} "
+            f"| {role.get('k', role.get('votes', 1))} |"
         )
     media = traced["media"]
     seconds = media["max_audio_s"]

@@ -97,10 +97,10 @@ def _by_question(samples: Sequence[Sample], items: Sequence[Sample], name: str) 
     matches: list[Match] = []
     for start in range(0, len(samples) if items else 0, ROWS):
         rows = samples[start : start + ROWS]
-        found = [_parts(sample) for sample in rows]
+        own = [_parts(sample) for sample in rows]
         # Where all parts are alike, so are the texts: this leaves few pairs to look at in parts.
         near = cdist(
-            ["\n".join(parts) for parts in found],
+            ["\n".join(parts) for parts in own],
             ["\n".join(parts) for parts in wanted],
             scorer=ratio,
             score_cutoff=SAME,
@@ -109,7 +109,7 @@ def _by_question(samples: Sequence[Sample], items: Sequence[Sample], name: str) 
         )
         best: dict[int, tuple[float, int]] = {}
         for row, item in np.argwhere(near).tolist():
-            score = _likeness(found[row], wanted[item])
+            score = _likeness(own[row], wanted[item])
             if score >= SAME and score > best.get(row, (0.0, 0))[0]:
                 best[row] = score, item
         matches += [
@@ -125,7 +125,7 @@ def _likeness(first: Sequence[str], second: Sequence[str]) -> float:
 
     if len(first) != len(second) or _numbers(first) != _numbers(second):
         return 0.0
-    return min(ratio(one, two) for one, two in zip(first, second, strict=True))
+    return min(ratio(*parts) for parts in zip(first, second, strict=True))
 
 
 def _numbers(parts: Sequence[str]) -> list[str]:
@@ -134,7 +134,7 @@ def _numbers(parts: Sequence[str]) -> list[str]:
 
 
 def _clip(sample: Sample) -> str | None:
-    """What tells the clip from others; None where its name cannot."""
+    """The name by which two datasets share a clip; None where the file has no such name."""
     stem = PurePosixPath(sample.picture_path or sample.sound_path or "").stem
     youtube = _YOUTUBE.fullmatch(stem)
     if youtube is not None:

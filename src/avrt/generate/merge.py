@@ -198,7 +198,7 @@ def shown_sample(sample: Sample, order: Sequence[int]) -> Sample:
 
 
 def _analyses(answers: Answers, order: Sequence[int]) -> dict[str, str]:
-    """What the teachers wrote, by modality and all together, with the letters that are shown."""
+    """The teachers' texts by modality and all together, with the letters that are shown."""
     places = places_in(order)
     texts: dict[str, list[str]] = {"v": [], "a": [], "av": []}
     titled: list[str] = []

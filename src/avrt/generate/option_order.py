@@ -57,9 +57,9 @@ def balanced_order(seed: int, sample_id: str, gold: int, n_options: int) -> tupl
     The others keep their order. The place follows from the sample alone, so that more data moves no
     sample; the shares of the letters are even up to chance, 0.3 % at 18,000 samples.
     """
-    place = _digest(f"{seed}:{sample_id}:gold") % n_options
+    position = _digest(f"{seed}:{sample_id}:gold") % n_options
     others = [option for option in range(n_options) if option != gold]
-    return (*others[:place], gold, *others[place:])
+    return (*others[:position], gold, *others[position:])
 
 
 def in_order(options: Sequence[str], order: Sequence[int]) -> tuple[str, ...]:

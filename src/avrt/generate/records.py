@@ -111,7 +111,7 @@ Answers: TypeAlias = Mapping[str, Sequence[TeacherTrace]]
 
 @dataclass(frozen=True, slots=True)
 class MergedTrace:
-    """What the merger wrote about one sample."""
+    """The merger's reply about a sample."""
 
     sample_id: str
     key: str
@@ -127,14 +127,19 @@ class MergedTrace:
 
 def best_answer(traces: Sequence[TeacherTrace]) -> TeacherTrace:
     """The first right answer, else the first with a letter, else the first that came."""
-    return min(traces, key=lambda one: (not one.correct, one.answer is None, one.status != "ok"))
+    return min(
+        traces,
+        key=lambda trace: (not trace.correct, trace.answer is None, trace.status != "ok"),
+    )
 
 
 def stratum_of(answers: Answers) -> Stratum:
     """Whether the first teacher of each modality is right with its first answer."""
     vision, audio = (
-        next((traces[0].correct for traces in answers.values() if traces[0].modality == one), False)
-        for one in "va"
+        next(
+            (traces[0].correct for traces in answers.values() if traces[0].modality == half), False
+        )
+        for half in "va"
     )
     if vision:
         return "both" if audio else "vision_only"
@@ -189,9 +194,9 @@ def load_teachers(run: Path) -> dict[str, Answers]:
     traces = (TeacherTrace(**row) for row in read_parquet(teachers_path(run)))
     return {
         sample_id: {
-            role: list(answers) for role, answers in groupby(of_sample, lambda one: one.role)
+            role: list(answers) for role, answers in groupby(of_sample, lambda trace: trace.role)
         }
-        for sample_id, of_sample in groupby(traces, lambda one: one.sample_id)
+        for sample_id, of_sample in groupby(traces, lambda trace: trace.sample_id)
     }
 
 
@@ -230,11 +235,16 @@ def check_teachers(run: Path, teachers: Mapping[str, TeacherRole]) -> None:
     if not manifest.is_file():
         return
     traced = json.loads(manifest.read_text(encoding="utf-8"))["settings"]
-    had = {name: one["k"] for name, one in traced.items() if isinstance(one, dict) and "k" in one}
+    had = {
+        name: settings["k"]
+        for name, settings in traced.items()
+        if isinstance(settings, dict) and "k" in settings
+    }
     wanted = {name: teacher.k for name, teacher in teachers.items()}
     if had != wanted:
         words = (
-            " ".join(f"{name}.k={k}" for name, k in sorted(some.items())) for some in (had, wanted)
+            " ".join(f"{name}.k={k}" for name, k in sorted(counts.items()))
+            for counts in (had, wanted)
         )
         raise ConfigError(
             "{}: traced with teachers {}, but the configuration has {}; run `avrt trace` with it, "
@@ -242,7 +252,7 @@ def check_teachers(run: Path, teachers: Mapping[str, TeacherRole]) -> None:
         )
 
 
-def stage_settings(run: Path, stage: Literal["trace", "merge"]) -> dict[str, Any]:
+def stage_settings(run: Path, stage: Literal["trace", "merge", "judge"]) -> dict[str, Any]:
     """The settings that the stage's files were made with.
 
     Raises:
@@ -256,12 +266,12 @@ def stage_settings(run: Path, stage: Literal["trace", "merge"]) -> dict[str, Any
 
 def write_teachers(run: Path, traces: Iterable[TeacherTrace]) -> None:
     """Write all answers about a sample together, teacher by teacher, in the order of k."""
-    _write(run, teachers_path(run), traces, _TEACHER_SCHEMA, derived=("merge", "build"))
+    _write(run, teachers_path(run), traces, _TEACHER_SCHEMA, derived=("merge", "judge", "build"))
 
 
 def write_merged(run: Path, traces: Iterable[MergedTrace]) -> None:
     """Write the merged traces in sample order."""
-    _write(run, merged_path(run), traces, _MERGED_SCHEMA, derived=("build",))
+    _write(run, merged_path(run), traces, _MERGED_SCHEMA, derived=("judge", "build"))
 
 
 def _write(
@@ -277,8 +287,8 @@ def _write(
     def write(file: IO[bytes]) -> None:
         waiting = iter(traces)
         with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-            while some := list(islice(waiting, _ROW_GROUP)):
-                columns = {name: [getattr(one, name) for one in some] for name in schema.names}
+            while group := list(islice(waiting, _ROW_GROUP)):
+                columns = {name: [getattr(trace, name) for trace in group] for name in schema.names}
                 writer.write_table(pa.table(columns, schema))
 
     write_atomic(path, write)

@@ -70,8 +70,8 @@ def run(config: Config) -> Result:
     rejected = read_parquet(folder / "rejected.parquet")
     kept = [row for rows in splits.values() for row in rows]
     count, unit = _length_counter(config.student.model)
-    found = _by_frequency(row["question_type"] for row in kept)
-    types = [*found, *(name for name in PUBLISHED_TYPES if name not in found)]
+    own = _by_frequency(row["question_type"] for row in kept)
+    types = [*own, *(name for name in PUBLISHED_TYPES if name not in own)]
     letters = LETTERS[: max([4, *(len(row["choices"]) for row in kept)])]
     media = _media(config.run.path / "media.parquet")
     tables = {name: _describe(rows, media, count, types, letters) for name, rows in splits.items()}
@@ -80,7 +80,7 @@ def run(config: Config) -> Result:
         "strata": strata.count_strata([*kept, *rejected]),
         "gates": strata.count_gates([*kept, *rejected], config.build.gates),
         "losses": strata.count_losses(rejected),
-        "views": strata.count_views(config),
+        "views": strata.count_views(config.run.path, config.build),
     }
     write_json(folder / "statistics.json", {"length_unit": unit, **tables, **stored})
     counts = {name: len(rows) for name, rows in splits.items()}
@@ -88,17 +88,17 @@ def run(config: Config) -> Result:
 
 
 def plan(config: Config) -> str:
-    """What `run` would do, in words."""
+    """The work of `run`, in words."""
     return f"stats: describe {config.run.path / 'dataset'}, write statistics.json there"
 
 
 def _media(path: Path) -> dict[str, dict[str, Any]]:
-    """What is known of each file; nothing when the files were never probed."""
+    """The probe of each file by its path; nothing when the files were never probed."""
     return {row["path"]: row for row in read_parquet(path)} if path.is_file() else {}
 
 
 def _compare(rows: Sequence[Mapping[str, Any]]) -> tuple[str, str, str]:
-    """What `COMPARED` says of the others, of this set."""
+    """This set in the columns of `COMPARED`."""
     visual = {"V": any(row["video"] for row in rows), "I": any(row["image"] for row in rows)}
     modalities = ["A", *(letter for letter, is_there in visual.items() if is_there)]
     has_chains = any(row["av_reasoning"] for row in rows)
@@ -134,8 +134,8 @@ def _describe(
         ("gold", "answer_letter", letters),
         ("relation", "question_relation", RELATIONS),
     ):
-        found = Counter(row[column] for row in rows)
-        described |= {f"{title} {value}, %": _percent(found[value], len(rows)) for value in values}
+        counts = Counter(row[column] for row in rows)
+        described |= {f"{title} {value}, %": _percent(counts[value], len(rows)) for value in values}
     n_others = sum(row["question_type"] not in PUBLISHED_TYPES for row in rows)
     return described | {"type all others, %": _percent(n_others, len(rows))}
 

@@ -1,4 +1,4 @@
-"""What the teachers could answer and what became of it: strata, gates, views.
+"""Tables of the teachers' answers and of the losses: strata, gates, views.
 
 Pure tables over the rows of train, validation and rejected together. A stratum says whether the
 vision teacher, the audio teacher and, where one was asked, the teacher without media were right;
@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from avrt.config import Config
+from avrt.config import BuildConfig
 from avrt.datasets import row_to_sample
 from avrt.errors import ConfigError
 from avrt.evaluate.statistics import Accuracy
@@ -59,7 +60,7 @@ def count_gates(
     return {
         name: {
             "looked_at": len(judged),
-            "found": sum(found[name] is not None for found in judged),
+            "found": sum(findings[name] is not None for findings in judged),
             "rejects": name in rejecting,
             "rejected": reasons[f"dropped/{name}"],
         }
@@ -72,21 +73,20 @@ def count_losses(rejected: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     return dict(Counter(f"{row['stage']}: {row['reason']}" for row in rejected).most_common())
 
 
-def count_views(config: Config) -> dict[str, int | None]:
+def count_views(run: Path, build: BuildConfig) -> dict[str, int | None]:
     """How many samples each packaged and each own view selects, before any gate.
 
     None where a view asks for a teacher that was not asked; empty without teachers' traces.
     """
-    run = config.run.path
     if not teachers_path(run).is_file():
         return {}
     answers = load_teachers(run)
     rows = read_parquet(run / "samples.parquet")
     samples = [row_to_sample(row) for row in rows if row["id"] in answers]
     sizes: dict[str, int | None] = {}
-    for view in dict.fromkeys([*VIEWS, *config.build.views, config.build.view]):
+    for view in dict.fromkeys([*VIEWS, *build.views, build.view]):
         try:
-            reasons = in_view(view, config.build.views, samples, answers)
+            reasons = in_view(view, build.views, samples, answers)
         except ConfigError:
             sizes[view] = None
         else:
@@ -114,8 +114,8 @@ def render_gates(gates: Mapping[str, Mapping[str, Any]]) -> str:
     for name, count in gates.items():
         share = f"{100 * count['found'] / count['looked_at']:.1f}"
         rejected = str(count["rejected"]) if count["rejects"] else "does not reject"
-        found = [str(count["looked_at"]), str(count["found"]), share, rejected]
-        lines.append(_line([name, *found]))
+        numbers = [str(count["looked_at"]), str(count["found"]), share, rejected]
+        lines.append(_line([name, *numbers]))
     return "\n".join(lines)
 
 

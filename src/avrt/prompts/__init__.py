@@ -31,6 +31,8 @@ FIELDS = (
     "analyses",
     "reply",
     "criteria",
+    "trace",
+    "quote",
 )
 """Every placeholder that a prompt file may use."""
 

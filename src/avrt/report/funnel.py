@@ -27,6 +27,7 @@ _REJECTED_BY = {
     "view": "View: the teachers' answers",
     "merge": "Merge: the merger's calls",
     "gate": "Gates: the merged trace",
+    "judge": "Judges: the merged trace",
 }
 """Stage in rejected.parquet and its name for readers."""
 _STRATA = ("both", "vision_only", "audio_only", "none")

@@ -30,8 +30,9 @@ from avrt.errors import ConfigError
 from avrt.exchange.imports.avqa_r1_6k import AVQA_R1_6K, SPLITS
 from avrt.exchange.imports.avrt_20k import AVRT_20K, read_hub
 from avrt.exchange.imports.columns import MalformedError, Row, Source, texts_of
-from avrt.generate.build import DATASET_SCHEMA, REJECTED_SCHEMA, question_columns, validation_clips
-from avrt.generate.gates import GATES, Case, judge
+from avrt.generate.build import validation_clips
+from avrt.generate.dataset import DATASET_SCHEMA, REJECTED_SCHEMA, question_columns
+from avrt.generate.gates import GATES, Case, check
 from avrt.runs import (
     Result,
     check_sums,
@@ -123,8 +124,8 @@ def _to_row(config: Config, sample: Sample, trace: str | None) -> dict[str, Any]
     text = trace.strip() if trace is not None else None
     found: dict[str, str | None] | None = None
     if text is not None:
-        case = Case(text, sample.question, sample.options, sample.target, sample.question_relation)
-        found = judge(case)
+        case = Case(text, sample.question, sample.options, sample.target)
+        found = check(case)
     row = {**_empty(), **question_columns(sample, text), "gates": found}
     objecting = next((name for name in config.build.gates if found and found[name]), None)
     return row | ({"stage": "gate", "reason": f"dropped/{objecting}"} if objecting else {})

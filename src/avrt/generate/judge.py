@@ -1,0 +1,334 @@
+"""Stage `judge`: text models look for the faults of merged traces that need a reader.
+
+Reads samples.parquet, traces/teachers.parquet and traces/merged.parquet; writes the ledger and
+traces/judged.parquet. A trace that a rejecting gate drops is sent to no judge. Each judge gets one
+request per trace (and vote) about four faults, and has to quote the words that show them: see
+`findings.py`. With `generate.leak_retries` the merger is asked again for a trace in which a judge
+found a leak, with the quotes; the new trace passes gates and judges like the first.
+
+The decision to question: of several tries the first without a leak counts, else the last that the
+gates let through, even if it is no better than the first.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from avrt.ask.budget import Budget
+from avrt.ask.calls import Draft, Drafts, Outcome, call_all, check_failure_rate, describe_role
+from avrt.ask.ledger import Ledger, check_free, count_finished, open_ledger
+from avrt.config import Config, JudgeRole, MediaConfig, ModelRole
+from avrt.datasets.prepare import load_prepared
+from avrt.engines import LazyEngine, engine_of_role
+from avrt.errors import ConfigError
+from avrt.generate.findings import FINDINGS
+from avrt.generate.gates import GATES
+from avrt.generate.judged import Judgement, case_of, check_all, judged_path, write_judged
+from avrt.generate.merge import Merger, make_merger
+from avrt.generate.records import (
+    Answers,
+    MergedTrace,
+    load_merged,
+    load_teachers,
+    merged_path,
+    stage_settings,
+    teachers_path,
+)
+from avrt.generate.verdict import UNJUDGED, Verdict, describe_judge, draft_votes, read_verdict
+from avrt.prompts import load_prompt
+from avrt.runs import Result, Stage, check_sums, open_stage, save_config
+from avrt.types import Completion, Sample
+
+__all__ = ["plan", "run"]
+
+
+def run(config: Config, budget: Budget | None = None) -> Result:
+    """Let every configured judge judge the merged traces.
+
+    When the budget stops it, nothing is derived and the stage is not done.
+
+    Raises:
+        DataError: the run is not merged.
+        ConfigError: judged before with another judge of the same name, merged with another merger
+            than the one to ask again, or in use by another process.
+        AvrtError: too many calls failed; everything is stored.
+    """
+    path, media, budget = config.run.path, config.media, budget or Budget()
+    if not config.judges:
+        return Result("judge: nothing to do, the configuration has no judges", {})
+    check_free(path, budget.shard)
+    stage = _open(config)
+    if stage.done and judged_path(path).is_file():
+        counts = stage.counts()
+        if not counts["again_failed"] and not any(key.startswith("failed/") for key in counts):
+            return Result(f"judge: nothing to do, {path} is judged", counts)
+    merged = {id_: trace for id_, trace in load_merged(path).items() if trace.status == "ok"}
+    samples = [sample for sample in load_prepared(path) if sample.id in merged]
+    save_config(config)
+    with open_ledger(path, budget.shard) as ledger, ExitStack() as engines:
+        bench = _Bench(
+            ask=_Asker(ledger, media, budget, engines),
+            judges=config.judges,
+            seed=config.run.seed,
+            gates=config.build.gates,
+            merger=make_merger(config),
+            answers=load_teachers(path),
+        )
+        chosen = [(sample, merged[sample.id]) for sample in budget.take(samples)]
+        tries = _judge_and_repair(bench, chosen, config.generate.leak_retries)
+    if budget.stopped_by is None:
+        write_judged(path, (row for id_, of in tries.items() for row in _rows(id_, of)))
+    check_failure_rate("judge", bench.ask.outcomes, config.generate.max_failure_rate)
+    if budget.stopped_by is not None:
+        return Result(budget.summarize("judge"), {})
+    counts = _count(tries)
+    check_sums("judge", len(samples), {**counts, "kept": counts["kept"] + counts[UNJUDGED]})
+    stage.finish(counts)
+    return Result(_summarize(counts, config.judges), counts)
+
+
+def plan(config: Config) -> str:
+    """The work of `run`, in words; makes no call and writes nothing."""
+    path, judges, retries = config.run.path, config.judges, config.generate.leak_retries
+    if not judges:
+        return "judge: nothing to do, the configuration has no judges"
+    lines: list[str] = []
+    for name, judge in judges.items():
+        describe_judge(judge, config.media)
+        votes = f", {judge.votes} votes" if judge.votes > 1 else ""
+        lines.append(f"  {name}: {judge.model} ({judge.engine.kind}), prompt {judge.prompt}{votes}")
+    again = f", the merger up to {retries} times more after a leak" if retries else ""
+    n_finished = count_finished(path, "judge")
+    title = f"judge: {len(judges)} judges of every merged trace that passes the gates{again}"
+    return "\n".join([f"{title}; {n_finished} finished calls are in the ledger", *lines])
+
+
+@dataclass(frozen=True)
+class _Asker:
+    """Models that are asked in turn: each is loaded once, at its first call."""
+
+    ledger: Ledger
+    media: MediaConfig
+    budget: Budget
+    stack: ExitStack
+    """Closes the engines at the end."""
+    engines: dict[str, LazyEngine] = field(default_factory=dict)
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def __call__(
+        self, title: str, role: ModelRole, drafts: Sequence[Draft]
+    ) -> tuple[dict[Hashable, Outcome], dict[str, Completion]]:
+        """The outcomes by draft, and the replies by key; less when the budget is spent."""
+        name = f"{role.model} {role.revision} {role.engine.model_dump_json()}"
+        if name not in self.engines:
+            engine = engine_of_role(role, self.media)
+            self.engines[name] = self.stack.enter_context(closing(engine))
+        each = Drafts(title, len(drafts), drafts, self.media)
+        outcomes = call_all(self.ledger, self.engines[name], each, self.budget)
+        self.outcomes.extend(outcomes.values())
+        keys = [outcome.key for outcome in outcomes.values() if outcome.key is not None]
+        return outcomes, self.ledger.find_all(keys)
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """All that judging takes, but the traces."""
+
+    ask: _Asker
+    judges: Mapping[str, JudgeRole]
+    seed: int
+    gates: Sequence[str]
+    """Those that reject."""
+    merger: Merger
+    answers: Mapping[str, Answers]
+
+
+@dataclass(frozen=True)
+class _Try:
+    """A trace about a sample, and what gates and judges say to it."""
+
+    trace: MergedTrace
+    objection: str | None
+    """The gate that rejects it, or `failed/CLASS` of the merger's call; None: judges read it."""
+    verdicts: Mapping[str, Verdict]
+    """By judge."""
+
+    @property
+    def leaks(self) -> list[str]:
+        """The words that give the answer or its sources away, by the judges."""
+        quotes = (verdict.findings.get("leak") for verdict in self.verdicts.values())
+        return list(dict.fromkeys(quote for quote in quotes if quote is not None))
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether gates and all judges read it, and none found a leak."""
+        judged = all(verdict.status == "ok" for verdict in self.verdicts.values())
+        return self.objection is None and judged and not self.leaks
+
+
+def _judge_and_repair(
+    bench: _Bench, chosen: Sequence[tuple[Sample, MergedTrace]], n_retries: int
+) -> dict[str, list[_Try]]:
+    """All tries about each sample, the merged trace first; less when the budget is spent."""
+    tries: dict[str, list[_Try]] = {}
+    waiting = list(chosen)
+    for k in range(n_retries + 1):
+        judged = _judge(bench, waiting)
+        for id_, attempt in judged.items():
+            tries.setdefault(id_, []).append(attempt)
+        leaky = [
+            sample
+            for sample, _ in waiting
+            if sample.id in judged
+            and not judged[sample.id].is_clean
+            and any(attempt.leaks for attempt in tries[sample.id])
+        ]
+        if not leaky or k == n_retries:
+            break
+        waiting = _merge_again(bench, leaky, tries, k + 1)
+    return tries
+
+
+def _judge(bench: _Bench, traces: Sequence[tuple[Sample, MergedTrace]]) -> dict[str, _Try]:
+    """The verdicts on traces, by sample; samples for which the budget did not reach are absent."""
+    done = [(sample, trace) for sample, trace in traces if trace.status == "ok"]
+    cases = {s.id: case_of(s, bench.answers[s.id], trace) for s, trace in done}
+    flagged = dict(zip(cases, check_all(cases.values(), len(cases)), strict=True))
+    objections = {sample.id: f"failed/{trace.status}" for sample, trace in traces} | {
+        id_: next((name for name in bench.gates if of[name] is not None), None)
+        for id_, of in flagged.items()
+    }
+    passing = {id_: case for id_, case in cases.items() if objections[id_] is None}
+    verdicts: dict[str, dict[str, Verdict]] = {sample.id: {} for sample, _ in traces}
+    for name, judge in bench.judges.items():
+        drafts = list(draft_votes(name, judge, bench.seed, passing))
+        outcomes, replies = bench.ask(f"judge {name}", judge, drafts)
+        for id_, case in passing.items():
+            votes = [outcomes.get((id_, vote)) for vote in range(judge.votes)]
+            if None not in votes:
+                finished = [vote for vote in votes if vote is not None]
+                verdicts[id_][name] = read_verdict(finished, replies, case.text)
+    return {
+        sample.id: _Try(trace, objections[sample.id], verdicts[sample.id])
+        for sample, trace in traces
+        if sample.id not in passing or len(verdicts[sample.id]) == len(bench.judges)
+    }
+
+
+def _merge_again(
+    bench: _Bench, samples: Sequence[Sample], tries: Mapping[str, Sequence[_Try]], k: int
+) -> list[tuple[Sample, MergedTrace]]:
+    """Another trace about each sample, written with the quotes of its latest leak in view."""
+    note, drafts = load_prompt("merge_again"), []
+    for sample in samples:
+        quotes = next(attempt.leaks for attempt in reversed(tries[sample.id]) if attempt.leaks)
+        _, text = note.fill(quote="\n".join(f'"{quote}"' for quote in quotes))
+        drafts.append(bench.merger.draft(sample, bench.answers[sample.id], k, f"\n\n{text}"))
+    outcomes, replies = bench.ask("merger, again", bench.merger.role, drafts)
+    return [
+        (sample, bench.merger.to_trace(sample, outcomes[draft.id], replies))
+        for sample, draft in zip(samples, drafts, strict=True)
+        if draft.id in outcomes
+    ]
+
+
+def _that_counts(tries: Sequence[_Try]) -> _Try:
+    """The first clean try, else the last that the gates let through, else the merged trace."""
+    read = [attempt for attempt in tries if attempt.objection is None]
+    return next((attempt for attempt in read if attempt.is_clean), [tries[0], *read][-1])
+
+
+def _rows(sample_id: str, tries: Sequence[_Try]) -> Iterator[Judgement]:
+    """A sample's judgements, by judge; none where a gate rejected the merged trace."""
+    final = _that_counts(tries)
+    merges = [attempt.trace.key for attempt in tries]
+    for name, verdict in final.verdicts.items():
+        asked = [attempt.verdicts[name].calls for attempt in tries if attempt.verdicts]
+        yield Judgement(
+            sample_id=sample_id,
+            judge=name,
+            status=verdict.status,
+            findings=verdict.findings,
+            key=final.trace.key,
+            text=final.trace.text,
+            finish_reason=final.trace.finish_reason,
+            calls=[*merges, *(key for keys in asked for key in keys)],
+        )
+
+
+def _open(config: Config) -> Stage:
+    """Judges may come, go, or get more votes: nothing that was asked is asked anew."""
+    path, retries = config.run.path, config.generate.leak_retries
+    inputs = [path / "samples.parquet", teachers_path(path), merged_path(path)]
+    merger = {"merger": describe_role(config.merger, config.media)}
+    settings: dict[str, Any] = {
+        "judges": {name: describe_judge(j, config.media) for name, j in config.judges.items()},
+        "again": merger if retries else {},
+        "seed": config.run.seed,
+    }
+    free = {
+        "leak_retries": retries,
+        "gates": {name: GATES[name].version for name in config.build.gates if name in GATES},
+    }
+    stage = open_stage(path, "judge", settings, inputs, free, _extends)
+    _check_merged(path, settings["again"], config.build.balance_letters)
+    return stage
+
+
+def _extends(stored: Any, wanted: Any) -> bool:
+    """Whether every role that both know is asked as before, apart from its number of votes."""
+    if not isinstance(stored, dict) or not isinstance(wanted, dict):
+        return False
+    changing = {"votes", "digest"}
+    return all(
+        {key: value for key, value in stored[name].items() if key not in changing}
+        == {key: value for key, value in wanted[name].items() if key not in changing}
+        for name in stored.keys() & wanted.keys()
+    )
+
+
+def _check_merged(run: Path, again: Mapping[str, Any], balances: bool) -> None:
+    merged = stage_settings(run, "merge")
+    if again and (merged["merger"], merged["balance_letters"]) != (again["merger"], balances):
+        raise ConfigError(
+            f"{run}: merged with another merger, or with another build.balance_letters, than the "
+            "one that generate.leak_retries would ask again; use the settings of config.yaml "
+            "there, or set generate.leak_retries to 0"
+        )
+
+
+def _count(tries: Mapping[str, Sequence[_Try]]) -> Counter[str]:
+    """Every merged trace as kept, unjudged, dropped or failed; then findings, and further tries."""
+    counts = Counter({"read": len(tries), "kept": 0, UNJUDGED: 0})
+    for of_sample in tries.values():
+        final = _that_counts(of_sample)
+        states = {verdict.status for verdict in final.verdicts.values()} - {"ok"}
+        failed = sorted(states - {UNJUDGED})
+        if final.objection is not None:
+            counts[f"dropped/{final.objection}"] += 1
+        else:
+            counts[failed[0] if failed else UNJUDGED if states else "kept"] += 1
+        counts["merged_again"] += len(of_sample) > 1
+        counts["repaired"] += len(of_sample) > 1 and final.is_clean
+        counts["again_failed"] += (of_sample[-1].objection or "").startswith("failed/")
+        for name, verdict in final.verdicts.items():
+            counts.update(f"finding/{name}/{finding}" for finding in verdict.findings)
+    return counts
+
+
+def _summarize(counts: Mapping[str, int], judges: Mapping[str, JudgeRole]) -> str:
+    lines = [f"judge: {counts['read']} merged traces, {counts['kept']} judged"]
+    lines += [f"  {counts[UNJUDGED]:>7} {UNJUDGED}: a reply without the form, or with other words"]
+    lines += [f"  {n:>7} {key}" for key, n in sorted(counts.items()) if key.startswith(("d", "fa"))]
+    for name in judges:
+        found = (f"{counts.get(f'finding/{name}/{key}', 0)} {key}" for key in FINDINGS)
+        lines.append(f"  {name} found: {', '.join(found)}")
+    if counts["merged_again"]:
+        again, repaired = counts["merged_again"], counts["repaired"]
+        lines.append(f"  {again} merged again after a leak, {repaired} of them without one now")
+    return "\n".join(lines)
