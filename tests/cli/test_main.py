@@ -165,7 +165,7 @@ def test_unknown_commands_and_options_exit_with_2(avrt, arguments):
     assert avrt(*arguments).exit_code == 2
 
 
-@pytest.mark.parametrize("command", ["trace", "merge", "judge", "generate", "eval"])
+@pytest.mark.parametrize("command", ["trace", "merge", "judge", "generate", "eval", "rubric"])
 @pytest.mark.parametrize("shard", ["9/8", "0/2", "2", "a/b", "1/0"])
 def test_a_shard_that_does_not_exist_is_refused(avrt, command, shard):
     result = avrt(command, "--shard", shard)
@@ -177,8 +177,8 @@ def test_a_shard_that_does_not_exist_is_refused(avrt, command, shard):
     ("options", "message"),
     [
         (["--force"], "--force goes with --compare alone"),
-        (["--predictions", "p.jsonl", "--dry-run"], "no --dry-run and no --shard"),
-        (["--predictions", "p.jsonl", "--shard", "1/2"], "no --dry-run and no --shard"),
+        (["--predictions", "p.jsonl", "--dry-run"], "leave out --shard, --dry-run"),
+        (["--predictions", "p.jsonl", "--shard", "1/2"], "leave out --shard, --dry-run"),
         (["--compare", "a", "b", "--shard", "1/2"], "--compare evaluates nothing"),
     ],
 )
