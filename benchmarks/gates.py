@@ -6,11 +6,13 @@ Prints for every gate, and with --judge for every finding of every judge in the 
 and false positives and negatives, precision and recall with Wilson 95 % intervals, on both halves
 of the labelled traces; then the time of all gates. Writes the counts to FILE
 (src/avrt/generate/measured.json), a judge's under its digest; results of other judges in it stay.
---errors prints the traces of the open half that were missed or wrongly flagged: those of the other
-half stay unread, so that it can be measured with again.
+The judges' calls are kept in RUN/exam/ledger.sqlite of the configuration's run, so the same command
+goes on where it stopped. --errors prints the traces of the open half that were missed or wrongly
+flagged: those of the other half stay unread, so that it can be measured with again.
 
-The decision to question: for a gate or finding only its own label counts. A trace that is rejected
-rightly, but for another fault, is a false positive of it.
+The decision to question: for a gate or finding only its own labels count. A trace that is rejected
+rightly, but for another fault, is a false positive of it. A trace without a verdict counts as not
+flagged, so it costs recall.
 """
 
 from __future__ import annotations
@@ -19,12 +21,19 @@ import argparse
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from avrt.ask.budget import Budget
+from avrt.ask.calls import Drafts, call_all, check_failure_rate
+from avrt.ask.ledger import open_ledger
+from avrt.config import Config, load_config
+from avrt.engines import engine_of_role
 from avrt.generate.exam import HALVES, Measured, format_share
 from avrt.generate.gates import GATES, Case, check
+from avrt.generate.verdict import Verdict, describe_judge, draft_votes, read_verdict
 from avrt.types import LETTERS
 
 ROOT = Path(__file__).parents[1]
@@ -38,6 +47,14 @@ GATE_FAULTS = {
     "repetition": {"repetition"},
 }
 """The labelled fault that each gate is for; the other gates are exact and need no labels."""
+FINDING_FAULTS = {
+    "leak": {"leak"},
+    "grounding": {"unsupported"},
+    "contradiction": {"contradiction"},
+    "support": {"letter", "grounding"},
+}
+"""The labelled faults that each finding of a judge is for. The label `unsupported` says that facts
+are in no teacher's text, `grounding` that the trace leaves out a sense that the question needs."""
 N_TRACES = 40_000
 
 
@@ -104,6 +121,57 @@ def score_gates(rows: Sequence[Mapping[str, Any]]) -> Scores:
     return score(((row, check(to_case(row))) for row in rows), GATE_FAULTS)
 
 
+def judge_all(config: Config, name: str, cases: Mapping[str, Case]) -> dict[str, Verdict]:
+    """The verdicts of a judge on labelled traces, by id; calls that are in the ledger are not made
+    again.
+    """
+    judge, folder = config.judges[name], config.run.path / "exam"
+    drafts = list(draft_votes(name, judge, config.run.seed, cases))
+    with open_ledger(folder) as ledger, closing(engine_of_role(judge, config.media)) as engine:
+        each = Drafts(f"exam of {name}", len(drafts), drafts, config.media)
+        outcomes = call_all(ledger, engine, each, Budget())
+        replies = ledger.find_all([o.key for o in outcomes.values() if o.key is not None])
+    limit = config.generate.max_failure_rate
+    check_failure_rate(f"exam of {name}", outcomes.values(), limit, str(folder / "ledger.sqlite"))
+    return {
+        id_: read_verdict([outcomes[id_, vote] for vote in range(judge.votes)], replies, case.text)
+        for id_, case in cases.items()
+    }
+
+
+def score_judge(
+    verdicts: Mapping[str, Verdict], rows: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> dict[str, Scores]:
+    """The scores of a judge's findings by half."""
+    return {
+        half: score(((row, verdicts[f"{half}/{row['id']}"].findings) for row in of), FINDING_FAULTS)
+        for half, of in rows.items()
+    }
+
+
+def measure_judges(
+    config: Config, rows: Mapping[str, Sequence[Mapping[str, Any]]], errors: bool
+) -> dict[str, Any]:
+    """Print how good every judge of a configuration is; the results by its digest."""
+    cases = {f"{half}/{row['id']}": to_case(row) for half, of in rows.items() for row in of}
+    results: dict[str, Any] = {}
+    for name, judge in config.judges.items():
+        verdicts = judge_all(config, name, cases)
+        halves = score_judge(verdicts, rows)
+        unread = sum(verdict.status != "ok" for verdict in verdicts.values())
+        title = f"judge {name}, {judge.model}; {unread} of {len(cases)} traces without a verdict"
+        print(f"\n{format_table(title, halves)}")
+        if errors:
+            print(*format_errors(halves["open"]), sep="\n")
+        description = describe_judge(judge, config.media)
+        results[description["digest"]] = {
+            "judge": {key: description[key] for key in ("engine", "prompt", "votes")},
+            "unread": unread,
+            "findings": {finding: to_counts(halves, finding) for finding in FINDING_FAULTS},
+        }
+    return results
+
+
 def format_table(title: str, halves: Mapping[str, Scores]) -> str:
     """A row per gate or finding and half."""
     lines = [f"{title}\n", "| name | half | tp | fp | fn | tn | precision (95 %) | recall (95 %) |"]
@@ -150,13 +218,14 @@ def measure_us(rows: Sequence[Mapping[str, Any]]) -> float:
     return min(times) / len(rows) * 1e6
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
+    parser.add_argument("--judge", type=Path, help="configuration whose judges are measured")
     parser.add_argument("--errors", action="store_true", help="print the errors on the open half")
     parser.add_argument("--output", type=Path, default=MEASURED, help="file of the results")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     rows = {half: read_labelled(half) for half in HALVES}
     halves = {half: score_gates(of_half) for half, of_half in rows.items()}
     print(format_table(f"gates; {', '.join(f'{len(rows[h])} {h}' for h in HALVES)}", halves))
@@ -167,7 +236,9 @@ def main() -> None:
     gates = {
         name: {"version": GATES[name].version, **to_counts(halves, name)} for name in GATE_FAULTS
     }
-    write_measured(args.output, gates, {})
+    config = load_config(args.judge) if args.judge is not None else None
+    judges = measure_judges(config, rows, args.errors) if config is not None else {}
+    write_measured(args.output, gates, judges)
 
 
 if __name__ == "__main__":

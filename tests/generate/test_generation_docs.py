@@ -7,10 +7,12 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from avrt.cli import cli
 from avrt.config import load_config
+from avrt.generate.findings import REPLY_SCHEMA
 from avrt.generate.gates import GATES
 from avrt.generate.views import VIEWS, check_views
 from avrt.prompts import load_prompt
@@ -38,6 +40,12 @@ def test_the_configuration_in_the_page_is_valid(tmp_path):
     assert list(config.teachers) == ["vision", "audio", "second", "blind"]
     assert load_prompt(config.merger.prompt).uses("analyses")
     check_views(config.build, config.teachers)
+
+
+def test_the_schema_in_the_page_is_that_of_a_judges_reply():
+    block = next(part for part in TEXT.split("```yaml\n") if part.startswith("extra_body"))
+    body = yaml.safe_load(block.split("```")[0])["extra_body"]
+    assert body == {"structured_outputs": {"json": REPLY_SCHEMA}}
 
 
 def test_the_tables_list_every_view_and_every_gate():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 from collections import Counter
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from avrt.ask.budget import Budget, Shard
 from avrt.ask.ledger import read_ledger
-from avrt.config import Config
+from avrt.config import Config, dump_config
 from avrt.errors import ConfigError, DataError
 from avrt.generate import build, judge, merge, trace
 from avrt.generate.exam import HALVES, Measured, residual_rate
@@ -451,6 +452,42 @@ def test_an_exam_of_another_judge_does_not_count(
     exam.write_text("{}")
     with pytest.raises(ConfigError, match="not a result of an exam"):
         build.run(config)
+
+
+def test_the_exam_measures_a_judge_and_a_later_build_believes_it(
+    make_config: MakeConfig,
+    use_answers: UseAnswers,
+    repository: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The judge finds a leak wherever the trace has the words "audio description"."""
+
+    def verdict(text: str) -> str:
+        return found("leak", "audio description") if "audio description" in text else "no form"
+
+    config = make_config(None, READER)
+    path, output = tmp_path / "config.yaml", tmp_path / "exam.json"
+    path.write_text(dump_config(config))
+    prompts = use_answers(models(verdict=verdict))
+    main = runpy.run_path(str(repository / "benchmarks" / "gates.py"))["main"]
+    main(["--judge", str(path), "--output", str(output)])
+    n_traces = sum(asked(prompts).values())
+    assert "traces without a verdict" in capsys.readouterr().out
+    digest = describe_judge(config.judges["reader"], config.media)["digest"]
+    result = json.loads(output.read_text())["judges"][digest]
+    for half in HALVES:
+        counts = Measured(**result["findings"]["leak"][half])
+        assert counts.right >= 1
+    assert 0 < result["unread"] < n_traces
+    use_answers(refuse)
+    main(["--judge", str(path), "--output", str(output)])
+    assert json.loads(output.read_text())["judges"] == {digest: result}
+
+    use_answers(models(leaky=[3]))
+    judged(config)
+    believing = make_config(None, READER, f"judges.reader.exam={output}")
+    assert build.run(believing).counts["dropped/judged_leak"] == 1
 
 
 def test_the_residual_rate_follows_its_formula() -> None:
