@@ -17,7 +17,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from avrt import cli_group, doctor
+from avrt.cli import doctor
+from avrt.cli.main import EXTRAS
 
 TOOLS = ("check_sizes", "check_texts", "make_config_doc")
 NOT_IN_DEV = {"deepspeed"}
@@ -198,7 +199,7 @@ def test_ten_core_dependencies_and_no_more(repository):
     extras = project["optional-dependencies"]
     assert {Requirement(line).name for line in extras["train"]} == set(doctor.TRAIN)
     for extra in ("train", "report"):
-        assert {Requirement(line).name for line in extras[extra]} <= set(cli_group.EXTRAS[extra])
+        assert {Requirement(line).name for line in extras[extra]} <= set(EXTRAS[extra])
 
 
 def test_constraints_pin_everything_that_would_be_installed(repository):

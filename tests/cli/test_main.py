@@ -382,6 +382,23 @@ def test_faults_that_are_not_borne_end_with_1_after_everything_is_written(avrt, 
     assert refused.output.endswith("1 no_audio; the section `prepare` says fail\n")
 
 
+def test_shards_of_a_stage_are_finished_by_the_command_without_a_shard(avrt, tmp_path):
+    write_dataset(tmp_path)
+    write_script(tmp_path, replies())
+    avrt("prepare", *overrides(tmp_path))
+    for shard in ("1/2", "2/2"):
+        part = avrt("generate", *overrides(tmp_path), "--shard", shard)
+        assert part.exit_code == 0
+        assert f"stopped by its shard, {shard} of" in part.output
+        assert "merge" not in part.output, "the next stage needs all parts"
+    whole = avrt("generate", *overrides(tmp_path), "--budget-calls", 0)
+    assert "trace: stopped by" not in whole.output, "the shards made all calls of the stage"
+    assert "merge: stopped by the budget of 0 calls" in whole.output
+    finished = avrt("generate", *overrides(tmp_path))
+    assert "judge: skipped" in finished.output
+    assert "build: " in finished.output
+
+
 def test_repeating_a_command_does_nothing_and_other_settings_are_refused(avrt, tmp_path):
     write_dataset(tmp_path)
     write_script(tmp_path, replies())

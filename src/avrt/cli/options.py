@@ -1,4 +1,4 @@
-"""What commands share: arguments and options, the configuration that they name, what is printed."""
+"""Arguments and options that commands share, the configuration that they name, printing."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def load_settings(settings: Sequence[str]) -> Config:
 
 
 def print_plan(config: Config, *plans: str) -> None:
-    """Print what --dry-run shows; of a launch, the main process does."""
+    """Print the configuration and the plans of a --dry-run; of a launch, the main process does."""
     from avrt.config import dump_config
 
     if is_main():
@@ -113,6 +113,6 @@ def print_plan(config: Config, *plans: str) -> None:
 
 
 def echo_result(result: Result) -> None:
-    """Print what a stage says at its end; of a launch, the main process does."""
+    """Print the summary of a stage; of a launch, the main process does."""
     if is_main():
         click.echo(result.summary)

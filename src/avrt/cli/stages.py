@@ -32,8 +32,6 @@ __all__ = [
     "trace",
 ]
 
-NO_JUDGES = "judge: skipped; the section `judges` names no model"
-
 
 @click.command()
 @settings_argument
@@ -102,12 +100,9 @@ def judge(settings: tuple[str, ...], dry_run: bool, budget: Budget) -> None:
 
     Example: avrt judge configs/recommended.yaml --budget-calls 1000
     """
-    config = load_settings(settings)
-    if not config.judges:
-        print_plan(config, NO_JUDGES) if dry_run else click.echo(NO_JUDGES)
-        return
     from avrt.generate import judge as stage
 
+    config = load_settings(settings)
     if dry_run:
         print_plan(config, stage.plan(config))
     else:
@@ -140,25 +135,16 @@ def generate(settings: tuple[str, ...], dry_run: bool, budget: Budget) -> None:
 
     Example: avrt generate configs/recommended.yaml --limit 100
     """
-    from avrt.generate import build, merge, trace
+    from avrt.generate import build, judge, merge, trace
 
     config = load_settings(settings)
-    calling = [trace, merge]
-    if config.judges:
-        from avrt.generate import judge
-
-        calling.append(judge)
     if dry_run:
-        plans = [stage.plan(config) for stage in calling]
-        plans += [build.plan(config)] if config.judges else [NO_JUDGES, build.plan(config)]
-        print_plan(config, *plans)
+        print_plan(config, *(stage.plan(config) for stage in (trace, merge, judge, build)))
         return
-    for stage in calling:
+    for stage in (trace, merge, judge):
         echo_result(stage.run(config, budget))
         if budget.stopped_by is not None:
             return
-    if not config.judges:
-        click.echo(NO_JUDGES)
     echo_result(build.run(config))
 
 
