@@ -109,7 +109,7 @@ def check_avrt(shown: Shown, words: list[str]) -> None:
         context = command.make_context(command.name, list(arguments))
     except click.exceptions.Exit:  # --help
         return
-    except click.MissingParameter:
+    except (click.MissingParameter, click.exceptions.NoArgsIsHelpError):
         assert not shown.is_block, "an argument or option is missing"
         return
     config = load_settings(context.params["settings"]) if "settings" in context.params else None
