@@ -26,7 +26,7 @@ from typing import Any
 
 from avrt.ask.budget import Budget
 from avrt.ask.ledger import Call, Ledger
-from avrt.ask.payloads import HALVES, NO_CLIP, Clip, Kind, Media, Payload, Source, read_sources
+from avrt.ask.payloads import HALVES, NO_CLIP, Clip, Kind, Media, Source, read_sources
 from avrt.ask.progress import Progress
 from avrt.config import MediaConfig, ModelRole
 from avrt.engines import Engine, engine_identity
@@ -377,7 +377,10 @@ def _requests(
         else:
             outcomes = {source.kind: media[source.kind] for source in sources}
         for source in sources:
-            _remember(work.ledger, source, outcomes[source.kind])
+            outcome = outcomes[source.kind]
+            if source.file.sha256 is not None:
+                digest = outcome if isinstance(outcome, MediaError) else outcome.digest
+                work.ledger.record_payload(source.file.sha256, source.conditions, digest)
         for draft in group:
             payloads = _wanted(draft, outcomes)
             if isinstance(payloads, MediaError):
@@ -423,19 +426,10 @@ def _read_processes(
 
     read = partial(read_sources, settings=settings, store=store)
     limits = {"timeout_s": settings.timeout_s, "workers": settings.workers}
-    with closing(map_files(read, sources(), path_of=_name_of, **limits)) as results:
+    results = map_files(read, sources(), path_of=lambda sources: sources[0].name, **limits)
+    with closing(results):
         for _, media in results:
             yield ahead.popleft(), media
-
-
-def _name_of(sources: Sequence[Source]) -> str:
-    return sources[0].name
-
-
-def _remember(ledger: Ledger, source: Source, outcome: Payload | MediaError) -> None:
-    if source.file.sha256 is not None:
-        digest = outcome if isinstance(outcome, MediaError) else outcome.digest
-        ledger.record_payload(source.file.sha256, source.conditions, digest)
 
 
 def _media_failure(error: MediaError) -> Outcome:

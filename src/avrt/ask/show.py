@@ -88,14 +88,9 @@ def _summed(rows: Iterable[sqlite3.Row], keys: Sequence[str]) -> list[dict[str, 
     for row in map(dict, rows):
         first = sums.setdefault(tuple(row[key] for key in keys), row)
         if first is not row:
-            first.update(
-                {name: first[name] + value for name, value in row.items() if _is_number(value)}
-            )
+            numbers = {name: n for name, n in row.items() if isinstance(n, int | float)}
+            first.update({name: first[name] + n for name, n in numbers.items()})
     return list(sums.values())
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float)
 
 
 def render_stats(stats: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:

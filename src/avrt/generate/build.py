@@ -140,7 +140,7 @@ def plan(config: Config) -> str:
     path, build = config.run.path, config.build
     check_views(build, config.teachers)
     _check_gates(build)
-    judged = f", reject what judges found ({', '.join(build.findings)})" if config.judges else ""
+    judged = f", reject findings of judges ({', '.join(build.findings)})" if config.judges else ""
     return (
         f"build: gate the merged traces ({', '.join(build.gates)}){judged}, "
         f"hold out {build.validation_fraction:.1%} of the clips for validation, "
@@ -320,7 +320,7 @@ def _split(
 
 
 def _check(entries: Sequence[Entry], rules: _Rules) -> Iterator[Check]:
-    """What gates and judges made of the traces, for the card."""
+    """The checks of gates and judges on the traces, for the card."""
     yield from check_gates(entries, rules.gates, load_measured()["gates"])
     for name, rejects in rules.judges.items():
         rejecting = rules.findings if rejects else ()

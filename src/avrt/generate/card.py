@@ -72,7 +72,7 @@ def _header(counts: Mapping[str, int]) -> dict[str, object]:
 
 def _introduction(build: BuildConfig, is_judged: bool, counts: Mapping[str, int]) -> str:
     judged = (
-        " What the judges found in it, with the words that show it, stands in `findings`."
+        " The findings of the judges, with the words that show them, stand in `findings`."
         if is_judged
         else ""
     )
@@ -93,7 +93,12 @@ included.
 
 
 def _attrition(counts: Mapping[str, int], losses: Mapping[tuple[str, str], int]) -> str:
-    lines = ["## What was lost", "", "| stage | reason | samples |", "| --- | --- | ---: |"]
+    lines = [
+        "## What was lost",
+        "",
+        "| stage | reason | samples |",
+        "| --- | --- | ---: |",
+    ]
     lines.append(f"| | read | {counts['read']} |")
     lines += [f"| {stage} | {reason} | -{n} |" for (stage, reason), n in sorted(losses.items())]
     lines.append(f"| | kept | {counts['kept']} |")

@@ -80,7 +80,7 @@ def count_votes(votes: Sequence[Findings | None]) -> Findings | None:
     if 2 * len(read) <= len(votes):
         return None
     quotes = {name: [vote[name] for vote in read if name in vote] for name in FINDINGS}
-    return {name: found[0] for name, found in quotes.items() if 2 * len(found) > len(votes)}
+    return {name: of[0] for name, of in quotes.items() if 2 * len(of) > len(votes)}
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ gates let through, even if it is no better than the first.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,7 +41,7 @@ from avrt.generate.records import (
 )
 from avrt.generate.verdict import UNJUDGED, Verdict, describe_judge, draft_votes, read_verdict
 from avrt.prompts import load_prompt
-from avrt.runs import Result, Stage, check_sums, open_stage, save_config
+from avrt.runs import Result, Stage, check_sums, fingerprint, open_stage, save_config
 from avrt.types import Completion, Sample
 
 __all__ = ["plan", "run"]
@@ -121,14 +121,14 @@ class _Asker:
     outcomes: list[Outcome] = field(default_factory=list)
 
     def __call__(
-        self, title: str, role: ModelRole, drafts: Sequence[Draft]
+        self, title: str, role: ModelRole, n: int, drafts: Iterable[Draft]
     ) -> tuple[dict[Hashable, Outcome], dict[str, Completion]]:
         """The outcomes by draft, and the replies by key; less when the budget is spent."""
         name = f"{role.model} {role.revision} {role.engine.model_dump_json()}"
         if name not in self.engines:
             engine = engine_of_role(role, self.media)
             self.engines[name] = self.stack.enter_context(closing(engine))
-        each = Drafts(title, len(drafts), drafts, self.media)
+        each = Drafts(title, n, drafts, self.media)
         outcomes = call_all(self.ledger, self.engines[name], each, self.budget)
         self.outcomes.extend(outcomes.values())
         keys = [outcome.key for outcome in outcomes.values() if outcome.key is not None]
@@ -206,8 +206,9 @@ def _judge(bench: _Bench, traces: Sequence[tuple[Sample, MergedTrace]]) -> dict[
     passing = {id_: case for id_, case in cases.items() if objections[id_] is None}
     verdicts: dict[str, dict[str, Verdict]] = {sample.id: {} for sample, _ in traces}
     for name, judge in bench.judges.items():
-        drafts = list(draft_votes(name, judge, bench.seed, passing))
-        outcomes, replies = bench.ask(f"judge {name}", judge, drafts)
+        drafts = draft_votes(name, judge, bench.seed, passing)
+        n_drafts = len(passing) * judge.votes
+        outcomes, replies = bench.ask(f"judge {name}", judge, n_drafts, drafts)
         for id_, case in passing.items():
             votes = [outcomes.get((id_, vote)) for vote in range(judge.votes)]
             if None not in votes:
@@ -229,7 +230,7 @@ def _merge_again(
         quotes = next(attempt.leaks for attempt in reversed(tries[sample.id]) if attempt.leaks)
         _, text = note.fill(quote="\n".join(f'"{quote}"' for quote in quotes))
         drafts.append(bench.merger.draft(sample, bench.answers[sample.id], k, f"\n\n{text}"))
-    outcomes, replies = bench.ask("merger, again", bench.merger.role, drafts)
+    outcomes, replies = bench.ask("merger, again", bench.merger.role, len(drafts), drafts)
     return [
         (sample, bench.merger.to_trace(sample, outcomes[draft.id], replies))
         for sample, draft in zip(samples, drafts, strict=True)
@@ -285,16 +286,17 @@ def _extends(stored: Any, wanted: Any) -> bool:
     if not isinstance(stored, dict) or not isinstance(wanted, dict):
         return False
     changing = {"votes", "digest"}
+    both = stored.keys() & wanted.keys()
     return all(
-        {key: value for key, value in stored[name].items() if key not in changing}
-        == {key: value for key, value in wanted[name].items() if key not in changing}
-        for name in stored.keys() & wanted.keys()
+        len({fingerprint(of[name] | dict.fromkeys(changing)) for of in (stored, wanted)}) == 1
+        for name in both
     )
 
 
 def _check_merged(run: Path, again: Mapping[str, Any], balances: bool) -> None:
     merged = stage_settings(run, "merge")
-    if again and (merged["merger"], merged["balance_letters"]) != (again["merger"], balances):
+    wanted = [again.get("merger"), balances]
+    if again and fingerprint([merged["merger"], merged["balance_letters"]]) != fingerprint(wanted):
         raise ConfigError(
             f"{run}: merged with another merger, or with another build.balance_letters, than the "
             "one that generate.leak_retries would ask again; use the settings of config.yaml "
@@ -326,8 +328,8 @@ def _summarize(counts: Mapping[str, int], judges: Mapping[str, JudgeRole]) -> st
     lines += [f"  {counts[UNJUDGED]:>7} {UNJUDGED}: a reply without the form, or with other words"]
     lines += [f"  {n:>7} {key}" for key, n in sorted(counts.items()) if key.startswith(("d", "fa"))]
     for name in judges:
-        found = (f"{counts.get(f'finding/{name}/{key}', 0)} {key}" for key in FINDINGS)
-        lines.append(f"  {name} found: {', '.join(found)}")
+        n_by_finding = (f"{counts.get(f'finding/{name}/{key}', 0)} {key}" for key in FINDINGS)
+        lines.append(f"  {name} found: {', '.join(n_by_finding)}")
     if counts["merged_again"]:
         again, repaired = counts["merged_again"], counts["repaired"]
         lines.append(f"  {again} merged again after a leak, {repaired} of them without one now")

@@ -88,7 +88,7 @@ def case_of(sample: Sample, answers: Answers, trace: MergedTrace) -> Case:
 
 
 def check_all(cases: Iterable[Case], n: int) -> list[dict[str, str | None]]:
-    """What is wrong with each of `n` traces by every gate; many are checked on all processors."""
+    """The fault of each of `n` traces by gate; many traces are checked on all processors."""
     if n < MIN_PARALLEL:
         return [check(case) for case in cases]
     with get_context("spawn").Pool() as pool:

@@ -24,7 +24,7 @@ _HALF = "held_out"
 
 @dataclass(frozen=True)
 class Check:
-    """What a gate, or a judge with a kind of finding, made of the traces."""
+    """The traces that a gate, or a judge by a kind of finding, read and flagged."""
 
     name: str
     finding: str
@@ -42,7 +42,7 @@ class Check:
 def check_gates(
     entries: Sequence[Entry], rejecting: Sequence[str], results: Mapping[str, Any]
 ) -> Iterator[Check]:
-    """What every gate made of the merged traces; `results` by gate from `load_measured`."""
+    """The check of every gate on the merged traces; `results` by gate from `load_measured`."""
     flags = [entry.flagged for entry in entries if entry.flagged]
     for name, gate in GATES.items():
         result = results.get(name)
@@ -60,7 +60,7 @@ def check_gates(
 def check_judge(
     name: str, entries: Sequence[Entry], rejecting: Sequence[str], result: Mapping[str, Any] | None
 ) -> Iterator[Check]:
-    """What a judge found in the traces; `result` is its own from `load_measured`, if it has any."""
+    """The checks of a judge by finding; `result` is its own from `load_measured`, if it has any."""
     asked = [j for entry in entries for j in entry.judgements if j.judge == name]
     read = [judgement for judgement in asked if judgement.status == "ok"]
     for finding in FINDINGS:

@@ -52,5 +52,5 @@ GATES: dict[str, Gate] = {
 
 
 def check(case: Case) -> dict[str, str | None]:
-    """What is wrong with a trace by every gate; None where it passes."""
+    """The fault of a trace by gate; None where it passes."""
     return {name: gate.find(case) for name, gate in GATES.items()}

@@ -44,7 +44,7 @@ class Case:
     """The gold letter."""
     finish_reason: str = "stop"
     teacher_texts: Mapping[str, str] = field(default_factory=dict)
-    """What each teacher wrote, by its modality: "v", "a" or "av"; empty where it was not asked."""
+    """The teachers' texts by modality: "v", "a" or "av"."""
 
     @cached_property
     def think(self) -> str:

@@ -103,7 +103,7 @@ def find_inconsistent(case: Case) -> str | None:
     letters = {letter for match in _CONCLUDED.findall(last) for letter in match if letter}
     if not letters:
         said = f" {' '.join(words(last))} "
-        contents = [" ".join(words(_ARTICLE.sub("", one.lower()))) for one in case.options]
+        contents = [" ".join(words(_ARTICLE.sub("", each.lower()))) for each in case.options]
         letters = {letter for letter, text in zip(LETTERS, contents, strict=False) if text in said}
     if len(letters) != 1 or case.answer in letters:
         return None
