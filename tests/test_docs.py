@@ -7,6 +7,7 @@ no data are run. Of other programs, scripts, options, targets and extras must ex
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import tomllib
@@ -173,7 +174,7 @@ def in_repository(monkeypatch: pytest.MonkeyPatch) -> None:
     "shown", list(shown_commands()), ids=lambda shown: f"{shown.page}: {shown.text}"
 )
 def test_every_command_is_accepted(shown: Shown) -> None:
-    words = [word for word in shlex.split(shown.text)]
+    words = shlex.split(shown.text)
     while re.fullmatch(r"[A-Z_]+=\S*", words[0]):  # an environment variable
         words = words[1:]
     program = Path(words[0]).name
@@ -270,6 +271,20 @@ def test_every_configuration_loads(page: str, number: int, block: str, tmp_path:
         load_prompt(role.prompt)
 
 
+def test_the_examples_do_what_the_text_around_them_says(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(blocks("docs/generation.md", "yaml")[0])
+    config = load_config(path)
+    assert list(config.teachers) == ["vision", "audio", "second", "blind"]
+    assert load_prompt(config.merger.prompt).uses("analyses")
+    path.write_text(blocks("docs/engines.md", "yaml")[0])
+    config = load_config(path)
+    assert config.teachers["vision"].engine.concurrency == 32
+    assert config.merger.engine.batch_size == 64
+    path.write_text(blocks("docs/engines.md", "yaml")[1])
+    assert len(load_config(path).teachers["vision"].engine.base_urls) == 2
+
+
 def test_the_script_of_replies_in_the_page_answers(tmp_path: Path) -> None:
     path = tmp_path / "script.jsonl"
     path.write_text(blocks("docs/engines.md", "json")[0])
@@ -323,6 +338,17 @@ def test_the_readme_lists_every_command_in_the_order_of_the_help() -> None:
     order = [name for name in cli.list_commands(click.Context(cli)) if name in listed]
     assert set(listed) == set(cli.commands)
     assert listed == order
+
+
+def test_training_counts_the_overridden_methods_of_trl() -> None:
+    source = (ROOT / "src" / "avrt" / "train" / "omni_grpo.py").read_text(encoding="utf-8")
+    hooks = next(
+        ast.literal_eval(node.value)
+        for node in ast.parse(source).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "HOOKS"
+    )
+    number = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")[len(hooks)]
+    assert f"overrides {number} private methods" in read_page("docs/training.md")
 
 
 def test_the_readme_lists_every_configuration() -> None:
