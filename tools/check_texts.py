@@ -34,8 +34,8 @@ def check_changelog(text: str) -> Iterator[str]:
 def check_machine_paths(name: str, text: str) -> Iterator[str]:
     """No text may name a folder of the machine it was written on."""
     for number, line in enumerate(text.splitlines(), start=1):
-        if match := MACHINE_PATH.search(line):
-            yield f"{name}:{number}: {match.group()!r}... is a path of one machine"
+        if found := MACHINE_PATH.search(line):
+            yield f"{name}:{number}: {found.group()!r}... is a path of one machine"
 
 
 def check_links(root: Path, name: str, text: str) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 
 from avrt.config import Config, DataConfig, EvalConfig, MediaConfig, RunConfig, StudentConfig
 from avrt.datasets import write_samples
+from avrt.engines import LazyEngine, OnCompletion
 from avrt.media import encode_wav
-from avrt.types import Sample, Waveform
+from avrt.types import Completion, Request, Sample, Waveform
 
 N_ITEMS = 6
 RATE_HZ = 16_000
@@ -81,3 +83,23 @@ def config(tmp_path, bench_root) -> Config:
             benchmarks={"clips": data}, models={"base": "base", "other": "some/other"}, batch_size=2
         ),
     )
+
+
+@pytest.fixture
+def use_completions(monkeypatch) -> Callable[[Callable[[Request], Completion]], list[Request]]:
+    """Let a function complete the requests to all models; returns the requests that it gets."""
+
+    def use(complete: Callable[[Request], Completion]) -> list[Request]:
+        seen: list[Request] = []
+
+        def generate(
+            _: LazyEngine, requests: Iterable[Request], on_completion: OnCompletion
+        ) -> None:
+            for request in requests:
+                seen.append(request)
+                on_completion(request, complete(request))
+
+        monkeypatch.setattr(LazyEngine, "generate", generate)
+        return seen
+
+    return use

@@ -7,8 +7,9 @@ import pytest
 
 from avrt.config import EvalModel
 from avrt.errors import ConfigError, DataError
-from avrt.evaluate import run
-from avrt.evaluate.difficulty import level_of, make_difficulty, read_difficulty
+from avrt.evaluate import Choice, run
+from avrt.evaluate.difficulty import make_difficulty
+from avrt.evaluate.levels import level_of, read_levels
 from avrt.evaluate.results import read_results
 from avrt.runs import read_parquet, write_parquet
 
@@ -45,7 +46,7 @@ def test_items_are_sorted_by_what_the_teachers_got_right(config, tmp_path):
     run(config)
     result = make_difficulty(config, ("vision", "audio"))
     assert result.counts == {"easy": 1, "medium": 4, "hard": 1}
-    assert "audio could not be asked 1: not right" in result.summary
+    assert "audio has no reply to 1: not right" in result.summary
     path = config.run.path / "eval" / "clips" / "difficulty.parquet"
     rows = {row["id"]: row for row in read_parquet(path)}
     assert [rows[f"q{n}"]["difficulty"] for n in range(6)] == [
@@ -72,9 +73,12 @@ def test_a_file_made_elsewhere_can_be_used(config, tmp_path):
     own = config.run.path / "eval" / "clips" / "difficulty.parquet"
     moved = tmp_path / "elsewhere.parquet"
     own.rename(moved)
-    assert read_difficulty(config, "clips") == {}
+    assert not any("difficulty" in result.groups for result in read_results(config))
     elsewhere = with_teachers(config, tmp_path, difficulty={"clips": moved})
-    assert read_difficulty(elsewhere, "clips")["q0"] == "easy"
+    assert {item.groups["difficulty"] for item in read_results(elsewhere)[0].items.values()} == {
+        "easy", "medium", "hard",
+    }  # fmt: skip
+    assert read_levels(moved)["q0"] == "easy"
 
 
 def test_a_file_of_something_else_is_refused(config, tmp_path):
@@ -83,14 +87,14 @@ def test_a_file_of_something_else_is_refused(config, tmp_path):
     path = tmp_path / "x.parquet"
     config = with_teachers(config, tmp_path, difficulty={"clips": path})
     with pytest.raises(DataError, match="not found"):
-        read_difficulty(config, "clips")
+        run(config)
     write_parquet(path, [{"id": "q0"}], pa.schema([("id", pa.string())]))
     with pytest.raises(DataError, match=r"no column 'difficulty'; `avrt difficulty`"):
-        read_difficulty(config, "clips")
+        read_levels(path)
     schema = pa.schema([("id", pa.string()), ("difficulty", pa.string())])
     write_parquet(path, [{"id": "q0", "difficulty": "tough"}], schema)
     with pytest.raises(DataError, match="'tough' is none of easy, medium, hard"):
-        read_difficulty(config, "clips")
+        read_levels(path)
 
 
 def test_teachers_that_have_not_answered_are_named(config, tmp_path):
@@ -107,6 +111,6 @@ def test_a_model_of_several_modalities_is_no_teacher(config, tmp_path):
     free = config.eval.models["vision"].model_copy(update={"modality": None})
     models = {**config.eval.models, "vision": free}
     both = config.model_copy(update={"eval": config.eval.model_copy(update={"models": models})})
-    run(both, models=["vision"], modalities=["none"])
+    run(both, Choice(models=["vision"], modalities=["none"]))
     with pytest.raises(ConfigError, match="has answered clips by NONE, V; a teacher has one"):
         make_difficulty(both, ("vision", "audio"))

@@ -1,27 +1,22 @@
 from __future__ import annotations
 
-import json
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from avrt.config import EvalModel, load_config
 from avrt.engines.base import failure
 from avrt.errors import ConfigError, EngineError
-from avrt.evaluate import Choice, Shard, compare, plan, run
-from avrt.evaluate.logs import log_path, log_paths, read_log, read_logs
+from avrt.evaluate import Choice, compare, plan, run
+from avrt.evaluate.logs import log_path, read_log
 from avrt.evaluate.results import read_results
-from avrt.types import Completion
+from avrt.types import Completion, Request
 from chat_server import Server, chat
+from script_engine import scripted
 
 N_ITEMS = 6
-
-
-def scripted(tmp_path, replies: dict[str, str], name: str = "script") -> dict[str, str]:
-    path = tmp_path / f"{name}.jsonl"
-    lines = [json.dumps({"match": match, "reply": reply}) for match, reply in replies.items()]
-    path.write_text("\n".join(lines))
-    return {"kind": "scripted", "script": str(path)}
+V = Choice(modalities=["v"])
 
 
 def with_models(config, models, **fields):
@@ -35,7 +30,7 @@ def with_models(config, models, **fields):
 
 
 def lines_of(config, modality, model, bench="clips"):
-    return read_logs(log_paths(config.run.path, bench, model, modality))
+    return read_log(log_path(config.run.path, bench, model, modality))
 
 
 def test_a_model_behind_a_server_gets_each_modality_as_parts(config):
@@ -47,7 +42,7 @@ def test_a_model_behind_a_server_gets_each_modality_as_parts(config):
         server.answer = lambda body, _n: chat(
             "<answer>A</answer>", n_prompt_tokens=900 if body["max_tokens"] > 1 else 5
         )
-        run(config, modalities=("none", "a", "v", "av"))
+        run(config, Choice(modalities=("none", "a", "v", "av")))
         asked = [body for body in server.bodies if body["max_tokens"] > 1]
     kinds: Counter[tuple[str, ...]] = Counter()
     for body in asked:
@@ -103,29 +98,23 @@ def test_the_saved_configuration_evaluates_alike(config, tmp_path):
     assert plan(saved) == plan(config)
 
 
-def test_several_answers_have_seeds_of_their_own_and_are_pooled_by_item(config):
-    seen: Counter[str] = Counter()
+def test_several_answers_have_seeds_of_their_own_and_are_pooled_by_item(config, use_completions):
+    def complete(request: Request) -> Completion:
+        return Completion(f"<answer>{'ABCD'[request.sampling.seed % 4]}</answer>", "stop")
 
-    class Engine(Deaf):
-        def generate(self, requests, on_completion):
-            for request in requests:
-                seen[str(request.sampling.seed)] += 1
-                letter = "ABCD"[request.sampling.seed % 4]
-                on_completion(request, Completion(f"<answer>{letter}</answer>", "stop"))
-
+    asked = use_completions(complete)
     config = with_models(config, {"many": {"model": "m", "temperature": 1.0, "k": 3}})
-    run(config, modalities=["v"], make=lambda *_: Engine(None, None))
-    assert len(seen) == 3 * N_ITEMS
+    run(config, V)
+    assert len({request.sampling.seed for request in asked}) == len(asked) == 3 * N_ITEMS
     assert Counter(line.sample_id for line in lines_of(config, "v", "many")) == {
         f"q{n}": 3 for n in range(N_ITEMS)
     }
     (result,) = read_results(config)
     assert (result.accuracy.n, result.accuracy.n_runs) == (N_ITEMS, 3)
     assert "3 runs" in result.notes
-    run(config, modalities=["v"], make=lambda *_: pytest.fail("everything is answered"))
     more = {"many": {"model": "m", "temperature": 1.0, "k": 4}}
-    run(with_models(config, more), modalities=["v"], make=lambda *_: Engine(None, None))
-    assert len(lines_of(config, "v", "many")) == 4 * N_ITEMS
+    run(with_models(config, more), V)
+    assert len(asked) == len(lines_of(config, "v", "many")) == 4 * N_ITEMS
 
 
 def test_seeds_of_one_model_are_reported_together(config, tmp_path):
@@ -136,7 +125,7 @@ def test_seeds_of_one_model_are_reported_together(config, tmp_path):
         for n, letter in enumerate("AB")
     }  # fmt: skip
     config = with_models(config, models, pools={"both": ("seed0", "seed1")})
-    text = run(config, modalities=["v"]).summary
+    text = run(config, V).summary
     pool = {r.model: r for r in read_results(config)}["both"]
     assert (pool.accuracy.value, pool.accuracy.n_runs) == (pytest.approx(2 / 6), 2)
     assert "both V: " in text
@@ -151,35 +140,20 @@ def test_a_pool_of_unlike_runs_is_refused(config, tmp_path):
     }
     config = with_models(config, models, pools={"both": ("one", "two")})
     with pytest.raises(ConfigError, match=r"eval.pools.both: one, two were not evaluated alike"):
-        run(config, modalities=["v"])
+        run(config, V)
 
 
 @pytest.mark.parametrize(
     ("pools", "message"),
     [
-        ({"base": ("base",)}, "also a name of eval.models"),
+        ({"base": ("base",)}, "eval.models has this name too"),
         ({"all": ("base", "nope")}, "nope is not in eval.models"),
-        ({"all": ()}, "nothing is not in eval.models"),
+        ({"all": ()}, "names no model"),
     ],
 )
 def test_a_pool_of_nothing_known_is_refused(config, pools, message):
     with pytest.raises(ConfigError, match=message):
         run(with_models(config, {"base": "base"}, pools=pools))
-
-
-class Deaf:
-    """Says how many tokens of each kind it got, and gets no sound."""
-
-    def __init__(self, n_frame_tokens, n_audio_tokens):
-        self.identity = {"model": "m"}
-        self.counts = {"n_frame_tokens": n_frame_tokens, "n_audio_tokens": n_audio_tokens}
-
-    def generate(self, requests, on_completion):
-        for request in requests:
-            on_completion(request, Completion("<answer>A</answer>", "stop", **self.counts))
-
-    def close(self):
-        pass
 
 
 @pytest.mark.parametrize(
@@ -192,53 +166,25 @@ class Deaf:
     ],
 )
 def test_media_that_do_not_arrive_stop_the_evaluation(
-    config, modality, n_frame_tokens, n_audio_tokens, message
+    config, use_completions, modality, n_frame_tokens, n_audio_tokens, message
 ):
+    counts = {"n_frame_tokens": n_frame_tokens, "n_audio_tokens": n_audio_tokens}
+    use_completions(lambda _: Completion("<answer>A</answer>", "stop", **counts))
     with pytest.raises(EngineError, match=message):
-        run(
-            config,
-            models=["base"],
-            modalities=[modality],
-            make=lambda *_: Deaf(n_frame_tokens, n_audio_tokens),
-        )
-    assert {x.status for x in lines_of(config, modality, "base")} <= {"missing_media"}
+        run(config, Choice(models=["base"], modalities=[modality]))
+    assert all(result.counts.keys() <= {"missing_media"} for result in read_results(config))
 
 
-def test_a_failed_call_says_nothing_about_media(config):
-    class Failing(Deaf):
-        def generate(self, requests, on_completion):
-            for request in requests:
-                on_completion(request, failure("timeout", "no reply"))
-
-    result = run(config, models=["base"], modalities=["v"], make=lambda *_: Failing(0, 0))
+def test_a_failed_call_says_nothing_about_media(config, use_completions):
+    lost = replace(failure("timeout", "no reply"), n_frame_tokens=0, n_audio_tokens=0)
+    use_completions(lambda _: lost)
+    result = run(config, Choice(models=["base"], modalities=["v"]))
     assert result.counts == {"failed": N_ITEMS}
 
 
 def answering(config, tmp_path):
     engine = scripted(tmp_path, {"": "<answer>A</answer>"})
     return with_models(config, {"base": {"model": "base", "engine": engine}})
-
-
-def test_shards_together_are_the_whole(config, tmp_path):
-    config = answering(config, tmp_path)
-    for index in (1, 2, 3):
-        result = run(config, choice=Choice(modalities=("v",), shard=Shard(index, 3)))
-    assert result.counts == {"scored": N_ITEMS}
-    paths = log_paths(config.run.path, "clips", "base", "v")
-    assert [path.name for path in paths] == ["v.1of3.jsonl", "v.2of3.jsonl", "v.3of3.jsonl"]
-    assert [[x.sample_id for x in read_log(path)] for path in paths] == [
-        ["q0", "q3"], ["q1", "q4"], ["q2", "q5"],
-    ]  # fmt: skip
-
-
-def test_what_a_shard_has_done_is_not_done_again(config, tmp_path):
-    config = answering(config, tmp_path)
-    run(config, choice=Choice(modalities=("v",), shard=Shard(1, 2)))
-    run(config, modalities=("v",))
-    whole = read_log(log_path(config.run.path, "clips", "base", "v"))
-    assert {x.sample_id for x in whole} == {"q1", "q3", "q5"}
-    (result,) = read_results(config)
-    assert (len(result.lines), result.n_left) == (N_ITEMS, 0)
 
 
 def test_runs_under_other_protocols_are_not_compared(config, tmp_path):
@@ -249,7 +195,7 @@ def test_runs_under_other_protocols_are_not_compared(config, tmp_path):
         "like_short": {"model": "n", "engine": engine, "max_new_tokens": 16},
     }
     config = with_models(config, models)
-    text = run(config, modalities=["v"]).summary
+    text = run(config, V).summary
     assert "protocols differ, so do not compare across them" in text
     ids = {r.model: r.protocol_id for r in read_results(config)}
     assert ids["short"] == ids["like_short"] != ids["long"]
@@ -268,18 +214,18 @@ def test_the_words_of_the_authors_are_another_protocol(config, tmp_path):
     official = config.model_copy(
         update={"eval": config.eval.model_copy(update={"prompt": "official"})}
     )
-    run(config, modalities=["v"])
+    run(config, V)
     with pytest.raises(ConfigError, match=r"other settings \(prompt\)"):
-        run(official, modalities=["v"])
+        run(official, V)
 
 
 def test_a_prompt_with_one_word_changed_is_seen(config, tmp_path):
     config = answering(config, tmp_path)
-    run(config, modalities=["none"])
+    run(config, Choice(modalities=["none"]))
     prompt = tmp_path / "prompt.txt"
     prompt.write_text("{question}\n{options}\nLetter only.")
     other = config.model_copy(
         update={"student": config.student.model_copy(update={"prompt": str(prompt)})}
     )
-    with pytest.raises(ConfigError, match="is not the question"):
-        run(other, modalities=["none"])
+    with pytest.raises(ConfigError, match=r"other settings \(prompt\)"):
+        run(other, Choice(modalities=["none"]))

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from avrt.engines.scripted import ScriptedEngine
 from avrt.errors import ConfigError, DataError
 from avrt.evaluate import Choice, compare, run, score_predictions
+from avrt.evaluate.logs import log_path
 from avrt.evaluate.predictions import read_predictions
 from avrt.evaluate.results import read_results
 
@@ -63,14 +63,19 @@ def test_predictions_read_twice_are_one_log_and_others_are_refused(config, predi
         score_predictions(config, other, OLA)
 
 
-def test_predictions_are_not_tested_against_a_model_unless_forced(config, predictions):
+def test_a_deleted_log_comes_back_as_it_was(config, predictions):
     score_predictions(config, predictions, OLA)
-    run(
-        config,
-        models=["base"],
-        modalities=["av"],
-        make=lambda *_: ScriptedEngine(lambda _: "<answer>A</answer>", {"model": "m"}),
-    )
+    path = log_path(config.run.path, "clips", "ola", "av")
+    before = path.read_bytes()
+    path.unlink()
+    score_predictions(config, predictions, OLA)
+    assert path.read_bytes() == before
+
+
+def test_predictions_are_not_tested_against_a_model_unless_forced(config, predictions, use_answers):
+    score_predictions(config, predictions, OLA)
+    use_answers(lambda _: "<answer>A</answer>")
+    run(config, Choice(models=["base"], modalities=["av"]))
     with pytest.raises(ConfigError, match=r"n_frames: 4 / unknown"):
         compare(config, "base", "ola")
     assert "n = 6" in compare(config, "base", "ola", force=True)
@@ -79,14 +84,20 @@ def test_predictions_are_not_tested_against_a_model_unless_forced(config, predic
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([{"id": "q0", "text": "A"}, {"id": "q0", "text": "B"}], r"p.jsonl:2: id 'q0' is there tw"),
-        ([{"id": "x9", "text": "A"}], r"1 of 1 ids are none of clips, such as 'x9'.*as 'q0'"),
+        (
+            [{"id": "q0", "text": "A"}, {"id": "q0", "text": "B"}],
+            r"p.jsonl:2: id 'q0' stands",
+        ),
+        (
+            [{"id": "x9", "text": "A"}],
+            r"does not have 1 of the 1 ids, such as 'x9'.*like 'q0'",
+        ),
         ([{"id": "q0"}], r"p.jsonl:1: not a prediction"),
         ([{"id": "q0", "text": None}], r"p.jsonl:1: not a prediction"),
         ([{"id": True, "text": "A"}], r"p.jsonl:1: not a prediction"),
         ([{"id": ["q0"], "text": "A"}], r"p.jsonl:1: not a prediction"),
         (["q0"], r"p.jsonl:1: not a prediction"),
-        ([], "no predictions in it"),
+        ([], "holds no predictions"),
     ],
 )
 def test_a_file_that_holds_something_else_is_refused(config, tmp_path, rows, message):
@@ -117,12 +128,12 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path, name, content, error, m
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        (Choice(benchmarks=("clips",)), "needs one --model"),
-        (Choice(models=("a", "b")), "needs one --model.*known: a, b"),
-        (Choice(models=("base",)), "'base' is in eval.models and answers itself"),
+        (Choice(benchmarks=("clips",)), "name a single --model"),
+        (Choice(models=("a", "b")), "name a single --model.*known: a, b"),
+        (Choice(models=("base",)), "'base' is in eval.models, so `avrt eval` asks it"),
         (Choice(models=("../x",)), "becomes a folder"),
         (Choice(models=("ola",), benchmarks=("nope",)), "'nope' is not in eval.benchmarks"),
-        (Choice(models=("ola",), modalities=("a", "av")), "needs one --modality"),
+        (Choice(models=("ola",), modalities=("a", "av")), "name a single --modality"),
     ],
 )
 def test_what_the_texts_are_of_must_be_clear(config, predictions, choice, message):

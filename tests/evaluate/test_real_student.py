@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from avrt.evaluate import run
+from avrt.evaluate import Choice, run
 from avrt.evaluate.logs import log_path, read_log
 
 pytest.importorskip("transformers")
@@ -23,7 +23,7 @@ def test_a_thinker_checkpoint_is_evaluated_in_all_modalities(config, tmp_path):
             ),
         }
     )
-    result = run(config, modalities=("none", "a", "v", "av"))
+    result = run(config, Choice(modalities=("none", "a", "v", "av")))
     assert sum(result.counts.values()) == 24
     assert result.counts["failed"] == 0
     assert result.counts["missing_media"] == 2

@@ -6,8 +6,7 @@ from dataclasses import replace
 import pytest
 
 from avrt.config import DataConfig
-from avrt.engines.scripted import ScriptedEngine
-from avrt.evaluate import run
+from avrt.evaluate import Choice, run
 from avrt.evaluate.logs import log_path
 from avrt.evaluate.results import read_results
 from avrt.evaluate.summary import detail_text
@@ -17,22 +16,21 @@ from benchmark_sets import write_set
 N_ITEMS = 6
 
 
-def evaluate(config, reply, modality="v", **fields):
-    def answer(prompt: Prompt) -> str | None:
-        return reply(prompt) if callable(reply) else reply
+@pytest.fixture
+def evaluate(use_answers):
+    """Evaluate one model in one modality with a reply, or a function that gives it."""
 
-    config = config.model_copy(update={"eval": config.eval.model_copy(update=fields)})
-    run(
-        config,
-        models=["base"],
-        modalities=[modality],
-        make=lambda *_: ScriptedEngine(answer, {"model": "m"}),
-    )
-    (result,) = read_results(config)
-    return result
+    def evaluate(config, reply, modality="v", **fields):
+        use_answers(reply if callable(reply) else lambda _: reply)
+        config = config.model_copy(update={"eval": config.eval.model_copy(update=fields)})
+        run(config, Choice(models=["base"], modalities=[modality]))
+        (result,) = read_results(config)
+        return result
+
+    return evaluate
 
 
-def test_stored_texts_are_judged_by_todays_parser(config):
+def test_stored_texts_are_scored_by_todays_parser(evaluate, config):
     evaluate(config, "<answer>A</answer>")
     path = log_path(config.run.path, "clips", "base", "v")
     wrong_verdicts = [
@@ -44,7 +42,7 @@ def test_stored_texts_are_judged_by_todays_parser(config):
     assert (result.accuracy.k, result.counts) == (2, {"scored": N_ITEMS})
 
 
-def test_the_rule_of_the_authors_stands_beside_the_strict_one(config, tmp_path):
+def test_the_rule_of_the_authors_stands_beside_the_strict_one(evaluate, config, tmp_path):
     """MMAR's rule reads words, so the gold text in running text is right; ours asks for a form."""
     data = write_set(tmp_path / "mmar", "mmar")
     items = {}
@@ -53,11 +51,11 @@ def test_the_rule_of_the_authors_stands_beside_the_strict_one(config, tmp_path):
         return f"I hear it: {items[prompt.text]}"
 
     from avrt.datasets import read_items
-    from avrt.evaluate.items import ask
+    from avrt.evaluate.questions import fill_question
     from avrt.prompts import load_prompt
 
     for item in read_items(data):
-        text = ask(item.sample, load_prompt(config.student.prompt))[1]
+        text = fill_question(item.sample, load_prompt(config.student.prompt))[1]
         items[text] = item.sample.target_text
     result = evaluate(config, reply, "none", benchmarks={"mmar": data})
     assert result.accuracy.value == 0
@@ -67,7 +65,7 @@ def test_the_rule_of_the_authors_stands_beside_the_strict_one(config, tmp_path):
     assert "official 100.0 %, official raw 100.0 %, invalid 100.0 %" in detail_text(result)
 
 
-def test_another_reading_of_the_rule_stands_beside_it(config, tmp_path):
+def test_another_reading_of_the_rule_stands_beside_it(evaluate, config, tmp_path):
     """A bare letter becomes the text of its option; the raw rule finds no word of the answer."""
     data = write_set(tmp_path / "mmar", "mmar")
     result = evaluate(config, "<answer>B</answer>", "none", benchmarks={"mmar": data})
@@ -77,7 +75,7 @@ def test_another_reading_of_the_rule_stands_beside_it(config, tmp_path):
     assert "official 33.3 %, official raw 0.0 %" in detail_text(result)
 
 
-def test_items_that_the_authors_leave_out_are_in_our_denominator(config, tmp_path):
+def test_items_that_the_authors_leave_out_are_in_our_denominator(evaluate, config, tmp_path):
     data = write_set(tmp_path / "daily", "daily_omni")
     result = evaluate(config, lambda _: None, "none", benchmarks={"daily": data})
     assert result.accuracy.n > 0
@@ -86,21 +84,21 @@ def test_items_that_the_authors_leave_out_are_in_our_denominator(config, tmp_pat
     assert f"official – of 0, invalid –, {result.accuracy.n} failed" in detail_text(result)
 
 
-def test_what_differs_from_the_published_set_is_said_everywhere(config, tmp_path, capsys):
+def test_what_differs_from_the_published_set_is_said_everywhere(evaluate, config, tmp_path, capsys):
     data = write_set(tmp_path / "omni", "omnibench")
     result = evaluate(config, "<answer>A</answer>", "none", benchmarks={"omni": data})
     assert any("fewer than the 1142" in note for note in result.set_notes)
     assert "fewer than the 1142" in capsys.readouterr().out
 
 
-def test_groups_are_those_of_the_benchmark(config, tmp_path):
+def test_groups_are_those_of_the_benchmark(evaluate, config, tmp_path):
     data = write_set(tmp_path / "omni", "omnibench")
     result = evaluate(config, "<answer>A</answer>", "none", benchmarks={"omni": data})
     assert result.groups == ["task_type", "audio_type"]
     assert sum(a.n for a in result.by_group("task_type").values()) == result.accuracy.n
 
 
-def test_an_own_set_is_broken_down_by_question_type(config):
+def test_an_own_set_is_broken_down_by_question_type(evaluate, config):
     result = evaluate(config, "<answer>A</answer>")
     by_type = {name: (a.k, a.n) for name, a in result.by_group("question_type").items()}
     assert by_type == {"Where": (0, 3), "Which": (2, 3)}
@@ -116,12 +114,12 @@ def test_an_own_set_is_broken_down_by_question_type(config):
         ("<think>never ends", None),
     ],
 )
-def test_a_thought_is_measured_in_words(config, text, n_words):
+def test_a_thought_is_measured_in_words(evaluate, config, text, n_words):
     result = evaluate(config, text)
     assert result.think_words == n_words
 
 
-def test_means_are_over_replies_and_unknown_is_not_zero(config):
+def test_means_are_over_replies_and_unknown_is_not_zero(evaluate, config):
     result = evaluate(config, "<answer>A</answer>", "av")
     assert result.mean("n_frames") == 4
     assert result.mean("n_frame_tokens") is None
@@ -130,7 +128,7 @@ def test_means_are_over_replies_and_unknown_is_not_zero(config):
     assert blank.invalid_rate is None
 
 
-def test_a_benchmark_that_is_configured_no_more_is_still_read(config, bench_root):
+def test_a_benchmark_that_is_configured_no_more_is_still_read(evaluate, config, bench_root):
     evaluate(config, "<answer>A</answer>")
     other = {"sounds": DataConfig(format="parquet", root=bench_root, split="sounds")}
     config = config.model_copy(

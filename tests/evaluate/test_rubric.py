@@ -2,22 +2,30 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
+import sys
+from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from avrt.ask.budget import Budget
+from avrt.ask.ledger import LedgerReader
 from avrt.cli import cli
-from avrt.config import Config, EngineConfig, EvalConfig, ModelRole, RunConfig
+from avrt.config import Config, EvalConfig, ModelRole, RunConfig, dump_config
 from avrt.datasets import read_items
 from avrt.errors import ConfigError, DataError
 from avrt.evaluate import rubric
-from avrt.evaluate.logs import Line, append, log_path
+from avrt.evaluate.logs import Line, LogMeta, Settings, log_path, write_log
 from avrt.evaluate.rubric import ask, criteria_of, read_points
 from avrt.evaluate.scoring import score
 from avrt.prompts import load_prompt
 from avrt.types import Completion
 from benchmark_sets import rows_of, write_set
+from script_engine import scripted
 
 REPLIES = (
     "<think>Plucked strings come last.</think><answer>C</answer>",
@@ -25,52 +33,69 @@ REPLIES = (
     "",
 )
 """To the three questions: right, wrong, and nothing."""
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from avrt.config import load_config
+from avrt.engines import LazyEngine
+from avrt.engines.scripted import ScriptedEngine
+from avrt.evaluate import rubric
+
+def answer(prompt):
+    if "Plucked" not in prompt.text:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "1: 1\\n2: 1"
+
+def generate(engine, requests, on_completion):
+    ScriptedEngine(answer, {}).generate(requests, on_completion)
+
+LazyEngine.generate = generate
+rubric.run(load_config(Path(sys.argv[1])))
+"""
+SCRIPT = (("Plucked", "1: 1\n2: 1"), ("", "1: 0\n2: 1"))
+"""Of the text model, to the two replies with a text."""
 
 
-def make_config(root, replies=REPLIES, script=(("Plucked", "1: 1\n2: 1"), ("", "1: 0\n2: 1"))):
+def make_config(root, replies=REPLIES, script=SCRIPT, models=("student",)):
     data = write_set(root / "set", "mmar")
-    judge = root / "judge.jsonl"
-    entries = [json.dumps({"match": match, "reply": reply}) for match, reply in script]
-    judge.write_text("\n".join(entries))
+    role = {"model": "j", "prompt": "rubric", "engine": scripted(root, dict(script), "rubric")}
     config = Config(
         run=RunConfig(dir=root / "runs"),
-        eval=EvalConfig(benchmarks={"sounds": data}, models={"student": "some/model"}),
-        rubric=ModelRole(
-            model="j", prompt="rubric", engine=EngineConfig(kind="scripted", script=judge)
-        ),
+        eval=EvalConfig(benchmarks={"sounds": data}, models=dict.fromkeys(models, "some/model")),
+        rubric=ModelRole.model_validate(role),
     )
-    path = log_path(config.run.path, "sounds", "student", "a")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        for item, text in zip(read_items(data), replies, strict=False):
-            append(file, line(item.sample, text))
+    meta = LogMeta(Settings({}, {}), n_items=3)
+    for model in models:
+        lines = [
+            line(item.sample, text) for item, text in zip(read_items(data), replies, strict=False)
+        ]
+        write_log(log_path(config.run.path, "sounds", model, "a"), meta, lines)
     return config
 
 
 def line(sample, text):
-    judged = score(Completion(text, "stop"), sample)
+    strict = score(Completion(text, "stop"), sample)
     return Line(
         sample_id=sample.id,
         text=text,
-        answer=judged.answer,
+        answer=strict.answer,
         target=sample.target,
-        correct=judged.value == 1.0,
-        status=judged.status,
+        correct=strict.value == 1.0,
+        status=strict.status,
         error_class=None,
-        explanation=judged.explanation,
+        explanation=strict.explanation,
         finish_reason="stop",
         prompt_digest="",
-        frames_digest=None,
-        audio_digest=None,
-        n_prompt_tokens=0,
-        n_completion_tokens=0,
-        latency_s=0.0,
+        protocol="",
     )
 
 
-def judgements(config):
-    path = config.run.path / "eval" / "sounds" / "student" / "rubric" / "a.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()]
+def scores_path(config, model="student"):
+    return config.run.path / "eval" / "sounds" / model / "rubric" / "a.jsonl"
+
+
+def scores(config, model="student"):
+    return [json.loads(row) for row in scores_path(config, model).read_text().splitlines()]
 
 
 @pytest.fixture
@@ -82,8 +107,8 @@ def item(tmp_path):
     ("change", "complaint"),
     [
         ({"rubric": None}, "no rubric"),
-        ({"rubric": []}, "no point can be earned"),
-        ({"rubric": [{"name": "x", "scoring_point": "y", "choices": [0]}]}, "no point can be"),
+        ({"rubric": []}, "gives no points"),
+        ({"rubric": [{"name": "x", "scoring_point": "y", "choices": [0]}]}, "gives no points"),
         ({"rubric": [{"name": "x"}]}, "no rubric"),
         ({"rubric": "all of it"}, "no rubric"),
     ],
@@ -119,53 +144,121 @@ def test_points_are_read_and_never_guessed(item, text, points):
     assert read_points(text, criteria_of(item)) == points
 
 
-def test_the_judge_reads_question_gold_reply_and_every_criterion(item):
+def test_the_text_model_reads_question_gold_reply_and_every_criterion(item):
     _, text = ask(item, "I hear {strings}", load_prompt("rubric"))
     for part in ("Which instrument enters last?", "(C) Harp", "I hear {strings}", "1: Cue", "2: O"):
         assert part in text
 
 
-def test_replies_are_judged_once_and_no_reply_earns_nothing(tmp_path):
+def test_replies_are_scored_once_and_no_reply_earns_nothing(tmp_path, no_engine):
     config = make_config(tmp_path)
-    assert "3 replies in 1 logs, 3 of them" in rubric.plan(config)
+    assert "3 replies in 1 logs, 2 of them" in rubric.plan(config)
     result = rubric.run(config)
-    assert result.counts == {"judged": 3, "unjudged": 0}
+    assert result.counts == {"scored": 3, "incomplete": 0}
     assert re.search(r"sounds/student/A: 50\.0 % \[.*\] of the points, n = 3", result.summary)
     assert "100.0 % [100.0, 100.0] of the 1 with the right answer" in result.summary
-    assert [entry["points"] for entry in sorted(judgements(config), key=lambda e: e["text"])] == [
-        [0, 0],
-        [0, 1],
-        [1, 1],
-    ]
-    before = judgements(config)
+    assert [entry["points"] for entry in scores(config)] == [[1, 1], [0, 1], [0, 0]]
+    assert [entry["key"] is None for entry in scores(config)] == [False, False, True]
+    no_engine()
+    before = scores_path(config).read_bytes()
+    scores_path(config).unlink()
     assert rubric.run(config).counts == result.counts
-    assert judgements(config) == before
+    assert scores_path(config).read_bytes() == before
     assert "0 of them" in rubric.plan(config)
 
 
-def test_a_killed_run_goes_on_and_a_failed_call_is_made_again(tmp_path):
-    config = make_config(tmp_path, script=(("Plucked", "1: 1\n2: 1"),))
+def test_a_failed_call_is_made_again(tmp_path, use_answers):
+    config = make_config(tmp_path)
+    use_answers(lambda prompt: "1: 1\n2: 1" if "Plucked" in prompt.text else None)
     first = rubric.run(config)
-    assert first.counts == {"judged": 3, "unjudged": 1}  # no line of the script for the second
-    path = config.run.path / "eval" / "sounds" / "student" / "rubric" / "a.jsonl"
-    path.write_bytes(path.read_bytes()[:-5])
-    again = rubric.run(config)
-    assert again.counts == first.counts
-    assert len({entry["key"] for entry in judgements(config)}) == 3
-    assert "1 not fully judged" in again.summary
+    assert first.counts == {"scored": 3, "incomplete": 1}
+    assert "1 not fully scored" in first.summary
+    assert [entry["error_class"] for entry in scores(config)] == [None, "no_reply", None]
+    assert "1 of them" in rubric.plan(config)
+    asked = use_answers(lambda _: "1: 0\n2: 1")
+    assert rubric.run(config).counts == {"scored": 3, "incomplete": 0}
+    assert len(asked) == 1
 
 
-def test_another_judge_or_prompt_judges_again(tmp_path):
+def test_a_killed_run_goes_on_where_it_stopped(tmp_path, use_answers):
+    config = make_config(tmp_path)
+    settings = tmp_path / "config.yaml"
+    settings.write_text(dump_config(config))
+    (tmp_path / "killed.py").write_text(KILLED)
+    command = [sys.executable, str(tmp_path / "killed.py"), str(settings)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert "1 of them" in rubric.plan(config)
+    asked = use_answers(lambda _: "1: 0\n2: 1")
+    assert rubric.run(config).counts == {"scored": 3, "incomplete": 0}
+    assert len(asked) == 1
+
+
+def test_equal_replies_are_asked_about_once(tmp_path, use_answers):
+    config = make_config(tmp_path, models=("student", "twin"))
+    asked = use_answers(lambda _: "1: 1\n2: 1")
+    result = rubric.run(config)
+    assert (len(asked), result.counts["scored"]) == (2, 6)
+    assert scores(config, "student") == scores(config, "twin")
+
+
+def test_a_budget_stops_and_the_same_command_goes_on(tmp_path, use_answers):
+    config = make_config(tmp_path)
+    asked = use_answers(lambda _: "1: 1\n2: 1")
+    result = rubric.run(config, Budget(calls=1))
+    assert "1 not scored yet" in result.summary
+    assert "rubric: stopped by the budget of 1 calls" in result.summary
+    assert [entry["points"] for entry in scores(config)] == [[1, 1], [0, 0]]
+    rubric.run(config)
+    assert len(asked) == 2
+    assert len(scores(config)) == 3
+    rubric.run(config, Budget(samples=1))
+    assert len(scores(config)) == 3
+
+
+def test_reading_is_linear_in_the_replies(tmp_path, use_answers, monkeypatch):
+    """Reads of logs, items and the ledger do not grow with the replies of a batch."""
+    use_answers(lambda _: "1: 1\n2: 1")
+    counts = []
+    for n in (40, 400):
+        root = tmp_path / str(n)
+        rows = [row | {"id": f"{n}-{k}"} for k in range(n) for row in rows_of("mmar")[:1]]
+        config = make_config(root, replies=())
+        data = write_set(root / "set", "mmar", rows)
+        lines = [line(item.sample, f"reply {k}") for k, item in enumerate(read_items(data))]
+        path = log_path(config.run.path, "sounds", "student", "a")
+        write_log(path, LogMeta(Settings({}, {}), n_items=n), lines)
+        assert rubric.run(config).counts["scored"] == n
+        counts.append(count_reads(monkeypatch, config))
+    assert counts[0] == counts[1]
+
+
+def count_reads(monkeypatch, config):
+    """Reads of files and queries of the ledger while everything is scored."""
+    reads: Counter[str] = Counter()
+    with monkeypatch.context() as patch:
+        for owner, name in ((Path, "read_bytes"), (Path, "read_text"), (LedgerReader, "query")):
+            method = getattr(owner, name)
+
+            def counting(*arguments, method=method, name=name, **named):
+                reads[name] += 1
+                return method(*arguments, **named)
+
+            patch.setattr(owner, name, counting)
+        rubric.run(config)
+    return reads
+
+
+def test_another_text_model_or_prompt_scores_again(tmp_path):
     config = make_config(tmp_path)
     rubric.run(config)
     other = config.model_copy(update={"rubric": config.rubric.model_copy(update={"model": "k"})})
-    assert "3 of them" in rubric.plan(other)
+    assert "2 of them" in rubric.plan(other)
     own = tmp_path / "own.txt"
     own.write_text("Grade {reply} by {criteria}.")
     other = config.model_copy(
         update={"rubric": config.rubric.model_copy(update={"prompt": str(own)})}
     )
-    assert "3 of them" in rubric.plan(other)
+    assert "2 of them" in rubric.plan(other)
 
 
 def test_without_mmar_or_without_replies_there_is_one_message(tmp_path):
@@ -178,19 +271,22 @@ def test_without_mmar_or_without_replies_there_is_one_message(tmp_path):
         rubric.plan(config)
 
 
-def test_the_command_says_and_judges(tmp_path):
+def test_the_command_plans_and_scores(tmp_path):
     config = make_config(tmp_path)
     settings = [
         f"run.dir={config.run.dir}",
         f"eval.benchmarks={{sounds: {{format: mmar, root: {tmp_path / 'set'}}}}}",
         "eval.models={student: x}",
-        f"rubric={{model: j, engine: {{kind: scripted, script: {tmp_path / 'judge.jsonl'}}}}}",
+        f"rubric={{model: j, engine: {{kind: scripted, script: {tmp_path / 'rubric.jsonl'}}}}}",
     ]
     invoke = CliRunner().invoke
-    assert "3 of them to be judged" in invoke(cli, ["rubric", *settings, "--dry-run"]).output
-    judged = invoke(cli, ["rubric", *settings])
-    assert judged.exit_code == 0, judged.output
-    assert "50.0 %" in judged.output
+    assert "2 of them to be scored" in invoke(cli, ["rubric", *settings, "--dry-run"]).output
+    first = invoke(cli, ["rubric", *settings, "--budget-calls", "1"])
+    assert first.exit_code == 0, first.output
+    assert "stopped by the budget of 1 calls" in first.output
+    rest = invoke(cli, ["rubric", *settings])
+    assert rest.exit_code == 0, rest.output
+    assert "50.0 %" in rest.output
 
 
 def test_every_real_rubric_is_read(real_data, tmp_path):

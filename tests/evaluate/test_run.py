@@ -4,29 +4,32 @@ from collections import Counter
 
 import pytest
 
-from avrt.config import DataConfig, load_config
+from avrt import engines
+from avrt.config import DataConfig, EvalModel, load_config
 from avrt.datasets import read_samples, write_samples
-from avrt.engines.scripted import ScriptedEngine
+from avrt.engines import make_engine
 from avrt.errors import ConfigError, DataError
-from avrt.evaluate import compare, plan, run
+from avrt.evaluate import Choice, compare, plan, run
 from avrt.evaluate.logs import log_path, read_log
 from avrt.evaluate.results import read_results
 from avrt.types import Prompt
+from script_engine import scripted
 
 N_ITEMS = 6
 
 
-def answer_a(prompt: Prompt) -> str:
+@pytest.fixture(autouse=True)
+def answers(use_answers):
+    """All models guess A, unless a test uses other answers."""
+    return use_answers(answer_a)
+
+
+def answer_a(_: Prompt) -> str:
     return "<think>a guess</think><answer>A</answer>"
 
 
-def factory(answer, opened: Counter[str] | None = None):
-    def make(config, model):
-        if opened is not None:
-            opened[model] += 1
-        return ScriptedEngine(answer, {"model": model})
-
-    return make
+def evaluate(config, *, modalities=None, models=("base",), budget=None):
+    return run(config, Choice(models=models, modalities=modalities), budget)
 
 
 def with_eval(config, **fields):
@@ -42,22 +45,17 @@ def lines_of(config, modality, model="base", bench="clips"):
     return {x.sample_id: x for x in read_log(log_path(config.run.path, bench, model, modality))}
 
 
-def test_every_item_ends_in_every_log_and_media_are_as_asked(config):
-    seen: Counter[tuple[bool, bool]] = Counter()
-
-    def answer(prompt: Prompt) -> str:
-        seen[prompt.frames is not None, prompt.audio is not None] += 1
-        return answer_a(prompt)
-
-    result = run(config, models=["base"], make=factory(answer))
+def test_every_item_ends_in_every_log_and_media_are_as_asked(config, answers):
+    result = evaluate(config)
+    seen = Counter((prompt.frames is not None, prompt.audio is not None) for prompt in answers)
     assert seen == {(False, True): N_ITEMS - 1, (True, False): N_ITEMS, (True, True): N_ITEMS - 1}
     assert result.counts == {"scored": 3 * N_ITEMS - 2, "missing_media": 2}
     for modality in ("a", "v", "av"):
-        assert len(lines_of(config, modality)) == N_ITEMS
+        assert list(lines_of(config, modality)) == [f"q{n}" for n in range(N_ITEMS)]
 
 
 def test_the_text_is_the_same_in_all_modalities(config):
-    run(config, models=["base"], make=factory(answer_a))
+    evaluate(config)
     a, v, av = (lines_of(config, modality)["q0"] for modality in ("a", "v", "av"))
     assert a.prompt_digest == v.prompt_digest == av.prompt_digest
     assert (a.frames_digest, v.audio_digest) == (None, None)
@@ -65,7 +63,7 @@ def test_the_text_is_the_same_in_all_modalities(config):
 
 
 def test_an_item_without_sound_stays_in_the_denominator(config, bench_root):
-    run(config, models=["base"], make=factory(answer_a))
+    evaluate(config)
     line = lines_of(config, "a")["q5"]
     assert (line.status, line.error_class, line.correct) == ("missing_media", "no_audio", False)
     accuracy = {r.modality: r.accuracy for r in read_results(config)}["a"]
@@ -77,24 +75,24 @@ def test_an_item_without_sound_stays_in_the_denominator(config, bench_root):
 def test_a_modality_that_no_item_has_is_skipped_and_said(config, bench_root, capsys):
     sounds = DataConfig(format="parquet", root=bench_root, split="sounds")
     config = with_eval(config, benchmarks={"sounds": sounds})
-    run(config, models=["base"], make=factory(answer_a))
+    evaluate(config)
     assert "sounds: no item has V, AV; skipped" in capsys.readouterr().out
     assert [r.modality for r in read_results(config)] == ["a"]
 
 
-def test_a_failed_call_is_counted_and_not_repeated(config):
-    def answer(prompt: Prompt) -> str | None:
-        return None if "Question 0" in prompt.text else "I cannot tell"
-
-    first = run(config, models=["base"], modalities=["v"], make=factory(answer))
+def test_a_failed_call_is_counted_and_tried_again_by_the_same_command(config, use_answers):
+    use_answers(lambda prompt: None if "Question 0" in prompt.text else "I cannot tell")
+    first = evaluate(config, modalities=["v"])
     assert first.counts == {"failed": 1, "unparsable": N_ITEMS - 1}
     assert "0.0 % [0.0, 39.0]" in first.summary
     assert "base V: official 0.0 %, invalid 100.0 %, 5 unparsable, 1 failed" in first.summary
-    again = run(config, models=["base"], modalities=["v"], make=factory(answer_a))
-    assert again.counts == first.counts
+    asked = use_answers(answer_a)
+    again = evaluate(config, modalities=["v"])
+    assert ["Question 0" in prompt.text for prompt in asked] == [True]
+    assert again.counts == {"scored": 1, "unparsable": N_ITEMS - 1}
 
 
-def test_a_killed_run_goes_on_where_it_stopped(config):
+def test_an_interrupted_run_has_logs_and_goes_on_where_it_stopped(config, use_answers):
     class Killed(BaseException):
         pass
 
@@ -109,32 +107,56 @@ def test_a_killed_run_goes_on_where_it_stopped(config):
         asked[f"{prompt.text}{prompt.frames is None}{prompt.audio is None}"] += 1
         return answer_a(prompt)
 
+    use_answers(dying)
     with pytest.raises(Killed):
-        run(config, models=["base"], make=factory(dying))
+        evaluate(config)
     assert "not evaluated yet" in str([r.notes for r in read_results(config)])
-    run(config, models=["base"], make=factory(surviving))
+    assert sum(len(r.lines) for r in read_results(config)) >= 7
+    use_answers(surviving)
+    evaluate(config)
     assert set(asked.values()) == {1}
     assert sum(asked.values()) == 3 * N_ITEMS - 2
 
 
-def test_a_model_is_loaded_once_and_not_at_all_when_nothing_is_left(config):
+def test_a_model_is_loaded_once_and_not_at_all_when_nothing_is_left(config, monkeypatch, tmp_path):
     opened: Counter[str] = Counter()
-    run(config, make=factory(answer_a, opened))
-    assert opened == {"some/model": 1, "some/other": 1}
-    run(config, make=factory(answer_a, opened))
-    assert opened == {"some/model": 1, "some/other": 1}
+
+    def make(settings, model, revision, media):
+        nonlocal opened
+        opened[model] += 1
+        return make_engine(settings, model, revision, media)
+
+    monkeypatch.undo()  # the answers of all other tests
+    monkeypatch.setattr(engines, "make_engine", make)
+    engine = scripted(tmp_path, {"": "<answer>A</answer>"})
+    models = {
+        name: EvalModel.model_validate({"model": name, "engine": engine}) for name in ("x", "y")
+    }
+    config = with_eval(config, models=models, benchmarks=sounds_and_clips(config))
+    run(config)
+    first, opened = opened, Counter()
+    run(config)
+    assert first - opened == {"x": 1, "y": 1}  # a script is read for its identity in both
 
 
-def test_other_settings_are_refused_before_a_model_is_loaded(config):
-    run(config, models=["base"], make=factory(answer_a))
-    opened: Counter[str] = Counter()
+def test_other_settings_are_refused_before_a_model_is_asked(config, answers):
+    evaluate(config)
+    answers.clear()
     with pytest.raises(ConfigError, match=r"other settings \(max_new_tokens\)"):
-        run(with_eval(config, max_new_tokens=9), models=["base"], make=factory(answer_a, opened))
-    assert not opened
+        evaluate(with_eval(config, max_new_tokens=9))
+    assert not answers
+
+
+def test_deleting_the_log_is_enough_to_evaluate_with_other_settings(config, answers):
+    evaluate(config, modalities=["v"])
+    log_path(config.run.path, "clips", "base", "v").unlink()
+    answers.clear()
+    result = evaluate(with_eval(config, max_new_tokens=9), modalities=["v"])
+    assert (len(answers), result.counts) == (N_ITEMS, {"scored": N_ITEMS})
 
 
 def test_a_changed_question_is_refused(config, bench_root, tmp_path):
-    run(config, models=["base"], make=factory(answer_a))
+    evaluate(config)
     samples = list(read_samples(config.eval.benchmarks["clips"]))
     other = tmp_path / "bench"
     other.mkdir()
@@ -144,28 +166,28 @@ def test_a_changed_question_is_refused(config, bench_root, tmp_path):
     moved = with_eval(
         config, benchmarks={"clips": DataConfig(format="parquet", root=other, split="clips")}
     )
-    with pytest.raises(ConfigError, match="item 'q0' is not the question"):
-        run(moved, models=["base"], make=factory(answer_a))
+    with pytest.raises(ConfigError, match=r"other settings \(questions\)"):
+        evaluate(moved)
 
 
 def test_a_modality_that_is_asked_twice_is_evaluated_once(config):
-    result = run(config, models=["base"], modalities=["av", "av"], make=factory(answer_a))
+    result = evaluate(config, modalities=["av", "av"])
     assert result.counts.total() == N_ITEMS
     assert len(lines_of(config, "av")) == N_ITEMS
 
 
 def test_a_refused_evaluation_changes_nothing(config):
     first = with_eval(config, models={"other": "some/other"}, limit=2)
-    run(first, modalities=["v"], make=factory(answer_a))
+    evaluate(first, models=None, modalities=["v"])
     before = {p: p.read_bytes() for p in config.run.path.rglob("*") if p.is_file()}
     changed = with_eval(config, max_new_tokens=9, benchmarks=sounds_and_clips(config))
     with pytest.raises(ConfigError, match="other settings"):
-        run(changed, make=factory(answer_a))
+        run(changed)
     assert {p: p.read_bytes() for p in config.run.path.rglob("*") if p.is_file()} == before
 
 
 def test_the_whole_configuration_is_saved(config):
-    run(config, models=["base"], modalities=["v"], make=factory(answer_a))
+    evaluate(config, modalities=["v"])
     saved = load_config(config.run.path / "config.yaml", ())
     assert saved.eval.models == config.eval.models
     assert saved.eval.modalities == config.eval.modalities
@@ -176,13 +198,13 @@ def test_a_wrong_folder_is_named_by_its_benchmark(config, tmp_path):
     with pytest.raises(
         ConfigError, match=r"^eval\.benchmarks\.mine: .*eval\.benchmarks\.mine\.root"
     ):
-        run(with_eval(config, benchmarks={"mine": absent}), make=factory(answer_a))
+        run(with_eval(config, benchmarks={"mine": absent}))
 
 
 def test_a_larger_limit_adds_the_missing_items(config):
-    run(with_eval(config, limit=2), models=["base"], make=factory(answer_a))
+    evaluate(with_eval(config, limit=2))
     assert list(lines_of(config, "v")) == ["q0", "q1"]
-    run(config, models=["base"], make=factory(answer_a))
+    evaluate(config)
     assert list(lines_of(config, "v")) == [f"q{n}" for n in range(N_ITEMS)]
 
 
@@ -196,27 +218,25 @@ def test_a_larger_limit_adds_the_missing_items(config):
 )
 def test_wrong_use_is_refused(config, fields, message):
     with pytest.raises(ConfigError, match=message):
-        run(with_eval(config, **fields), make=factory(answer_a))
+        run(with_eval(config, **fields))
 
 
 def test_an_unknown_model_is_refused(config):
     with pytest.raises(ConfigError, match=r"'nope' is not in eval.models; known: base, other"):
-        run(config, models=["nope"], make=factory(answer_a))
+        evaluate(config, models=["nope"])
 
 
 def test_an_empty_benchmark_is_refused(config, tmp_path):
     write_samples(tmp_path / "none.parquet", [])
     empty = DataConfig(format="parquet", root=tmp_path, split="none")
     with pytest.raises(DataError, match=r"eval.benchmarks.empty: no questions"):
-        run(with_eval(config, benchmarks={"empty": empty}), make=factory(answer_a))
+        run(with_eval(config, benchmarks={"empty": empty}))
 
 
-def test_two_models_are_compared_on_the_same_items(config):
-    def make(config, model):
-        answers = {"some/model": "A", "some/other": "B"}
-        return ScriptedEngine(lambda _: f"<answer>{answers[model]}</answer>", {"model": model})
-
-    run(config, make=make)
+def test_two_models_are_compared_on_the_same_items(config, use_answers):
+    for model, letter in (("base", "A"), ("other", "B")):
+        use_answers(lambda _, letter=letter: f"<answer>{letter}</answer>")
+        evaluate(config, models=[model])
     text = compare(config, "base", "other")
     assert "clips V   +0.0 points" in text
     assert "n = 6, only first right 2, only second right 2, p = 1.000" in text

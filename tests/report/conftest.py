@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import pytest
 
 from avrt.config import Config
 from avrt.datasets import prepare, write_samples
+from avrt.engines import LazyEngine, OnCompletion
 from avrt.engines.scripted import ScriptedEngine
 from avrt.evaluate import run as evaluate
 from avrt.generate import build, merge, trace
-from avrt.types import Prompt, Sample
+from avrt.types import Prompt, Request, Sample
 
 N_QUESTIONS = 12
 OPTIONS = ("a dog", "a bell & <b>more</b>", "a car", "a drum")
@@ -135,7 +137,7 @@ def make_config(root: Path, runs: Path) -> Config:
     )
 
 
-def student(model: str) -> ScriptedEngine:
+def answer_as(model: str) -> Callable[[Prompt], str | None]:
     """Later models are right on more questions, and more so with both modalities."""
     skill = {"some/student": 2, "some/rl": 3, "some/sft": 5, "some/sft-rl": 8}[model]
 
@@ -147,7 +149,13 @@ def student(model: str) -> ScriptedEngine:
             return None if model == "some/rl" else f"{HOSTILE} no idea"
         return f"<think>{HOSTILE} a square, a beep</think><answer>{letter}</answer>"
 
-    return ScriptedEngine(answer, {"model": model})
+    return answer
+
+
+def generate(engine: LazyEngine, requests: Iterable[Request], on_completion: OnCompletion) -> None:
+    """In place of `LazyEngine.generate`: the students' answers."""
+    answer = answer_as(engine.identity["model"])
+    ScriptedEngine(answer, {}).generate(requests, on_completion)
 
 
 @pytest.fixture(scope="session")
@@ -161,6 +169,8 @@ def full_run(tmp_path_factory) -> Config:
     config = make_config(root, runs)
     for stage in (prepare, trace, merge, build):
         stage.run(config)
-    evaluate(config, make=lambda _, model: student(model))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LazyEngine, "generate", generate)
+        evaluate(config)
     write_training_logs(config.run.path)
     return config

@@ -187,8 +187,8 @@ def test_the_headline_has_n_intervals_and_paired_p(page):
 
 
 def test_the_gallery_shows_traces_and_answers_before_and_after(page):
-    assert "Vision teacher, saw only the frames" in page
-    assert "Audio teacher, heard only the sound" in page
+    assert "Vision teacher, frames alone" in page
+    assert "Audio teacher, sound alone" in page
     assert "Merged trace" in page
     gallery = page[page.index('id="gallery"') :]
     assert gallery.count("<article") == 8

@@ -9,6 +9,7 @@ import pytest
 from avrt.config import Config
 from avrt.config.baselines import baselines
 from avrt.errors import ConfigError
+from avrt.evaluate import Choice
 from avrt.evaluate import run as evaluate
 from avrt.evaluate.difficulty import make_difficulty
 from avrt.report import run as write_page
@@ -50,7 +51,7 @@ def config(full_run, tmp_path_factory) -> Config:
 
 
 def test_the_page_shows_text_alone_teachers_protocols_and_both_verdicts(config):
-    evaluate(config, models=["base"], modalities=["none"])
+    evaluate(config, Choice(models=["base"], modalities=["none"]))
     write_page(config)
     report = config.run.path / "report"
     page = (report / "index.html").read_text()

@@ -25,7 +25,7 @@ from itertools import chain, groupby, islice
 from typing import Any
 
 from avrt.ask.budget import Budget
-from avrt.ask.ledger import Call, Ledger
+from avrt.ask.ledger import Call, Ledger, LedgerReader
 from avrt.ask.payloads import HALVES, NO_CLIP, Clip, Kind, Media, Source, read_sources
 from avrt.ask.progress import Progress
 from avrt.config import MediaConfig, ModelRole
@@ -43,6 +43,7 @@ __all__ = [
     "call_all",
     "check_failure_rate",
     "describe_role",
+    "find_outcomes",
     "sampling_of",
     "seeded",
 ]
@@ -187,6 +188,26 @@ def call_all(
     return outcomes
 
 
+def find_outcomes(
+    ledger: LedgerReader, identity: Mapping[str, Any], drafts: Iterable[Draft]
+) -> dict[Hashable, Outcome]:
+    """The outcomes that the ledger has, also of failed calls; opens no file and makes no call.
+
+    `identity` is that of the engine.
+    """
+    outcomes: dict[Hashable, Outcome] = {}
+    for batch in _batches(_groups(drafts)):
+        failed, keys = _known_keys(ledger, identity, batch)
+        outcomes |= failed
+        completions = ledger.find_all(list(keys.values()))
+        for id_, key in keys.items():
+            completion = completions.get(key)
+            if completion is not None:
+                failure = completion if completion.finish_reason == "error" else None
+                outcomes[id_] = Outcome(key, failure)
+    return outcomes
+
+
 def check_failure_rate(
     title: str, outcomes: Iterable[Outcome], limit: float, ledger: str = "ledger.sqlite"
 ) -> None:
@@ -244,10 +265,19 @@ def _batches(groups: Iterable[list[Draft]]) -> Iterator[list[list[Draft]]]:
 
 
 def _look_up(
-    ledger: Ledger, identity: Mapping[str, Any], groups: Iterable[list[Draft]]
+    ledger: LedgerReader, identity: Mapping[str, Any], groups: Iterable[list[Draft]]
 ) -> dict[Hashable, Outcome]:
     """The outcomes that are known without opening a file; failed calls are tried again."""
-    known: dict[Hashable, Outcome] = {}
+    known, keys = _known_keys(ledger, identity, groups)
+    finished = ledger.finished(list(keys.values()))
+    return known | {id_: Outcome(key) for id_, key in keys.items() if key in finished}
+
+
+def _known_keys(
+    ledger: LedgerReader, identity: Mapping[str, Any], groups: Iterable[list[Draft]]
+) -> tuple[dict[Hashable, Outcome], dict[Hashable, str]]:
+    """The drafts whose media are known to fail, and the keys of those whose media are known."""
+    failed: dict[Hashable, Outcome] = {}
     keys: dict[Hashable, str] = {}
     for group in groups:
         digests = {
@@ -256,11 +286,10 @@ def _look_up(
         for draft in group:
             wanted = _wanted(draft, digests)
             if isinstance(wanted, MediaError):
-                known[draft.id] = _media_failure(wanted)
+                failed[draft.id] = _media_failure(wanted)
             elif wanted is not None:
                 keys[draft.id] = draft.call(identity, wanted).key
-    finished = ledger.finished(list(keys.values()))
-    return known | {id_: Outcome(key) for id_, key in keys.items() if key in finished}
+    return failed, keys
 
 
 def _sources(group: Sequence[Draft]) -> list[Source]:
@@ -274,7 +303,7 @@ def _sources(group: Sequence[Draft]) -> list[Source]:
     return [sources[kind] for kind in HALVES["av"] if kind in sources]
 
 
-def _known_digest(ledger: Ledger, source: Source) -> str | MediaError | None:
+def _known_digest(ledger: LedgerReader, source: Source) -> str | MediaError | None:
     """The digest that a file decodes to, or why it cannot be decoded; None: not tried yet."""
     if source.file.sha256 is None:
         return None

@@ -132,7 +132,7 @@ def export(
 
 @click.group("list")
 def list_known() -> None:
-    """List benchmarks, teachers, views or baselines, or show an entry."""
+    """List benchmarks, teachers, views or baselines."""
 
 
 @list_known.command("benchmarks")

@@ -86,11 +86,11 @@ def evaluate(
     Example: avrt eval configs/paper.yaml configs/paper-eval.yaml --model sft --modality av
     """
     from avrt import evaluate as evaluation
+    from avrt.ask.budget import Budget
 
-    shard = budget.shard
-    part = evaluation.Shard(shard.index, shard.count) if shard else evaluation.Shard(1, 1)
-    choice = evaluation.Choice(models or None, modalities, benchmarks or None, part)
-    _check_usage(choice, dry_run, predictions, compare, force)
+    choice = evaluation.Choice(models or None, modalities, benchmarks or None)
+    asks = dry_run or budget != Budget()
+    _check_usage(choice, asks, predictions, compare, force)
     if as_json and (dry_run or compare):
         raise click.UsageError("--json prints results, so it goes with no --dry-run or --compare")
     config = load_settings(settings)
@@ -105,7 +105,7 @@ def evaluate(
         if predictions:
             result = evaluation.score_predictions(config, predictions, choice)
         else:
-            result = evaluation.run(config, choice=choice)
+            result = evaluation.run(config, choice, budget)
     if as_json:
         from avrt.evaluate.to_json import results_to_json
 
@@ -116,28 +116,31 @@ def evaluate(
 
 def _check_usage(
     choice: Choice,
-    dry_run: bool,
+    asks: bool,
     predictions: Path | None,
     compare: tuple[str, str] | None,
     force: bool,
 ) -> None:
     from avrt.evaluate import Choice
 
-    if compare and (choice != Choice() or dry_run or predictions):
+    if compare and (choice != Choice() or asks or predictions):
         raise click.UsageError(
-            "--compare evaluates nothing, so it goes with none of --model, --benchmark, "
-            "--modality, --shard, --predictions, --dry-run"
+            "--compare evaluates nothing: leave out --model, --benchmark, --modality, "
+            "--predictions, --shard, --dry-run, --limit and budgets"
         )
     if force and not compare:
         raise click.UsageError("--force goes with --compare alone")
-    if predictions and (dry_run or choice.shard.count > 1):
-        raise click.UsageError("--predictions calls no model: no --dry-run and no --shard")
+    if predictions and asks:
+        raise click.UsageError(
+            "--predictions calls no model: leave out --shard, --dry-run, --limit and budgets"
+        )
 
 
 @click.command()
 @settings_argument
 @dry_run_option
-def rubric(settings: tuple[str, ...], dry_run: bool) -> None:
+@budget_options
+def rubric(settings: tuple[str, ...], dry_run: bool, budget: Budget) -> None:
     """Grade the replies to MMAR by its rubrics, with a text model.
 
     Example: avrt rubric configs/paper.yaml configs/paper-eval.yaml rubric.model=org/grader
@@ -148,7 +151,7 @@ def rubric(settings: tuple[str, ...], dry_run: bool) -> None:
     if dry_run:
         print_plan(config, stage.plan(config))
     else:
-        echo_result(stage.run(config))
+        echo_result(stage.run(config, budget))
 
 
 @click.command()
@@ -191,7 +194,7 @@ def difficulty(settings: tuple[str, ...], teachers: tuple[str, ...]) -> None:
 @click.option("--output", type=folder_type, help="Write a file per table to this folder.")
 @json_option
 def tables(settings: tuple[str, ...], form: str, output: Path | None, as_json: bool) -> None:
-    """Print the paper's tables 3 to 6, published values beside those of this run.
+    """Print the paper's tables 3 to 6, with the values of this run.
 
     Example: avrt tables configs/paper.yaml configs/paper-eval.yaml --format latex --output build
     """

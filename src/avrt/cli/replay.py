@@ -37,7 +37,7 @@ def _engine_of(config: Config, call: StoredCall) -> Engine:
     if call.stage == "eval":
         chosen = _configured("eval.models", config.eval.models, call.role)
         (model,) = choose_models(config, {call.role: chosen})
-        return LazyEngine(model.engine, model.place, model.revision, config.media)
+        return LazyEngine(model.engine, model.checkpoint, model.revision, config.media)
     if call.stage == "merge":
         return engine_of_role(config.merger, config.media)
     if call.stage == "judge":

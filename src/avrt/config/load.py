@@ -145,7 +145,10 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     """Set the value of an override in the tree; a preset takes over the role that it stands in."""
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise ConfigError(f"override {override!r} is not of the form section.key=value")
+        raise ConfigError(
+            f"override {override!r} is not of the form section.key=value; files stand before all "
+            "overrides"
+        )
     try:
         value = parse_yaml(text)
     except yaml.YAMLError as error:

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from avrt.evaluate.compare import compare
 from avrt.evaluate.predictions import score_predictions
-from avrt.evaluate.run import Choice, Shard, plan, run
+from avrt.evaluate.run import Choice, plan, run
 
-__all__ = ["Choice", "Shard", "compare", "plan", "run", "score_predictions"]
+__all__ = ["Choice", "compare", "plan", "run", "score_predictions"]

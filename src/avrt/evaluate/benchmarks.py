@@ -1,4 +1,4 @@
-"""Every benchmark that AVRT evaluates on: what it is, how its authors ask and how they judge.
+"""Every benchmark that AVRT evaluates on: its items, its authors' questions and their rule.
 
 The entry of a benchmark has the name of its `data.format`; `avrt list benchmarks` prints them. How
 the annotations are read is in `avrt.datasets`, the authors' rules are in `official.py`, their
@@ -37,16 +37,16 @@ Rule = Callable[[str | None, BenchmarkItem], Official]
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What is known of a benchmark."""
+    """The facts about a benchmark."""
 
     title: str
     groups: tuple[str, ...]
-    """What its accuracies are broken down by: the keys of `BenchmarkItem.groups`."""
+    """The keys of `BenchmarkItem.groups`, by which its accuracies are broken down."""
     n_items: int | None
-    """Questions of the published set; None where sources disagree or the set is one's own."""
+    """Questions of the published set; None where sources disagree or the set is the user's."""
     version: str
     modalities: tuple[Modality, ...]
-    """What its items have."""
+    """The media that its items have."""
     rule: str
     """The authors' rule in a few words."""
     official: Rule
@@ -92,7 +92,7 @@ def annotation_digest(data: DataConfig) -> str:
 
 
 def notes(data: DataConfig, items: Sequence[BenchmarkItem]) -> list[str]:
-    """What a reader of a result must know of these items: what differs from the published set."""
+    """Notes for readers of a result: how these items differ from the published set."""
     benchmark = BENCHMARKS[data.format]
     lines: list[str] = []
     if benchmark.n_items not in (None, len(items)) and data.limit is None:
@@ -108,7 +108,7 @@ def notes(data: DataConfig, items: Sequence[BenchmarkItem]) -> list[str]:
             f"{annotation_path(data).name}: as many items, but not the file that AVRT's authors "
             f"know ({known}); figures may not compare"
         )
-    for what, n in (
+    for peculiarity, n in (
         ("list an option twice", sum(_has_twice(item) for item in items)),
         (
             "list the gold option twice, so that either letter is right",
@@ -117,7 +117,7 @@ def notes(data: DataConfig, items: Sequence[BenchmarkItem]) -> list[str]:
         ("list an empty option", sum("" in item.sample.options for item in items)),
     ):
         if n:
-            lines.append(f"{n} items {what}, as published")
+            lines.append(f"{n} items {peculiarity}, as published")
     return lines
 
 
@@ -135,10 +135,10 @@ def render_all() -> str:
 
 
 def render(name: str) -> str:
-    """All that is known of one benchmark.
+    """The facts about one benchmark.
 
     Raises:
-        ConfigError: there is none of that name.
+        ConfigError: no benchmark has that name.
     """
     if name not in BENCHMARKS:
         raise ConfigError(f"no benchmark {name!r}; there are: {', '.join(BENCHMARKS)}")
@@ -159,7 +159,7 @@ def render(name: str) -> str:
     head = (
         f"{benchmark.title}\nuse it with eval.benchmarks.{name}='{{format: {name}, root: FOLDER}}'"
     )
-    return "\n".join([head, "", *(f"{what + ':':<16}{text}" for what, text in parts.items())])
+    return "\n".join([head, "", *(f"{name + ':':<16}{text}" for name, text in parts.items())])
 
 
 def markdown_table() -> str:
@@ -315,11 +315,11 @@ BENCHMARKS: dict[str, Benchmark] = {
         title="AVRT's own files, such as the world's sets",
         groups=OWN_GROUPS,
         n_items=None,
-        version="one's own",
+        version="your own",
         modalities=("a", "v", "av"),
         rule="letter of the gold index",
         official=official.letter,
-        licence="one's own",
+        licence="your own",
         media="as the columns video, image and audio say",
     ),
 }

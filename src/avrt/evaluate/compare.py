@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
 
 from avrt.config import Config
 from avrt.errors import ConfigError
@@ -29,21 +30,24 @@ def compare(config: Config, first: str, second: str, force: bool = False) -> str
                 f"{config.run.path}/eval: no log of model {name!r}; there are: "
                 f"{', '.join(sorted(models)) or 'none'}. Run `avrt eval` with it in eval.models"
             )
-    pairs = _pairs(config, results, first, second)
+    pairs = _pairs(results, first, second, config.eval.benchmarks)
     if not pairs:
         raise ConfigError(
             f"{config.run.path}/eval: {first!r} and {second!r} have no evaluated item in common"
         )
-    unlike = [text for one, two, _ in pairs for text in _unlike(one, two)]
+    unlike = [text for before, after, _ in pairs for text in _unlike(before, after)]
     if unlike and not force:
         raise ConfigError(
             f"{first!r} and {second!r} were not evaluated alike, so that a test would compare the "
             f"protocols too:\n" + "\n".join(unlike) + "\nEvaluate both in one way, or add --force"
         )
     lines = [f"{second} minus {first}, on the same items", *unlike]
-    for one, two, found in pairs:
-        lines.append(f"{one.benchmark} {one.modality.upper():2}  {comparison_text(found)}")
-        lines.append(f"    {_bootstrap_text(one, two)}, protocol {two.protocol_id}")
+    for before, after, comparison in pairs:
+        title = f"{before.benchmark} {before.modality.upper():2}"
+        lines.append(f"{title}  {comparison_text(comparison)}")
+        low, high = bootstrap(_item_differences(before.correct, after.correct))
+        interval = interval_text(low, high, "+")
+        lines.append(f"    bootstrap over items {interval}, protocol {after.protocol_id}")
     return "\n".join(lines)
 
 
@@ -60,38 +64,34 @@ def comparison_text(comparison: Comparison) -> str:
 
 
 def _pairs(
-    config: Config,
     results: Mapping[tuple[str, str, str], ModelResult],
     first: str,
     second: str,
+    configured: Iterable[str],
 ) -> list[tuple[ModelResult, ModelResult, Comparison]]:
+    """Both results and their comparison, by benchmark in the configured order and modality."""
     present = {benchmark for benchmark, _, _ in results}
     pairs = []
-    for benchmark in in_order(present, config.eval.benchmarks):
+    for benchmark in in_order(present, configured):
         for modality in MODALITIES:
-            one = results.get((benchmark, modality, first))
-            two = results.get((benchmark, modality, second))
-            if one and two and (found := compare_paired(one.correct, two.correct)):
-                pairs.append((one, two, found))
+            before = results.get((benchmark, modality, first))
+            after = results.get((benchmark, modality, second))
+            if before and after and (test := compare_paired(before.correct, after.correct)):
+                pairs.append((before, after, test))
     return pairs
 
 
-def _unlike(one: ModelResult, two: ModelResult) -> list[str]:
-    """What the protocols of two results do not share; nothing when they have one id."""
-    if one.protocol_id == two.protocol_id:
+def _unlike(before: ModelResult, after: ModelResult) -> list[str]:
+    """The differences between the protocols of two results; nothing when they have one id."""
+    if before.protocol_id == after.protocol_id:
         return []
-    found = "; ".join(differences(one.settings.protocol, two.settings.protocol))
-    ids = f"{one.protocol_id} / {two.protocol_id}"
-    return [f"{one.benchmark} {one.modality.upper():2}  protocols {ids}: {found}"]
-
-
-def _bootstrap_text(one: ModelResult, two: ModelResult) -> str:
-    low, high = bootstrap(_item_differences(one.correct, two.correct))
-    return f"bootstrap over items {interval_text(low, high, '+')}"
+    changed = "; ".join(differences(before.settings.protocol, after.settings.protocol))
+    ids = f"{before.protocol_id} / {after.protocol_id}"
+    return [f"{before.benchmark} {before.modality.upper():2}  protocols {ids}: {changed}"]
 
 
 def _item_differences(
-    one: Mapping[str, Sequence[bool]], two: Mapping[str, Sequence[bool]]
+    before: Mapping[str, Sequence[bool]], after: Mapping[str, Sequence[bool]]
 ) -> list[float]:
-    common = sorted(one.keys() & two.keys())
-    return [sum(two[i]) / len(two[i]) - sum(one[i]) / len(one[i]) for i in common]
+    common = sorted(before.keys() & after.keys())
+    return [fmean(after[i]) - fmean(before[i]) for i in common]

@@ -13,27 +13,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
 from avrt.config import Config
-from avrt.errors import ConfigError, DataError
-from avrt.runs import Result, read_parquet, write_parquet
+from avrt.errors import ConfigError
+from avrt.evaluate.levels import LEVELS, difficulty_path, level_of
+from avrt.evaluate.results import ModelResult, read_results
+from avrt.runs import Result, write_parquet
 
-if TYPE_CHECKING:
-    from avrt.evaluate.results import ModelResult
-
-__all__ = ["LEVELS", "level_of", "make_difficulty", "read_difficulty"]
-
-LEVELS = ("easy", "medium", "hard")
-
-
-def level_of(verdicts: Sequence[bool]) -> str:
-    """`easy` when all are right, `hard` when none is, else `medium`."""
-    return "easy" if all(verdicts) else "medium" if any(verdicts) else "hard"
+__all__ = ["make_difficulty"]
 
 
 def make_difficulty(config: Config, teachers: Sequence[str]) -> Result:
@@ -43,8 +35,6 @@ def make_difficulty(config: Config, teachers: Sequence[str]) -> Result:
         ConfigError: fewer than two teachers, one that has answered no set in its own modality
             alone, or no set that all have finished.
     """
-    from avrt.evaluate.results import read_results
-
     if len(set(teachers)) < 2:
         raise ConfigError("name two teachers or more, each evaluated in a modality of its own")
     results = [result for result in read_results(config) if result.model in teachers]
@@ -52,12 +42,13 @@ def make_difficulty(config: Config, teachers: Sequence[str]) -> Result:
     texts = []
     for benchmark in sorted({result.benchmark for result in results}):
         own = [_own_result(results, benchmark, name) for name in teachers]
-        found = [result for result in own if result is not None]
-        if len(found) == len(own) and not any(result.n_left for result in found):
-            levels = _write(config, benchmark, found)
+        finished = [result for result in own if result is not None and not result.n_left]
+        if len(finished) == len(own):
+            path = difficulty_path(config.run.path, benchmark)
+            levels = _write(path, finished)
             counts.update(levels)
             shares = ", ".join(f"{levels[level]} {level}" for level in LEVELS)
-            texts.append(f"{benchmark}: {shares}; {_path(config, benchmark)}{_unasked(found)}")
+            texts.append(f"{benchmark}: {shares}; {path}{_unasked(finished)}")
     if not texts:
         raise ConfigError(
             f"{config.run.path}/eval: no set that all of {', '.join(teachers)} have finished; run "
@@ -66,47 +57,24 @@ def make_difficulty(config: Config, teachers: Sequence[str]) -> Result:
     return Result("\n".join(texts), counts)
 
 
-def read_difficulty(config: Config, benchmark: str) -> Mapping[str, str]:
-    """Level by item: of the file in `eval.difficulty`, else of this run's own; empty without any.
-
-    Raises:
-        DataError: a file that is not one of `avrt difficulty`.
-    """
-    given = config.eval.difficulty.get(benchmark)
-    path = given or _path(config, benchmark)
-    if given is None and not path.is_file():
-        return {}
-    try:
-        levels = {row["id"]: row["difficulty"] for row in read_parquet(path)}
-    except KeyError as error:
-        raise DataError(f"{path}: no column {error}; `avrt difficulty` writes this file") from error
-    unknown = sorted(set(levels.values()) - {*LEVELS})
-    if unknown:
-        raise DataError(f"{path}: difficulty {unknown[0]!r} is none of {', '.join(LEVELS)}")
-    return levels
-
-
-def _path(config: Config, benchmark: str) -> Path:
-    return config.run.path / "eval" / benchmark / "difficulty.parquet"
-
-
 def _own_result(results: Sequence[ModelResult], benchmark: str, name: str) -> ModelResult | None:
-    """What a teacher answered with its one modality.
+    """The answers of a teacher with its one modality; None before it has any.
 
     Raises:
         ConfigError: it has answered in several, so that it is no single-modality teacher.
     """
-    found = [r for r in results if (r.benchmark, r.model) == (benchmark, name)]
-    if len(found) > 1:
-        given = ", ".join(result.modality.upper() for result in found)
+    own = [r for r in results if (r.benchmark, r.model) == (benchmark, name)]
+    if len(own) > 1:
+        given = ", ".join(result.modality.upper() for result in own)
         raise ConfigError(
             f"{name!r} has answered {benchmark} by {given}; a teacher has one modality: set "
             f"eval.models.{name}.modality, and delete the other logs"
         )
-    return found[0] if found else None
+    return own[0] if own else None
 
 
-def _write(config: Config, benchmark: str, results: Sequence[ModelResult]) -> Counter[str]:
+def _write(path: Path, results: Sequence[ModelResult]) -> Counter[str]:
+    """Write the levels of one benchmark and count them."""
     rows: list[dict[str, Any]] = []
     for sample_id in results[0].items:
         if not all(sample_id in result.by_id for result in results):
@@ -129,14 +97,14 @@ def _write(config: Config, benchmark: str, results: Sequence[ModelResult]) -> Co
     for result in results:
         fields.append(pa.field(f"{result.model}_correct", pa.bool_()))
         fields.append(pa.field(f"{result.model}_status", pa.string()))
-    metadata = {"benchmark": benchmark, "teachers": json.dumps(about, sort_keys=True)}
-    write_parquet(_path(config, benchmark), rows, pa.schema(fields, metadata=metadata))
+    metadata = {"benchmark": results[0].benchmark, "teachers": json.dumps(about, sort_keys=True)}
+    write_parquet(path, rows, pa.schema(fields, metadata=metadata))
     return Counter(row["difficulty"] for row in rows)
 
 
 def _unasked(results: Sequence[ModelResult]) -> str:
     parts = [
-        f"{result.model} could not be asked {n}"
+        f"{result.model} has no reply to {n}"
         for result in results
         if (n := result.counts["missing_media"] + result.counts["failed"])
     ]

@@ -85,8 +85,8 @@ def daily_omni(text: str | None, item: BenchmarkItem) -> Official:
     """
     if text is None:
         return Official(False, None, "the call failed; left out of the denominator", counted=False)
-    _, found, after = text.partition("assistant")
-    reply = (after if found else text).strip()
+    _, marker, after = text.partition("assistant")
+    reply = (after if marker else text).strip()
     parsed = reply[:1].upper()
     return _compare(parsed if parsed and parsed in "ABCD" else None, item.sample.target)
 
@@ -206,15 +206,15 @@ def _omnibench_letter(reply: str, options: Sequence[str]) -> str | None:
     """
     letters, padded = LETTERS[: len(options)], f" {reply} "
     for mark, last in (("({})", "({})"), ("{} ", " {} "), ("{}.", " {} ")):
-        found = [name for name in letters if mark.format(name) in padded]
-        if found:
-            return max(found, key=lambda name: padded.rfind(last.format(name)))
+        marked = [name for name in letters if mark.format(name) in padded]
+        if marked:
+            return max(marked, key=lambda name: padded.rfind(last.format(name)))
     if len(padded.split()) <= 5:
         return None
     lowered = padded.lower()
     texts = {name: option.lower() for name, option in zip(letters, options, strict=True)}
-    found = [name for name in letters if texts[name] in lowered]
-    return max(found, key=lambda name: lowered.rfind(texts[name]), default=None)
+    written = [name for name in letters if texts[name] in lowered]
+    return max(written, key=lambda name: lowered.rfind(texts[name]), default=None)
 
 
 def _published_options(item: BenchmarkItem) -> Sequence[str]:

@@ -1,11 +1,11 @@
 """Score what another system wrote: a file of texts takes the place of a model.
 
-Reads JSON Lines of {"id": item, "text": reply}, or CSV with these columns, about one set in one
-modality; writes an ordinary log, so that everything that is done with logs works. An item without a
+Reads JSON Lines of {"id": item, "text": reply}, or CSV with these columns, about a set in a single
+modality; writes an ordinary log, which the report and all commands read. An item without a
 prediction stays in the denominator as failed (`no_prediction`).
 
-The decision to question: how those texts came about is not known to AVRT, so their protocol says
-`unknown` and a paired test against one's own models needs --force.
+The decision to question: AVRT does not know how those texts were made, so their protocol says
+`unknown` and a paired test against other models needs --force.
 """
 
 from __future__ import annotations
@@ -16,18 +16,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from avrt.config import Config
+from avrt.config import Config, EvalConfig
 from avrt.engines.base import failure
 from avrt.errors import ConfigError, DataError
 from avrt.evaluate.logs import (
     Line,
     LogMeta,
     Settings,
-    append,
+    check_settings,
+    lock_logs,
     log_path,
-    log_paths,
-    open_log,
-    read_logs,
+    write_log,
 )
 from avrt.evaluate.models import check_names, check_new_name
 from avrt.evaluate.results import read_results
@@ -36,7 +35,7 @@ from avrt.evaluate.scoring import score
 from avrt.evaluate.sets import EvalSet, read_benchmark, write_items
 from avrt.evaluate.summary import summary_text
 from avrt.runs import Result, file_digest, save_config
-from avrt.types import BenchmarkItem, Completion, Given
+from avrt.types import Completion, Given, Sample
 
 __all__ = ["read_predictions", "score_predictions"]
 
@@ -48,34 +47,33 @@ def score_predictions(config: Config, path: Path, choice: Choice) -> Result:
     """Write the log of the predictions in a file and summarise it.
 
     Raises:
-        ConfigError: it is not said as which model, about which set or in which modality; the model
-            has a log of other texts; a file that cannot be read.
+        ConfigError: `choice` does not name a single model, set and modality; the model has a log of
+            other texts; a file that cannot be read.
         DataError: a line that is no prediction, an id that the set does not have, or an id twice.
     """
-    check_names(config)
-    model, name, modality = _target(config, choice)
-    benchmark = read_benchmark(config, name, needs_media=False)
+    check_names(config.eval)
+    model, name, modality = _target(config.eval, choice)
+    benchmark = read_benchmark(config.eval, name, needs_media=False)
     texts = read_predictions(path)
     _check_ids(path, texts, benchmark)
     protocol = {"questions": benchmark.questions_digest}
     settings = Settings({"predictions": file_digest(path)}, protocol)
     meta = LogMeta(settings, len(benchmark.asked), notes=benchmark.notes)
     log = log_path(config.run.path, name, model, modality)
+    check_settings(log, settings)
+    lines = [
+        _line(item.sample, texts.get(item.sample.id), settings.protocol_id)
+        for item in benchmark.asked
+    ]
     save_config(config)
-    write_items(config.run.path, benchmark)
-    with open_log(log, meta) as file:
-        finished = {
-            line.sample_id for line in read_logs(log_paths(config.run.path, name, model, modality))
-        }
-        for item in benchmark.asked:
-            if item.sample.id not in finished:
-                append(file, _line(item, texts.get(item.sample.id), settings.protocol_id))
+    with lock_logs(config.run.path):
+        write_items(config.run.path, benchmark)
+        write_log(log, meta, lines)
     results = [r for r in read_results(config) if (r.model, r.benchmark) == (model, name)]
     n_missing = sum(item.sample.id not in texts for item in benchmark.asked)
-    said = f"{n_missing} of {len(benchmark.asked)} items have no prediction and count as wrong\n"
-    return Result(
-        (said if n_missing else "") + summary_text(results, config.eval), {"missing": n_missing}
-    )
+    warning = f"{n_missing} of {len(benchmark.asked)} items have no prediction and count as wrong\n"
+    text = summary_text(results, config.eval)
+    return Result(warning + text if n_missing else text, {"missing": n_missing})
 
 
 def read_predictions(path: Path) -> dict[str, str]:
@@ -97,12 +95,12 @@ def read_predictions(path: Path) -> dict[str, str]:
                 )
         if key in texts:
             raise DataError(
-                f"{path}:{row}: id {key!r} is there twice (before: row {first_row[key]}); keep one "
-                f"prediction per item"
+                f"{path}:{row}: id {key!r} stands twice (before: row {first_row[key]}); keep a "
+                f"single prediction per item"
             )
         texts[key], first_row[key] = text, row
     if not texts:
-        raise DataError(f"{path}: no predictions in it")
+        raise DataError(f"{path}: holds no predictions")
     return texts
 
 
@@ -130,59 +128,56 @@ def _rows(path: Path) -> Iterator[tuple[int, Any]]:
         raise DataError(f"{path}: not valid CSV: {error}") from error
 
 
-def _target(config: Config, choice: Choice) -> tuple[str, str, Given]:
-    """Model, set and modality of the predictions; only what is not clear must be said."""
-    models, benchmarks = choice.models or (), choice.benchmarks or tuple(config.eval.benchmarks)
+def _target(settings: EvalConfig, choice: Choice) -> tuple[str, str, Given]:
+    """Model, set and modality of the predictions; a set or modality without alternatives need not
+    be named.
+    """
+    models, benchmarks = choice.models or (), choice.benchmarks or tuple(settings.benchmarks)
     modalities: Sequence[Given] = choice.modalities or ("av",)
-    model, benchmark = _one("model", models), _one("benchmark", benchmarks)
-    if benchmark not in config.eval.benchmarks:
+    model, benchmark = _single("model", models), _single("benchmark", benchmarks)
+    if benchmark not in settings.benchmarks:
         raise ConfigError(
             f"benchmark {benchmark!r} is not in eval.benchmarks; known: "
-            f"{', '.join(config.eval.benchmarks)}"
+            f"{', '.join(settings.benchmarks)}"
         )
-    check_new_name(config, model)
-    return model, benchmark, _one("modality", modalities)
+    check_new_name(settings, model)
+    return model, benchmark, _single("modality", modalities)
 
 
-def _one(what: str, found: Sequence[Name]) -> Name:
-    if len(found) != 1:
-        known = f"; known: {', '.join(found)}" if found else ""
-        raise ConfigError(f"--predictions needs one --{what} that the texts are of{known}")
-    return found[0]
+def _single(option: str, values: Sequence[Name]) -> Name:
+    if len(values) != 1:
+        known = f"; known: {', '.join(values)}" if values else ""
+        raise ConfigError(f"--predictions: name a single --{option} for the texts{known}")
+    return values[0]
 
 
 def _check_ids(path: Path, texts: Mapping[str, str], benchmark: EvalSet) -> None:
     unknown = [key for key in texts if key not in benchmark.by_id]
     if unknown:
         raise DataError(
-            f"{path}: {len(unknown)} of {len(texts)} ids are none of {benchmark.name}, such as "
-            f"{unknown[0]!r}; its ids are such as {next(iter(benchmark.by_id))!r}. Is this the "
-            f"file of another set, or of another version?"
+            f"{path}: {benchmark.name} does not have {len(unknown)} of the {len(texts)} ids, such "
+            f"as {unknown[0]!r}; its ids look like {next(iter(benchmark.by_id))!r}. Name the set "
+            f"that the texts are of with --benchmark"
         )
 
 
-def _line(item: BenchmarkItem, text: str | None, protocol: str) -> Line:
+def _line(sample: Sample, text: str | None, protocol: str) -> Line:
     completion = (
         failure("no_prediction", "the file has no text for this item")
         if text is None
         else Completion(text, "stop")
     )
-    result = score(completion, item.sample)
+    result = score(completion, sample)
     return Line(
-        sample_id=item.sample.id,
+        sample_id=sample.id,
         text=completion.text,
         answer=result.answer,
-        target=item.sample.target,
+        target=sample.target,
         correct=result.value == 1.0,
         status=result.status,
         error_class=completion.error_class,
         explanation=result.explanation,
         finish_reason=completion.finish_reason,
         prompt_digest=None,
-        frames_digest=None,
-        audio_digest=None,
-        n_prompt_tokens=0,
-        n_completion_tokens=0,
-        latency_s=0.0,
         protocol=protocol,
     )

@@ -1,4 +1,4 @@
-"""What decides a result besides the model, in one id: two numbers under one id may be compared.
+"""All that decides a result besides the model, as an id: numbers under equal ids may be compared.
 
 Reads the media files of a set for their digests, each only once: RUN/eval/BENCH/media.json keeps
 them under size and time of change. Nothing is written here.
@@ -24,6 +24,7 @@ from avrt.runs import file_digest, fingerprint
 from avrt.types import Sample
 
 __all__ = [
+    "ABSENT",
     "Files",
     "differences",
     "files_digest",
@@ -34,6 +35,8 @@ __all__ = [
 ]
 
 UNKNOWN = "unknown"
+ABSENT = "absent"
+"""In place of the digest of a file that cannot be read."""
 
 Files: TypeAlias = dict[str, list[Any]]
 """Size and time of change, and digest, of each media file by its name."""
@@ -45,7 +48,7 @@ def protocol_id(protocol: Mapping[str, Any]) -> str:
 
 
 def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
-    """What two protocols do not share, as `name: of the first / of the second`."""
+    """The differences of two protocols, as `name: of the first / of the second`."""
     names = [name for name in sorted({**first, **second}) if first.get(name) != second.get(name)]
     return [f"{name}: {_text(first, name)} / {_text(second, name)}" for name in names]
 
@@ -56,16 +59,16 @@ def questions_digest(samples: Sequence[Sample]) -> str:
 
 
 def read_files(samples: Sequence[Sample], root: Path, cache: Path) -> Files:
-    """Every media file that the questions name; one that is not there counts as that."""
+    """Every media file that the questions name; the digest of a missing file is `ABSENT`."""
     known = _read_cache(cache)
-    found: Files = {}
+    files: Files = {}
     names = tqdm(media_paths(samples), desc="media", unit="file", leave=False, disable=None)
     for name in names:
         stamp, entry = list(file_stamp(root / name)), known.get(name)
         if entry is None or entry[0] != stamp:
             entry = [stamp, _digest(root / name)]
-        found[name] = entry
-    return found
+        files[name] = entry
+    return files
 
 
 def files_digest(files: Files) -> str:
@@ -74,7 +77,7 @@ def files_digest(files: Files) -> str:
 
 
 def media_cache(run: Path, benchmark: str) -> Path:
-    """Where the digests of a set's files are kept between calls; it may be deleted."""
+    """The file that keeps the digests of a set's files between commands; it may be deleted."""
     return run / "eval" / benchmark / "media.json"
 
 
@@ -87,7 +90,7 @@ def _digest(path: Path) -> str:
     try:
         return file_digest(path)
     except OSError:
-        return "absent"
+        return ABSENT
 
 
 def _read_cache(path: Path) -> Files:

@@ -1,6 +1,6 @@
-"""From logs to results: one per benchmark, model and modality, judged by two rules.
+"""From logs to results: one per benchmark, model and modality, scored by two rules.
 
-Reads RUN/eval/. Every stored text is judged again here: strictly, by AVRT's own parser, and as the
+Reads RUN/eval/. Every stored text is scored again here: strictly, by AVRT's own parser, and as the
 benchmark's authors do. The denominator of the strict accuracy is every item of the log.
 """
 
@@ -11,13 +11,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from statistics import fmean
 
 from avrt.config import Config
 from avrt.errors import ConfigError
 from avrt.evaluate.benchmarks import BENCHMARKS, Rule
-from avrt.evaluate.difficulty import LEVELS, read_difficulty
-from avrt.evaluate.logs import Line, LogMeta, Settings, find_logs, read_logs, read_meta
+from avrt.evaluate.levels import LEVELS, difficulty_path, read_levels
+from avrt.evaluate.logs import Line, Settings, find_logs, read_log, read_meta
 from avrt.evaluate.official import Official
 from avrt.evaluate.scoring import score
 from avrt.evaluate.sets import StoredSet, read_stored_set
@@ -40,7 +41,7 @@ class ModelResult:
     model: str
     modality: str
     lines: Sequence[Line]
-    """The log, judged by today's parser."""
+    """The log, scored by today's parser."""
     n_items: int
     """How many items the log will have when it is finished."""
     settings: Settings
@@ -48,7 +49,7 @@ class ModelResult:
     """Of each item."""
     items: Mapping[str, BenchmarkItem] = field(default_factory=dict)
     set_notes: Sequence[str] = ()
-    """What differs from the published set."""
+    """Differences from the published set."""
     officials: Sequence[Official] = ()
     """The authors' verdict on each line; empty when they have no rule."""
     variants: Mapping[str, Sequence[Official]] = field(default_factory=dict)
@@ -138,12 +139,12 @@ class ModelResult:
 
     @property
     def groups(self) -> list[str]:
-        """What this result can be broken down by."""
+        """The groups that this result can be broken down by."""
         return list(dict.fromkeys(name for item in self.items.values() for name in item.groups))
 
     @property
     def notes(self) -> str:
-        """What the accuracy hides: items without an answer, seeds, and items still to do."""
+        """The losses behind the accuracy: items without an answer, seeds, and items still to do."""
         counts = self.counts
         notes = [
             f"{counts[status]} {name}"
@@ -178,53 +179,52 @@ def read_results(config: Config) -> list[ModelResult]:
     """
     sets: dict[str, StoredSet] = {}
     results = []
-    for benchmark, model, modality, paths in find_logs(config.run.path):
+    for log in find_logs(config.run.path):
+        benchmark = log.parent.parent.name
         if benchmark not in sets:
-            sets[benchmark] = _read_set(config, benchmark)
-        metas = [read_meta(path) for path in paths]
-        lines = read_logs(paths)
-        results.append(_judge(benchmark, model, modality, lines, metas, sets[benchmark]))
+            made_elsewhere = config.eval.difficulty.get(benchmark)
+            sets[benchmark] = _read_set(config.run.path, benchmark, made_elsewhere)
+        results.append(_read_result(log, sets[benchmark]))
     return results + list(_pool_all(results, config.eval.pools))
 
 
-def _read_set(config: Config, benchmark: str) -> StoredSet:
-    """The questions; their difficulty is a group like any other."""
-    stored = read_stored_set(config.run.path, benchmark)
-    difficulty = read_difficulty(config, benchmark)
+def _read_set(run: Path, benchmark: str, made_elsewhere: Path | None) -> StoredSet:
+    """The questions; their difficulty, of a file made elsewhere or of the run's own, is a group
+    like any other.
+    """
+    stored = read_stored_set(run, benchmark)
+    path = made_elsewhere or difficulty_path(run, benchmark)
+    if made_elsewhere is None and not path.is_file():
+        return stored
+    levels = read_levels(path)
     items = {
-        key: replace(item, groups={**item.groups, "difficulty": difficulty[key]})
-        if key in difficulty
+        key: replace(item, groups={**item.groups, "difficulty": levels[key]})
+        if key in levels
         else item
         for key, item in stored.items.items()
     }
     return replace(stored, items=items)
 
 
-def _judge(
-    benchmark: str,
-    model: str,
-    modality: str,
-    lines: Iterable[Line],
-    metas: Sequence[LogMeta],
-    stored: StoredSet,
-) -> ModelResult:
-    judged = [_judge_line(line, stored.items.get(line.sample_id)) for line in lines]
+def _read_result(log: Path, stored: StoredSet) -> ModelResult:
+    meta = read_meta(log)
+    lines = [_score_line(line, stored.items.get(line.sample_id)) for line in read_log(log)]
     known = BENCHMARKS.get(stored.format or "")
     rules = {"official": known.official, **known.variants} if known else {}
-    verdicts = {name: _apply(rule, judged, stored) for name, rule in rules.items()}
+    verdicts = {name: _apply(rule, lines, stored) for name, rule in rules.items()}
     officials = verdicts.pop("official", ())
     return ModelResult(
-        benchmark=benchmark,
-        model=model,
-        modality=modality,
-        lines=judged,
-        n_items=max(meta.n_items for meta in metas),
-        settings=metas[0].settings,
-        n_answers=max(meta.n_answers for meta in metas),
+        benchmark=log.parent.parent.name,
+        model=log.parent.name,
+        modality=log.stem,
+        lines=lines,
+        n_items=meta.n_items,
+        settings=meta.settings,
+        n_answers=meta.n_answers,
         items=stored.items,
-        set_notes=metas[0].notes,
+        set_notes=meta.notes,
         officials=officials,
-        variants={name: found for name, found in verdicts.items() if found},
+        variants={name: by_rule for name, by_rule in verdicts.items() if by_rule},
     )
 
 
@@ -241,8 +241,8 @@ def _apply(rule: Rule, lines: Sequence[Line], stored: StoredSet) -> Sequence[Off
     ]
 
 
-def _judge_line(line: Line, item: BenchmarkItem | None) -> Line:
-    """The line with what today's parser reads in its text."""
+def _score_line(line: Line, item: BenchmarkItem | None) -> Line:
+    """The line as today's parser scores its text."""
     if item is None or line.status not in ("scored", "unparsable"):
         return line
     reason = "length" if line.finish_reason == "length" else "stop"
@@ -265,22 +265,22 @@ def _pool_all(
         for result in results:
             if result.model in members:
                 parts[result.benchmark, result.modality].append(result)
-        for (benchmark, modality), found in sorted(parts.items()):
-            if len({result.protocol_id for result in found}) > 1:
+        for (benchmark, modality), pool in sorted(parts.items()):
+            if len({result.protocol_id for result in pool}) > 1:
                 raise ConfigError(
                     f"eval.pools.{name}: {', '.join(members)} were not evaluated alike on "
                     f"{benchmark} {modality.upper()} (protocols "
-                    f"{', '.join(result.protocol_id for result in found)}); they are no seeds of "
-                    f"one model"
+                    f"{', '.join(result.protocol_id for result in pool)}), so they are not seeds "
+                    f"of one model"
                 )
-            yield _pool(name, found)
+            yield _pool(name, pool)
 
 
 def _pool(name: str, parts: Sequence[ModelResult]) -> ModelResult:
     n_answers = [result.n_answers for result in parts]
     lines = [
-        replace(line, k=line.k + sum(n_answers[:place]))
-        for place, result in enumerate(parts)
+        replace(line, k=line.k + sum(n_answers[:index]))
+        for index, result in enumerate(parts)
         for line in result.lines
     ]
     return replace(

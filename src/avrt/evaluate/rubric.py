@@ -1,11 +1,12 @@
-"""MMAR's rubrics: a text model (`rubric`) says which points of its rubric each reply earns.
+"""MMAR's rubrics: a text model says which points of its rubric each reply earns.
 
-Reads the benchmarks of MMAR's format and RUN/eval/BENCH/MODEL/*.jsonl; writes
-RUN/eval/BENCH/MODEL/rubric/*.jsonl, one line per reply as it is judged, and goes on where it
-stopped. A reply that was judged is not judged again while judge and prompt are the same.
+Reads the benchmarks of MMAR's format and RUN/eval/BENCH/MODEL/*.jsonl; writes every call into the
+ledger and derives RUN/eval/BENCH/MODEL/rubric/*.jsonl from it, one line per reply. Equal replies to
+an item are scored by one call.
 
-The decision to question: what the judge did not say, or said outside a criterion's scale, earns no
-point and is counted as unjudged; it is never guessed. An item without a reply earns none either.
+The decision to question: a point that the text model did not give, or gave outside a criterion's
+scale, is not earned and its reply counts as not fully scored; points are never guessed. An item
+without a reply earns none, and costs no call.
 """
 
 from __future__ import annotations
@@ -13,29 +14,30 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import IO
+from typing import get_args
 
-from tqdm import tqdm
-
-from avrt.config import Config
+from avrt.ask.budget import Budget
+from avrt.ask.calls import Draft, Drafts, Outcome, call_all, find_outcomes, sampling_of
+from avrt.ask.ledger import check_free, ledger_shards, open_ledger, read_ledger
+from avrt.config import Config, EvalConfig, ModelRole
 from avrt.datasets import read_items
-from avrt.engines import Engine, engine_identity, make_engine
+from avrt.engines import engine_of_role
 from avrt.errors import ConfigError, DataError
-from avrt.evaluate.logs import Line, read_log
+from avrt.evaluate.logs import Line, log_path, read_log
+from avrt.evaluate.questions import Question
 from avrt.evaluate.scoring import score
 from avrt.evaluate.statistics import Z_95
 from avrt.prompts import PromptTemplate, format_options, load_prompt
-from avrt.runs import Result, fingerprint, save_config
-from avrt.types import BenchmarkItem, Completion, Prompt, Request, Sampling
+from avrt.runs import Result, save_config, write_atomic
+from avrt.types import BenchmarkItem, Completion, Given
 
-__all__ = ["Criterion", "Judgement", "ask", "criteria_of", "plan", "read_points", "run"]
+__all__ = ["Criterion", "RubricScore", "ask", "criteria_of", "plan", "read_points", "run"]
 
 _POINTS = re.compile(r"\s*(?:criterion\s+)?(\d+)\s*[:.)]\s*(\d+)(?:\s+points?)?\s*", re.IGNORECASE)
 _MARKDOWN = str.maketrans("", "", "*`_")
@@ -43,7 +45,7 @@ _MARKDOWN = str.maketrans("", "", "*`_")
 
 @dataclass(frozen=True)
 class Criterion:
-    """One thing that a reply can earn points for."""
+    """A single thing that a reply can earn points for."""
 
     name: str
     scoring_point: str
@@ -53,20 +55,22 @@ class Criterion:
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """What one reply earned."""
+class RubricScore:
+    """The points of one reply."""
 
-    key: str
-    """Of the item, the reply, the judge and what it was asked."""
     sample_id: str
+    k: int
+    """Which of the answers to this item."""
+    key: str | None
+    """Of the call in the ledger; None when there was no reply to score."""
     correct: bool
     """Whether the answer was right by the strict score."""
     points: tuple[int | None, ...]
-    """By criterion; None where the judge gave no valid points."""
+    """By criterion; None where the text model gave no valid points."""
     max_points: int
     text: str
-    """What the judge wrote."""
-    error_class: str | None = None
+    """Written by the text model."""
+    error_class: str | None
 
     @property
     def share(self) -> float:
@@ -75,56 +79,78 @@ class Judgement:
 
 
 @dataclass(frozen=True)
-class _Work:
-    """The replies of one log."""
+class _Reply:
+    """A reply of an evaluated model, to be scored."""
 
-    name: str
-    """Benchmark, model and log, for the summary."""
-    path: Path
-    """Where their judgements go."""
-    replies: Mapping[str, tuple[BenchmarkItem, Line]]
-    """By key."""
+    log: Path
+    item: BenchmarkItem
+    line: Line
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.line.text.strip()
 
 
-def run(config: Config) -> Result:
-    """Judge the replies in all logs of MMAR and summarise.
+def run(config: Config, budget: Budget | None = None) -> Result:
+    """Score the replies in all logs of MMAR and summarise.
 
     Raises:
-        ConfigError: no benchmark of this format, or none of its replies is there.
+        ConfigError: no benchmark of this format, none of its replies is there, or another process
+            works on the run.
         DataError: an item without a rubric, or with one that is not MMAR's.
+        EngineError: the text model cannot be used.
     """
-    works, template = _works(config), load_prompt(config.rubric.prompt)
+    path, role, budget = config.run.path, config.rubric, budget or Budget()
+    replies, template = _read_replies(path, config.eval), load_prompt(role.prompt)
+    check_free(path, budget.shard)
     save_config(config)
-    left = {work.path: _left(work) for work in works}
-    if any(left.values()):
-        role = config.rubric
-        engine = make_engine(role.engine, role.model, role.revision, config.media)
-        with closing(engine):
-            for work in works:
-                _judge(engine, config, work, left[work.path], template)
+    with (
+        open_ledger(path, budget.shard) as ledger,
+        closing(engine_of_role(role, config.media)) as engine,
+    ):
+        chosen = budget.take([reply for reply in replies if not reply.is_empty])
+        each = _drafts(chosen, role, config.run.seed, template)
+        call_all(ledger, engine, Drafts("rubric", len(chosen), each, config.media), budget)
+        # Also the replies that an earlier command scored, beyond the budget of this command.
+        drafts = _drafts(replies, role, config.run.seed, template)
+        outcomes = find_outcomes(ledger, engine.identity, drafts)
+        completions = ledger.find_all([o.key for o in outcomes.values() if o.key is not None])
+    scores = _score_all(replies, outcomes, completions)
+    n_replies = Counter(reply.log for reply in replies)
     counts: Counter[str] = Counter()
     lines: list[str] = []
-    for work in works:
-        judgements = [_read(work.path)[key] for key in work.replies]
-        counts["judged"] += len(judgements)
-        counts["unjudged"] += sum(None in judgement.points for judgement in judgements)
-        lines.append(f"{work.name}: {_summary(judgements)}")
+    for log, of_log in scores.items():
+        _write_scores(log.parent / "rubric" / log.name, of_log)
+        title = f"{log.parent.parent.name}/{log.parent.name}/{log.stem.upper()}"
+        lines.append(f"{title}: {_summarize(of_log, n_replies[log] - len(of_log))}")
+        counts["scored"] += len(of_log)
+        counts["incomplete"] += sum(None in row.points for row in of_log)
+    if budget.stopped_by is not None:
+        lines.append(budget.summarize("rubric"))
     return Result("\n".join(lines), counts)
 
 
 def plan(config: Config) -> str:
-    """What `run` would do, in words."""
-    works = _works(config)
-    n = sum(len(work.replies) for work in works)
-    n_left = sum(len(_left(work)) for work in works)
-    return f"rubric: {n} replies in {len(works)} logs, {n_left} of them to be judged"
+    """The work of `run`, in words."""
+    path, role = config.run.path, config.rubric
+    replies, template = _read_replies(path, config.eval), load_prompt(role.prompt)
+    identity = engine_of_role(role, config.media).identity
+    outcomes: Mapping[Hashable, Outcome] = {}
+    if ledger_shards(path):
+        with read_ledger(path) as ledger:
+            drafts = _drafts(replies, role, config.run.seed, template)
+            outcomes = find_outcomes(ledger, identity, drafts)
+    n_scored = sum(outcome.failure is None for outcome in outcomes.values())
+    n_left = sum(not reply.is_empty for reply in replies) - n_scored
+    n_logs = len({reply.log for reply in replies})
+    return f"rubric: {len(replies)} replies in {n_logs} logs, {n_left} of them to be scored"
 
 
 def criteria_of(item: BenchmarkItem) -> tuple[Criterion, ...]:
     """The rubric of an item.
 
     Raises:
-        DataError: it has none, as before February 2026, or one of another form.
+        DataError: it has none, as before February 2026, or a rubric of another form.
     """
     try:
         criteria = tuple(
@@ -141,17 +167,17 @@ def criteria_of(item: BenchmarkItem) -> tuple[Criterion, ...]:
             f"{item.sample.source}: no rubric ({type(error).__name__}: {error}); take MMAR-meta of "
             "February 2026 or later"
         ) from error
-    if not criteria or any(max(one.choices, default=0) < 1 for one in criteria):
-        raise DataError(f"{item.sample.source}: a rubric by which no point can be earned")
+    if not criteria or any(max(criterion.choices, default=0) < 1 for criterion in criteria):
+        raise DataError(f"{item.sample.source}: its rubric gives no points")
     return criteria
 
 
-def ask(item: BenchmarkItem, reply: str, template: PromptTemplate) -> tuple[str | None, str]:
-    """System and user text for the judge."""
+def ask(item: BenchmarkItem, reply: str, template: PromptTemplate) -> Question:
+    """The question to the text model: how many points of the rubric a reply earns."""
     criteria = [
-        f"{number}: {one.name}. {one.scoring_point} {one.note} "
-        f"Possible points: {', '.join(map(str, one.choices))}."
-        for number, one in enumerate(criteria_of(item), start=1)
+        f"{number}: {criterion.name}. {criterion.scoring_point} {criterion.note} "
+        f"Possible points: {', '.join(map(str, criterion.choices))}."
+        for number, criterion in enumerate(criteria_of(item), start=1)
     ]
     return template.fill(
         question=item.sample.question,
@@ -163,145 +189,108 @@ def ask(item: BenchmarkItem, reply: str, template: PromptTemplate) -> tuple[str 
 
 
 def read_points(text: str, criteria: Sequence[Criterion]) -> tuple[int | None, ...]:
-    """The points by criterion; None where there are none, impossible ones, or two different."""
+    """The points by criterion; None where the text gives none, impossible or different points."""
     given: dict[int, set[int]] = {}
     for line in text.rpartition("</think>")[2].translate(_MARKDOWN).splitlines():
         if match := _POINTS.fullmatch(line):
             given.setdefault(int(match[1]), set()).add(int(match[2]))
     points: list[int | None] = []
     for number, criterion in enumerate(criteria, start=1):
-        said = given.get(number, set())
-        (point,) = said if len(said) == 1 else (None,)
+        written = given.get(number, set())
+        (point,) = written if len(written) == 1 else (None,)
         points.append(point if point in criterion.choices else None)
     return tuple(points)
 
 
-def _works(config: Config) -> list[_Work]:
-    judge = {
-        "engine": dict(
-            engine_identity(
-                config.rubric.engine, config.rubric.model, config.rubric.revision, config.media
-            )
-        ),
-        "sampling": asdict(_sampling(config)),
-    }
-    template = load_prompt(config.rubric.prompt)
-    sets = {name: data for name, data in config.eval.benchmarks.items() if data.format == "mmar"}
+def _read_replies(run: Path, settings: EvalConfig) -> list[_Reply]:
+    """All replies to MMAR's questions, log by log."""
+    sets = {name: data for name, data in settings.benchmarks.items() if data.format == "mmar"}
     if not sets:
         raise ConfigError(
-            "rubric: no benchmark under eval.benchmarks has format mmar, the one with rubrics"
+            "rubric: no benchmark under eval.benchmarks has format mmar, which has the rubrics"
         )
-    works: list[_Work] = []
+    replies: list[_Reply] = []
     for name, data in sets.items():
         items = {item.sample.id: item for item in read_items(data)}
-        for model in config.eval.models:
-            folder = config.run.path / "eval" / name / model
-            for log in sorted(folder.glob("*.jsonl")):
-                replies: dict[str, tuple[BenchmarkItem, Line]] = {}
+        for model in settings.models:
+            logs = (log_path(run, name, model, given) for given in get_args(Given))
+            for log in filter(Path.is_file, logs):
                 for line in read_log(log):
                     if line.sample_id not in items:
                         raise DataError(f"{log}: item {line.sample_id!r} is not in {data.root}")
-                    item = items[line.sample_id]
-                    asked = ask(item, line.text, template)
-                    key = fingerprint([judge, *asked, line.sample_id, line.k])
-                    replies[key] = item, line
-                title = f"{name}/{model}/{log.stem.upper()}"
-                works.append(_Work(title, folder / "rubric" / log.name, replies))
-    if not any(work.replies for work in works):
-        raise ConfigError(
-            f"{config.run.path}/eval: no replies to {', '.join(sets)} yet; run `avrt eval` first"
-        )
-    return works
+                    replies.append(_Reply(log, items[line.sample_id], line))
+    if not replies:
+        raise ConfigError(f"{run}/eval: no replies to {', '.join(sets)} yet; run `avrt eval` first")
+    return replies
 
 
-def _left(work: _Work) -> set[str]:
-    """The keys without a judgement, and those whose call failed."""
-    done = _read(work.path)
-    return {key for key in work.replies if key not in done or done[key].error_class is not None}
+def _drafts(
+    replies: Sequence[_Reply], role: ModelRole, seed: int, template: PromptTemplate
+) -> Iterator[Draft]:
+    """One question for each reply that has a text; equal ones become one call."""
+    for reply in replies:
+        if not reply.is_empty:
+            system, text = ask(reply.item, reply.line.text, template)
+            sample_id, k = reply.line.id
+            yield Draft(
+                id=(reply.log, sample_id, k),
+                stage="rubric",
+                sample_id=sample_id,
+                role="rubric",
+                system=system,
+                text=text,
+                sampling=sampling_of(role, seed, sample_id, k),
+                k=k,
+            )
 
 
-def _sampling(config: Config) -> Sampling:
-    role = config.rubric
-    return Sampling(role.temperature, role.top_p, role.max_new_tokens, config.run.seed)
+def _score_all(
+    replies: Sequence[_Reply],
+    outcomes: Mapping[Hashable, Outcome],
+    completions: Mapping[str, Completion],
+) -> dict[Path, list[RubricScore]]:
+    """The scores by log, in the order of its lines; replies that were not scored are left out."""
+    scores: dict[Path, list[RubricScore]] = {reply.log: [] for reply in replies}
+    for reply in replies:
+        outcome = outcomes.get((reply.log, *reply.line.id))
+        key = None if outcome is None else outcome.key
+        if reply.is_empty or key is not None:
+            completion = None if key is None else completions[key]
+            scores[reply.log].append(_score(reply, key, completion))
+    return scores
 
 
-def _judge(
-    engine: Engine, config: Config, work: _Work, left: AbstractSet[str], template: PromptTemplate
-) -> None:
-    """Judge what a log lacks and write each judgement as it comes."""
-    with _open(work.path) as file, tqdm(total=len(left), desc=work.name, disable=None) as bar:
-
-        def finish(key: str, completion: Completion | None) -> None:
-            judgement = _judgement(key, *work.replies[key], completion)
-            file.write(json.dumps(asdict(judgement), ensure_ascii=False) + "\n")
-            file.flush()
-            bar.update()
-
-        requests: list[Request] = []
-        for key in (key for key in work.replies if key in left):
-            item, line = work.replies[key]
-            if not line.text.strip():
-                finish(key, None)
-                continue
-            system, text = ask(item, line.text, template)
-            requests.append(Request(key, Prompt(text, system), _sampling(config)))
-        engine.generate(requests, lambda request, completion: finish(request.key, completion))
-
-
-def _judgement(
-    key: str, item: BenchmarkItem, line: Line, completion: Completion | None
-) -> Judgement:
-    criteria = criteria_of(item)
-    if completion is None:  # nothing was said
-        points: tuple[int | None, ...] = (0,) * len(criteria)
-    else:
+def _score(reply: _Reply, key: str | None, completion: Completion | None) -> RubricScore:
+    criteria = criteria_of(reply.item)
+    points: tuple[int | None, ...] = (0,) * len(criteria)  # of a reply without text
+    if completion is not None:
         points = read_points(completion.text, criteria)
-    return Judgement(
-        key,
-        line.sample_id,
-        score(Completion(line.text, "stop"), item.sample).value == 1.0,
-        points,
-        sum(max(one.choices) for one in criteria),
-        completion.text if completion else "",
-        completion.error_class if completion else None,
+    strict = score(Completion(reply.line.text, "stop"), reply.item.sample)
+    return RubricScore(
+        sample_id=reply.line.sample_id,
+        k=reply.line.k,
+        key=key,
+        correct=strict.value == 1.0,
+        points=points,
+        max_points=sum(max(criterion.choices) for criterion in criteria),
+        text=completion.text if completion else "",
+        error_class=completion.error_class if completion else None,
     )
 
 
-def _open(path: Path) -> IO[str]:
-    """The file of judgements for appending, without what a killed process left unfinished."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_file():
-        content = path.read_bytes()
-        with path.open("r+b") as file:
-            file.truncate(content.rfind(b"\n") + 1)
-    return path.open("a", encoding="utf-8", errors="backslashreplace")
+def _write_scores(path: Path, scores: Sequence[RubricScore]) -> None:
+    rows = [json.dumps(vars(row), ensure_ascii=False, sort_keys=True) for row in scores]
+    content = "".join(f"{row}\n" for row in rows).encode("utf-8", errors="backslashreplace")
+    write_atomic(path, lambda file: file.write(content))
 
 
-def _read(path: Path) -> dict[str, Judgement]:
-    """The judgements of a file by key, the last of each.
-
-    Raises:
-        DataError: a line that is none.
-    """
-    if not path.is_file():
-        return {}
-    found: dict[str, Judgement] = {}
-    for row, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
-        try:
-            content = json.loads(line)
-            judgement = Judgement(**content | {"points": tuple(content["points"])})
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path}:{row}: not a judgement: {error}; delete the file") from error
-        found[judgement.key] = judgement
-    return found
-
-
-def _summary(judgements: Sequence[Judgement]) -> str:
-    text = f"{_mean([one.share for one in judgements])} of the points, n = {len(judgements)}"
-    right = [one.share for one in judgements if one.correct]
+def _summarize(scores: Sequence[RubricScore], n_left: int) -> str:
+    text = f"{_mean([s.share for s in scores])} of the points, n = {len(scores)}"
+    right = [s.share for s in scores if s.correct]
     text += f"; {_mean(right)} of the {len(right)} with the right answer"
-    n_partly = sum(None in one.points for one in judgements)
-    return f"{text}; {n_partly} not fully judged" if n_partly else text
+    if n_partly := sum(None in s.points for s in scores):
+        text += f"; {n_partly} not fully scored"
+    return f"{text}; {n_left} not scored yet" if n_left else text
 
 
 def _mean(shares: Sequence[float]) -> str:

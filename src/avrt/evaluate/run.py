@@ -1,82 +1,52 @@
 """Evaluate models on benchmarks, by modality.
 
-Reads the benchmarks and the models; writes RUN/eval/BENCH/MODEL/MODALITY.jsonl (see `logs.py`),
-one line per answer as it finishes, and continues where a killed run stopped. A model is loaded
-once. An item whose media cannot be had stays in the denominator as `missing_media`.
+Reads the benchmarks and the models; writes every call into the ledger, and derives
+RUN/eval/BENCH/MODEL/MODALITY.jsonl from it (see `logs.py`), also when the budget, an error or
+Ctrl-C ends the work. A model is loaded once, and not at all when nothing is left to ask. An item
+whose media cannot be had stays in the denominator as `missing_media`; a failed call counts as
+`failed` and is made again by the same command.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Hashable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
+from avrt.ask.budget import Budget
+from avrt.ask.calls import Drafts, Outcome, call_all, find_outcomes
+from avrt.ask.ledger import Ledger, check_free, open_ledger, read_ledger
 from avrt.config import Config
-from avrt.engines import Engine
+from avrt.engines import Engine, LazyEngine
 from avrt.errors import ConfigError
-from avrt.evaluate.items import question_digest
-from avrt.evaluate.logs import (
-    Line,
-    LogMeta,
-    Settings,
-    check_settings,
-    log_path,
-    log_paths,
-    open_log,
-    read_logs,
-)
-from avrt.evaluate.models import (
-    Model,
-    check_names,
-    choose_models,
-    make_model_engine,
-    settings_of,
-)
-from avrt.evaluate.protocol import Files, files_digest, media_cache, read_files
+from avrt.evaluate.logs import check_settings, lock_logs, log_path, write_log
+from avrt.evaluate.models import check_names, choose_models, settings_of
+from avrt.evaluate.protocol import files_digest, media_cache, read_files
 from avrt.evaluate.results import read_results
 from avrt.evaluate.sets import EvalSet, read_benchmark, write_items
 from avrt.evaluate.summary import summary_text
-from avrt.evaluate.work import Log, answer_all
+from avrt.evaluate.tasks import Task
 from avrt.runs import Result, save_config, write_json
-from avrt.types import BenchmarkItem, Given
+from avrt.types import Given
 
-__all__ = ["Choice", "EngineFactory", "Shard", "plan", "run"]
+__all__ = ["Choice", "plan", "run"]
 
 Value = TypeVar("Value")
-EngineFactory = Callable[[Config, str], Engine]
-"""Makes the engine for the model at a place."""
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One of `count` parts of the items, for several processes or machines."""
-
-    index: int
-    """From 1."""
-    count: int
-
-    @property
-    def name(self) -> str | None:
-        """As in the names of logs; None for the whole."""
-        return None if self.count == 1 else f"{self.index}of{self.count}"
-
-    def holds(self, position: int) -> bool:
-        return position % self.count == self.index - 1
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What a call restricts itself to; None is all that is configured."""
+    """The part of the configured evaluation that a command does; None stands for all."""
 
     models: Sequence[str] | None = None
     modalities: Sequence[Given] | None = None
     benchmarks: Sequence[str] | None = None
-    shard: Shard = Shard(1, 1)
 
     def restrict(self, config: Config) -> Config:
-        """The configuration with only what is chosen left to evaluate.
+        """The configuration with only the chosen models, modalities and benchmarks.
 
         Raises:
             ConfigError: a name that is not in it.
@@ -92,81 +62,77 @@ class Choice:
         return config.model_copy(update={"eval": settings.model_copy(update=chosen)})
 
 
-@dataclass(frozen=True)
-class _Task:
-    """One model on one set."""
-
-    benchmark: EvalSet
-    files: Files
-    model: Model
-    modalities: Sequence[Given]
-    settings: Settings
-
-
-def run(
-    config: Config,
-    models: Sequence[str] | None = None,
-    modalities: Sequence[Given] | None = None,
-    make: EngineFactory | None = None,
-    choice: Choice | None = None,
-) -> Result:
-    """Evaluate the chosen models (default: all of `eval.models`) and summarise their logs.
+def run(config: Config, choice: Choice = Choice(), budget: Budget | None = None) -> Result:
+    """Evaluate the chosen models (default: all of `eval.models`) and summarise the logs of all
+    models that are configured.
 
     Raises:
-        ConfigError: nothing to evaluate, an unknown name, or logs made with other settings.
+        ConfigError: nothing to evaluate, an unknown name, logs made with other settings, or a run
+            that another process works on.
         DataError: a benchmark that cannot be read.
         EngineError: a model that cannot be used, or does not get the media it is given.
     """
-    choice = choice or Choice(models, modalities)
+    path, budget = config.run.path, budget or Budget()
     tasks = _tasks(config, choice)
     for task in tasks:
-        _check_logs(config, task)
+        for given in task.modalities:
+            check_settings(
+                log_path(path, task.benchmark.name, task.model.name, given), task.settings
+            )
+    check_free(path, budget.shard)
     save_config(config)
     for task in {task.benchmark.name: task for task in tasks}.values():
         _print_exceptions(task.benchmark, choice.modalities or config.eval.modalities)
-        write_items(config.run.path, task.benchmark)
-        write_json(media_cache(config.run.path, task.benchmark.name), task.files)
-    for name in dict.fromkeys(task.model.name for task in tasks):
-        own = [task for task in tasks if task.model.name == name]
-        _evaluate_model(config, own, choice.shard, make)
-    return summarise(config)
-
-
-def summarise(config: Config) -> Result:
-    """The results of all models that are configured."""
+        write_items(path, task.benchmark)
+        write_json(media_cache(path, task.benchmark.name), task.files)
+    by_model: dict[str, list[Task]] = {}
+    for task in tasks:
+        by_model.setdefault(task.model.name, []).append(task)
+    with open_ledger(path, budget.shard) as ledger:
+        for of_model in by_model.values():
+            model = of_model[0].model
+            engine = LazyEngine(model.engine, model.checkpoint, model.revision, config.media)
+            with closing(engine):
+                _ask(path, ledger, engine, of_model, budget)
     names = {*config.eval.models, *config.eval.pools}
     results = [result for result in read_results(config) if result.model in names]
     counts: Counter[str] = Counter()
     for result in results:
         counts.update(result.counts)
-    return Result(summary_text(results, config.eval), counts)
+    text = summary_text(results, config.eval)
+    if budget.stopped_by is not None:
+        text = f"{text}\n\n{budget.summarize('eval')}"
+    return Result(text, counts)
 
 
 def plan(config: Config, choice: Choice = Choice()) -> str:
-    """What `run` would evaluate, in words."""
+    """The work of `run`, in words."""
     if not choice.restrict(config).eval.benchmarks:
         return "eval: nothing; eval.benchmarks is empty"
     lines = []
     for task in _tasks(config, choice):
-        n_items = len(task.benchmark.asked)
+        n_items, model = len(task.benchmark.asked), task.model
         given = ", ".join(modality.upper() for modality in task.modalities) or "nothing"
-        answers = f", {task.model.k} answers each" if task.model.k > 1 else ""
+        answers = f", {model.k} answers each" if model.k > 1 else ""
         lines.append(
             f"eval: {task.benchmark.name}, {n_items} items by {given}{answers}, "
-            f"model {task.model.name}: {task.model.place} ({task.model.engine.kind}, up to "
-            f"{task.model.sampling.max_new_tokens} tokens), protocol {task.settings.protocol_id}"
+            f"model {model.name}: {model.checkpoint} ({model.engine.kind}, up to "
+            f"{model.sampling.max_new_tokens} tokens), protocol {task.settings.protocol_id}"
         )
     return "\n".join(lines)
 
 
-def _tasks(config: Config, choice: Choice) -> list[_Task]:
-    """Every model on every set, as far as they are chosen."""
-    check_names(config)
-    chosen = choice.restrict(config).eval
-    models = choose_models(config, chosen.models)
-    needs_media = any({*chosen.modalities, model.given} - {"none", None} for model in models)
+def _tasks(config: Config, choice: Choice) -> list[Task]:
+    """Every chosen model on every chosen set."""
+    check_names(config.eval)
+    chosen = choice.restrict(config)
+    models = choose_models(config, chosen.eval.models)
+    wanted = {*chosen.eval.modalities, *(model.given for model in models)}
     # All sets are read before any file is digested: a wrong folder is refused at once.
-    benchmarks = [read_benchmark(config, name, needs_media) for name in chosen.benchmarks]
+    benchmarks = [
+        read_benchmark(config.eval, name, needs_media=bool(wanted - {"none", None}))
+        for name in chosen.eval.benchmarks
+    ]
     tasks = []
     for benchmark in benchmarks:
         cache = media_cache(config.run.path, benchmark.name)
@@ -174,25 +140,33 @@ def _tasks(config: Config, choice: Choice) -> list[_Task]:
         digests = {"questions": benchmark.questions_digest, "media": files_digest(files)}
         for model in models:
             is_free = choice.modalities is None and model.given is not None
-            wanted = (model.given,) if is_free and model.given else chosen.modalities
-            modalities = model.modalities(benchmark, wanted)
-            settings = settings_of(config, model, benchmark, digests)
-            tasks.append(_Task(benchmark, files, model, modalities, settings))
+            own = (model.given,) if is_free and model.given else chosen.eval.modalities
+            tasks.append(
+                Task(
+                    benchmark=benchmark,
+                    files=files,
+                    model=model,
+                    modalities=model.modalities(benchmark, own),
+                    settings=settings_of(model, benchmark, digests, config.media, config.run.seed),
+                    media=config.media,
+                    seed=config.run.seed,
+                )
+            )
     return tasks
 
 
 def _pick(
-    what: str, setting: str, known: Mapping[str, Value], names: Sequence[str] | None
+    kind: str, setting: str, known: Mapping[str, Value], names: Sequence[str] | None
 ) -> dict[str, Value]:
-    """Those of the configured values that are chosen."""
+    """The configured values that are chosen."""
     for name in names or ():
         if name not in known:
-            raise ConfigError(f"{what} {name!r} is not in {setting}; known: {', '.join(known)}")
+            raise ConfigError(f"{kind} {name!r} is not in {setting}; known: {', '.join(known)}")
     return {name: known[name] for name in names or known}
 
 
 def _print_exceptions(benchmark: EvalSet, wanted: Sequence[Given]) -> None:
-    """Say what will not be in the table."""
+    """Name the modalities that are skipped, and the peculiarities of the set."""
     absent = [m.upper() for m in dict.fromkeys(wanted) if m not in benchmark.modalities(wanted)]
     if absent:
         print(f"{benchmark.name}: no item has {', '.join(absent)}; skipped")
@@ -200,59 +174,30 @@ def _print_exceptions(benchmark: EvalSet, wanted: Sequence[Given]) -> None:
         print(f"{benchmark.name}: {note}")
 
 
-def _check_logs(config: Config, task: _Task) -> None:
-    """Refuse, before anything is written, logs of other settings or of other questions."""
-    for modality in task.modalities:
-        paths = log_paths(config.run.path, task.benchmark.name, task.model.name, modality)
-        for line in read_logs(paths):
-            item = task.benchmark.by_id.get(line.sample_id)
-            if item is None or not _is_same(config, task, modality, item, line):
-                raise ConfigError(
-                    f"{paths[0]}: item {line.sample_id!r} is not the question that "
-                    f"{task.benchmark.data.root} has; give the benchmark another name, or delete "
-                    f"this file to evaluate again"
-                )
-        for path in paths:
-            check_settings(path, task.settings)
+def _ask(run: Path, ledger: Ledger, engine: Engine, tasks: Sequence[Task], budget: Budget) -> None:
+    """Ask one model all that the ledger lacks, then derive its logs, also after an error."""
+    for task in tasks:
+        outcomes: dict[Hashable, Outcome] = {}
+        items = budget.take(task.benchmark.asked)
+        drafts = Drafts(task.title, task.count_drafts(items), task.drafts(items), task.media)
+        try:
+            outcomes = call_all(ledger, engine, drafts, budget)
+        finally:
+            _write_logs(run, task, outcomes)
 
 
-def _is_same(config: Config, task: _Task, modality: Given, item: BenchmarkItem, line: Line) -> bool:
-    """Whether a line is about the question as it would be asked now."""
-    question = task.model.ask(item, modality, task.benchmark, config)
-    return (line.prompt_digest, line.target) == (question_digest(question), item.sample.target)
+def _write_logs(run: Path, task: Task, outcomes: Mapping[Hashable, Outcome]) -> None:
+    """Derive the logs of a task from the ledger files of all shards.
 
-
-def _evaluate_model(
-    config: Config, tasks: Sequence[_Task], shard: Shard, make: EngineFactory | None
-) -> None:
-    """Open all logs, then load the model: finished work costs nothing."""
-    model = tasks[0].model
-    with ExitStack() as stack:
-        work = [(task, _open_logs(config, task, shard, stack)) for task in tasks]
-        if not any(log.left for _, logs in work for log in logs):
-            return
-        engine = make(config, model.place) if make else make_model_engine(config, model)
-        stack.enter_context(closing(engine))
-        for task, logs in work:
-            if any(log.left for log in logs):
-                answer_all(config, engine, model, task.benchmark, task.settings, logs)
-
-
-def _open_logs(config: Config, task: _Task, shard: Shard, stack: ExitStack) -> list[Log]:
-    """The logs of a task with what they lack of this shard; what any shard has is done."""
-    asked = task.benchmark.asked
-    wanted = {
-        (item.sample.id, k)
-        for position, item in enumerate(asked)
-        if shard.holds(position)
-        for k in range(task.model.k)
-    }
-    run, name, model = config.run.path, task.benchmark.name, task.model
-    meta = LogMeta(task.settings, len(asked), model.k, task.benchmark.notes)
-    logs = []
-    for modality in task.modalities:
-        path = log_path(run, name, model.name, modality, shard.name)
-        file = stack.enter_context(open_log(path, meta))
-        finished = {line.id for line in read_logs(log_paths(run, name, model.name, modality))}
-        logs.append(Log(modality, file, wanted - finished))
-    return logs
+    `outcomes` are those of this process: media that it could not read may be in no ledger.
+    """
+    with lock_logs(run), read_ledger(run) as ledger:
+        drafts = task.drafts(task.benchmark.asked)
+        stored = find_outcomes(ledger, task.model.identity, drafts)
+        outcomes = {**outcomes, **stored}
+        keys = {outcome.key for outcome in outcomes.values() if outcome.key is not None}
+        lines = task.lines(outcomes, ledger.find_calls(sorted(keys)))
+        for given, of_log in lines.items():
+            path = log_path(run, task.benchmark.name, task.model.name, given)
+            if of_log or path.is_file():
+                write_log(path, task.meta, of_log)

@@ -20,7 +20,7 @@ STATUSES: tuple[Status, ...] = ("scored", "unparsable", "failed", "missing_media
 
 @dataclass(frozen=True)
 class Score:
-    """What a completion is worth and why."""
+    """The worth of a completion, and why."""
 
     value: float
     """1.0 when the answer is the target, else 0.0."""

@@ -1,7 +1,7 @@
-"""An evaluation set as it is configured: its items, what each modality has, its digests.
+"""An evaluation set as it is configured: its items, the modalities they have, its digests.
 
-Writes RUN/eval/BENCH/samples.parquet, the questions with their groups and published rows, from
-which the report and every scorer know the items again.
+Writes RUN/eval/BENCH/samples.parquet: the questions with their groups and published rows, which
+the report and every scorer read.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
-from avrt.config import Config, DataConfig
+from avrt.config import DataConfig, EvalConfig
 from avrt.datasets import SAMPLE_SCHEMA, read_items, require_media, row_to_sample, sample_to_row
 from avrt.errors import ConfigError, DataError
 from avrt.evaluate.benchmarks import notes
@@ -38,7 +37,7 @@ class StoredSet:
     """The questions of a set as they lie beside its logs."""
 
     format: str | None
-    """By which the authors' rule is known; None in older runs."""
+    """Names the authors' rule; None when there is no question."""
     items: Mapping[str, BenchmarkItem]
     """By id."""
 
@@ -68,11 +67,11 @@ class EvalSet:
 
     @cached_property
     def notes(self) -> list[str]:
-        """What a reader of a result must know: what differs from the published set."""
+        """Notes for readers of a result: differences from the published set, rows left out."""
         return [
             *notes(self.data, self.items),
             *(
-                f"{n} rows are no question that can be scored: {reason}"
+                f"{n} rows hold no question that can be scored: {reason}"
                 for reason, n in sorted(self.unusable.items())
             ),
         ]
@@ -99,14 +98,14 @@ class EvalSet:
         return questions_digest(self.samples)
 
 
-def read_benchmark(config: Config, name: str, needs_media: bool = True) -> EvalSet:
+def read_benchmark(settings: EvalConfig, name: str, needs_media: bool = True) -> EvalSet:
     """The set under `eval.benchmarks.NAME`.
 
     Raises:
         ConfigError: its folder or file is not there, or none of the media files that are needed.
         DataError: a malformed row, or no question at all.
     """
-    data = config.eval.benchmarks[name]
+    data = settings.benchmarks[name]
     unusable: Counter[str] = Counter()
     try:
         items = tuple(read_items(data, unusable))
@@ -119,7 +118,7 @@ def read_benchmark(config: Config, name: str, needs_media: bool = True) -> EvalS
         ) from error
     if not items:
         raise DataError(f"eval.benchmarks.{name}: no questions in {data.root} (split {data.split})")
-    return EvalSet(name, data, items, unusable, config.eval.limit)
+    return EvalSet(name, data, items, unusable, settings.limit)
 
 
 def write_items(run: Path, benchmark: EvalSet) -> None:
@@ -137,20 +136,14 @@ def write_items(run: Path, benchmark: EvalSet) -> None:
 
 
 def read_stored_set(run: Path, name: str) -> StoredSet:
-    """The questions of an evaluated set; those of older runs have only their type as a group.
+    """The questions of an evaluated set.
 
     Raises:
         DataError: the file is absent or cannot be read.
     """
     rows = read_parquet(samples_path(run, name))
-    items = map(_to_item, rows)
-    return StoredSet(
-        rows[0].get("format") if rows else None, {item.sample.id: item for item in items}
-    )
-
-
-def _to_item(row: Mapping[str, Any]) -> BenchmarkItem:
-    sample = row_to_sample(row)
-    if row.get("groups") is None:
-        return BenchmarkItem(sample, {"question_type": sample.question_type}, {})
-    return BenchmarkItem(sample, json.loads(row["groups"]), json.loads(row["row"]))
+    items = [
+        BenchmarkItem(row_to_sample(row), json.loads(row["groups"]), json.loads(row["row"]))
+        for row in rows
+    ]
+    return StoredSet(rows[0]["format"] if rows else None, {item.sample.id: item for item in items})

@@ -68,7 +68,7 @@ def bootstrap(differences: Sequence[float]) -> tuple[float, float]:
 
     if len(set(differences)) == 1:  # also of one item alone, of which nothing can be resampled
         return differences[0], differences[0]
-    found = stats.bootstrap(
+    resampled = stats.bootstrap(
         (differences,),
         np.mean,
         n_resamples=_RESAMPLES,
@@ -76,7 +76,8 @@ def bootstrap(differences: Sequence[float]) -> tuple[float, float]:
         method="percentile",
         rng=np.random.default_rng(0),
     )
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+    interval = resampled.confidence_interval
+    return float(interval.low), float(interval.high)
 
 
 @dataclass(frozen=True)
@@ -167,12 +168,12 @@ def compare_paired(
         return None
     n_runs = max(len(runs) for result in (first, second) for runs in result.values())
     pairs = [(fmean(first[item]), fmean(second[item])) for item in common]
-    b, c = sum(one > two for one, two in pairs), sum(two > one for one, two in pairs)
-    n, differences = len(pairs), [two - one for one, two in pairs]
+    b, c = sum(x > y for x, y in pairs), sum(y > x for x, y in pairs)
+    n, differences = len(pairs), [y - x for x, y in pairs]
     if n_runs > 1:
         p, (low, high) = _sign_flips(differences), bootstrap(differences)
         return Comparison(n, b, c, p, fmean(differences), low, high, n_runs)
-    both = sum(one == two == 1 for one, two in pairs)
+    both = sum(x == y == 1 for x, y in pairs)
     low, high = _newcombe(both, b, c, n - both - b - c)
     return Comparison(n, b, c, mcnemar(b, c), (c - b) / n, low, high)
 
@@ -185,7 +186,7 @@ def _sign_flips(differences: Sequence[float]) -> float:
     moved = np.array([difference for difference in differences if difference])
     if not len(moved):
         return 1.0
-    found = stats.permutation_test(
+    permuted = stats.permutation_test(
         (moved,),
         lambda values, axis: np.mean(values, axis=axis),
         permutation_type="samples",
@@ -194,7 +195,7 @@ def _sign_flips(differences: Sequence[float]) -> float:
         batch=_BATCH,
         rng=np.random.default_rng(0),
     )
-    return float(found.pvalue)
+    return float(permuted.pvalue)
 
 
 def _newcombe(both: int, b: int, c: int, neither: int) -> tuple[float, float]:

@@ -65,10 +65,11 @@ def summary_text(
 
 
 def detail_text(result: ModelResult) -> str:
-    """What stands beside an accuracy: the authors' verdict, invalid replies, lengths, losses."""
+    """The text beside an accuracy: the authors' verdict, invalid replies, lengths, losses."""
     parts = []
     officials = {"official": result.official} if result.official is not None else {}
-    officials |= {f"official {name}": one for name, one in result.official_variants.items()}
+    for name, variant in result.official_variants.items():
+        officials[f"official {name}"] = variant
     for name, official in officials.items():
         of = f" of {official.n}" if official.n != result.accuracy.n else ""
         parts.append(f"{name} {percent(official.value)}{of}")
@@ -122,7 +123,7 @@ def _protocol_text(cells: Mapping[tuple[str, str], ModelResult], models: Sequenc
             names.append(model)
     if len(by_id) == 1:
         return f"protocol {next(iter(by_id))}"
-    listed = (f"{one} ({', '.join(m for m in models if m in by_id[one])})" for one in by_id)
+    listed = (f"{key} ({', '.join(m for m in models if m in by_id[key])})" for key in by_id)
     return f"protocols differ, so do not compare across them: {', '.join(listed)}"
 
 

@@ -1,4 +1,4 @@
-"""What the evaluation logs say: stages x modality, paired comparisons, accuracy by question type.
+"""Tables of the evaluation logs: stages x modality, paired comparisons, accuracy by group.
 
 Reads RUN/eval/. Every accuracy stands with its n, its 95 % interval and the items it could not
 score; every difference is measured on the same items, because differences of a point or two are
@@ -62,10 +62,10 @@ class BenchmarkResults:
 
     def compare(self, first: tuple[str, str], second: tuple[str, str]) -> Comparison | None:
         """Paired comparison of two (model, modality) that were evaluated under one protocol."""
-        one, two = self.cells.get(first), self.cells.get(second)
-        if one is None or two is None or one.protocol_id != two.protocol_id:
+        before, after = self.cells.get(first), self.cells.get(second)
+        if before is None or after is None or before.protocol_id != after.protocol_id:
             return None
-        return compare_paired(one.correct, two.correct)
+        return compare_paired(before.correct, after.correct)
 
 
 def read_benchmarks(config: Config) -> list[BenchmarkResults]:
@@ -129,7 +129,7 @@ def comparison_table(benchmark: BenchmarkResults) -> Table | None:
 
 
 def detail_table(benchmark: BenchmarkResults) -> Table:
-    """What stands behind each accuracy: the authors' verdict, lost items, lengths, media tokens."""
+    """Behind each accuracy: the authors' verdict, lost items, lengths, tokens of media."""
     rows = tuple(
         (model, m.upper(), *_details(result))
         for model in benchmark.models
@@ -139,7 +139,7 @@ def detail_table(benchmark: BenchmarkResults) -> Table:
     header = ("Model", "Input", "Protocol", "Strict", "Official", "Invalid", "Failed", "No media")
     return Table(
         f"{benchmark.name}-details",
-        f"{benchmark.name}: how the numbers came about",
+        f"{benchmark.name}: behind the numbers",
         (*header, "Cut", "Thought, words", "Picture tokens", "Sound tokens", "Prompt tokens"),
         rows,
         (
@@ -187,7 +187,7 @@ def _protocol_note(benchmark: BenchmarkResults) -> str:
     if len(by_id) == 1:
         return f"Protocol {next(iter(by_id))}: prompt, media, sampling and parser of every number."
     listed = ", ".join(
-        f"{one} ({', '.join(in_order({*names}, benchmark.models))})" for one, names in by_id.items()
+        f"{key} ({', '.join(in_order({*names}, benchmark.models))})" for key, names in by_id.items()
     )
     return f"Protocols differ and numbers under different ones are not compared: {listed}."
 
@@ -241,7 +241,7 @@ def _model_pairs(benchmark: BenchmarkResults) -> list[tuple[tuple[str, str], tup
     models = benchmark.models
     pairs = [(models[0], model) for model in models[1:]]
     pairs += [pair for pair in pairwise(models) if pair not in pairs]
-    return [((one, m), (two, m)) for one, two in pairs for m in benchmark.modalities]
+    return [((first, m), (second, m)) for first, second in pairs for m in benchmark.modalities]
 
 
 def _modality_pairs(benchmark: BenchmarkResults) -> list[tuple[tuple[str, str], tuple[str, str]]]:

@@ -1,4 +1,4 @@
-"""What the training logs say: curves, and the same numbers at the start and at the end.
+"""Tables of the training logs: the numbers at the start and at the end, and the curves' points.
 
 Reads RUN/sft/log.jsonl and RUN/grpo*/log.jsonl.
 """

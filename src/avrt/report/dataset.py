@@ -1,5 +1,4 @@
-"""The statistics of the dataset as a table: those that `avrt stats` computes, so that no number has
-two makers.
+"""The statistics of the dataset as a table, as `avrt stats` computes them.
 
 Reads RUN/dataset/ and RUN/media.parquet through the stage `stats`, which also stores them in
 RUN/dataset/statistics.json.
@@ -55,9 +54,9 @@ _GROUPS = (
 def _ordered(described: Mapping[str, str | None]) -> list[str]:
     """Statistics in the order of the method's own table; question types by their share."""
 
-    def place(name: str) -> tuple[int, float, str]:
+    def rank(name: str) -> tuple[int, float, str]:
         group = name.split()[0].rstrip(",")
         share = float(described[name] or 0) if group == "type" else 0.0
         return (_GROUPS.index(group) if group in _GROUPS else len(_GROUPS), -share, name)
 
-    return sorted(described, key=place)
+    return sorted(described, key=rank)

@@ -80,7 +80,7 @@ def accuracy_figure(benchmark: BenchmarkResults) -> Figure:
 
 
 def funnel_figure(steps: Sequence[Step]) -> Figure:
-    """What was read, then what each stage kept; the grey part is what the stage took away."""
+    """Questions that were read, then those that each stage kept; grey: those it left out."""
     bars = [("read", steps[0].n_read), *((f"after {step.stage}", step.n_kept) for step in steps)]
     n_read = bars[0][1]
     figure, [axes] = _new_figure(7.2, 0.5 + 0.42 * len(bars))
@@ -97,7 +97,7 @@ def funnel_figure(steps: Sequence[Step]) -> Figure:
     axes.set_xticks([])
     axes.spines["bottom"].set_visible(False)
     return _finish(
-        figure, "funnel", "Questions kept after each stage; grey: what the stage took away"
+        figure, "funnel", "Questions kept after each stage; grey: questions that the stage left out"
     )
 
 

@@ -1,8 +1,8 @@
-"""Where the questions went: what every stage kept, why the others were left out, and the strata.
+"""Where the questions went: how many every stage kept, why it left out others, and the strata.
 
 Reads RUN/manifests/*.json and RUN/dataset/rejected.parquet. The numbers are the counts that the
-stages checked themselves (read = kept + dropped + failed); merge and build judge every question
-again, so the funnel compares what the stages kept, not what they read.
+stages checked themselves (read = kept + dropped + failed); merge and build look at every question
+again, so the funnel compares the numbers that the stages kept, not those that they read.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _step(stage: str, counts: Mapping[str, int]) -> Step:
 
 
 def stages_table(steps: Sequence[Step]) -> Table:
-    """One row for what each stage read and kept, one for every reason of a loss."""
+    """Rows of the questions that each stage read and kept, and a row for every reason of a loss."""
     rows: list[tuple[str, ...]] = []
     for step in steps:
         rows.append((step.stage, "read", str(step.n_read), percent(1.0 if step.n_read else None)))
@@ -93,7 +93,7 @@ def stages_table(steps: Sequence[Step]) -> Table:
         tuple(rows),
         (
             "In every stage: read = kept + dropped by a named reason + failed by a named class.",
-            "Merge and build judge every question again; their reasons include earlier ones.",
+            "Merge and build look at every question again; their reasons include earlier ones.",
         ),
         text_columns=2,
     )
@@ -111,13 +111,13 @@ def attrition_table(run: Path) -> Table | None:
     n_read = n_kept + losses.total()
     rows: list[tuple[Cell | str, ...]] = [("Read", "", str(n_read), _share(n_read, n_read))]
     for stage, title in _REJECTED_BY.items():
-        found = [(reason, n) for (name, reason), n in losses.items() if name == stage and n]
-        for i, (reason, n) in enumerate(sorted(found, key=lambda loss: (-loss[1], loss[0]))):
+        own = [(reason, n) for (name, reason), n in losses.items() if name == stage and n]
+        for i, (reason, n) in enumerate(sorted(own, key=lambda loss: (-loss[1], loss[0]))):
             rows.append(("" if i else title, _reason_text(reason), str(n), _share(n, n_read)))
     rows.append(("Dataset", "kept", Cell(str(n_kept), strong=True), _share(n_kept, n_read)))
     return Table(
         "funnel",
-        "What became of every question",
+        "Every question: kept, or left out and why",
         ("Left out at", "Reason", "Questions", "Of all read"),
         tuple(rows),
         text_columns=2,

@@ -1,4 +1,4 @@
-"""Items to look at: what a model saw and heard, what the teachers and the student wrote.
+"""Items to look at: the frames and sound that a model got, and the texts that models wrote.
 
 Reads RUN/dataset/, the evaluation logs and the media they name; writes RUN/report/media/ (a strip
 of frames as JPEG, the sound as WAV: exactly what the models got). Items are taken in turns from
@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from avrt.config import Config, MediaConfig
+from avrt.config import MediaConfig
 from avrt.datasets import dataset_row_to_sample
 from avrt.errors import MediaError
 from avrt.evaluate.logs import Line
@@ -28,7 +28,7 @@ from avrt.report.accuracy import LABELS, BenchmarkResults
 from avrt.runs import read_parquet, write_atomic
 from avrt.types import LETTERS, Frames, Sample
 
-__all__ = ["Answer", "GalleryItem", "Media", "Trace", "collect", "show_media"]
+__all__ = ["Answer", "GalleryItem", "Media", "Roots", "Trace", "collect", "show_media"]
 
 STRIP_HEIGHT = 144
 """Pixels; larger frames are scaled down for the page."""
@@ -58,7 +58,7 @@ class Trace:
 
 @dataclass(frozen=True)
 class Answer:
-    """What one evaluated model wrote."""
+    """The reply of an evaluated model."""
 
     model: str
     modality: str
@@ -69,7 +69,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class GalleryItem:
-    """One question with all that is known about it."""
+    """A question with its traces and answers."""
 
     group: str
     origin: str
@@ -85,11 +85,23 @@ class GalleryItem:
         return [(letter, text, letter == self.sample.target) for letter, text in options]
 
 
-def collect(config: Config, benchmarks: Sequence[BenchmarkResults]) -> list[GalleryItem]:
+@dataclass(frozen=True)
+class Roots:
+    """The folders of the media files."""
+
+    data: Path
+    """Of the dataset."""
+    benchmarks: Mapping[str, Path]
+    """Of each benchmark that is configured."""
+
+
+def collect(
+    run: Path, roots: Roots, benchmarks: Sequence[BenchmarkResults], n_items: int
+) -> list[GalleryItem]:
     """The gallery's items: half training examples, half evaluated ones, where there are both."""
-    examples = _examples(config, benchmarks)
-    evaluated = _evaluated(config, benchmarks, {item.sample.id for item in examples})
-    n_items = config.report.gallery_items
+    examples = _examples(run, roots.data, benchmarks)
+    known = {item.sample.id for item in examples}
+    evaluated = _evaluated(roots.benchmarks, benchmarks, known)
     n_examples = min(len(examples), max(n_items // 2, n_items - len(evaluated)))
     by_type = _in_turns(examples, [(not i.answers, i.sample.question_type) for i in examples])
     outcomes = [tuple(answer.right for answer in item.answers) for item in evaluated]
@@ -98,7 +110,7 @@ def collect(config: Config, benchmarks: Sequence[BenchmarkResults]) -> list[Gall
 
 
 def show_media(item: GalleryItem, media: MediaConfig, folder: Path) -> Media:
-    """Write the item's frames and sound into `folder`; a file that fails is said, not raised."""
+    """Write the item's frames and sound into `folder`; a file that fails becomes a problem."""
     problems: list[str] = []
     strip = sound = None
     alt = ""
@@ -120,26 +132,24 @@ def show_media(item: GalleryItem, media: MediaConfig, folder: Path) -> Media:
     return Media(strip, alt, sound, tuple(problems))
 
 
-def _examples(config: Config, benchmarks: Sequence[BenchmarkResults]) -> list[GalleryItem]:
+def _examples(run: Path, root: Path, benchmarks: Sequence[BenchmarkResults]) -> list[GalleryItem]:
     """Rows of the dataset, with the answers of students that were asked the same question."""
     items = []
     for split in ("validation", "train"):
-        path = config.run.path / "dataset" / f"{split}.parquet"
+        path = run / "dataset" / f"{split}.parquet"
         for row in read_parquet(path) if path.is_file() else ():
             sample = dataset_row_to_sample(row, row["source"])
             answers = _answers_to(sample, benchmarks)
             origin = f"dataset, {split}"
-            items.append(
-                GalleryItem("example", origin, sample, config.data.root, _traces(row), answers)
-            )
+            items.append(GalleryItem("example", origin, sample, root, _traces(row), answers))
     return items
 
 
 def _traces(row: Mapping[str, Any]) -> tuple[Trace, ...]:
     parts = (
-        ("Vision teacher, saw only the frames", row.get("vision_text"), row.get("vision_correct")),
-        ("Audio teacher, heard only the sound", row.get("audio_text"), row.get("audio_correct")),
-        ("Merged trace, what the student learns", row.get("av_reasoning"), None),
+        ("Vision teacher, frames alone", row.get("vision_text"), row.get("vision_correct")),
+        ("Audio teacher, sound alone", row.get("audio_text"), row.get("audio_correct")),
+        ("Merged trace, the student's target", row.get("av_reasoning"), None),
     )
     return tuple(Trace(title, text, right) for title, text, right in parts if text)
 
@@ -153,25 +163,23 @@ def _answers_to(sample: Sample, benchmarks: Sequence[BenchmarkResults]) -> tuple
 
 
 def _evaluated(
-    config: Config, benchmarks: Sequence[BenchmarkResults], known: set[str]
+    roots: Mapping[str, Path], benchmarks: Sequence[BenchmarkResults], known: set[str]
 ) -> list[GalleryItem]:
     """Questions of the benchmarks that are configured, with the answers before and after."""
     items = []
     for benchmark in benchmarks:
-        data = config.eval.benchmarks.get(benchmark.name)
-        if data is None:
+        root = roots.get(benchmark.name)
+        if root is None:
             continue
         for sample in benchmark.samples.values():
             answers = _answers(benchmark, sample.id)
             if answers and sample.id not in known:
-                items.append(
-                    GalleryItem("evaluated", benchmark.name, sample, data.root, (), answers)
-                )
+                items.append(GalleryItem("evaluated", benchmark.name, sample, root, (), answers))
     return items
 
 
 def _answers(benchmark: BenchmarkResults, sample_id: str) -> tuple[Answer, ...]:
-    """What the first and the last model answered, on the richest input there is."""
+    """The answers of the first and the last model, on the richest input there is."""
     if not benchmark.modalities:
         return ()
     modality = benchmark.modalities[-1]

@@ -20,8 +20,9 @@ from avrt import __version__
 from avrt.config import Config
 from avrt.errors import ConfigError
 from avrt.report.accuracy import read_benchmarks
-from avrt.report.gallery import collect, show_media
-from avrt.report.sections import Section, facts, sections
+from avrt.report.dataset import dataset_table
+from avrt.report.gallery import Roots, collect, show_media
+from avrt.report.sections import Part, facts, parts_of
 from avrt.report.tables import to_markdown
 from avrt.runs import Result, write_atomic
 
@@ -29,7 +30,7 @@ __all__ = ["plan", "run"]
 
 
 def run(config: Config) -> Result:
-    """Write RUN/report from what is there.
+    """Write RUN/report from the finished stages.
 
     Raises:
         ConfigError: no such run.
@@ -40,15 +41,17 @@ def run(config: Config) -> Result:
         raise ConfigError(f"{path}: no such run; set run.dir and run.name, or run `avrt prepare`")
     template = _load_template()
     benchmarks = read_benchmarks(config)
-    parts = sections(config, benchmarks)
-    items = collect(config, benchmarks)
+    parts = parts_of(path, dataset_table(config), benchmarks)
+    roots = {name: data.root for name, data in config.eval.benchmarks.items()}
+    items = collect(path, Roots(config.data.root, roots), benchmarks, config.report.gallery_items)
     report = path / "report"
-    _clear(report)
+    for folder in ("media", "tables", "figures"):  # of an earlier report
+        shutil.rmtree(report / folder, ignore_errors=True)
     page = template.render(
         run_name=config.run.name,
         version=__version__,
         facts=facts(path, benchmarks),
-        sections=parts,
+        parts=parts,
         gallery=[(item, show_media(item, config.media, report / "media")) for item in items],
         settings=_settings_text(path),
     )
@@ -58,7 +61,7 @@ def run(config: Config) -> Result:
 
 
 def plan(config: Config) -> str:
-    """What `run` would write, in words."""
+    """The files that `run` would write, in words."""
     return f"report: write {config.run.path / 'report' / 'index.html'}, its tables and figures"
 
 
@@ -83,13 +86,7 @@ def _with_code(text: str) -> Any:
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
-def _clear(report: Path) -> None:
-    """Remove what an earlier report wrote, and nothing else."""
-    for folder in ("media", "tables", "figures"):
-        shutil.rmtree(report / folder, ignore_errors=True)
-
-
-def _write_parts(report: Path, parts: Sequence[Section]) -> dict[str, int]:
+def _write_parts(report: Path, parts: Sequence[Part]) -> dict[str, int]:
     """Write tables and figures as files of their own."""
     tables = [table for part in parts for table in (*part.tables, *part.folded)]
     figures = [figure for part in parts for figure in part.figures]

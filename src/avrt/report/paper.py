@@ -1,4 +1,4 @@
-"""The paper's tables 3 to 6 from a run's logs, published values beside one's own.
+"""The paper's tables 3 to 6 from a run's logs, published values beside the run's.
 
 Reads RUN/eval/ and `config/published.yaml`; prints the tables, or writes one file for each. A
 benchmark of the run is the paper's when it has that format or that name; a model of the run stands
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from avrt.config import Config
+from avrt.config import Config, DataConfig, EvalConfig
 from avrt.config.baselines import Figure, baselines, find_baseline
 from avrt.errors import ConfigError
 from avrt.evaluate.results import ModelResult, read_results
@@ -31,19 +31,19 @@ __all__ = ["PaperTable", "paper_tables", "run", "tables_to_json"]
 
 @dataclass(frozen=True)
 class Column:
-    """What a column is about."""
+    """The subject of a column."""
 
     title: str
     benchmark: str
     """As in `published.yaml`."""
     given: str | None
-    """None: what the model of the row takes, one modality or both."""
+    """None: the modality, or both, that the model of the row takes."""
     difficulty: str | None = None
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One published value beside one of ours; either may be missing."""
+    """A published value beside ours; either may be missing."""
 
     column: Column
     figures: Sequence[Figure]
@@ -53,7 +53,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Row:
-    """One model: as published, as evaluated in this run, or both."""
+    """A model: as published, as evaluated in this run, or both."""
 
     title: str
     model: str | None
@@ -140,8 +140,8 @@ def run(config: Config, form: str, output: Path | None) -> Result:
     """
     if not config.run.path.is_dir():
         raise ConfigError(f"{config.run.path}: no such run; set run.dir and run.name")
-    found = paper_tables(config)
-    texts = {f"table{t.number}-{t.name}": _render(t, rows, form) for t, rows in found}
+    tables = paper_tables(config)
+    texts = {f"table{t.number}-{t.name}": _render(t, rows, form) for t, rows in tables}
     counts = {"tables": len(texts)}
     if output is None:
         return Result("\n".join(texts.values()).rstrip("\n"), counts)
@@ -182,26 +182,27 @@ def paper_tables(config: Config) -> list[tuple[PaperTable, list[Row]]]:
     Raises:
         ConfigError, DataError: as `run`.
     """
-    names = _published_names(config)
+    settings = config.eval
+    names = _published_names(settings)
     results = {
         (benchmark, r.model, r.modality): r
         for r in read_results(config)
-        if (benchmark := _paper_benchmark(config, r.benchmark)) is not None
+        if (benchmark := _paper_benchmark(settings.benchmarks, r.benchmark)) is not None
     }
-    models = in_order({model for _, model, _ in results}, [*config.eval.models, *config.eval.pools])
+    models = in_order({model for _, model, _ in results}, [*settings.models, *settings.pools])
     return [(table, _rows(table, results, models, names)) for table in TABLES]
 
 
-def _published_names(config: Config) -> dict[str, str]:
+def _published_names(settings: EvalConfig) -> dict[str, str]:
     """The published model beside which each model of the run stands."""
     names: dict[str, str] = {}
     by_preset = {name: name for name in baselines()}
-    by_preset |= {one.teacher: name for name, one in baselines().items() if one.teacher}
-    for model, value in config.eval.models.items():
+    by_preset |= {known.teacher: name for name, known in baselines().items() if known.teacher}
+    for model, value in settings.models.items():
         preset = None if isinstance(value, str) else value.preset
         if preset in by_preset:
             names[model] = by_preset[preset]
-    for model, published in config.eval.published.items():
+    for model, published in settings.published.items():
         try:
             find_baseline(published)
         except ConfigError as error:
@@ -210,12 +211,12 @@ def _published_names(config: Config) -> dict[str, str]:
     return {**{name: name for name in baselines()}, **names}
 
 
-def _paper_benchmark(config: Config, name: str) -> str | None:
-    """The paper's name of a benchmark of the run; None when the paper has no such one."""
+def _paper_benchmark(configured: Mapping[str, DataConfig], name: str) -> str | None:
+    """The paper's name of a benchmark of the run; None when the paper has no such benchmark."""
     paper = {column.benchmark for table in TABLES for column in table.columns}
     if name in paper:
         return name
-    data = config.eval.benchmarks.get(name)
+    data = configured.get(name)
     if data is None or data.format not in paper or (data.format, data.split) == ("avqa", "train"):
         return None
     return data.format
@@ -260,8 +261,8 @@ def _entry(
     result = None
     for given in (column.given,) if column.given else ("av", "a", "v"):
         if published and not figures:
-            found = baselines()[published].figures_of(column.benchmark, given, column.difficulty)
-            figures = [figure for figure in found if figure.source in table.sources]
+            known = baselines()[published].figures_of(column.benchmark, given, column.difficulty)
+            figures = [figure for figure in known if figure.source in table.sources]
         result = result or (model and results.get((column.benchmark, model, given))) or None
     if result is None or not result.has_media:
         return Entry(column, figures, None, None)
@@ -312,7 +313,7 @@ def _protocol_notes(rows: Sequence[Row]) -> Iterable[str]:
                 ids = by_column.setdefault(entry.column.benchmark, {})
                 ids.setdefault(entry.result.protocol_id, []).append(row.model)
     for benchmark, ids in by_column.items():
-        listed = "; ".join(f"{one} ({', '.join(dict.fromkeys(m))})" for one, m in ids.items())
+        listed = "; ".join(f"{key} ({', '.join(dict.fromkeys(m))})" for key, m in ids.items())
         yield f"Protocol on {benchmark}: {listed}."
     losses = dict.fromkeys(
         f"{row.model} on {entry.column.benchmark} {entry.result.modality.upper()}: "

@@ -1,6 +1,6 @@
 """The parts of the page, each from its own files of the run directory.
 
-A part that the run does not have yet is a sentence that names the command which makes it.
+In place of a part that the run does not have yet stands the command that makes it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from avrt.config import Config
 from avrt.evaluate.summary import interval_text, p_text, percent
 from avrt.report.accuracy import (
     LABELS,
@@ -20,7 +19,6 @@ from avrt.report.accuracy import (
     headline_table,
 )
 from avrt.report.curves import held_out_table, read_training, training_table
-from avrt.report.dataset import dataset_table
 from avrt.report.figures import (
     Figure,
     accuracy_figure,
@@ -31,7 +29,7 @@ from avrt.report.figures import (
 from avrt.report.funnel import attrition_table, read_funnel, stages_table, strata_table
 from avrt.report.tables import Table
 
-__all__ = ["Fact", "Section", "facts", "sections"]
+__all__ = ["Fact", "Part", "facts", "parts_of"]
 
 
 @dataclass(frozen=True)
@@ -44,45 +42,46 @@ class Fact:
 
 
 @dataclass(frozen=True)
-class Section:
-    """One part of the page."""
+class Part:
+    """A part of the page."""
 
     id: str
     title: str
     lead: str
     missing: Sequence[str] = ()
-    """What is not there yet, and the command that makes it."""
+    """Sentences about files that are absent, with the commands that make them."""
     figures: Sequence[Figure] = ()
     tables: Sequence[Table] = ()
     folded: Sequence[Table] = ()
     """Tables that are shown on request."""
 
 
-def sections(config: Config, benchmarks: Sequence[BenchmarkResults]) -> list[Section]:
-    """All parts in the order of the page."""
-    run = config.run.path
+def parts_of(
+    run: Path, dataset: Table | None, benchmarks: Sequence[BenchmarkResults]
+) -> list[Part]:
+    """All parts in the order of the page; `dataset` has the dataset's statistics."""
     return [
         _results(benchmarks),
         _funnel(run),
-        _dataset(config),
+        _dataset(dataset),
         _training(run),
         _groups(benchmarks),
     ]
 
 
 def facts(run: Path, benchmarks: Sequence[BenchmarkResults]) -> list[Fact]:
-    """What the page opens with."""
+    """The numbers at the top of the page."""
+    shown: list[Fact] = []
     steps = read_funnel(run)
-    found = [_funnel_fact(step.stage, step.n_kept, steps[0].n_read) for step in steps[-1:]]
+    if steps:
+        last, n_read = steps[-1], steps[0].n_read
+        share = percent(last.n_kept / n_read if n_read else None)
+        label, detail = f"questions kept after {last.stage}", f"of {n_read} read ({share})"
+        shown.append(Fact(str(last.n_kept), label, detail))
     for benchmark in benchmarks:
         if benchmark.modalities and len(benchmark.models) > 1:
-            found.append(_result_fact(benchmark))
-    return found
-
-
-def _funnel_fact(stage: str, n_kept: int, n_read: int) -> Fact:
-    share = percent(n_kept / n_read if n_read else None)
-    return Fact(str(n_kept), f"questions kept after {stage}", f"of {n_read} read ({share})")
+            shown.append(_result_fact(benchmark))
+    return shown
 
 
 def _result_fact(benchmark: BenchmarkResults) -> Fact:
@@ -99,10 +98,10 @@ def _result_fact(benchmark: BenchmarkResults) -> Fact:
     )
 
 
-def _results(benchmarks: Sequence[BenchmarkResults]) -> Section:
+def _results(benchmarks: Sequence[BenchmarkResults]) -> Part:
     shown = [benchmark for benchmark in benchmarks if benchmark.modalities]
     comparisons = [comparison_table(benchmark) for benchmark in shown]
-    return Section(
+    return Part(
         "results",
         "Results",
         "Every model on every evaluation set, given the question alone, sound, pictures, or both.",
@@ -116,7 +115,7 @@ def _results(benchmarks: Sequence[BenchmarkResults]) -> Section:
     )
 
 
-def _funnel(run: Path) -> Section:
+def _funnel(run: Path) -> Part:
     steps = read_funnel(run)
     account, strata = attrition_table(run), strata_table(run)
     stages = stages_table(steps) if steps else None
@@ -126,10 +125,10 @@ def _funnel(run: Path) -> Section:
         for stage in ("prepare", "trace", "merge", "build")
         if stage not in done
     ]
-    return Section(
+    return Part(
         "funnel",
         "From questions to training traces",
-        "What became of every question that was read, and why the others were left out.",
+        "Every question that was read: kept, or left out at a stage for a reason.",
         missing=missing,
         figures=[funnel_figure(steps)] if steps else [],
         tables=[table for table in (account, strata) if table],
@@ -137,9 +136,8 @@ def _funnel(run: Path) -> Section:
     )
 
 
-def _dataset(config: Config) -> Section:
-    table = dataset_table(config)
-    return Section(
+def _dataset(table: Table | None) -> Part:
+    return Part(
         "dataset",
         "The dataset",
         "The merged traces that the student is trained on.",
@@ -148,7 +146,7 @@ def _dataset(config: Config) -> Section:
     )
 
 
-def _training(run: Path) -> Section:
+def _training(run: Path) -> Part:
     trainings = read_training(run)
     names = [training.name for training in trainings]
     missing = []
@@ -158,7 +156,7 @@ def _training(run: Path) -> Section:
         missing.append("No GRPO run yet. `avrt grpo` makes it.")
     accuracy = held_out_figure([training for training in trainings if training.name != "sft"])
     table = held_out_table(trainings)
-    return Section(
+    return Part(
         "training",
         "Training",
         "Every optimizer step (thin) and its moving average (thick).",
@@ -171,9 +169,9 @@ def _training(run: Path) -> Section:
     )
 
 
-def _groups(benchmarks: Sequence[BenchmarkResults]) -> Section:
+def _groups(benchmarks: Sequence[BenchmarkResults]) -> Part:
     tables = [table for benchmark in benchmarks for table in group_tables(benchmark)]
-    return Section(
+    return Part(
         "groups",
         "By group of items",
         "Where each model is good, on its richest input.",

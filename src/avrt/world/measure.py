@@ -17,7 +17,7 @@ from avrt.answers import extract_answer, is_well_formed
 from avrt.config import DataConfig, EngineConfig
 from avrt.datasets import read_samples
 from avrt.engines import make_engine
-from avrt.evaluate.items import ask
+from avrt.evaluate.questions import fill_question
 from avrt.evaluate.statistics import wilson
 from avrt.media import load_media
 from avrt.prompts import PromptTemplate, load_prompt
@@ -70,7 +70,7 @@ def _accuracy(folder: Path, world: Path, split: str, modality: Modality, prompt:
 
 def _prompt(sample: Sample, world: Path, modality: Modality, template: PromptTemplate) -> Prompt:
     frames, audio = load_media(sample, world, MEDIA, modality)
-    system, text = ask(sample, template)
+    system, text = fill_question(sample, template)
     return Prompt(text, system, frames, audio)
 
 

@@ -1,0 +1,137 @@
+"""A model and a set as a client of the asker: the drafts, and the log lines out of the replies.
+
+Nothing is read or written here. Drafts about one item stand in a row with one clip, so that each
+file is read once for sound, pictures and both. The lines are a pure function of the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from avrt.ask.calls import Draft, Outcome, seeded
+from avrt.ask.ledger import StoredCall
+from avrt.ask.payloads import Clips, File
+from avrt.config import MediaConfig
+from avrt.evaluate.logs import Line, LogMeta, Settings
+from avrt.evaluate.models import Model
+from avrt.evaluate.protocol import ABSENT, Files
+from avrt.evaluate.questions import question_digest
+from avrt.evaluate.scoring import Score, score
+from avrt.evaluate.sets import EvalSet
+from avrt.types import BenchmarkItem, Given, Sample
+
+__all__ = ["Task"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """All questions of one set to one model."""
+
+    benchmark: EvalSet
+    files: Files
+    """The media files of the set."""
+    model: Model
+    modalities: Sequence[Given]
+    settings: Settings
+    media: MediaConfig
+    seed: int
+
+    @property
+    def title(self) -> str:
+        return f"eval {self.benchmark.name}/{self.model.name}"
+
+    @property
+    def meta(self) -> LogMeta:
+        """The settings and the size of each of the task's logs."""
+        n_items = len(self.benchmark.asked)
+        return LogMeta(self.settings, n_items, self.model.k, self.benchmark.notes)
+
+    @cached_property
+    def _clips(self) -> Clips:
+        files = {
+            name: File(None if digest == ABSENT else digest, (stamp[0], stamp[1]))
+            for name, (stamp, digest) in self.files.items()
+        }
+        return Clips(self.benchmark.data.root, self.media, files)
+
+    def count_drafts(self, items: Sequence[BenchmarkItem]) -> int:
+        """The number of drafts about these items."""
+        return len(items) * len(self.modalities) * self.model.k
+
+    def drafts(self, items: Sequence[BenchmarkItem]) -> Iterator[Draft]:
+        """Every question about these items; the id of a draft is `(item, modality, k)`."""
+        for item in items:
+            sample = item.sample
+            clip = self._clips.of(sample)
+            for given in self.modalities:
+                system, text = self.model.ask(item, given, self.benchmark, self.media.n_frames)
+                for k in range(self.model.k):
+                    yield Draft(
+                        id=(sample.id, given, k),
+                        stage="eval",
+                        sample_id=sample.id,
+                        role=self.model.name,
+                        system=system,
+                        text=text,
+                        sampling=seeded(self.model.sampling, self.seed, sample.id, k),
+                        k=k,
+                        given=given,
+                        clip=clip,
+                    )
+
+    def lines(
+        self, outcomes: Mapping[Hashable, Outcome], calls: Mapping[str, StoredCall]
+    ) -> dict[Given, list[Line]]:
+        """The lines of each log in the order of the items; an item without an outcome is left out.
+
+        `calls` has the calls of the outcomes by their key.
+        """
+        lines: dict[Given, list[Line]] = {given: [] for given in self.modalities}
+        for draft in self.drafts(self.benchmark.asked):
+            outcome = outcomes.get(draft.id)
+            if outcome is not None:
+                sample = self.benchmark.by_id[draft.sample_id].sample
+                call = None if outcome.key is None else calls[outcome.key]
+                lines[draft.given].append(self._line(sample, draft, outcome, call))
+        return lines
+
+    def _line(
+        self, sample: Sample, draft: Draft, outcome: Outcome, call: StoredCall | None
+    ) -> Line:
+        completion = outcome.failure if call is None else call.completion
+        assert completion is not None  # without a call there was no reply
+        result = score(completion, sample)
+        if call is None:
+            reason = f"{completion.error_class}: {completion.error}"
+            result = Score(0.0, None, reason, "missing_media")
+        line = Line(
+            sample_id=sample.id,
+            text=completion.text,
+            answer=result.answer,
+            target=sample.target,
+            correct=result.value == 1.0,
+            status=result.status,
+            error_class=completion.error_class,
+            explanation=result.explanation,
+            finish_reason=None,
+            prompt_digest=question_digest((draft.system, draft.text)),
+            protocol=self.settings.protocol_id,
+            k=draft.k,
+        )
+        if call is None:
+            return line
+        return replace(
+            line,
+            finish_reason=completion.finish_reason,
+            frames_digest=call.request["frames"],
+            audio_digest=call.request["audio"],
+            n_frames=call.n_frames,
+            audio_s=call.audio_s,
+            n_frame_tokens=completion.n_frame_tokens,
+            n_audio_tokens=completion.n_audio_tokens,
+            n_prompt_tokens=completion.n_prompt_tokens,
+            n_completion_tokens=completion.n_completion_tokens,
+            latency_s=completion.latency_s,
+        )
