@@ -285,7 +285,7 @@ def write_rubric_run(folder: Path, n_replies: int) -> Path:
     (folder / "mmar").mkdir()
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (folder / "mmar" / "MMAR-meta.jsonl").write_text(text)
-    scripts = {"model": "<think>Plucked strings.</think><answer>C</answer>", "judge": "1: 1\n2: 0"}
+    scripts = {"model": "<think>Plucked strings.</think><answer>C</answer>", "rubric": "1: 1\n2: 0"}
     for name, reply in scripts.items():
         (folder / f"{name}.jsonl").write_text(json.dumps({"match": "", "reply": reply}))
     engines = {
@@ -298,7 +298,7 @@ def write_rubric_run(folder: Path, n_replies: int) -> Path:
             "models": {"scripted": {"model": "scripted", "engine": engines["model"]}},
             "modalities": ["none"],
         },
-        "judge": {"model": "judge", "prompt": "rubric", "engine": engines["judge"]},
+        "rubric": {"model": "rubric", "prompt": "rubric", "engine": engines["rubric"]},
     }
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(tree))
@@ -336,7 +336,7 @@ def avrt(*arguments: str) -> None:
     subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
 
 
-def timed(action: Callable[[], None]) -> float:
+def timed(action: Callable[[], object]) -> float:
     started = time.monotonic()
     action()
     return time.monotonic() - started

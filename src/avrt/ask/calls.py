@@ -405,10 +405,13 @@ def _requests(
             outcomes = {source.kind: media for source in sources}
         else:
             outcomes = {source.kind: media[source.kind] for source in sources}
+        digests: dict[Kind, str] = {}  # hashed once for all drafts about the clip
         for source in sources:
             outcome = outcomes[source.kind]
+            digest = outcome if isinstance(outcome, MediaError) else outcome.digest
+            if not isinstance(digest, MediaError):
+                digests[source.kind] = digest
             if source.file.sha256 is not None:
-                digest = outcome if isinstance(outcome, MediaError) else outcome.digest
                 work.ledger.record_payload(source.file.sha256, source.conditions, digest)
         for draft in group:
             payloads = _wanted(draft, outcomes)
@@ -416,7 +419,6 @@ def _requests(
                 work.fail(draft, payloads)
                 continue
             assert payloads is not None  # every source was read, or failed
-            digests: dict[Kind, str] = {kind: payload.digest for kind, payload in payloads.items()}
             call = draft.call(work.identity, digests)
             begun = work.begin(draft, call)
             if begun is None:

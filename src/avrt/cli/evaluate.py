@@ -126,13 +126,13 @@ def _check_usage(
     if compare and (choice != Choice() or asks or predictions):
         raise click.UsageError(
             "--compare evaluates nothing: leave out --model, --benchmark, --modality, "
-            "--predictions, --shard, --dry-run, --limit and budgets"
+            "--predictions, --dry-run, --limit, --shard and budgets"
         )
     if force and not compare:
         raise click.UsageError("--force goes with --compare alone")
     if predictions and asks:
         raise click.UsageError(
-            "--predictions calls no model: leave out --shard, --dry-run, --limit and budgets"
+            "--predictions calls no model: leave out --dry-run, --limit, --shard and budgets"
         )
 
 
@@ -194,7 +194,7 @@ def difficulty(settings: tuple[str, ...], teachers: tuple[str, ...]) -> None:
 @click.option("--output", type=folder_type, help="Write a file per table to this folder.")
 @json_option
 def tables(settings: tuple[str, ...], form: str, output: Path | None, as_json: bool) -> None:
-    """Print the paper's tables 3 to 6, with the values of this run.
+    """Print the paper's tables 3 to 6, published values beside those of this run.
 
     Example: avrt tables configs/paper.yaml configs/paper-eval.yaml --format latex --output build
     """

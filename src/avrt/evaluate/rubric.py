@@ -29,7 +29,7 @@ from avrt.config import Config, EvalConfig, ModelRole
 from avrt.datasets import read_items
 from avrt.engines import engine_of_role
 from avrt.errors import ConfigError, DataError
-from avrt.evaluate.logs import Line, log_path, read_log
+from avrt.evaluate.logs import Line, lock_logs, log_path, read_log
 from avrt.evaluate.questions import Question
 from avrt.evaluate.scoring import score
 from avrt.evaluate.statistics import Z_95
@@ -111,23 +111,19 @@ def run(config: Config, budget: Budget | None = None) -> Result:
         chosen = budget.take([reply for reply in replies if not reply.is_empty])
         each = _drafts(chosen, role, config.run.seed, template)
         call_all(ledger, engine, Drafts("rubric", len(chosen), each, config.media), budget)
-        # Also the replies that an earlier command scored, beyond the budget of this command.
+    with lock_logs(path), read_ledger(path) as ledger:  # with the replies of all shards
         drafts = _drafts(replies, role, config.run.seed, template)
         outcomes = find_outcomes(ledger, engine.identity, drafts)
         completions = ledger.find_all([o.key for o in outcomes.values() if o.key is not None])
-    scores = _score_all(replies, outcomes, completions)
-    n_replies = Counter(reply.log for reply in replies)
-    counts: Counter[str] = Counter()
-    lines: list[str] = []
-    for log, of_log in scores.items():
-        _write_scores(log.parent / "rubric" / log.name, of_log)
-        title = f"{log.parent.parent.name}/{log.parent.name}/{log.stem.upper()}"
-        lines.append(f"{title}: {_summarize(of_log, n_replies[log] - len(of_log))}")
-        counts["scored"] += len(of_log)
-        counts["incomplete"] += sum(None in row.points for row in of_log)
+        scores = _score_all(replies, outcomes, completions)
+        for log, of_log in scores.items():
+            _write_scores(log.parent / "rubric" / log.name, of_log)
+    lines = _summarize(scores, Counter(reply.log for reply in replies))
     if budget.stopped_by is not None:
         lines.append(budget.summarize("rubric"))
-    return Result("\n".join(lines), counts)
+    rows = [row for of_log in scores.values() for row in of_log]
+    n_incomplete = sum(None in row.points for row in rows)
+    return Result("\n".join(lines), {"scored": len(rows), "incomplete": n_incomplete})
 
 
 def plan(config: Config) -> str:
@@ -284,13 +280,22 @@ def _write_scores(path: Path, scores: Sequence[RubricScore]) -> None:
     write_atomic(path, lambda file: file.write(content))
 
 
-def _summarize(scores: Sequence[RubricScore], n_left: int) -> str:
-    text = f"{_mean([s.share for s in scores])} of the points, n = {len(scores)}"
-    right = [s.share for s in scores if s.correct]
-    text += f"; {_mean(right)} of the {len(right)} with the right answer"
-    if n_partly := sum(None in s.points for s in scores):
-        text += f"; {n_partly} not fully scored"
-    return f"{text}; {n_left} not scored yet" if n_left else text
+def _summarize(
+    scores: Mapping[Path, Sequence[RubricScore]], n_replies: Mapping[Path, int]
+) -> list[str]:
+    """A line for each log."""
+    lines: list[str] = []
+    for log, rows in scores.items():
+        parts = [f"{_mean([row.share for row in rows])} of the points, n = {len(rows)}"]
+        right = [row.share for row in rows if row.correct]
+        parts.append(f"{_mean(right)} of the {len(right)} with the right answer")
+        if n_incomplete := sum(None in row.points for row in rows):
+            parts.append(f"{n_incomplete} not fully scored")
+        if n_left := n_replies[log] - len(rows):
+            parts.append(f"{n_left} not scored yet")
+        title = f"{log.parent.parent.name}/{log.parent.name}/{log.stem.upper()}"
+        lines.append(f"{title}: {'; '.join(parts)}")
+    return lines
 
 
 def _mean(shares: Sequence[float]) -> str:

@@ -89,49 +89,51 @@ class Task:
         `calls` has the calls of the outcomes by their key.
         """
         lines: dict[Given, list[Line]] = {given: [] for given in self.modalities}
+        protocol = self.settings.protocol_id
         for draft in self.drafts(self.benchmark.asked):
             outcome = outcomes.get(draft.id)
             if outcome is not None:
                 sample = self.benchmark.by_id[draft.sample_id].sample
                 call = None if outcome.key is None else calls[outcome.key]
-                lines[draft.given].append(self._line(sample, draft, outcome, call))
+                lines[draft.given].append(_to_line(sample, draft, outcome, call, protocol))
         return lines
 
-    def _line(
-        self, sample: Sample, draft: Draft, outcome: Outcome, call: StoredCall | None
-    ) -> Line:
-        completion = outcome.failure if call is None else call.completion
-        assert completion is not None  # without a call there was no reply
-        result = score(completion, sample)
-        if call is None:
-            reason = f"{completion.error_class}: {completion.error}"
-            result = Score(0.0, None, reason, "missing_media")
-        line = Line(
-            sample_id=sample.id,
-            text=completion.text,
-            answer=result.answer,
-            target=sample.target,
-            correct=result.value == 1.0,
-            status=result.status,
-            error_class=completion.error_class,
-            explanation=result.explanation,
-            finish_reason=None,
-            prompt_digest=question_digest((draft.system, draft.text)),
-            protocol=self.settings.protocol_id,
-            k=draft.k,
-        )
-        if call is None:
-            return line
-        return replace(
-            line,
-            finish_reason=completion.finish_reason,
-            frames_digest=call.request["frames"],
-            audio_digest=call.request["audio"],
-            n_frames=call.n_frames,
-            audio_s=call.audio_s,
-            n_frame_tokens=completion.n_frame_tokens,
-            n_audio_tokens=completion.n_audio_tokens,
-            n_prompt_tokens=completion.n_prompt_tokens,
-            n_completion_tokens=completion.n_completion_tokens,
-            latency_s=completion.latency_s,
-        )
+
+def _to_line(
+    sample: Sample, draft: Draft, outcome: Outcome, call: StoredCall | None, protocol: str
+) -> Line:
+    completion = outcome.failure if call is None else call.completion
+    assert completion is not None  # without a call there was no reply
+    result = score(completion, sample)
+    if call is None:
+        reason = f"{completion.error_class}: {completion.error}"
+        result = Score(0.0, None, reason, "missing_media")
+    line = Line(
+        sample_id=sample.id,
+        text=completion.text,
+        answer=result.answer,
+        target=sample.target,
+        correct=result.value == 1.0,
+        status=result.status,
+        error_class=completion.error_class,
+        explanation=result.explanation,
+        finish_reason=None,
+        prompt_digest=question_digest((draft.system, draft.text)),
+        protocol=protocol,
+        k=draft.k,
+    )
+    if call is None:
+        return line
+    return replace(
+        line,
+        finish_reason=completion.finish_reason,
+        frames_digest=call.request["frames"],
+        audio_digest=call.request["audio"],
+        n_frames=call.n_frames,
+        audio_s=call.audio_s,
+        n_frame_tokens=completion.n_frame_tokens,
+        n_audio_tokens=completion.n_audio_tokens,
+        n_prompt_tokens=completion.n_prompt_tokens,
+        n_completion_tokens=completion.n_completion_tokens,
+        latency_s=completion.latency_s,
+    )
