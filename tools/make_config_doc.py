@@ -47,7 +47,7 @@ it stands above all files and below the other values of the command line.
 
 
 def render() -> str:
-    """The whole page."""
+    """Write the whole page."""
     judges = {"NAME": JudgeRole(model="that of the merger")}
     config = Config().model_copy(update={"judges": judges})
     model = EvalModel(model="base")
@@ -55,7 +55,7 @@ def render() -> str:
 
 
 def _sections(section: BaseModel, prefix: str, about: str = "") -> Iterator[str]:
-    """The table of the section's own settings, then those of the sections inside it."""
+    """Yield the table of the section's own settings, then those of its inner sections."""
     fields = type(section).model_fields
     values = {name: getattr(section, name) for name in fields}
     inner = {name: value for name, value in values.items() if isinstance(value, BaseModel)}
@@ -83,7 +83,7 @@ def _sections(section: BaseModel, prefix: str, about: str = "") -> Iterator[str]
 
 
 def _optional_section(field: FieldInfo) -> type[BaseModel] | None:
-    """The section that a setting holds unless it is null, as `student.lora`."""
+    """Give the section that a setting holds unless it is null, such as `student.lora`."""
     parts = get_args(field.annotation)
     if type(None) not in parts:
         return None
@@ -93,7 +93,7 @@ def _optional_section(field: FieldInfo) -> type[BaseModel] | None:
 
 
 def _is_named(value: Any) -> bool:
-    """Sections by name, as the teachers are."""
+    """True for sections by name, such as the teachers."""
     return isinstance(value, dict) and any(isinstance(part, BaseModel) for part in value.values())
 
 
@@ -116,7 +116,7 @@ def _as_yaml(value: Any) -> str:
 
 
 def _values(field: FieldInfo) -> str:
-    """The type, or the allowed words, and the limits."""
+    """Give the type, or the allowed words, and the limits."""
     limits = [
         f"{sign} {getattr(rule, attribute)}"
         for rule in field.metadata

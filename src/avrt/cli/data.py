@@ -124,9 +124,9 @@ def export(
     Example: avrt export configs/paper.yaml --to trl --output build/trl
     """
     from avrt.exchange.exports import run
-    from avrt.exchange.exports.items import Options
+    from avrt.exchange.exports.formats import ExportOptions
 
-    options = Options(with_media=with_media, grpo=grpo, absolute=absolute)
+    options = ExportOptions(with_media=with_media, grpo=grpo, absolute=absolute)
     click.echo(run(load_settings(settings), name, options, output).summary)
 
 

@@ -50,7 +50,7 @@ def prepare(settings: tuple[str, ...], dry_run: bool, strict: bool) -> None:
         return
     result = stage.run(config)
     echo_result(result)
-    stage.refuse_faults(config, result.counts, strict)
+    stage.refuse_faults(config.prepare, result.counts, strict)
 
 
 @click.command()
