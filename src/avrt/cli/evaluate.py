@@ -194,7 +194,7 @@ def difficulty(settings: tuple[str, ...], teachers: tuple[str, ...]) -> None:
 @click.option("--output", type=folder_type, help="Write a file per table to this folder.")
 @json_option
 def tables(settings: tuple[str, ...], form: str, output: Path | None, as_json: bool) -> None:
-    """Print the paper's tables 3 to 6, published values beside those of this run.
+    """Print the paper's tables 3 to 6 with the values of this run.
 
     Example: avrt tables configs/paper.yaml configs/paper-eval.yaml --format latex --output build
     """
