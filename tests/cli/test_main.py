@@ -389,7 +389,7 @@ def test_faults_that_are_not_borne_end_with_1_after_everything_is_written(avrt, 
     strict = avrt("prepare", *overrides(tmp_path), "--strict")
     assert strict.exit_code == 1
     assert "7 ok" in strict.output
-    assert strict.output.endswith("with faults: 1 no_audio; --strict allows none\n")
+    assert strict.output.endswith("with faults: 1 no_audio; --strict allows no fault\n")
     assert (tmp_path / "runs" / "test" / "samples.parquet").is_file()
     assert avrt("prepare", *overrides(tmp_path)).exit_code == 0
     again = avrt("prepare", *overrides(tmp_path), "--strict")
@@ -398,7 +398,7 @@ def test_faults_that_are_not_borne_end_with_1_after_everything_is_written(avrt, 
     assert avrt("prepare", *failing, "--strict", "--dry-run").exit_code == 0
     refused = avrt("prepare", *failing)
     assert refused.exit_code == 1
-    assert refused.output.endswith("1 no_audio; the section `prepare` says fail\n")
+    assert refused.output.endswith("1 no_audio; their policy in the section `prepare` is fail\n")
 
 
 def test_shards_of_a_stage_are_finished_by_the_command_without_a_shard(avrt, tmp_path):
