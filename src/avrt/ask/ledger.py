@@ -24,6 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,7 @@ class Call:
             "recipe": dict(self.recipe) if self.recipe is not None else None,
         }
 
-    @property
+    @cached_property
     def key(self) -> str:
         """sha256 over `request`."""
         return fingerprint(self.request)

@@ -191,10 +191,11 @@ def _write_logs(run: Path, task: Task, outcomes: Mapping[Hashable, Outcome]) -> 
 
     `outcomes` are those of this process: media that it could not read may be in no ledger.
     """
+    items = task.benchmark.asked
     with lock_logs(run), read_ledger(run) as ledger:
-        drafts = task.drafts(task.benchmark.asked)
-        stored = find_outcomes(ledger, task.model.identity, drafts)
-        outcomes = {**outcomes, **stored}
+        if len(outcomes) < task.count_drafts(items):
+            stored = find_outcomes(ledger, task.model.identity, task.drafts(items))
+            outcomes = {**outcomes, **stored}
         keys = {outcome.key for outcome in outcomes.values() if outcome.key is not None}
         lines = task.lines(outcomes, ledger.find_calls(sorted(keys)))
         for given, of_log in lines.items():
