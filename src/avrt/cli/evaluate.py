@@ -18,6 +18,7 @@ from avrt.cli.options import (
     json_option,
     load_settings,
     print_plan,
+    run_or_plan,
     settings_argument,
 )
 
@@ -147,11 +148,7 @@ def rubric(settings: tuple[str, ...], dry_run: bool, budget: Budget) -> None:
     """
     from avrt.evaluate import rubric as stage
 
-    config = load_settings(settings)
-    if dry_run:
-        print_plan(config, stage.plan(config))
-    else:
-        echo_result(stage.run(config, budget))
+    run_or_plan(stage, load_settings(settings), dry_run, budget)
 
 
 @click.command()

@@ -15,6 +15,7 @@ from avrt.ranks import is_main
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import ModuleType
 
     from avrt.ask.budget import Shard
     from avrt.config import Config
@@ -28,6 +29,7 @@ __all__ = [
     "json_option",
     "load_settings",
     "print_plan",
+    "run_or_plan",
     "settings_argument",
     "split_settings",
 ]
@@ -110,6 +112,14 @@ def print_plan(config: Config, *plans: str) -> None:
 
     if is_main():
         click.echo("\n".join([dump_config(config), *plans]))
+
+
+def run_or_plan(stage: ModuleType, config: Config, dry_run: bool, *arguments: object) -> None:
+    """Run a stage and print its summary; with --dry-run print its plan."""
+    if dry_run:
+        print_plan(config, stage.plan(config))
+    else:
+        echo_result(stage.run(config, *arguments))
 
 
 def echo_result(result: Result) -> None:

@@ -13,6 +13,7 @@ from avrt.cli.options import (
     json_option,
     load_settings,
     print_plan,
+    run_or_plan,
     settings_argument,
 )
 
@@ -64,11 +65,7 @@ def trace(settings: tuple[str, ...], dry_run: bool, budget: Budget) -> None:
     """
     from avrt.generate import trace as stage
 
-    config = load_settings(settings)
-    if dry_run:
-        print_plan(config, stage.plan(config))
-    else:
-        echo_result(stage.run(config, budget))
+    run_or_plan(stage, load_settings(settings), dry_run, budget)
 
 
 @click.command()
@@ -82,11 +79,7 @@ def merge(settings: tuple[str, ...], dry_run: bool, budget: Budget) -> None:
     """
     from avrt.generate import merge as stage
 
-    config = load_settings(settings)
-    if dry_run:
-        print_plan(config, stage.plan(config))
-    else:
-        echo_result(stage.run(config, budget))
+    run_or_plan(stage, load_settings(settings), dry_run, budget)
 
 
 @click.command()
@@ -102,11 +95,7 @@ def judge(settings: tuple[str, ...], dry_run: bool, budget: Budget) -> None:
     """
     from avrt.generate import judge as stage
 
-    config = load_settings(settings)
-    if dry_run:
-        print_plan(config, stage.plan(config))
-    else:
-        echo_result(stage.run(config, budget))
+    run_or_plan(stage, load_settings(settings), dry_run, budget)
 
 
 @click.command()
@@ -119,11 +108,7 @@ def build(settings: tuple[str, ...], dry_run: bool) -> None:
     """
     from avrt.generate import build as stage
 
-    config = load_settings(settings)
-    if dry_run:
-        print_plan(config, stage.plan(config))
-    else:
-        echo_result(stage.run(config))
+    run_or_plan(stage, load_settings(settings), dry_run)
 
 
 @click.command()
@@ -181,11 +166,7 @@ def sft(settings: tuple[str, ...], dry_run: bool) -> None:
     """
     from avrt.train import sft as stage
 
-    config = load_settings(settings)
-    if dry_run:
-        print_plan(config, stage.plan(config))
-    else:
-        echo_result(stage.run(config))
+    run_or_plan(stage, load_settings(settings), dry_run)
 
 
 @click.command()
@@ -212,10 +193,7 @@ def grpo(settings: tuple[str, ...], dry_run: bool, reward_check: bool, force: bo
         click.echo(check_rewards(config, force))
     from avrt.train import grpo as stage
 
-    if dry_run:
-        print_plan(config, stage.plan(config))
-    else:
-        echo_result(stage.run(config))
+    run_or_plan(stage, config, dry_run)
 
 
 @click.command()
@@ -228,8 +206,4 @@ def report(settings: tuple[str, ...], dry_run: bool) -> None:
     """
     from avrt import report as stage
 
-    config = load_settings(settings)
-    if dry_run:
-        print_plan(config, stage.plan(config))
-    else:
-        echo_result(stage.run(config))
+    run_or_plan(stage, load_settings(settings), dry_run)
