@@ -14,7 +14,7 @@ export PIP_NO_INPUT := 1
 help:
 	@echo "make demo    set up, then run the whole method on the packaged world"
 	@echo "make test    set up, then run all tests"
-	@echo "make check   lint, format, types, sizes, documentation, changelog"
+	@echo "make check   lint, format, sizes, documentation, changelog, imports, types"
 	@echo "make format  format the code and fix what the linter can fix"
 	@echo "make docs    write the generated pages again"
 	@echo "make setup   only set up: .venv with everything in it"
@@ -44,10 +44,12 @@ test: $(READY)
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
 	$(BIN)/python tools/check_sizes.py
 	$(BIN)/python tools/check_texts.py
 	$(BIN)/python tools/make_config_doc.py --check
+	$(BIN)/python tools/check_imports.py
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/pyright
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

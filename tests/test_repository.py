@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import importlib.util
+import itertools
 import os
 import re
 import subprocess
@@ -17,9 +18,10 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from avrt import cli_group, doctor
+from avrt.cli import doctor
+from avrt.cli.main import EXTRAS
 
-TOOLS = ("check_sizes", "check_texts", "make_config_doc")
+TOOLS = ("check_imports", "check_sizes", "check_texts", "make_config_doc")
 NOT_IN_DEV = {"deepspeed"}
 """Extras that the tests do without; what they bring is only known where they are installed."""
 
@@ -66,6 +68,45 @@ def test_long_files_and_functions_are_found(tmp_path, name, n_body_lines, n_blan
     assert [bool(complaint)] * len(found) == [True] * bool(complaint)
     assert complaint is None or complaint in found[0]
     assert run_tool("check_sizes", tmp_path).returncode == bool(complaint)
+
+
+def test_too_many_functions_with_the_whole_configuration_are_found(tmp_path):
+    package = tmp_path / "src" / "avrt" / "stage"
+    package.mkdir(parents=True)
+    takes = 'def f{}(x: int, *, config: "Config | None") -> None: ...\n'
+    text = "def g(config: GrpoConfig) -> None: ...\n" + "".join(map(takes.format, range(60)))
+    (package / "a.py").write_text(text)
+    assert run_tool("check_sizes", tmp_path).returncode == 0
+    (package / "b.py").write_text("async def h(config: Config) -> None: ...\n")
+    done = run_tool("check_sizes", tmp_path)
+    assert done.returncode == 1
+    assert "61 functions take the whole Config; at most 60" in done.stdout
+    assert "src/avrt/stage/a.py 60, src/avrt/stage/b.py 1" in done.stdout
+
+
+def test_too_many_modules_outside_of_folders_are_found(tmp_path):
+    for name in ("__init__", "__main__", *"abcdefgh"):
+        write_module(tmp_path, f"src/avrt/{name}.py", 1)
+    write_module(tmp_path, "src/avrt/inside/i.py", 1)
+    assert run_tool("check_sizes", tmp_path).returncode == 0
+    write_module(tmp_path, "src/avrt/i.py", 1)
+    done = run_tool("check_sizes", tmp_path)
+    assert done.returncode == 1
+    assert "9 modules lie outside of folders; at most 8" in done.stdout
+    assert "h.py, i.py" in done.stdout
+
+
+# Imports
+
+
+def test_each_circle_of_imports_is_found_once():
+    imports = {"a": {"b"}, "b": {"c", "d"}, "c": {"a"}, "d": {"e"}, "e": {"d"}, "f": {"a"}}
+    circles = list(load_tool("check_imports").find_circles(imports))
+    assert sorted(sorted({*circle}) for circle in circles) == [["a", "b", "c"], ["d", "e"]]
+    for circle in circles:
+        assert circle[0] == circle[-1]
+        assert all(end in imports[start] for start, end in itertools.pairwise(circle))
+    assert list(load_tool("check_imports").find_circles({"a": {"b"}, "b": set()})) == []
 
 
 # Texts
@@ -198,7 +239,7 @@ def test_ten_core_dependencies_and_no_more(repository):
     extras = project["optional-dependencies"]
     assert {Requirement(line).name for line in extras["train"]} == set(doctor.TRAIN)
     for extra in ("train", "report"):
-        assert {Requirement(line).name for line in extras[extra]} <= set(cli_group.EXTRAS[extra])
+        assert {Requirement(line).name for line in extras[extra]} <= set(EXTRAS[extra])
 
 
 def test_constraints_pin_everything_that_would_be_installed(repository):

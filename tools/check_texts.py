@@ -1,5 +1,4 @@
-"""Refuse a changelog without entries for the next release, dead relative links, and paths of one
-machine.
+"""Refuse a changelog without entries for the next release, dead links and paths of a machine.
 
 Reads CHANGELOG.md, all Markdown files, and every text file of the repository that git tracks or
 would track.
@@ -23,7 +22,7 @@ LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 
 def check_changelog(text: str) -> Iterator[str]:
-    """The section `Unreleased` must exist and hold at least one entry."""
+    """Yield a message unless the section `Unreleased` exists and has an entry."""
     section = re.search(r"^## \[Unreleased\]\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
     if section is None:
         yield "CHANGELOG.md: no section `## [Unreleased]`"
@@ -32,14 +31,14 @@ def check_changelog(text: str) -> Iterator[str]:
 
 
 def check_machine_paths(name: str, text: str) -> Iterator[str]:
-    """No text may name a folder of the machine it was written on."""
+    """Yield a message for each line that names a folder of the machine it was written on."""
     for number, line in enumerate(text.splitlines(), start=1):
-        if found := MACHINE_PATH.search(line):
-            yield f"{name}:{number}: {found.group()!r}... is a path of one machine"
+        if match := MACHINE_PATH.search(line):
+            yield f"{name}:{number}: {match.group()!r}... is a path of a single machine"
 
 
 def check_links(root: Path, name: str, text: str) -> Iterator[str]:
-    """Relative links in Markdown must lead to a file."""
+    """Yield a message for each relative link in Markdown that leads to no file."""
     for target in LINK.findall(text):
         if "://" not in target and not (root / name).parent.joinpath(target).exists():
             yield f"{name}: link to {target!r} leads nowhere"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import UnionType
 from typing import Any, get_args
 
 import yaml
@@ -26,53 +27,63 @@ HEAD = """# Configuration
 
 This page is generated from `src/avrt/config/`; run `make docs` after a change.
 
-A configuration is a YAML file, overridden on the command line:
+A configuration is a YAML file, or several, overridden on the command line:
 
 ```bash
 avrt grpo configs/paper.yaml grpo.learning_rate=2e-6 run.name=faster --dry-run
+avrt grpo configs/paper.yaml configs/paper-v2.yaml
 ```
 
-`--dry-run` prints the resolved configuration and what would be done, and stops. Values on the
-command line are YAML too: `eval.modalities=[a,av]`, `data.limit=null`. Unknown keys and impossible
-values are refused. The resolved configuration is saved as `config.yaml` in the run directory.
+Later files win over earlier ones, section by section, and the command line wins over all files.
+`--dry-run` prints the resolved configuration and the plan, and stops. Values on the command line
+are YAML too: `eval.modalities=[a,av]`, `data.limit=null`; null takes a teacher, a judge, a model or
+a benchmark out. `~/` at the start of a path is the home folder. Unknown keys, keys that stand twice
+and impossible values are refused. The resolved configuration is saved as `config.yaml` in the run
+directory.
+
+A preset stands below the settings beside it, and above those of earlier files; on the command line
+it stands above all files and below the other values of the command line.
 """
 
 
 def render() -> str:
-    """The whole page."""
+    """Write the whole page."""
     judges = {"NAME": JudgeRole(model="that of the merger")}
     config = Config().model_copy(update={"judges": judges})
     model = EvalModel(model="base")
     return "\n".join([HEAD, *_sections(config, ""), *_sections(model, "eval.models.NAME.")])
 
 
-def _sections(section: BaseModel, prefix: str) -> Iterator[str]:
-    """The table of the section's own settings, then those of the sections inside it."""
-    values = {name: getattr(section, name) for name in type(section).model_fields}
+def _sections(section: BaseModel, prefix: str, about: str = "") -> Iterator[str]:
+    """Yield the table of the section's own settings, then those of its inner sections."""
+    fields = type(section).model_fields
+    values = {name: getattr(section, name) for name in fields}
     inner = {name: value for name, value in values.items() if isinstance(value, BaseModel)}
     absent = {
         name: section_type()
-        for name, field in type(section).model_fields.items()
+        for name, field in fields.items()
         if values[name] is None and (section_type := _optional_section(field)) is not None
     }
     named = {name: value for name, value in values.items() if _is_named(value)}
     if len(inner) + len(named) < len(values):
         yield f"## `{prefix.rstrip('.')}`\n"
+        if about:
+            yield f"{about}\n"
         yield "| setting | default | values | meaning |"
         yield "| --- | --- | --- | --- |"
         for name, value in values.items():
             if name not in inner and name not in named:
-                yield _row(f"{prefix}{name}", value, type(section).model_fields[name])
+                yield _row(f"{prefix}{name}", value, fields[name])
         yield ""
     for name, value in (inner | absent).items():
-        yield from _sections(value, f"{prefix}{name}.")
+        yield from _sections(value, f"{prefix}{name}.", _meaning(fields[name]))
     for name, parts in named.items():
         for part, value in parts.items():
-            yield from _sections(value, f"{prefix}{name}.{part}.")
+            yield from _sections(value, f"{prefix}{name}.{part}.", _meaning(fields[name]))
 
 
 def _optional_section(field: FieldInfo) -> type[BaseModel] | None:
-    """The section that a setting holds unless it is null, as `student.lora`."""
+    """Give the section that a setting holds unless it is null, such as `student.lora`."""
     parts = get_args(field.annotation)
     if type(None) not in parts:
         return None
@@ -82,14 +93,17 @@ def _optional_section(field: FieldInfo) -> type[BaseModel] | None:
 
 
 def _is_named(value: Any) -> bool:
-    """Sections by name, as the teachers are."""
+    """True for sections by name, such as the teachers."""
     return isinstance(value, dict) and any(isinstance(part, BaseModel) for part in value.values())
 
 
 def _row(name: str, value: Any, field: FieldInfo) -> str:
-    meaning = " ".join((field.description or "").split())
-    cells = (f"`{name}`", f"`{_as_yaml(value)}`", _values(field), meaning)
+    cells = (f"`{name}`", f"`{_as_yaml(value)}`", _values(field), _meaning(field))
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _meaning(field: FieldInfo) -> str:
+    return " ".join((field.description or "").split())
 
 
 def _as_yaml(value: Any) -> str:
@@ -102,7 +116,7 @@ def _as_yaml(value: Any) -> str:
 
 
 def _values(field: FieldInfo) -> str:
-    """The type, or the allowed words, and the limits."""
+    """Give the type, or the allowed words, and the limits."""
     limits = [
         f"{sign} {getattr(rule, attribute)}"
         for rule in field.metadata
@@ -122,14 +136,17 @@ def _type_name(annotation: Any) -> str:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "the section below"
     names = {str: "text", Path: "path", bool: "true or false", int: "whole number", float: "number"}
+    names[Any] = "any value"
     if annotation in names:
         return names[annotation]
     if getattr(annotation, "__origin__", None) is tuple:
         return f"list of {_type_name(arguments[0])}"
     if getattr(annotation, "__origin__", None) is dict:
         value = arguments[1]
-        inner = f"`{value.__name__}`" if isinstance(value, type) and value is not str else "text"
-        return f"name: {inner}"
+        is_section = isinstance(value, type) and issubclass(value, BaseModel)
+        return f"name: {f'`{value.__name__}`' if is_section else _type_name(value)}"
+    if isinstance(annotation, UnionType):
+        return " or ".join(_type_name(part) for part in arguments)
     return str(annotation)
 
 

@@ -12,7 +12,8 @@ import torch
 from click.testing import CliRunner, Result
 from safetensors.torch import load_file, save_file
 
-from avrt.checkpoints import convert, describe
+from avrt.checkpoints import convert, describe, tensors
+from avrt.checkpoints import omni as omni_form
 from avrt.cli import cli
 from avrt.config import StudentConfig
 from avrt.engines.weights import load
@@ -42,7 +43,7 @@ def thinker(small_omni, tmp_path) -> Path:
     return tmp_path / "thinker"
 
 
-def tensors(folder: Path) -> dict[str, torch.Tensor]:
+def all_tensors(folder: Path) -> dict[str, torch.Tensor]:
     """All tensors of a checkpoint, read by safetensors itself."""
     return {
         name: tensor
@@ -63,7 +64,7 @@ def test_extracted_and_merged_again_is_the_same_to_the_bit(omni, tmp_path):
     assert len(list(omni.glob("*.safetensors"))) > 3
     convert.extract(omni, tmp_path / "thinker")
     convert.merge(tmp_path / "thinker", omni, tmp_path / "whole")
-    assert same(tensors(omni), tensors(tmp_path / "whole"))
+    assert same(all_tensors(omni), all_tensors(tmp_path / "whole"))
     for path in omni.iterdir():
         if path.name == "config.json":
             assert json.loads(path.read_text()) == json.loads(
@@ -81,7 +82,7 @@ def test_extracted_thinker_is_the_one_inside_and_trains(omni, tmp_path):
     assert type(alone.model) is type(inside.model)
     assert same(inside.model.state_dict(), alone.model.state_dict())
     settings = json.loads((tmp_path / "thinker/config.json").read_text())
-    assert settings["model_type"] == convert.THINKER
+    assert settings["model_type"] == omni_form.THINKER
     assert settings["dtype"] == json.loads((omni / "config.json").read_text())["dtype"]
     load_student(str(tmp_path / "thinker"))
 
@@ -94,7 +95,7 @@ def test_trained_thinker_in_the_whole_model_gives_its_logits(omni, tmp_path):
             parameter.add_(torch.randn_like(parameter).mul_(0.01))
     trained.save_pretrained(tmp_path / "trained")
     text = convert.merge(tmp_path / "trained", omni, tmp_path / "whole")
-    before, after = tensors(omni), tensors(tmp_path / "whole")
+    before, after = all_tensors(omni), all_tensors(tmp_path / "whole")
     own = [name for name in before if not name.startswith("thinker.")]
     assert same({name: before[name] for name in own}, {name: after[name] for name in own})
     assert ("--cast" in text) == (before["thinker.model.norm.weight"].dtype == torch.bfloat16)
@@ -107,7 +108,7 @@ def test_trained_thinker_in_the_whole_model_gives_its_logits(omni, tmp_path):
         )
 
     convert.merge(tmp_path / "trained", omni, tmp_path / "cast", cast=True)
-    cast = tensors(tmp_path / "cast")
+    cast = all_tensors(tmp_path / "cast")
     assert {name: tensor.dtype for name, tensor in cast.items()} == {
         name: tensor.dtype for name, tensor in before.items()
     }
@@ -119,25 +120,25 @@ def test_export_for_vllm_has_its_layout_and_leads_back(thinker, tmp_path):
     convert.export_vllm(thinker, tmp_path / "served")
     settings = json.loads((tmp_path / "served/config.json").read_text())
     assert settings["architectures"] == ["Qwen2_5OmniForConditionalGeneration"]
-    assert (settings["model_type"], settings["enable_audio_output"]) == (convert.OMNI, False)
-    assert settings["thinker_config"]["model_type"] == convert.THINKER
-    exported = tensors(tmp_path / "served")
+    assert (settings["model_type"], settings["enable_audio_output"]) == (omni_form.OMNI, False)
+    assert settings["thinker_config"]["model_type"] == omni_form.THINKER
+    exported = all_tensors(tmp_path / "served")
     assert all(name.startswith("thinker.") for name in exported)
     assert (tmp_path / "served/processor_config.json").is_file()
     convert.extract(tmp_path / "served", tmp_path / "back")
-    assert same(tensors(thinker), tensors(tmp_path / "back"))
+    assert same(all_tensors(thinker), all_tensors(tmp_path / "back"))
 
 
 def test_thinker_saved_out_of_the_whole_model_fits_back_and_is_served(small_omni, tmp_path):
     model, processor = load_student(str(small_omni))
     model.to(torch.bfloat16).save_pretrained(tmp_path / "trained")
     processor.save_pretrained(tmp_path / "trained")
-    assert all(name.startswith("thinker.") for name in tensors(tmp_path / "trained"))
+    assert all(name.startswith("thinker.") for name in all_tensors(tmp_path / "trained"))
     convert.merge(tmp_path / "trained", small_omni, tmp_path / "whole")
-    assert same(tensors(small_omni), tensors(tmp_path / "whole"))
+    assert same(all_tensors(small_omni), all_tensors(tmp_path / "whole"))
     convert.export_vllm(tmp_path / "trained", tmp_path / "served")
-    inside = {name: t for name, t in tensors(small_omni).items() if name.startswith("thinker.")}
-    assert same(inside, tensors(tmp_path / "served"))
+    inside = {name: t for name, t in all_tensors(small_omni).items() if name.startswith("thinker.")}
+    assert same(inside, all_tensors(tmp_path / "served"))
     assert "vision projection" in describe.describe(tmp_path / "trained", StudentConfig())
 
 
@@ -148,14 +149,14 @@ def test_live_names_are_published_in_what_is_written(thinker, small_omni, tmp_pa
     assert "model.language_model.norm.weight" in state
     save_file(state, tmp_path / "live/model.safetensors")
     convert.merge(tmp_path / "live", small_omni, tmp_path / "whole")
-    assert same(tensors(small_omni), tensors(tmp_path / "whole"))
+    assert same(all_tensors(small_omni), all_tensors(tmp_path / "whole"))
 
 
 def test_another_kind_of_checkpoint_is_refused_with_the_way_to_go_on(thinker, small_omni, tmp_path):
     out = tmp_path / "out"
-    with pytest.raises(ConfigError, match="a thinker alone, needed is the whole Qwen"):
+    with pytest.raises(ConfigError, match=r"a thinker, but the whole Qwen.* is needed"):
         convert.extract(thinker, out)
-    with pytest.raises(ConfigError, match="a thinker alone, needed is the whole Qwen"):
+    with pytest.raises(ConfigError, match=r"a thinker, but the whole Qwen.* is needed"):
         convert.merge(thinker, thinker, out)
     with pytest.raises(ConfigError, match=r"a whole Qwen.*`avrt checkpoint extract"):
         convert.merge(small_omni, small_omni, out)
@@ -165,11 +166,11 @@ def test_another_kind_of_checkpoint_is_refused_with_the_way_to_go_on(thinker, sm
 
 
 def test_what_is_no_checkpoint_is_refused(thinker, tmp_path):
-    with pytest.raises(ConfigError, match=r"no checkpoint here, it has no config\.json"):
+    with pytest.raises(ConfigError, match=r"no checkpoint here, config\.json is missing"):
         convert.extract(tmp_path / "nowhere", tmp_path / "out")
     settings = json.loads((thinker / "config.json").read_text())
     (thinker / "config.json").write_text(json.dumps({**settings, "model_type": "qwen2"}))
-    with pytest.raises(ConfigError, match=r"model_type is 'qwen2'.*needed is a Qwen2.5-Omni think"):
+    with pytest.raises(ConfigError, match=r"is 'qwen2', but a Qwen2.5-Omni thinker is needed"):
         convert.export_vllm(thinker, tmp_path / "out")
     (thinker / "config.json").write_text("[]")
     with pytest.raises(DataError, match="not the configuration of a model"):
@@ -193,11 +194,11 @@ def rewrite(folder: Path, change) -> None:
         ),
         (
             lambda state: state.update({"model.extra.weight": torch.zeros(3)}),
-            r"without a place: model\.extra\.weight",
+            r"not in the whole model: model\.extra\.weight",
         ),
         (
             lambda state: state.update({"lm_head.weight": torch.zeros(526, 160)}),
-            r"has a head of its own",
+            r"has its own head",
         ),
     ],
 )
@@ -217,7 +218,7 @@ def test_incomplete_whole_model_is_refused(small_omni, tmp_path):
     last = sorted({*index["weight_map"].values()})[-1]
     whole = (broken / last).read_bytes()
     (broken / last).write_bytes(whole[:-10])
-    with pytest.raises(DataError, match=r"not a whole safetensors file.*cut off.*download"):
+    with pytest.raises(DataError, match=r"not a complete safetensors file.*cut off.*download"):
         convert.extract(broken, tmp_path / "out")
     (broken / last).unlink()
     with pytest.raises(DataError, match=rf"{last}: not found, but .*index\.json names it"):
@@ -234,7 +235,7 @@ def test_incomplete_whole_model_is_refused(small_omni, tmp_path):
 
 def test_folder_that_is_there_is_not_written_over(small_omni, tmp_path):
     (tmp_path / "out").mkdir()
-    with pytest.raises(ConfigError, match="is already there"):
+    with pytest.raises(ConfigError, match="already exists"):
         convert.extract(small_omni, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -284,7 +285,7 @@ def test_several_shards_are_written_and_read(thinker, small_omni, tmp_path):
     files = sorted((tmp_path / "parts").glob("*.safetensors"))
     assert len(files) > 3
     assert files[0].name == f"model-00001-of-{len(files):05d}.safetensors"
-    assert same(tensors(small_omni), tensors(tmp_path / "parts"))
+    assert same(all_tensors(small_omni), all_tensors(tmp_path / "parts"))
     assert tensors.read_tensors(tmp_path / "parts").keys() == found.keys()
 
 
@@ -296,7 +297,7 @@ def test_description_counts_every_parameter_and_says_what_trains(thinker, small_
     assert rows["vision projection"][2] == "106,976"
     assert (rows["language model"][-1], rows["vision projection"][-1]) == ("yes", "no")
     assert rows["embeddings"][-2] == "BF16"
-    assert "head: none of its own" in text
+    assert "head: uses the embeddings" in text
     assert "training: 1,295,840 parameters train, 425,792 are frozen" in text
 
     text = describe.describe(thinker, StudentConfig(train_projections=True))
@@ -304,7 +305,7 @@ def test_description_counts_every_parameter_and_says_what_trains(thinker, small_
     whole = describe.describe(small_omni, StudentConfig())
     assert "talker" in whole
     assert "vocoder" in whole
-    assert "GRPO needs one alone: avrt checkpoint extract" in whole
+    assert "GRPO needs it alone: avrt checkpoint extract" in whole
 
 
 def test_official_architecture_name_is_what_the_tests_use(small_omni):
@@ -322,4 +323,4 @@ def test_commands_print_what_they_did_and_refuse_with_exit_code_2(small_omni, tm
     described = avrt("describe", thinker, "student.lora.rank=4", "student.lora.targets=[q_proj]")
     assert "training: 5,120 parameters train" in described.output
     refused = avrt("extract", small_omni, thinker)
-    assert (refused.exit_code, "is already there" in refused.output) == (2, True)
+    assert (refused.exit_code, "already exists" in refused.output) == (2, True)

@@ -82,7 +82,7 @@ def test_help_lists_every_command_in_the_order_of_the_method(avrt):
         *("import", "export", "list", "sft", "grpo", "checkpoint"),
         *("eval", "rubric", "difficulty", "tables", "report", "demo", "world", "doctor"),
     ]
-    assert all(line.endswith(".") for line in lines), "every line is a whole sentence"
+    assert all(line.endswith(".") and not line.endswith("...") for line in lines), "whole"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -151,6 +151,25 @@ def test_a_missing_configuration_is_named(avrt, command):
     assert "absent.yaml: cannot read the configuration: No such file" in result.output
 
 
+def test_a_setting_without_a_value_is_no_configuration_file(avrt):
+    result = avrt("sft", "sft.learning_rate")
+    assert result.exit_code == 2
+    assert "give a value of a setting as section.key=value" in result.output
+
+
+def test_several_files_and_overrides_are_laid_over_each_other(avrt, tmp_path):
+    (tmp_path / "a.yaml").write_text("run: {name: a}\nmedia: {n_frames: 4, max_audio_s: 3}\n")
+    (tmp_path / "b.yaml").write_text("run: {name: b}\nmedia: {n_frames: 6}\n")
+    output = avrt("stats", "a.yaml", "b.yaml", "media.jpeg_quality=80", "--dry-run").output
+    settings = yaml.safe_load(output.split("\n\n", 1)[0])
+    media = settings["media"]
+    assert (settings["run"]["name"], media["n_frames"]) == ("b", 6)
+    assert (media["max_audio_s"], media["jpeg_quality"]) == (3.0, 80)
+    late = avrt("stats", "a.yaml", "run.name=c", "b.yaml")
+    assert late.exit_code == 2
+    assert "files stand before all overrides" in late.output
+
+
 def test_an_override_without_a_value_is_refused(avrt):
     result = avrt("sft", "sft.epochs=1", "sft.learning_rate")
     assert result.exit_code == 2
@@ -165,7 +184,7 @@ def test_unknown_commands_and_options_exit_with_2(avrt, arguments):
     assert avrt(*arguments).exit_code == 2
 
 
-@pytest.mark.parametrize("command", ["trace", "merge", "judge", "generate", "eval"])
+@pytest.mark.parametrize("command", ["trace", "merge", "judge", "generate", "eval", "rubric"])
 @pytest.mark.parametrize("shard", ["9/8", "0/2", "2", "a/b", "1/0"])
 def test_a_shard_that_does_not_exist_is_refused(avrt, command, shard):
     result = avrt(command, "--shard", shard)
@@ -370,7 +389,7 @@ def test_faults_that_are_not_borne_end_with_1_after_everything_is_written(avrt, 
     strict = avrt("prepare", *overrides(tmp_path), "--strict")
     assert strict.exit_code == 1
     assert "7 ok" in strict.output
-    assert strict.output.endswith("with faults: 1 no_audio; --strict allows none\n")
+    assert strict.output.endswith("with faults: 1 no_audio; --strict allows no fault\n")
     assert (tmp_path / "runs" / "test" / "samples.parquet").is_file()
     assert avrt("prepare", *overrides(tmp_path)).exit_code == 0
     again = avrt("prepare", *overrides(tmp_path), "--strict")
@@ -379,7 +398,24 @@ def test_faults_that_are_not_borne_end_with_1_after_everything_is_written(avrt, 
     assert avrt("prepare", *failing, "--strict", "--dry-run").exit_code == 0
     refused = avrt("prepare", *failing)
     assert refused.exit_code == 1
-    assert refused.output.endswith("1 no_audio; the section `prepare` says fail\n")
+    assert refused.output.endswith("1 no_audio; their policy in the section `prepare` is fail\n")
+
+
+def test_shards_of_a_stage_are_finished_by_the_command_without_a_shard(avrt, tmp_path):
+    write_dataset(tmp_path)
+    write_script(tmp_path, replies())
+    avrt("prepare", *overrides(tmp_path))
+    for shard in ("1/2", "2/2"):
+        part = avrt("generate", *overrides(tmp_path), "--shard", shard)
+        assert part.exit_code == 0
+        assert f"stopped by its shard, {shard} of" in part.output
+        assert "merge" not in part.output, "the next stage needs all parts"
+    whole = avrt("generate", *overrides(tmp_path), "--budget-calls", 0)
+    assert "trace: stopped by" not in whole.output, "the shards made all calls of the stage"
+    assert "merge: stopped by the budget of 0 calls" in whole.output
+    finished = avrt("generate", *overrides(tmp_path))
+    assert "judge: skipped" in finished.output
+    assert "build: " in finished.output
 
 
 def test_repeating_a_command_does_nothing_and_other_settings_are_refused(avrt, tmp_path):

@@ -49,28 +49,28 @@ def first_question(name, content):
 
 
 MALFORMED = [
-    ("omnibench", {"answer": "The cook sings."}, "is none of the options"),
+    ("omnibench", {"answer": "The cook sings."}, "is not among the options"),
     ("omnibench", {"options": "A. x B. y"}, "options is a str, not a list"),
     ("omnibench", {"options": ["one"], "answer": "one"}, "1 options"),
     ("omnibench", {"options": [None, "x"], "answer": "x"}, "option None is not a text"),
     ("omnibench", {"image_path": "../../secret.png"}, "leaves the dataset's folder"),
     ("omnibench", {"index": None}, "NoneType"),
-    ("daily_omni", {"Answer": "E"}, "'E' is none of the letters A, B, C, D"),
-    ("daily_omni", {"Answer": "AB"}, "'AB' is none of the letters"),
+    ("daily_omni", {"Answer": "E"}, "'E' is not among the letters A, B, C, D"),
+    ("daily_omni", {"Answer": "AB"}, "'AB' is not among the letters"),
     ("daily_omni", {"Choice": ["A. x", "B. ", "C. z"]}, "is only a letter"),
     ("daily_omni", {"video_id": "../x"}, "leaves the dataset's folder"),
-    ("mmar", {"answer": "Bassoon"}, "is none of the options"),
+    ("mmar", {"answer": "Bassoon"}, "is not among the options"),
     ("mmar", {"choices": [str(n) for n in range(9)], "answer": "1"}, "9 options"),
     ("mmar", {"audio_path": "/etc/passwd"}, "leaves the dataset's folder"),
     ("mmau", {"question": " "}, "question is ' ', not a text"),
     ("mmau", {"choices": {"A": "x"}}, "choices is a dict"),
-    ("video_holmes", {"Answer": "G"}, "'G' is none of the letters A, B, C, D, E, F"),
+    ("video_holmes", {"Answer": "G"}, "'G' is not among the letters A, B, C, D, E, F"),
     ("video_holmes", {"Options": ["x", "y"]}, "Options is a list, not an object"),
     ("video_holmes", {"Options": {"B": "x", "A": "y"}}, "has the letters B, A"),
     ("worldsense", {"answer": ""}, "answer is '', not a text"),
     ("worldsense", {"candidates": None}, "candidates is a NoneType"),
-    ("omnivideobench", {"correct_option": "Z"}, "'Z' is none of the letters"),
-    ("omnivideobench", {"options": []}, "is none of the letters"),
+    ("omnivideobench", {"correct_option": "Z"}, "'Z' is not among the letters"),
+    ("omnivideobench", {"options": []}, "is not among the letters"),
 ]
 
 
@@ -250,7 +250,7 @@ def test_mmar_is_read_as_a_list_under_the_name_that_its_readme_gives(tmp_path):
 def test_annotations_that_cannot_be_fetched_are_asked_for_in_one_message(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     data = DataConfig(format="omnibench", root=tmp_path / "set", hub="m-a-p/OmniBench")
-    with pytest.raises(ConfigError, match=r"data\.hub=m-a-p/OmniBench: .* put them into"):
+    with pytest.raises(ConfigError, match=r"data\.hub=m-a-p/OmniBench: .* copy them into"):
         read_items(data)
     nameless = data.model_copy(update={"hub": "not an id"})
     with pytest.raises(ConfigError, match="not the id of a dataset"):

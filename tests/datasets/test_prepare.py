@@ -45,7 +45,7 @@ def test_every_row_is_accounted_for_under_its_name(config):
 
 def test_the_summary_names_examples_and_what_to_do(config):
     text = prepare.run(config).summary
-    assert "7 questions about 5 media files (5 probed, 0 known from before)" in text
+    assert "7 questions about 5 media files (5 probed, 0 known before)" in text
     assert f"1 truncated, such as videos/cut.mp4\n          -> {REMEDIES['truncated']}\n" in text
     assert "1 dropped: the row has no options" in text
 
@@ -174,9 +174,7 @@ def test_oddities_that_cost_nothing_are_noted(make_known):
     config = make_known("odd")
     result = prepare.run(config)
     assert result.counts == {"read": 4, "kept": 4, "note/still": 2, "note/silent": 2}
-    assert "2 silent, used all the same, such as videos/silent.mp4, videos/both.mp4" in (
-        result.summary
-    )
+    assert "2 silent, still used, such as videos/silent.mp4, videos/both.mp4" in (result.summary)
     rows = {row["path"]: row["notes"] for row in read_parquet(config.run.path / "media.parquet")}
     assert list(rows.values()) == [[], ["still"], ["silent"], ["silent", "still"]]
 
@@ -189,7 +187,7 @@ def test_a_cut_clip_can_be_used_and_is_noted(write_avqa, tmp_path):
     counts = prepare.run(config).counts
     assert (counts["kept"], counts["note/truncated"]) == (1, 1)
     with pytest.raises(AvrtError, match="1 truncated; --strict"):
-        prepare.refuse_faults(config, counts, strict=True)
+        prepare.refuse_faults(config.prepare, counts, strict=True)
 
 
 def test_a_picture_beside_a_sound_is_judged_by_both_files(tmp_path):
@@ -241,11 +239,11 @@ def test_fail_and_strict_stop_after_everything_is_written(make_known):
     counts = prepare.run(config).counts
     assert all((config.run.path / name).is_file() for name in TABLES)
     with pytest.raises(AvrtError, match=r"files with faults: 1 missing, 1 truncated; .*`prepare`"):
-        prepare.refuse_faults(config, counts, strict=False)
+        prepare.refuse_faults(config.prepare, counts, strict=False)
     with pytest.raises(
         AvrtError, match=r": 1 missing, 1 no_audio, 1 no_video, 1 truncated; --strict"
     ) as caught:
-        prepare.refuse_faults(config, counts, strict=True)
+        prepare.refuse_faults(config.prepare, counts, strict=True)
     assert caught.value.exit_code == 1
     again = prepare.run(config).counts
     assert again == counts, "the counts of a finished stage say the same"
@@ -253,10 +251,12 @@ def test_fail_and_strict_stop_after_everything_is_written(make_known):
 
 def test_dropped_faults_stop_only_with_strict():
     config = Config()
-    prepare.refuse_faults(config, {"kept": 1, "failed/missing": 2, "dropped/no_options": 3}, False)
-    prepare.refuse_faults(config, {"kept": 1, "dropped/no_options": 3}, strict=True)
-    with pytest.raises(AvrtError, match=r"2 silent; --strict allows none"):
-        prepare.refuse_faults(config, {"kept": 4, "note/silent": 2}, strict=True)
+    prepare.refuse_faults(
+        config.prepare, {"kept": 1, "failed/missing": 2, "dropped/no_options": 3}, False
+    )
+    prepare.refuse_faults(config.prepare, {"kept": 1, "dropped/no_options": 3}, strict=True)
+    with pytest.raises(AvrtError, match=r"2 silent; --strict allows no fault"):
+        prepare.refuse_faults(config.prepare, {"kept": 4, "note/silent": 2}, strict=True)
 
 
 # What will be done
@@ -265,7 +265,7 @@ def test_dropped_faults_stop_only_with_strict():
 def test_the_plan_says_what_and_writes_nothing(config):
     text = prepare.plan(config.model_copy(update={"prepare": PrepareConfig(still="drop")}))
     assert "read 7 questions" in text
-    assert "probe 5 media files (1 missing; 0 more are known from before)" in text
+    assert "probe 5 media files (1 missing; 0 more are known before)" in text
     assert "no_audio drop, still drop, silent keep" in text
     assert not config.run.path.exists()
 

@@ -134,7 +134,7 @@ def test_a_run_that_is_killed_goes_on_where_it_was(write_avqa, tmp_path):
     with journal.open("a") as file:
         file.write('{"settings": "cut off')
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert f"{n_files - n_known} probed, {n_known} known from before" in done.stdout
+    assert f"{n_files - n_known} probed, {n_known} known before" in done.stdout
     assert n_lines(journal) == n_files
     calm = make_config(root, tmp_path / "calm")
     prepare.run(calm)

@@ -57,7 +57,7 @@ def test_a_server_that_is_not_there_is_an_engine_error_with_address_and_remedy(m
         EngineConfig(base_url=url, max_attempts=2), "the-model", None, MediaConfig()
     )
     with pytest.raises(
-        EngineError, match=rf"{url}: no server answers .* start one that serves 'the-model'"
+        EngineError, match=rf"{url}: no server answers .* start a server for 'the-model'"
     ):
         engine.generate([make_request("k", "hi")], ignore)
 

@@ -104,7 +104,7 @@ def engine_for(**settings):
 
 def test_without_vllm_the_error_names_what_to_do(monkeypatch, make_request, collect):
     monkeypatch.setitem(sys.modules, "vllm", None)
-    with pytest.raises(EngineError, match=r"vLLM cannot be imported .*use engine.kind: openai"):
+    with pytest.raises(EngineError, match=r"vLLM cannot be imported .*set engine\.kind=openai"):
         collect(engine_for(), [make_request("k", "hi")])
 
 

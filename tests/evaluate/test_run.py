@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 
 from avrt import engines
+from avrt.cli.replay import replay_row
 from avrt.config import DataConfig, EvalModel, load_config
 from avrt.datasets import read_samples, write_samples
 from avrt.engines import make_engine
@@ -247,3 +248,13 @@ def test_two_models_are_compared_on_the_same_items(config, use_answers):
 def test_the_plan_names_models_benchmarks_and_items(config):
     text = plan(with_eval(config, limit=4))
     assert "eval: clips, 4 items by A, V, AV, model other: some/other (transformers" in text
+
+
+def test_every_line_leads_to_its_call_which_can_be_replayed(config, answers):
+    evaluate(config, modalities=["av"])
+    line = lines_of(config, "av")["q0"]
+    shown = replay_row(config, line.key, send=True)
+    assert "# Call 1 of 1: eval, base" in shown
+    assert "equal to the stored one" in shown
+    assert "CHANGED" not in shown
+    assert answers[-1].audio is not None

@@ -20,7 +20,7 @@ from avrt.config import Config, load_config
 from avrt.errors import ConfigError, DataError
 from avrt.exchange import exports
 from avrt.exchange.exports import FORMATS
-from avrt.exchange.exports.items import Options
+from avrt.exchange.exports.formats import ExportOptions
 from avrt.generate import build, merge, trace
 from avrt.generate.dataset import DATASET_SCHEMA
 from avrt.media import read_frames
@@ -31,7 +31,7 @@ from scripted_run import MakeConfig, right
 
 datasets = pytest.importorskip("datasets")
 CHAT = ("trl", "ms-swift", "llamafactory", "video-r1")
-MEDIA = Options(with_media=True)
+MEDIA = ExportOptions(with_media=True)
 LEAVES_FILES_OPEN = pytest.mark.filterwarnings(
     "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
 )
@@ -122,36 +122,36 @@ def all_bytes(folder: Path) -> dict[str, bytes]:
 def test_a_run_without_a_dataset_is_refused(tmp_path: Path) -> None:
     config = load_config(None, (f"run.dir={tmp_path}",))
     with pytest.raises(DataError, match=r"train\.parquet: not found"):
-        exports.run(config, "trl", Options())
+        exports.run(config, "trl", ExportOptions())
 
 
 def test_an_existing_folder_is_refused_and_left_alone(config: Config, tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("mine")
     for output in (tmp_path, tmp_path / "mine"):
-        with pytest.raises(ConfigError, match="is there already; delete it"):
-            exports.run(config, "trl", Options(), output)
+        with pytest.raises(ConfigError, match="already exists; delete it"):
+            exports.run(config, "trl", ExportOptions(), output)
     assert all_bytes(tmp_path) == {"mine": b"mine"}
 
 
 @pytest.mark.parametrize("name", ["llamafactory", "webdataset", "hf"])
 def test_grpo_is_refused_where_it_means_nothing(config: Config, name: str) -> None:
-    with pytest.raises(ConfigError, match="these have: trl, ms-swift, video-r1"):
-        exports.run(config, name, Options(grpo=True))
+    with pytest.raises(ConfigError, match="known: trl, ms-swift, video-r1"):
+        exports.run(config, name, ExportOptions(grpo=True))
     with pytest.raises(ConfigError, match="known: trl, ms-swift"):
-        exports.run(config, "parquet", Options())
+        exports.run(config, "parquet", ExportOptions())
 
 
 def test_nothing_to_export_is_an_error_and_leaves_nothing(odd, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="none of the 0 rows can be exported: the dataset is empty"):
-        exports.run(odd(), "trl", Options())
+        exports.run(odd(), "trl", ExportOptions())
     with pytest.raises(DataError, match=r"none of the 1 rows .*: 1 dropped/no_trace"):
-        exports.run(odd(row("x", av_reasoning=None)), "trl", Options())
+        exports.run(odd(row("x", av_reasoning=None)), "trl", ExportOptions())
     assert not list((tmp_path / "odd" / "test").glob("export/*"))
 
 
 def test_a_row_that_is_none_is_named(odd) -> None:
     with pytest.raises(DataError, match=r"train\.parquet:1: not a row of the dataset"):
-        exports.run(odd(row("x", answer=7)), "trl", Options())
+        exports.run(odd(row("x", answer=7)), "trl", ExportOptions())
 
 
 def test_what_cannot_be_exported_is_dropped_by_name_and_the_sums_hold(odd) -> None:
@@ -183,7 +183,9 @@ def test_what_cannot_be_exported_is_dropped_by_name_and_the_sums_hold(odd) -> No
         "webdataset": halves | failed,
         "hf": halves | failed,
     }
-    summary = exports.run(odd(*rows), "ms-swift", Options(), odd(*rows).run.path / "again").summary
+    summary = exports.run(
+        odd(*rows), "ms-swift", ExportOptions(), odd(*rows).run.path / "again"
+    ).summary
     assert "1 dropped/separate_sound, such as apart" in summary
     assert "set USE_AUDIO_IN_VIDEO=true" in summary.replace("\n", " ")
 
@@ -207,8 +209,8 @@ def test_a_failure_on_the_way_leaves_nothing(
 def test_without_media_no_byte_of_a_clip_and_no_absolute_path(
     config: Config, tmp_path: Path, place: Path, name: str
 ) -> None:
-    result = exports.run(config, name, Options(), tmp_path / "one")
-    exports.run(config, name, Options(), tmp_path / "two")
+    result = exports.run(config, name, ExportOptions(), tmp_path / "one")
+    exports.run(config, name, ExportOptions(), tmp_path / "two")
     written = all_bytes(tmp_path / "one")
     assert written == all_bytes(tmp_path / "two")
     assert result.counts["read"] == result.counts["kept"] == 4
@@ -221,7 +223,7 @@ def test_without_media_no_byte_of_a_clip_and_no_absolute_path(
 def test_absolute_paths_are_written_only_when_asked_for_and_exist(
     config: Config, tmp_path: Path, name: str
 ) -> None:
-    exports.run(config, name, Options(absolute=True), tmp_path / "out")
+    exports.run(config, name, ExportOptions(absolute=True), tmp_path / "out")
     text = b"".join(all_bytes(tmp_path / "out").values()).decode()
     assert f'"{config.data.root.resolve()}/videos/c.0.mp4"' in text
 
@@ -265,7 +267,7 @@ def test_trl_rows_load_with_the_library_and_render_with_its_own_functions(
     from trl.data_utils import maybe_apply_chat_template
 
     out = tmp_path / "out"
-    exports.run(config, "trl", Options(), out)
+    exports.run(config, "trl", ExportOptions(), out)
     files = {split: str(out / f"{split}.jsonl") for split in ("train", "validation")}
     loaded = datasets.load_dataset("json", data_files=files, cache_dir=str(tmp_path / "cache"))
     assert loaded.num_rows == {"train": 3, "validation": 1}
@@ -288,7 +290,7 @@ def test_trl_rows_load_with_the_library_and_render_with_its_own_functions(
 def test_grpo_rows_have_a_solution_and_no_trace(config: Config) -> None:
     kept = {}
     for name in ("trl", "ms-swift"):
-        result = exports.run(config, name, Options(grpo=True))
+        result = exports.run(config, name, ExportOptions(grpo=True))
         folder = config.run.path / "export" / f"{name}-grpo"
         kept[name] = lines(folder / "train.jsonl")[0]
         assert result.counts["kept"] == 4
@@ -303,7 +305,7 @@ def test_grpo_rows_have_a_solution_and_no_trace(config: Config) -> None:
 
 
 def test_ms_swift_takes_the_clip_with_its_own_sound(config: Config, tmp_path: Path) -> None:
-    exports.run(config, "ms-swift", Options(), tmp_path / "out")
+    exports.run(config, "ms-swift", ExportOptions(), tmp_path / "out")
     first, _, picture = lines(tmp_path / "out" / "train.jsonl")
     for one in (first, picture):
         check_messages(one)
@@ -329,9 +331,9 @@ def test_ms_swift_takes_frames_and_sound_with_media(config: Config, tmp_path: Pa
     assert first["chat_template_kwargs"] == {"fps": pytest.approx(frames.fps, abs=1e-5)}
 
 
-@pytest.mark.parametrize("options", [Options(), MEDIA])
+@pytest.mark.parametrize("options", [ExportOptions(), MEDIA])
 def test_llamafactory_finds_its_files_and_every_video_is_followed_by_its_sound(
-    config: Config, tmp_path: Path, options: Options
+    config: Config, tmp_path: Path, options: ExportOptions
 ) -> None:
     out = tmp_path / "out"
     exports.run(config, "llamafactory", options, out)
@@ -358,9 +360,9 @@ def test_llamafactory_finds_its_files_and_every_video_is_followed_by_its_sound(
 # Video-R1, EchoInk
 
 
-@pytest.mark.parametrize("options", [Options(), MEDIA])
+@pytest.mark.parametrize("options", [ExportOptions(), MEDIA])
 def test_video_r1_rows_have_the_keys_of_both_forms(
-    config: Config, tmp_path: Path, options: Options
+    config: Config, tmp_path: Path, options: ExportOptions
 ) -> None:
     out = tmp_path / "out"
     exports.run(config, "video-r1", options, out)
@@ -384,7 +386,7 @@ def test_video_r1_rows_have_the_keys_of_both_forms(
 
 
 def test_video_r1_prompts_for_grpo_have_no_process(config: Config, tmp_path: Path) -> None:
-    exports.run(config, "video-r1", Options(grpo=True), tmp_path / "out")
+    exports.run(config, "video-r1", ExportOptions(grpo=True), tmp_path / "out")
     rows = json.loads((tmp_path / "out" / "train.json").read_text())
     assert all("process" not in one for one in rows)
 
@@ -416,7 +418,7 @@ def test_webdataset_reads_the_shards_back(config: Config, tmp_path: Path) -> Non
 def test_ids_that_become_equal_names_stay_apart(odd, tmp_path: Path) -> None:
     webdataset = pytest.importorskip("webdataset")
     config = odd(row("a.1"), row("a_1"), row("a/1"))
-    exports.run(config, "webdataset", Options(), tmp_path / "out")
+    exports.run(config, "webdataset", ExportOptions(), tmp_path / "out")
     shard = str(tmp_path / "out" / "train-000000.tar")
     loaded = list(webdataset.WebDataset(shard, shardshuffle=False))
     assert [json.loads(one["json"])["id"] for one in loaded] == ["a.1", "a_1", "a/1"]
@@ -431,7 +433,7 @@ def test_the_hub_loads_all_three_configurations(make_config: MakeConfig, tmp_pat
     for stage in (trace, merge, build):
         stage.run(config)
     out = tmp_path / "out"
-    result = exports.run(config, "hf", Options(), out)
+    result = exports.run(config, "hf", ExportOptions(), out)
     cache = str(tmp_path / "cache")
     loaded = {
         name: datasets.load_dataset(str(out), name, cache_dir=cache)

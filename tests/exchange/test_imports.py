@@ -17,7 +17,7 @@ import avrt.engines.torchcompat  # noqa: F401
 from avrt.config import Config, load_config
 from avrt.errors import ConfigError, DataError
 from avrt.exchange import exports, imports
-from avrt.exchange.exports.items import Options
+from avrt.exchange.exports.formats import ExportOptions
 from avrt.exchange.imports.columns import strip_letters
 from avrt.generate import stats
 from avrt.generate.dataset import DATASET_SCHEMA, REJECTED_SCHEMA
@@ -113,9 +113,9 @@ def test_what_is_no_such_set_is_refused(config: Config, tmp_path: Path) -> None:
         imports.run(config, "avrt-20k", tmp_path / "absent")
     with pytest.raises(DataError, match="no Parquet file"):
         imports.run(config, "avrt-20k", tmp_path)
-    with pytest.raises(DataError, match="neither omni_rl_format_train"):
+    with pytest.raises(DataError, match="no rows in omni_rl_format_train"):
         imports.run(config, "avqa-r1-6k", tmp_path)
-    with pytest.raises(ConfigError, match="has media beside it"):
+    with pytest.raises(ConfigError, match="comes with media"):
         imports.run(config, "avqa-r1-6k", "org/name", from_hub=True)
     assert not config.run.path.exists()
 
@@ -146,7 +146,7 @@ def test_a_run_is_not_overwritten(config: Config, tmp_path: Path) -> None:
     ):
         imports.run(config, "avrt-20k", other)
     (config.run.path / "manifests" / "build.json").write_text("{}")
-    with pytest.raises(ConfigError, match="has a dataset of its own"):
+    with pytest.raises(ConfigError, match="has built its dataset"):
         imports.run(config, "avrt-20k", one)
 
 
@@ -276,7 +276,7 @@ def test_stats_and_exports_work_on_an_imported_set(config: Config, tmp_path: Pat
     assert "| duration, s | – | – |" in text
     assert "Which teacher was right" not in text
     for name in exports.FORMATS:
-        assert exports.run(config, name, Options()).counts["kept"] == 8
+        assert exports.run(config, name, ExportOptions()).counts["kept"] == 8
     card = (config.run.path / "dataset" / "README.md").read_text()
     assert "CC-BY-4.0" in card
     train = read(config)["train"]
@@ -306,13 +306,13 @@ def test_the_exchange_format_keeps_its_split_and_its_media(config: Config, tmp_p
     assert row["audio"] == "train/audios/sample_1.wav"
     assert row["av_reasoning"] is None
     assert row["gates"] is None
-    assert "6 of 6 media files are not in" in result.summary
-    assert "no traces: there is nothing for `avrt sft`" in result.summary
+    assert "6 of 6 media files are missing in" in result.summary
+    assert "no traces, so `avrt sft` cannot" in result.summary
     text = stats.run(config).summary
     assert "| this set | 0.0 | A + I | no |" in text
     assert "| format compliance, % | – | – |" in text
     with pytest.raises(DataError, match="3 dropped/no_trace"):
-        exports.run(config, "video-r1", Options())
+        exports.run(config, "video-r1", ExportOptions())
 
 
 def test_an_export_for_grpo_of_the_imported_rows_is_the_same_rows(
@@ -321,7 +321,7 @@ def test_an_export_for_grpo_of_the_imported_rows_is_the_same_rows(
     rows = [echoink(1), echoink(2, solution="<answer>D</answer>")]
     folder = write_echoink(tmp_path / "r1", "train", rows)
     imports.run(config, "avqa-r1-6k", folder)
-    exports.run(config, "video-r1", Options(grpo=True))
+    exports.run(config, "video-r1", ExportOptions(grpo=True))
     out = config.run.path / "export" / "video-r1-grpo" / "train.json"
     back = json.loads(out.read_text())
     for one, given in zip(back, rows, strict=True):
@@ -366,8 +366,8 @@ def test_imported_pictures_and_sounds_can_be_exported_with_their_media(
     )
     encode_clip(tmp_path / "x.mp4", n_frames=4, size=(56, 56), sound=tone(0.5, 300))
     (tmp_path / "x.mp4").rename(folder / "train" / "audios" / "sample_1.wav")
-    assert "media files are not" not in imports.run(config, "avqa-r1-6k", folder).summary
-    result = exports.run(config, "video-r1", Options(with_media=True))
+    assert "media files are missing" not in imports.run(config, "avqa-r1-6k", folder).summary
+    result = exports.run(config, "video-r1", ExportOptions(with_media=True))
     assert result.counts["kept"] == 1
 
 

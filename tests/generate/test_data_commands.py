@@ -61,7 +61,7 @@ def test_the_dataset_can_be_exported_described_and_replayed(config: Config) -> N
     assert (root / "out" / "train.jsonl").is_file()
     again = call("export", *overrides(root), "--to", "ms-swift", "--output", root / "out")
     assert again.exit_code == 2
-    assert "is there already" in again.output
+    assert "already exists" in again.output
     assert "Table 7, question types" in call("stats", *overrides(root)).output
     shown = call("replay", *overrides(root), "--row", "avqa-train-2", "--send")
     assert shown.output.count("equal to the stored one") == 3

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from avrt.config import MediaConfig
 from avrt.errors import MediaError
-from avrt.media import Clip, MediaInfo, probe, read_clip
+from avrt.media import Decoded, MediaInfo, probe, read_clip
 
 DEADLINE_S = 60.0
 MAX_MEMORY = 6 * 2**30
@@ -33,9 +33,9 @@ class Reading:
     """What became of one file: each form a clip, or the class of the error."""
 
     info: MediaInfo
-    v: Clip | str
-    a: Clip | str
-    av: Clip | str
+    v: Decoded | str
+    a: Decoded | str
+    av: Decoded | str
 
 
 class Worker:
@@ -106,7 +106,7 @@ def read(path: Path, settings: dict[str, Any]) -> Reading:
     """Everything that the package makes of one file."""
     media = MediaConfig.model_validate(settings)
 
-    def attempt(modality: Any) -> Clip | str:
+    def attempt(modality: Any) -> Decoded | str:
         try:
             return read_clip(path, media, modality)
         except MediaError as error:

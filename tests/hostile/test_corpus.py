@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from avrt.media import Clip
+from avrt.media import Decoded
 from avrt.types import Frames, Waveform
 from hostile.corpus import Case, Truth, all_cases, truth
 from hostile.harness import decode_and_pick, read
@@ -58,7 +58,7 @@ def test_what_is_whole_is_read_exactly(case, corpus, worker):
     assert reading.info.status == "ok"
     known = None if case.still else ask_ffmpeg(case, corpus)
     if case.shown:
-        assert isinstance(reading.v, Clip), reading.v
+        assert isinstance(reading.v, Decoded), reading.v
         frames = reading.v.frames
         check_frames(frames, case)
         assert frames.still == case.still
@@ -71,7 +71,7 @@ def test_what_is_whole_is_read_exactly(case, corpus, worker):
             ways = (sequential, sequential[:, ::-1], sequential[:, :, ::-1])
             assert any(np.array_equal(frames.pixels, way) for way in ways)
     if case.sound:
-        assert isinstance(reading.a, Clip), reading.a
+        assert isinstance(reading.a, Decoded), reading.a
         check_sound(reading.a.waveform, known, case)
     check_together(reading, case)
     if known and case.shown and case.sound and not case.loose:
@@ -136,7 +136,7 @@ def noise_db(samples: NDArray[np.float64], expected: NDArray[np.float64]) -> flo
 def check_together(reading: Any, case: Case) -> None:
     """Asked for at once, frames and sound are those that are read alone."""
     if case.shown and case.sound:
-        assert isinstance(reading.av, Clip), reading.av
+        assert isinstance(reading.av, Decoded), reading.av
         assert reading.v.waveform is None
         assert reading.a.frames is None
         assert np.array_equal(reading.av.frames.pixels, reading.v.frames.pixels)
@@ -154,21 +154,21 @@ def test_what_is_damaged_is_refused_or_read_exactly(case, corpus, worker):
     absent = [("no_video", case.shown), ("no_audio", case.sound)]
     permitted = case.errors | {name for name, present in absent if not present}
     for found in (reading.v, reading.a, reading.av):
-        assert isinstance(found, Clip) or found in permitted
+        assert isinstance(found, Decoded) or found in permitted
     assert reading.info.status in case.errors | {"ok"}
-    if not any(isinstance(found, Clip) for found in (reading.v, reading.a)):
+    if not any(isinstance(found, Decoded) for found in (reading.v, reading.a)):
         return
     known = ask_ffmpeg(case, corpus)
-    if isinstance(reading.v, Clip):
+    if isinstance(reading.v, Decoded):
         assert reading.v.frames.fault is None
         numbers = read_numbers(reading.v.frames.pixels)
         assert is_exact(numbers, case, known), (numbers, known.shown)
-    if isinstance(reading.a, Clip):
+    if isinstance(reading.a, Decoded):
         assert reading.a.waveform.fault is None
         samples = reading.a.waveform.samples
         assert len(samples) > 0.8 * len(known.mono)
         assert noise_db(samples.astype(np.float64), known.mono) < -50
-    if isinstance(reading.av, Clip):
+    if isinstance(reading.av, Decoded):
         assert np.array_equal(reading.av.frames.pixels, reading.v.frames.pixels)
         assert np.array_equal(reading.av.waveform.samples, reading.a.waveform.samples)
 
@@ -203,7 +203,7 @@ def test_damaged_files_can_be_used_and_are_marked(case, corpus, worker):
         else:
             fault = getattr(used, part).fault
             assert fault in ("truncated", "damaged") if isinstance(refused, str) else fault is None
-    if isinstance(reading.v, Clip):
+    if isinstance(reading.v, Decoded):
         numbers = read_numbers(reading.v.frames.pixels)
         if not case.garbled:
             assert None not in numbers

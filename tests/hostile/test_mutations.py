@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from avrt.errors import MEDIA_ERROR_CLASSES
-from avrt.media import Clip
+from avrt.media import Decoded
 from hostile.corpus import encode, tone
 from hostile.harness import Worker, read
 from hostile.making import AAC, HEVC, LAV1, OPUS, VP8, VP9, X264
@@ -108,17 +108,18 @@ def read_mutant(seed: int) -> list[str]:
     assert reading.info.status in ("ok", *MEDIA_ERROR_CLASSES)
     for found in (reading.v, reading.a, reading.av):
         check(found)
-    if isinstance(reading.av, Clip):
-        assert isinstance(reading.v, Clip), reading.v
-        assert isinstance(reading.a, Clip), reading.a
+    if isinstance(reading.av, Decoded):
+        assert isinstance(reading.v, Decoded), reading.v
+        assert isinstance(reading.a, Decoded), reading.a
         assert np.array_equal(reading.av.frames.pixels, reading.v.frames.pixels)
         assert np.array_equal(reading.av.waveform.samples, reading.a.waveform.samples)
     return [
-        "read" if isinstance(found, Clip) else found for found in (reading.v, reading.a, reading.av)
+        "read" if isinstance(found, Decoded) else found
+        for found in (reading.v, reading.a, reading.av)
     ]
 
 
-def check(found: Clip | str) -> None:
+def check(found: Decoded | str) -> None:
     """What was read is in order, whatever it shows."""
     if isinstance(found, str):
         assert found in MEDIA_ERROR_CLASSES

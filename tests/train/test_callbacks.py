@@ -26,7 +26,7 @@ def test_a_tracker_that_is_not_installed_is_refused_before_anything_is_read(run,
     )
     tree = {"run": {"report_to": ["wandb"]}, "student": {"dtype": "float32"}}
     config = Config.model_validate(tree)
-    with pytest.raises(ConfigError, match="run `pip install wandb`, or take it out"):
+    with pytest.raises(ConfigError, match="run `pip install wandb`, or remove it"):
         run(config)
 
 
@@ -67,7 +67,7 @@ def test_held_out_prompts_are_taken_evenly():
     assert spread(list(range(10)), 4, "x") == [0, 2, 5, 7]
     assert spread(list(range(3)), 8, "x") == [0, 1, 2]
     with pytest.raises(
-        ConfigError, match=r"grpo\.eval_samples = 8, but the validation set has no clip"
+        ConfigError, match=r"grpo\.eval_samples = 8, but every clip of the validation set"
     ):
         spread([], 8, "grpo.eval_samples")
 
@@ -75,8 +75,10 @@ def test_held_out_prompts_are_taken_evenly():
 def test_greedy_answers_do_not_depend_on_their_batch(make_config, student):
     config = make_config()
     model, processor = student
-    encoder = PromptEncoder(config, processor)
-    encoded = [encoder(example.sample) for example in read_examples(split_path(config, "train"))]
+    encoder = PromptEncoder(processor, config.data.root, config.media, config.student.prompt)
+    encoded = [
+        encoder(example.sample) for example in read_examples(split_path(config.run.path, "train"))
+    ]
     together = answer_greedily(model, processor, encoded, 12)
     alone = [answer_greedily(model, processor, [one], 12)[0] for one in encoded]
     assert together == alone
@@ -84,7 +86,7 @@ def test_greedy_answers_do_not_depend_on_their_batch(make_config, student):
 
 def test_a_validation_clip_that_grpo_trains_on_is_not_held_out(make_config, student):
     config = make_config(grpo={"eval_samples": 3})
-    with pytest.raises(ConfigError, match="the validation set has no clip that is not trained on"):
+    with pytest.raises(ConfigError, match="every clip of the validation set is also trained on"):
         grpo.run(config)
 
 

@@ -75,7 +75,7 @@ def test_checkpoints_of_other_settings_are_refused_with_a_remedy(tmp_path):
     assert open_checkpoints(folder, first) is None, "nothing was trained yet with the other seed"
     (folder / "checkpoint-2").mkdir()
     (folder / "checkpoint-2" / "trainer_state.json").write_text("{}")
-    with pytest.raises(ConfigError, match=r"begun here with other settings \(seed\).*run\.name"):
+    with pytest.raises(ConfigError, match=r"started here with other settings \(seed\).*run\.name"):
         open_checkpoints(folder, open_stage(tmp_path, "sft", {"seed": 2, "media": 8}, []))
 
 
@@ -98,7 +98,7 @@ def test_half_written_checkpoint_is_removed(tmp_path):
 def test_one_of_several_devices_is_left_to_the_launcher(make_config, tmp_path):
     config = make_config(student={"device": "cuda:1"})
     with pytest.raises(ConfigError, match="CUDA_VISIBLE_DEVICES"):
-        common_arguments(config, tmp_path)
+        common_arguments(config.run, config.student, "sft")
 
 
 def test_whole_model_cannot_be_where_grpo_starts(make_config, tmp_path):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from avrt.errors import DataError, MediaError
-from avrt.train.data import PromptEncoder, read_examples, select, split_path, trace_ids
+from avrt.train.data import PromptEncoder, keep_usable, read_examples, split_path, trace_ids
 
 
 @pytest.mark.parametrize(
@@ -27,19 +27,19 @@ from avrt.train.data import PromptEncoder, read_examples, select, split_path, tr
 def test_bad_rows_are_refused_by_file_and_row(make_config, make_row, changes, message):
     config = make_config([make_row("good", "short"), make_row("bad", "short", **changes)])
     with pytest.raises(DataError, match=message):
-        read_examples(split_path(config, "train"))
+        read_examples(split_path(config.run.path, "train"))
 
 
 def test_over_long_and_unreadable_samples_are_lost_by_name(make_config, student):
     config = make_config()
-    examples = read_examples(split_path(config, "train"))[:4]
+    examples = read_examples(split_path(config.run.path, "train"))[:4]
 
     def length(example):
         if example.sample.id == "s1":
             raise MediaError("truncated", "blue-high.mp4", "ends early")
         return 11 if example.sample.id == "s2" else 10
 
-    selection = select("sft", examples, length, max_length=10)
+    selection = keep_usable("sft", examples, length, max_length=10)
     assert [example.sample.id for example in selection.kept] == ["s0", "s3"]
     assert selection.counts == {"read": 4, "kept": 2, "failed/truncated": 1, "dropped/too_long": 1}
     assert {row["sample_id"]: row["reason"] for row in selection.lost} == {
@@ -49,15 +49,17 @@ def test_over_long_and_unreadable_samples_are_lost_by_name(make_config, student)
     with pytest.raises(
         DataError, match=r"none of the 4 samples.*; the first: 10 tokens, at most 9"
     ):
-        select("sft", examples, length, max_length=9)
+        keep_usable("sft", examples, length, max_length=9)
 
 
 def test_encodings_are_kept_while_they_fit(make_config, student):
     config = make_config()
-    sample = read_examples(split_path(config, "train"))[0].sample
-    keeping = PromptEncoder(config, student[1])
+    sample = read_examples(split_path(config.run.path, "train"))[0].sample
+    keeping = PromptEncoder(student[1], config.data.root, config.media, config.student.prompt)
     assert keeping(sample) is keeping(sample)
-    forgetting = PromptEncoder(config, student[1], cache_bytes=0)
+    forgetting = PromptEncoder(
+        student[1], config.data.root, config.media, config.student.prompt, cache_bytes=0
+    )
     first, second = forgetting(sample), forgetting(sample)
     assert first is not second
     assert first.input_ids.equal(second.input_ids)
@@ -66,7 +68,9 @@ def test_encodings_are_kept_while_they_fit(make_config, student):
 def test_prompt_holds_both_modalities(make_config, student):
     config = make_config()
     processor = student[1]
-    encoded = PromptEncoder(config, processor)(read_examples(split_path(config, "train"))[0].sample)
+    encoded = PromptEncoder(processor, config.data.root, config.media, config.student.prompt)(
+        read_examples(split_path(config.run.path, "train"))[0].sample
+    )
     text = processor.tokenizer.decode(encoded.input_ids)
     assert "<|VIDEO|>" in text
     assert "<|AUDIO|>" in text

@@ -18,8 +18,8 @@ from avrt.train.omni_grpo import OmniGRPOTrainer, WithMedia, by_completion, chec
 
 def prepared(config, student):
     model, processor = student
-    examples = read_examples(split_path(config, "train"))
-    encoder = PromptEncoder(config, processor)
+    examples = read_examples(split_path(config.run.path, "train"))
+    encoder = PromptEncoder(processor, config.data.root, config.media, config.student.prompt)
     trainer = grpo.make_trainer(config, model, processor, encoder, examples)
     trainer.model.train()
     return {example.sample.id: encoder(example.sample) for example in examples}, trainer
@@ -314,9 +314,9 @@ def test_prompts_that_leave_no_room_are_refused(make_config):
 def test_rows_without_media_are_refused():
     model = WithMedia(lambda **inputs: inputs, [{"input_features": torch.zeros(1, 2)}, {}])
     model(torch.zeros(1, 3))
-    with pytest.raises(EngineError, match=r"1 of them empty.*blind and deaf"):
+    with pytest.raises(EngineError, match=r"media of every completion.*1 of them empty"):
         model(torch.zeros(1, 3))
-    with pytest.raises(EngineError, match="1 completions, 0 rows of media"):
+    with pytest.raises(EngineError, match="1 completions have 0 rows of media"):
         model(torch.zeros(1, 3))
 
 
@@ -328,9 +328,9 @@ def test_changed_hooks_of_trl_are_refused():
     class Renamed:
         pass
 
-    with pytest.raises(EngineError, match=r"TRL 1\.16.*_compute_loss takes .*batch"):
+    with pytest.raises(EngineError, match=r"TRL 1\.16.*_compute_loss must be .*batch"):
         check_hooks(Changed)
-    with pytest.raises(EngineError, match="_tokenize_prompts takes nothing, it is gone"):
+    with pytest.raises(EngineError, match=r"_tokenize_prompts must be .*the method is gone"):
         check_hooks(Renamed)
 
 

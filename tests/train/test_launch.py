@@ -148,9 +148,9 @@ def test_only_the_main_process_writes(make_config, monkeypatch):
 
 def test_prompts_must_be_enough_for_all_processes(make_config, student, monkeypatch):
     config = make_config()
-    examples = read_examples(split_path(config, "train"))
+    examples = read_examples(split_path(config.run.path, "train"))
     monkeypatch.setattr(grpo, "n_processes", lambda: 3)
-    encoder = PromptEncoder(config, student[1])
+    encoder = PromptEncoder(student[1], config.data.root, config.media, config.student.prompt)
     with pytest.raises(ConfigError, match=r"= 4 on each of 3 processes, .* only 8"):
         grpo.make_trainer(config, *student, encoder, examples)
     assert "2 steps of 12 prompts x 2 completions (4 prompts x 3 processes)" in grpo.plan(config)
@@ -183,30 +183,30 @@ def test_several_gpus_and_one_process_are_refused_with_the_launch_command(make_c
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     config = make_config(student={"device": "auto"})
     with pytest.raises(ConfigError, match=r"4 GPUs, but one process.*torchrun --nproc-per-node 4"):
-        launch.require_launch(config)
-    launch.require_launch(make_config(student={"device": "cpu"}))
+        launch.require_launch(config.student)
+    launch.require_launch(make_config(student={"device": "cpu"}).student)
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "4")
-    launch.require_launch(config)
+    launch.require_launch(config.student)
 
 
 def test_deepspeed_needs_its_package_and_a_launcher(make_config, monkeypatch):
     config = make_config(student={"deepspeed": "zero2"})
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r"deepspeed is not installed; run: .*\[deepspeed\]"):
-        launch.require_launch(config)
+        launch.require_launch(config.student)
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
     with pytest.raises(ConfigError, match=r"'zero2' needs a launcher.*torchrun --nproc-per-node 1"):
-        launch.require_launch(config)
+        launch.require_launch(config.student)
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "1")
-    launch.require_launch(config)
+    launch.require_launch(config.student)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "No such file or directory; name a file, or one of: zero2"),
+        (None, "No such file or directory; name a JSON file, or packaged settings: zero2"),
         ("{", "not DeepSpeed's JSON settings"),
         ("[]", "not DeepSpeed's JSON settings"),
         ('{"zero_optimization": {"stage": 3}}', "stage 3 hangs.*use stage 2"),
@@ -223,8 +223,8 @@ def test_deepspeed_settings_that_cannot_be_used_are_refused(tmp_path, text, mess
 
 def test_seconds_per_frame_keep_their_precision_where_deepspeed_rounds_inputs(make_config, student):
     config = make_config()
-    examples = read_examples(split_path(config, "train"))
-    encoder = PromptEncoder(config, student[1])
+    examples = read_examples(split_path(config.run.path, "train"))
+    encoder = PromptEncoder(student[1], config.data.root, config.media, config.student.prompt)
     collator = sft.TraceCollator(examples, encoder, student[1])
     trainer = sft.make_trainer(config, *student, collator, examples)
     batch = collator([{"sample_id": "s0"}, {"sample_id": "s3"}])

@@ -24,5 +24,5 @@ def test_resumed_log_drops_later_and_half_written_rows(tmp_path):
 @pytest.mark.parametrize("name", ["loss", "grad_norm"])
 def test_diverged_training_stops(tmp_path, name):
     log = TrainingLog(tmp_path / "log.jsonl", {"loss": "loss", "grad_norm": "grad_norm"})
-    with pytest.raises(AvrtError, match=f"step 7: {name} is nan.*lower the learning_rate"):
+    with pytest.raises(AvrtError, match=f"step 7: {name} is nan.*lower learning_rate"):
         log.on_log(None, state(7), TrainerControl(), logs={"loss": 1.0, name: float("nan")})

@@ -124,8 +124,8 @@ def test_there_is_no_second_model_beside_the_adapters(make_config, student):
     from avrt.train.data import PromptEncoder, read_examples, split_path
 
     config = make_config(student=LORA)
-    examples = read_examples(split_path(config, "train"))
-    encoder = PromptEncoder(config, student[1])
+    examples = read_examples(split_path(config.run.path, "train"))
+    encoder = PromptEncoder(student[1], config.data.root, config.media, config.student.prompt)
     trainer = grpo.make_trainer(config, *student, encoder, examples)
     assert trainer.ref_model is None
     assert list(trainer.model.peft_config) == ["default"]

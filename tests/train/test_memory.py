@@ -15,8 +15,12 @@ def n_bytes(tensors):
 def test_the_estimate_is_what_a_step_holds(make_config, student):
     model, processor = student
     config = make_config()
-    examples = read_examples(split_path(config, "train"))
-    collator = sft.TraceCollator(examples, PromptEncoder(config, processor), processor)
+    examples = read_examples(split_path(config.run.path, "train"))
+    collator = sft.TraceCollator(
+        examples,
+        PromptEncoder(processor, config.data.root, config.media, config.student.prompt),
+        processor,
+    )
     batch = collator([{"sample_id": example.sample.id} for example in examples])
     labels = batch.pop("labels")
     kept: dict[int, int] = {}

@@ -117,7 +117,7 @@ def test_a_checkpoint_whose_last_file_is_cut_off_is_not_complete(tmp_path):
 )
 def test_every_form_of_a_full_disk_is_one_message(tmp_path, error):
     with (
-        pytest.raises(AvrtError, match=r"the disk is full.*no checkpoint yet; free some space"),
+        pytest.raises(AvrtError, match=r"the disk is full.*no checkpoint yet; free space"),
         naming_full_disks(tmp_path),
     ):
         raise error

@@ -54,7 +54,7 @@ def test_a_constant_reward_is_not_called_zero(make_config, monkeypatch):
 def test_several_processes_are_refused(make_config, monkeypatch):
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ConfigError, match="--reward-check runs in one process"):
+    with pytest.raises(ConfigError, match="--reward-check needs a single process"):
         check_rewards(make_config())
 
 

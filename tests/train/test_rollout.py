@@ -18,8 +18,10 @@ def prompts(make_config, make_row, student):
         make_row("short", "short"),
     ]
     config = make_config(rows)
-    encoder = PromptEncoder(config, student[1])
-    return [encoder(example.sample) for example in read_examples(split_path(config, "train"))]
+    encoder = PromptEncoder(student[1], config.data.root, config.media, config.student.prompt)
+    return [
+        encoder(example.sample) for example in read_examples(split_path(config.run.path, "train"))
+    ]
 
 
 @pytest.fixture

@@ -30,8 +30,8 @@ def single_logprobs(model, encoded, trace):
 
 def prepared(config, student):
     model, processor = student
-    examples = read_examples(split_path(config, "train"))
-    encoder = PromptEncoder(config, processor)
+    examples = read_examples(split_path(config.run.path, "train"))
+    encoder = PromptEncoder(processor, config.data.root, config.media, config.student.prompt)
     collator = sft.TraceCollator(examples, encoder, processor)
     return (
         examples,
@@ -146,7 +146,7 @@ def test_run_trains_everything_but_the_towers(make_config, student_folder, read_
 def test_a_gpu_that_torch_cannot_use_is_refused(make_config, student_folder):
     config = make_config(student={"device": "cuda"})
     with pytest.raises(ConfigError, match=r"set student\.device to auto or cpu; `avrt doctor`"):
-        common_arguments(config, config.run.path / "sft")
+        common_arguments(config.run, config.student, "sft")
 
 
 def test_interrupted_run_goes_on_as_if_nothing_had_happened(make_config, monkeypatch, read_numbers):
@@ -166,7 +166,7 @@ def test_interrupted_run_goes_on_as_if_nothing_had_happened(make_config, monkeyp
         with pytest.raises(KeyboardInterrupt):
             sft.run(config)
     assert not (config.run.path / "sft" / "model").exists()
-    with pytest.raises(ConfigError, match=r"begun here with other settings \(sft\)"):
+    with pytest.raises(ConfigError, match=r"started here with other settings \(sft\)"):
         sft.run(make_config(sft={"epochs": 3}))
 
     assert sft.run(config).counts["steps"] == 4
@@ -215,7 +215,7 @@ def test_dataset_without_its_media_is_refused(make_config, make_row):
 def test_dataset_without_one_usable_sample_is_refused(make_config, make_row, clips):
     (clips / "cut.mp4").write_bytes((clips / "short.mp4").read_bytes()[:200])
     config = make_config([make_row("s0", "cut")])
-    with pytest.raises(DataError, match=r"none of the 1 samples of the dataset can be.*cut\.mp4"):
+    with pytest.raises(DataError, match=r"none of the 1 samples in the dataset can be.*cut\.mp4"):
         sft.run(config)
 
 
@@ -236,7 +236,7 @@ def test_plan_names_what_would_be_dropped_and_what_is_only_sampled(make_config, 
     rows = [make_row(f"s{index}", "short") for index in range(140)]
     rows[0]["av_reasoning"] = f"<think>{'A tone sounds. ' * 60}</think><answer>B</answer>"
     text = sft.plan(make_config(rows, sft={"max_length": 200}))
-    assert "(128 of 140, evenly taken)" in text
+    assert "(128 of 140, at even distances)" in text
     assert "over the limit of 200 tokens: 1 of 128, to be dropped: s0" in text
 
 

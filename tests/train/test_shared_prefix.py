@@ -29,8 +29,8 @@ def groups(make_config, make_row, policy):
         make_row("short", "short"),
     ]
     config = make_config(rows)
-    encoder = PromptEncoder(config, policy[1])
-    encoded = [encoder(e.sample) for e in read_examples(split_path(config, "train"))]
+    encoder = PromptEncoder(policy[1], config.data.root, config.media, config.student.prompt)
+    encoded = [encoder(e.sample) for e in read_examples(split_path(config.run.path, "train"))]
     assert len({len(row.input_ids) for row in encoded}) == 2
     generator = torch.Generator().manual_seed(0)
     forbidden = set(suppress_token_ids(policy[1]))
@@ -162,7 +162,7 @@ def test_prompts_without_media_and_uneven_groups_are_refused(policy, groups):
     model, _ = policy
     encoded, completions = groups
     prompts = [row.input_ids for row in encoded]
-    with pytest.raises(EngineError, match="1 with media: groups must be alike and see and hear"):
+    with pytest.raises(EngineError, match="1 with media: every group needs the same number"):
         group_inputs(model, prompts, completions, [encoded[0].media, {}])
     uneven = [completions[0], completions[1][:2]]
     with pytest.raises(EngineError, match=r"\[3, 2\] completions"):
@@ -173,7 +173,10 @@ def test_prompts_without_media_and_uneven_groups_are_refused(policy, groups):
     ("change", "message"),
     [
         ({"_attn_implementation": "eager"}, "attention 'eager'; load the model with sdpa"),
-        ({"layer_types": ["sliding_attention"] * 4}, "sliding windows; set grpo.share_prompts"),
+        (
+            {"layer_types": ["sliding_attention"] * 4},
+            "sliding-window attention; set grpo.share_prompts",
+        ),
     ],
 )
 def test_models_whose_prompts_cannot_be_shared_are_refused(student, change, message):

@@ -64,14 +64,14 @@ def test_a_world_made_with_other_numbers_is_refused(root: Path):
 
 def test_a_finished_world_is_left_as_it_is(root: Path):
     before = (root / "train_qa.json").stat().st_mtime_ns
-    assert "already there" in make.run(root, **NUMBERS).summary
+    assert "already exists" in make.run(root, **NUMBERS).summary
     assert (root / "train_qa.json").stat().st_mtime_ns == before
 
 
 def test_a_folder_with_other_files_is_left_alone(tmp_path: Path):
     annotations = tmp_path / "train_qa.json"
     annotations.write_text("[]")
-    with pytest.raises(ConfigError, match="not empty"):
+    with pytest.raises(ConfigError, match="holds other files"):
         make.run(tmp_path, **NUMBERS)
     assert annotations.read_text() == "[]"
     assert list(tmp_path.iterdir()) == [annotations]

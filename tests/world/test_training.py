@@ -126,7 +126,7 @@ def test_a_state_of_another_seed_is_refused(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_an_unknown_model_name_is_refused(tmp_path: Path):
-    with pytest.raises(ConfigError, match="there are merger"):
+    with pytest.raises(ConfigError, match="known: merger"):
         training.run(tmp_path, only=("teacher",))
 
 

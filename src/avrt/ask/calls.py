@@ -208,9 +208,7 @@ def find_outcomes(
     return outcomes
 
 
-def check_failure_rate(
-    title: str, outcomes: Iterable[Outcome], limit: float, ledger: str = "ledger.sqlite"
-) -> None:
+def check_failure_rate(title: str, outcomes: Iterable[Outcome], limit: float) -> None:
     """Stop the run when too many of the calls failed; call after everything is stored.
 
     Raises:
@@ -223,8 +221,8 @@ def check_failure_rate(
         classes = ", ".join(f"{n} {name}" for name, n in failures.most_common())
         raise AvrtError(
             f"{title}: {len(failed)} of {len(made)} calls failed ({classes}; the first: "
-            f"{failed[0].error}), more than generate.max_failure_rate = {limit:g}; all replies are "
-            f"kept in {ledger}, the same command tries the failed calls again"
+            f"{failed[0].error}), more than generate.max_failure_rate = {limit:g}; the ledger "
+            "keeps all replies, and the same command tries the failed calls again"
         )
 
 

@@ -1,53 +1,42 @@
-"""Between the official Qwen2.5-Omni directory, the thinker that is trained, and what vLLM serves.
+"""Convert between the official Qwen2.5-Omni, the thinker that is trained, and the form for vLLM.
 
     extract      whole model -> thinker      keys lose the prefix `thinker.`
     merge        thinker + whole model -> whole model with that thinker
     export_vllm  thinker -> a whole model without talker and vocoder, the form that vLLM knows
 
-Every command writes a new folder: first under a hidden name, then renamed, so that a full disk or
-a kill leaves nothing that looks like a checkpoint. Tensors are copied byte by byte (see
-`tensors.py`), in the names that are published: transformers calls the live parameters otherwise
-(`model.language_model.layers`, published `model.layers`) and translates when it loads and saves; a
-thinker under live names or with the prefix, as trainers may write it, is taken too.
+Every command writes a new folder under a hidden name and renames it at the end, so that a full disk
+or a kill leaves nothing that looks like a checkpoint. Tensors are copied byte by byte (see
+`tensors.py`) under their published names (see `omni.py`).
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from avrt.checkpoints.tensors import StoredTensor, read_tensors, write_tensors
+from avrt.checkpoints.omni import (
+    CONFIG,
+    OMNI,
+    PREFIX,
+    THINKER,
+    published_name,
+    read_checkpoint,
+    thinker_shapes,
+)
+from avrt.checkpoints.tensors import INDEX, StoredTensor, write_tensors
 from avrt.errors import ConfigError, DataError
 from avrt.runs import replace_folder, write_json
 
-__all__ = [
-    "OMNI",
-    "THINKER",
-    "export_vllm",
-    "extract",
-    "merge",
-    "published_name",
-    "read_checkpoint",
-]
+__all__ = ["export_vllm", "extract", "merge"]
 
-OMNI, THINKER = "qwen2_5_omni", "qwen2_5_omni_thinker"
-"""Model types of a whole model and of a thinker, in config.json."""
-PREFIX = "thinker."
 HEAD, EMBEDDINGS = "lm_head.weight", "model.embed_tokens.weight"
-_LIVE_NAMES = {
-    "model.language_model.": "model.",
-    "model.visual.": "visual.",
-    "model.audio_tower.": "audio_tower.",
-}
-_CONFIG = "config.json"
 _WEIGHTS = {".safetensors", ".bin", ".pt", ".pth"}
 
 
 def extract(omni: Path, out: Path) -> str:
-    """Write the thinker of a whole model: configuration, weights, processor; returns a summary.
+    """Write the thinker of a whole model: configuration, weights, processor; return a summary.
 
     Raises:
         ConfigError: `omni` is no whole Qwen2.5-Omni, or `out` exists.
@@ -72,13 +61,13 @@ def extract(omni: Path, out: Path) -> str:
 
 
 def merge(thinker: Path, omni: Path, out: Path, cast: bool = False) -> str:
-    """Write the whole model with its thinker replaced; everything else stays as it is, to the bit.
+    """Write the whole model with its thinker replaced; every other tensor stays equal to the bit.
 
     With `cast` the thinker's tensors get the number formats of those they replace.
 
     Raises:
         ConfigError: a folder holds another kind of checkpoint, or `out` exists.
-        DataError: a tensor is missing, has another shape, or has no place in the whole model.
+        DataError: a tensor is missing, has another shape, or is not in the whole model.
     """
     thinker_config, trained = read_checkpoint(thinker, THINKER)
     config, tensors = read_checkpoint(omni, OMNI)
@@ -92,8 +81,8 @@ def merge(thinker: Path, omni: Path, out: Path, cast: bool = False) -> str:
         trained[HEAD] = trained[EMBEDDINGS]
     if HEAD in trained and HEAD not in wanted and _is_tied(config["thinker_config"]):
         raise DataError(
-            f"{thinker}: has a head of its own ({HEAD}), but the model in {omni} uses its "
-            "embeddings as head; this thinker is not one of that model"
+            f"{thinker}: has its own head ({HEAD}), but the model in {omni} uses its embeddings as "
+            "head; name the whole model that this thinker came from"
         )
     _check_same(thinker, trained, omni, wanted)
     replaced = {
@@ -104,15 +93,15 @@ def merge(thinker: Path, omni: Path, out: Path, cast: bool = False) -> str:
     formats = {trained[name].dtype for name in wanted} - {wanted[name].dtype for name in wanted}
     summary = (
         f"{out}: {len(replaced)} tensors from {thinker}, "
-        f"the other {len(tensors) - len(replaced)} as they are in {omni}"
+        f"the other {len(tensors) - len(replaced)} unchanged from {omni}"
     )
     if not formats or cast:
         return summary
-    return f"{summary}; the thinker is {'+'.join(sorted(formats))} there, --cast rounds it"
+    return f"{summary}; its thinker is stored in {'+'.join(sorted(formats))}, --cast rounds it"
 
 
 def export_vllm(thinker: Path, out: Path) -> str:
-    """Write the thinker as the whole model without talker that vLLM serves.
+    """Write the thinker as a whole model without talker, the form that vLLM serves.
 
     Raises:
         ConfigError: `thinker` holds another kind of checkpoint, or `out` exists.
@@ -133,54 +122,6 @@ def export_vllm(thinker: Path, out: Path) -> str:
     return f"{out}: {_size(named)}; serve it with: vllm serve {out}"
 
 
-def read_checkpoint(
-    folder: Path, wanted: str | None = None
-) -> tuple[dict[str, Any], dict[str, StoredTensor]]:
-    """Configuration and tensors of a checkpoint of model type `wanted`, or of either.
-
-    Raises:
-        ConfigError: no checkpoint, or one of another model type.
-        DataError: damaged configuration or weights.
-    """
-    path = folder / _CONFIG
-    if not path.is_file():
-        raise ConfigError(
-            f"{folder}: no checkpoint here, it has no {_CONFIG}; name a folder on this machine"
-        )
-    try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        found = config.get("model_type")
-    except (ValueError, AttributeError) as error:
-        raise DataError(f"{path}: not the configuration of a model: {error}") from error
-    if found not in (OMNI, THINKER) or wanted not in (None, found):
-        raise ConfigError(f"{folder}: {_unsuited(found, wanted)}")
-    return config, read_tensors(folder)
-
-
-def _unsuited(found: Any, wanted: str | None) -> str:
-    if found == OMNI:
-        return (
-            "a whole Qwen2.5-Omni, needed is a thinker; take it out with "
-            "`avrt checkpoint extract FOLDER OUT`"
-        )
-    if found == THINKER:
-        return "a thinker alone, needed is the whole Qwen2.5-Omni that it came from"
-    kind = "a whole Qwen2.5-Omni" if wanted == OMNI else "a Qwen2.5-Omni thinker"
-    return f"model_type is {found!r} ({_CONFIG}), needed is {kind}"
-
-
-def published_name(name: str) -> str:
-    """The name of a thinker's tensor in published files, whatever it is called here.
-
-    A thinker that was loaded out of a whole model keeps the prefix when transformers saves it.
-    """
-    name = name.removeprefix(PREFIX)
-    for live, published in _LIVE_NAMES.items():
-        if name.startswith(live):
-            return published + name.removeprefix(live)
-    return name
-
-
 def _is_tied(config: Mapping[str, Any]) -> bool:
     text = config.get("text_config") or {}
     return bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False)))
@@ -189,9 +130,7 @@ def _is_tied(config: Mapping[str, Any]) -> bool:
 def _check_complete(
     folder: Path, config: dict[str, Any], tensors: Mapping[str, StoredTensor]
 ) -> None:
-    """Every parameter that the configuration implies is there and has its shape."""
-    from avrt.checkpoints.describe import thinker_shapes
-
+    """Refuse weights without a parameter that the configuration implies, or with another shape."""
     shapes = thinker_shapes(config)
     if HEAD in shapes and HEAD not in tensors and _is_tied(config):
         del shapes[HEAD]
@@ -225,22 +164,22 @@ def _check_same(
 
 
 def _report(
-    what: str, missing: Iterable[str], reshaped: Iterable[str], unknown: Iterable[str] = ()
+    problem: str, missing: Iterable[str], reshaped: Iterable[str], unknown: Iterable[str] = ()
 ) -> None:
-    kinds = {"missing": missing, "of another shape": reshaped, "without a place": unknown}
-    for kind, found in kinds.items():
-        names = list(found)
+    kinds = {"missing": missing, "of another shape": reshaped, "not in the whole model": unknown}
+    for kind, tensors in kinds.items():
+        names = list(tensors)
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise DataError(f"{what}: {kind}: {names[0]}{more}")
+            raise DataError(f"{problem}: {kind}: {names[0]}{more}")
 
 
 def _companions(folder: Path, everything: bool = False) -> list[Path]:
-    """The files beside configuration and weights: processor, generation settings, terms.
+    """List the files beside configuration and weights: processor, generation settings, terms.
 
-    `everything` also takes the weights that are not safetensors, such as the voices.
+    `everything` adds the weights that are not safetensors, such as the voices.
     """
-    own = {_CONFIG, "model.safetensors.index.json"}
+    own = {CONFIG, INDEX}
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.name not in own)
     left_out = {".safetensors"} if everything else _WEIGHTS
     return [path for path in files if path.suffix not in left_out and not path.name.startswith(".")]
@@ -253,12 +192,12 @@ def _write(
     companions: Iterable[Path],
 ) -> None:
     if out.exists():
-        raise ConfigError(f"{out}: is already there; name a folder that is not")
+        raise ConfigError(f"{out}: already exists; name a new folder")
     with replace_folder(out) as temporary:
         write_tensors(temporary, tensors)
         for path in companions:
             shutil.copyfile(path, temporary / path.name)
-        write_json(temporary / _CONFIG, config)
+        write_json(temporary / CONFIG, config)
 
 
 def _size(tensors: Mapping[str, StoredTensor]) -> str:

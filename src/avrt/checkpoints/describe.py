@@ -1,21 +1,17 @@
-"""What a checkpoint consists of and what of it trains, from headers alone: no weight is read."""
+"""Describe the parts of a checkpoint and which of them train; no weight is read."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import torch
-import transformers
-
-from avrt.checkpoints.convert import OMNI, published_name, read_checkpoint
+from avrt.checkpoints.omni import OMNI, published_name, read_checkpoint
 from avrt.checkpoints.tensors import StoredTensor
 from avrt.config import StudentConfig
 from avrt.train.checkpoint import describe_student
 
-__all__ = ["PARTS", "describe", "part_of", "thinker_shapes"]
+__all__ = ["PARTS", "describe", "part_of"]
 
 PARTS = {
     "model.embed_tokens.": "embeddings",
@@ -28,7 +24,7 @@ PARTS = {
     "talker.": "talker",
     "token2wav.": "vocoder",
 }
-"""Beginning of a tensor's published name, and the part it belongs to; the first that fits."""
+"""Beginning of a tensor's published name, and its part; the first that fits counts."""
 LANGUAGE = ("embeddings", "language model", "head")
 PROJECTIONS = ("vision projection", "audio projection")
 
@@ -49,11 +45,11 @@ class Part:
 
 
 def describe(folder: Path, student: StudentConfig) -> str:
-    """A table of the checkpoint's parts and what `student` trains of it.
+    """Give a table of the checkpoint's parts, and which of them `student` trains.
 
     Raises:
-        ConfigError: no Qwen2.5-Omni checkpoint.
-        DataError: damaged configuration or weights.
+        ConfigError: not a checkpoint of Qwen2.5-Omni.
+        DataError: configuration or weights are damaged.
     """
     config, tensors = read_checkpoint(folder)
     parts: dict[str, Part] = {}
@@ -64,21 +60,21 @@ def describe(folder: Path, student: StudentConfig) -> str:
     n_files = len({tensor.file for tensor in tensors.values()})
     counts = describe_student(str(folder), student)
     assert counts is not None, "its configuration was read above"
-    where = f"{n_files} files" if n_files > 1 else "one file"
-    lines = [f"{folder}: {kind}, {len(tensors)} tensors in {where}", *_table(parts, student)]
+    files = f"{n_files} files" if n_files > 1 else "one file"
+    lines = [f"{folder}: {kind}, {len(tensors)} tensors in {files}", *_table(parts, student)]
     if "head" not in parts:
-        lines.append("head: none of its own, the embeddings are used")
+        lines.append("head: uses the embeddings")
     trainable, frozen = counts[0]["trainable"], counts[0]["frozen"]
     lines.append(f"training: {trainable:,} parameters train, {frozen:,} are frozen")
     if is_whole:
-        lines.append("SFT takes its thinker; GRPO needs one alone: avrt checkpoint extract")
+        lines.append("SFT trains the thinker inside; GRPO needs it alone: avrt checkpoint extract")
     return "\n".join(lines)
 
 
 def part_of(name: str) -> str:
-    """The part that a tensor belongs to, by its name in a file."""
-    plain = published_name(name)
-    return next((part for start, part in PARTS.items() if plain.startswith(start)), "other")
+    """Give the part of a tensor by its name in a file."""
+    published = published_name(name)
+    return next((part for start, part in PARTS.items() if published.startswith(start)), "other")
 
 
 def _table(parts: dict[str, Part], student: StudentConfig) -> list[str]:
@@ -113,12 +109,3 @@ def _trains(part: str, student: StudentConfig) -> str:
     if part == "language model":
         return "adapters"
     return "yes" if part in PROJECTIONS and student.train_projections else "no"
-
-
-def thinker_shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    """The shape of every tensor that a thinker of this configuration has, by published name."""
-    with torch.device("meta"):
-        model = transformers.Qwen2_5OmniThinkerForConditionalGeneration(
-            transformers.Qwen2_5OmniThinkerConfig.from_dict(config)
-        )
-    return {published_name(name): tuple(tensor.shape) for name, tensor in model.named_parameters()}

@@ -1,9 +1,9 @@
-"""Checkpoints as bytes: where each tensor lies in safetensors files, and new files made of them.
+"""Checkpoints as bytes: the offset of each tensor in safetensors files, and new files with them.
 
 A file is eight bytes with the length of its header, the header as JSON (number format, shape and
-place of each tensor), and the tensors one after the other. Tensors are copied in pieces as they
-lie there, so memory stays flat, no bit can change, and no number format has to be known; nothing
-here imports torch unless a tensor is to be rounded.
+offsets of each tensor), and the tensors one after the other. Tensors are copied in pieces as
+stored, so memory stays flat, no bit can change, and no number format has to be known. Only rounding
+a tensor imports torch.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ __all__ = ["INDEX", "StoredTensor", "read_tensors", "write_tensors"]
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 SHARD_BYTES = 4 << 30
-"""Largest file that is written, one tensor at least."""
+"""Largest file that is written; a larger tensor gets a file of its own."""
 _PIECE_BYTES = 16 << 20
 _FLOATS = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
-"""The formats that training uses, and torch's names of them."""
+"""The formats that training uses, and their names in torch."""
 _FLOAT_BYTES = {"F32": 4, "BF16": 2, "F16": 2}
 
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """One tensor in a file."""
+    """A tensor in a file."""
 
     file: Path
     dtype: str
-    """As the file says it: `BF16`, `F32`, `I64`, ..."""
+    """The name in the file: `BF16`, `F32`, `I64`, ..."""
     shape: tuple[int, ...]
     start: int
-    """Where its bytes begin, from the start of the file."""
+    """Offset of its bytes from the start of the file."""
     n_stored: int
     """Bytes in the file."""
     rounded_to: str | None = None
-    """The format it will have in a new file; None: its own."""
+    """Its format in a new file; None: unchanged."""
 
     @property
     def n_elements(self) -> int:
@@ -50,16 +50,16 @@ class StoredTensor:
 
     @property
     def n_bytes(self) -> int:
-        """Bytes that it takes in a new file."""
+        """Its size in a new file."""
         if self.rounded_to is None:
             return self.n_stored
         return self.n_elements * _FLOAT_BYTES[self.rounded_to]
 
     def in_format(self, dtype: str) -> StoredTensor:
-        """The same tensor, to be written in another floating-point format.
+        """Give the same tensor, to be written in another floating-point format.
 
         Raises:
-            DataError: one of the two is no floating-point format that training uses.
+            DataError: the old or the new format is not a floating-point format of training.
         """
         if dtype == self.dtype:
             return self
@@ -69,11 +69,11 @@ class StoredTensor:
 
 
 def read_tensors(folder: Path) -> dict[str, StoredTensor]:
-    """Every tensor of a checkpoint by the name it has there; only headers are read.
+    """Find every tensor of a checkpoint by its name there; only headers are read.
 
     Raises:
-        DataError: no safetensors weights, a shard is missing or cut off, or the index names a
-            tensor that its shard does not hold.
+        DataError: there are no safetensors weights, a file is missing or cut off, or a file lacks a
+            tensor that the index names.
     """
     if (folder / SINGLE).is_file() and not (folder / INDEX).is_file():
         return _read_header(folder / SINGLE)
@@ -82,21 +82,21 @@ def read_tensors(folder: Path) -> dict[str, StoredTensor]:
             f"{folder}: no weights here: neither {SINGLE} nor {INDEX}; name the folder of a "
             "complete checkpoint in the safetensors format"
         )
-    places = _read_index(folder / INDEX)
-    shards = {name: _read_header(folder / name) for name in sorted({*places.values()})}
-    for tensor, shard in places.items():
+    shard_of = _read_index(folder / INDEX)
+    shards = {name: _read_header(folder / name) for name in sorted({*shard_of.values()})}
+    for tensor, shard in shard_of.items():
         if tensor not in shards[shard]:
             raise DataError(
-                f"{folder / shard}: holds no {tensor}, which {INDEX} says is there; "
+                f"{folder / shard}: lacks the tensor {tensor} that {INDEX} names; "
                 "download the checkpoint again"
             )
-    return {tensor: shards[shard][tensor] for tensor, shard in places.items()}
+    return {tensor: shards[shard][tensor] for tensor, shard in shard_of.items()}
 
 
 def _read_index(path: Path) -> dict[str, str]:
     try:
-        places = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
-        return {str(tensor): str(shard) for tensor, shard in places.items()}
+        shard_of = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+        return {str(tensor): str(shard) for tensor, shard in shard_of.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: not the index of a checkpoint: {error!r}") from error
 
@@ -119,7 +119,7 @@ def _read_header(path: Path) -> dict[str, StoredTensor]:
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{path}: not a whole safetensors file ({error}); download the checkpoint again"
+            f"{path}: not a complete safetensors file ({error}); download the checkpoint again"
         ) from error
     return tensors
 
@@ -139,13 +139,13 @@ def write_tensors(
     if len(shards) == 1:
         _write_shard(folder / SINGLE, tensors, shards[0])
         return
-    places: dict[str, str] = {}
+    shard_of: dict[str, str] = {}
     for number, names in enumerate(shards, start=1):
         shard = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         _write_shard(folder / shard, tensors, names)
-        places |= dict.fromkeys(names, shard)
+        shard_of |= dict.fromkeys(names, shard)
     total = sum(tensor.n_bytes for tensor in tensors.values())
-    index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(places.items()))}
+    index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(shard_of.items()))}
     (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
@@ -163,7 +163,8 @@ def _partition(tensors: Mapping[str, StoredTensor], shard_bytes: int) -> Iterato
 
 def _write_shard(path: Path, tensors: Mapping[str, StoredTensor], names: Sequence[str]) -> None:
     # Widest numbers first, so that every tensor starts at a multiple of its number's size.
-    ordered = sorted(names, key=lambda name: (-_width(tensors[name]), name))
+    widths = {name: tensors[name].n_bytes // max(tensors[name].n_elements, 1) for name in names}
+    ordered = sorted(names, key=lambda name: (-widths[name], name))
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name in ordered:
@@ -182,10 +183,6 @@ def _write_shard(path: Path, tensors: Mapping[str, StoredTensor], names: Sequenc
             _copy(tensors[name], file)
 
 
-def _width(tensor: StoredTensor) -> int:
-    return tensor.n_bytes // max(tensor.n_elements, 1)
-
-
 def _copy(tensor: StoredTensor, target: IO[bytes]) -> None:
     with tensor.file.open("rb") as source:
         source.seek(tensor.start)
@@ -197,7 +194,7 @@ def _copy(tensor: StoredTensor, target: IO[bytes]) -> None:
         while left:
             piece = source.read(min(left, _PIECE_BYTES))
             if not piece:
-                raise DataError(f"{tensor.file}: ended while it was read")
+                raise DataError(f"{tensor.file}: cut off while it was read; read it again")
             target.write(piece)
             left -= len(piece)
 

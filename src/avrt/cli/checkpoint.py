@@ -1,4 +1,4 @@
-"""The commands of `avrt checkpoint`: convert checkpoints, and print what they consist of."""
+"""The commands of `avrt checkpoint`: convert checkpoints, and print their parts."""
 
 from __future__ import annotations
 

@@ -27,8 +27,8 @@ def ledger_stats(settings: tuple[str, ...], as_json: bool) -> None:
     """
     from avrt.ask.show import load_stats, render_stats
 
-    found = load_stats(load_settings(settings).run.path)
-    click.echo(json.dumps(found, indent=2) if as_json else render_stats(found))
+    counted = load_stats(load_settings(settings).run.path)
+    click.echo(json.dumps(counted, indent=2) if as_json else render_stats(counted))
 
 
 @ledger.command("show")
@@ -124,23 +124,23 @@ def export(
     Example: avrt export configs/paper.yaml --to trl --output build/trl
     """
     from avrt.exchange.exports import run
-    from avrt.exchange.exports.items import Options
+    from avrt.exchange.exports.formats import ExportOptions
 
-    options = Options(with_media=with_media, grpo=grpo, absolute=absolute)
+    options = ExportOptions(with_media=with_media, grpo=grpo, absolute=absolute)
     click.echo(run(load_settings(settings), name, options, output).summary)
 
 
 @click.group("list")
 def list_known() -> None:
-    """List benchmarks, teachers, views or baselines, or show one of them."""
+    """List benchmarks, teachers, views or baselines."""
 
 
 @list_known.command("benchmarks")
 @click.argument("name", required=False)
 def list_benchmarks(name: str | None) -> None:
-    """List the benchmarks that evaluation reads, or show one.
+    """List the benchmarks that evaluation reads, or show benchmark NAME.
 
-    Name one in a configuration as `eval.benchmarks.NAME={format: FORMAT, root: FOLDER}`.
+    Name a benchmark in a configuration as `eval.benchmarks.NAME={format: FORMAT, root: FOLDER}`.
 
     Example: avrt list benchmarks omnibench
     """
@@ -152,9 +152,9 @@ def list_benchmarks(name: str | None) -> None:
 @list_known.command("teachers")
 @click.argument("name", required=False)
 def list_teachers(name: str | None) -> None:
-    """List the presets of teachers and mergers, or show one.
+    """List the presets of teachers and mergers, or show preset NAME.
 
-    Name one in a configuration as `teachers.vision.preset=NAME` or `merger.preset=NAME`.
+    Name a preset in a configuration as `teachers.vision.preset=NAME` or `merger.preset=NAME`.
 
     Example: avrt list teachers qwen3-vl-8b-thinking
     """
@@ -180,9 +180,9 @@ def list_views(settings: tuple[str, ...]) -> None:
 @list_known.command("baselines")
 @click.argument("name", required=False)
 def list_baselines(name: str | None) -> None:
-    """List published models and their figures, or show one.
+    """List published models and their figures, or show model NAME.
 
-    Evaluate one that has a checkpoint as `eval.models.NAME.preset=BASELINE`, and the others
+    Evaluate a baseline that has a checkpoint as `eval.models.NAME.preset=BASELINE`, and the others
     through `avrt eval --predictions`.
 
     Example: avrt list baselines echoink-7b

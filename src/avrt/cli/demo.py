@@ -44,7 +44,7 @@ def run(paths: Sequence[Path], overrides: Sequence[str] = ()) -> Result:
     """Run every stage of the demo's configuration.
 
     Raises:
-        ConfigError: a setting is impossible, `data.root` holds something else than the world, or
+        ConfigError: a setting is impossible, `data.root` holds another set than the world, or
             a benchmark lies elsewhere.
     """
     from avrt.config import load_config
@@ -89,20 +89,16 @@ def _default_config() -> Path:
 def _steps(config: Config) -> list[tuple[str, Callable[[Config], Result]]]:
     from avrt import evaluate, report
     from avrt.datasets import prepare
-    from avrt.generate import build, merge, stats, trace
+    from avrt.generate import build, judge, merge, stats, trace
     from avrt.train import grpo, sft
 
-    judging: list[tuple[str, Callable[[Config], Result]]] = []
-    if config.judges:
-        from avrt.generate import judge
-
-        judging.append(("Judge: a text model looks for faults", judge.run))
+    judging = ("Judge: text models look for faults", judge.run)
     return [
         ("Make the world's clips and questions", _make_world),
         ("Prepare: read annotations, probe media", prepare.run),
         ("Trace: two teachers look and listen", trace.run),
         ("Merge: one trace out of two", merge.run),
-        *judging,
+        *([judging] if config.judges else []),
         ("Build: gates, split, dataset", build.run),
         ("Statistics of the dataset", stats.run),
         ("RL only: GRPO from the base", lambda c: grpo.run(_updated(c, **RL_ONLY))),

@@ -1,4 +1,4 @@
-"""`avrt doctor`: what this machine has of the things that AVRT needs, with a remedy where it lacks.
+"""`avrt doctor`: the parts that AVRT needs of this machine, with a remedy for every missing part.
 
 Reads versions, codecs, memory, disk and the packaged models; writes nothing. Its output is made to
 be pasted into a bug report, so it names versions and sizes but no folder outside the package. torch
@@ -80,10 +80,10 @@ class Check:
 @json_option
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
-    """Check what this machine has and lacks.
+    """Check whether this machine has all that AVRT needs.
 
     Looks at Python, packages, codecs, memory, disk and the packaged models. Exits with code 1 when
-    something is missing that everything needs.
+    a part is missing that every command needs.
 
     Example: avrt doctor --json
     """

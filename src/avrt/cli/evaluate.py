@@ -18,6 +18,7 @@ from avrt.cli.options import (
     json_option,
     load_settings,
     print_plan,
+    run_or_plan,
     settings_argument,
 )
 
@@ -147,11 +148,7 @@ def rubric(settings: tuple[str, ...], dry_run: bool, budget: Budget) -> None:
     """
     from avrt.evaluate import rubric as stage
 
-    config = load_settings(settings)
-    if dry_run:
-        print_plan(config, stage.plan(config))
-    else:
-        echo_result(stage.run(config, budget))
+    run_or_plan(stage, load_settings(settings), dry_run, budget)
 
 
 @click.command()
@@ -194,7 +191,7 @@ def difficulty(settings: tuple[str, ...], teachers: tuple[str, ...]) -> None:
 @click.option("--output", type=folder_type, help="Write a file per table to this folder.")
 @json_option
 def tables(settings: tuple[str, ...], form: str, output: Path | None, as_json: bool) -> None:
-    """Print the paper's tables 3 to 6, published values beside those of this run.
+    """Print the paper's tables 3 to 6 with the values of this run.
 
     Example: avrt tables configs/paper.yaml configs/paper-eval.yaml --format latex --output build
     """

@@ -1,4 +1,4 @@
-"""The command `avrt`: its commands in the order of the method, and what becomes of their errors.
+"""The command `avrt`: its commands in the order of the method, and the handling of their errors.
 
 Nothing heavy is imported before a command needs it, so `avrt --help` answers at once. Errors meant
 for a person are printed as one message without a traceback; exit codes are 0 done, 1 failed, 2
@@ -66,7 +66,7 @@ _DISK_ERRORS = (
     errno.EPERM,
     errno.EROFS,
 )
-"""What a full, locked or misnamed folder answers: no defect of AVRT."""
+"""Errors of a full, locked or misnamed folder: no defect of AVRT."""
 
 GRACE_S = 15.0
 """How long another process than the main one waits before it says why it failed."""

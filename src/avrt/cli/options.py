@@ -1,4 +1,4 @@
-"""What commands share: arguments and options, the configuration that they name, what is printed."""
+"""Arguments and options that commands share, the configuration that they name, printing."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from avrt.ranks import is_main
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import ModuleType
 
     from avrt.ask.budget import Shard
     from avrt.config import Config
@@ -28,6 +29,7 @@ __all__ = [
     "json_option",
     "load_settings",
     "print_plan",
+    "run_or_plan",
     "settings_argument",
     "split_settings",
 ]
@@ -105,14 +107,22 @@ def load_settings(settings: Sequence[str]) -> Config:
 
 
 def print_plan(config: Config, *plans: str) -> None:
-    """Print what --dry-run shows; of a launch, the main process does."""
+    """Print the configuration and the plans of a --dry-run; of a launch, the main process does."""
     from avrt.config import dump_config
 
     if is_main():
         click.echo("\n".join([dump_config(config), *plans]))
 
 
+def run_or_plan(stage: ModuleType, config: Config, dry_run: bool, *arguments: object) -> None:
+    """Run a stage and print its summary; with --dry-run print its plan."""
+    if dry_run:
+        print_plan(config, stage.plan(config))
+    else:
+        echo_result(stage.run(config, *arguments))
+
+
 def echo_result(result: Result) -> None:
-    """Print what a stage says at its end; of a launch, the main process does."""
+    """Print the summary of a stage; of a launch, the main process does."""
     if is_main():
         click.echo(result.summary)

@@ -13,6 +13,7 @@ from avrt.cli.options import (
     json_option,
     load_settings,
     print_plan,
+    run_or_plan,
     settings_argument,
 )
 
@@ -32,8 +33,6 @@ __all__ = [
     "trace",
 ]
 
-NO_JUDGES = "judge: skipped; the section `judges` names no model"
-
 
 @click.command()
 @settings_argument
@@ -52,7 +51,7 @@ def prepare(settings: tuple[str, ...], dry_run: bool, strict: bool) -> None:
         return
     result = stage.run(config)
     echo_result(result)
-    stage.refuse_faults(config, result.counts, strict)
+    stage.refuse_faults(config.prepare, result.counts, strict)
 
 
 @click.command()
@@ -66,11 +65,7 @@ def trace(settings: tuple[str, ...], dry_run: bool, budget: Budget) -> None:
     """
     from avrt.generate import trace as stage
 
-    config = load_settings(settings)
-    if dry_run:
-        print_plan(config, stage.plan(config))
-    else:
-        echo_result(stage.run(config, budget))
+    run_or_plan(stage, load_settings(settings), dry_run, budget)
 
 
 @click.command()
@@ -84,11 +79,7 @@ def merge(settings: tuple[str, ...], dry_run: bool, budget: Budget) -> None:
     """
     from avrt.generate import merge as stage
 
-    config = load_settings(settings)
-    if dry_run:
-        print_plan(config, stage.plan(config))
-    else:
-        echo_result(stage.run(config, budget))
+    run_or_plan(stage, load_settings(settings), dry_run, budget)
 
 
 @click.command()
@@ -102,16 +93,9 @@ def judge(settings: tuple[str, ...], dry_run: bool, budget: Budget) -> None:
 
     Example: avrt judge configs/recommended.yaml --budget-calls 1000
     """
-    config = load_settings(settings)
-    if not config.judges:
-        print_plan(config, NO_JUDGES) if dry_run else click.echo(NO_JUDGES)
-        return
     from avrt.generate import judge as stage
 
-    if dry_run:
-        print_plan(config, stage.plan(config))
-    else:
-        echo_result(stage.run(config, budget))
+    run_or_plan(stage, load_settings(settings), dry_run, budget)
 
 
 @click.command()
@@ -124,11 +108,7 @@ def build(settings: tuple[str, ...], dry_run: bool) -> None:
     """
     from avrt.generate import build as stage
 
-    config = load_settings(settings)
-    if dry_run:
-        print_plan(config, stage.plan(config))
-    else:
-        echo_result(stage.run(config))
+    run_or_plan(stage, load_settings(settings), dry_run)
 
 
 @click.command()
@@ -140,25 +120,16 @@ def generate(settings: tuple[str, ...], dry_run: bool, budget: Budget) -> None:
 
     Example: avrt generate configs/recommended.yaml --limit 100
     """
-    from avrt.generate import build, merge, trace
+    from avrt.generate import build, judge, merge, trace
 
     config = load_settings(settings)
-    calling = [trace, merge]
-    if config.judges:
-        from avrt.generate import judge
-
-        calling.append(judge)
     if dry_run:
-        plans = [stage.plan(config) for stage in calling]
-        plans += [build.plan(config)] if config.judges else [NO_JUDGES, build.plan(config)]
-        print_plan(config, *plans)
+        print_plan(config, *(stage.plan(config) for stage in (trace, merge, judge, build)))
         return
-    for stage in calling:
+    for stage in (trace, merge, judge):
         echo_result(stage.run(config, budget))
         if budget.stopped_by is not None:
             return
-    if not config.judges:
-        click.echo(NO_JUDGES)
     echo_result(build.run(config))
 
 
@@ -195,11 +166,7 @@ def sft(settings: tuple[str, ...], dry_run: bool) -> None:
     """
     from avrt.train import sft as stage
 
-    config = load_settings(settings)
-    if dry_run:
-        print_plan(config, stage.plan(config))
-    else:
-        echo_result(stage.run(config))
+    run_or_plan(stage, load_settings(settings), dry_run)
 
 
 @click.command()
@@ -226,10 +193,7 @@ def grpo(settings: tuple[str, ...], dry_run: bool, reward_check: bool, force: bo
         click.echo(check_rewards(config, force))
     from avrt.train import grpo as stage
 
-    if dry_run:
-        print_plan(config, stage.plan(config))
-    else:
-        echo_result(stage.run(config))
+    run_or_plan(stage, config, dry_run)
 
 
 @click.command()
@@ -242,8 +206,4 @@ def report(settings: tuple[str, ...], dry_run: bool) -> None:
     """
     from avrt import report as stage
 
-    config = load_settings(settings)
-    if dry_run:
-        print_plan(config, stage.plan(config))
-    else:
-        echo_result(stage.run(config))
+    run_or_plan(stage, load_settings(settings), dry_run)

@@ -1,7 +1,7 @@
-"""Published models and their figures, as data: `published.yaml`, and what reads it.
+"""Published models and their figures: `published.yaml`, and the functions that read it.
 
 A model with a checkpoint is a preset of evaluated models (`eval.models.NAME.preset`). The figures
-stand beside one's own in `avrt tables`; nothing is computed from them.
+stand beside those of a run in `avrt tables`; nothing is computed from them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Figure(Section):
     """A format of `eval.benchmarks`."""
     given: Given = "av"
     difficulty: Literal["easy", "medium", "hard"] | None = None
-    """Of these items alone; None: of all."""
+    """Difficulty of the items that were counted; None: all items."""
     value: float
     """Per cent."""
     source: Literal["published", "reproduced", "v1", "v2"]
@@ -46,13 +46,13 @@ class Baseline(Section):
 
     title: str
     model: str | None = None
-    """Checkpoint of Qwen2.5-Omni's architecture, if it is one."""
+    """Checkpoint of Qwen2.5-Omni's architecture; None: the model has another."""
     teacher: str | None = None
     """Preset of the teacher that it is (`avrt list teachers`)."""
     figures: tuple[Figure, ...]
 
     def figures_of(self, benchmark: str, given: str, difficulty: str | None = None) -> list[Figure]:
-        """What was published about one set, input and difficulty."""
+        """The published figures of a set, input and difficulty."""
         wanted = (benchmark, given, difficulty)
         return [f for f in self.figures if (f.benchmark, f.given, f.difficulty) == wanted]
 
@@ -80,16 +80,16 @@ def find_baseline(name: str) -> Baseline:
 def render_all() -> str:
     """Every published model with how it is evaluated, in a table."""
     rows = [("BASELINE", "MODEL", "EVALUATED BY")]
-    rows += [(name, one.title, _way(name, one)) for name, one in baselines().items()]
+    rows += [(name, model.title, _way(name, model)) for name, model in baselines().items()]
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     return "\n".join(f"{a:{widths[0]}}  {b:{widths[1]}}  {way}" for a, b, way in rows)
 
 
 def render(name: str) -> str:
     """One published model with its figures."""
-    one = find_baseline(name)
-    lines = [f"{name}: {one.title}", f"evaluated by {_way(name, one)}", ""]
-    lines += [f"  {_about(one):34}  {one.value:5.1f} %  {one.source}" for one in one.figures]
+    model = find_baseline(name)
+    lines = [f"{name}: {model.title}", f"evaluated by {_way(name, model)}", ""]
+    lines += [f"  {_about(f):34}  {f.value:5.1f} %  {f.source}" for f in model.figures]
     return "\n".join(lines)
 
 
@@ -98,11 +98,11 @@ def _about(figure: Figure) -> str:
     return f"{figure.benchmark}, {figure.given.upper()}{level}"
 
 
-def _way(name: str, one: Baseline) -> str:
-    if one.model is not None:
-        return f"eval.models.NAME.preset={name} ({one.model})"
-    if one.teacher is not None:
-        return f"eval.models.NAME.preset={one.teacher}"
+def _way(name: str, baseline: Baseline) -> str:
+    if baseline.model is not None:
+        return f"eval.models.NAME.preset={name} ({baseline.model})"
+    if baseline.teacher is not None:
+        return f"eval.models.NAME.preset={baseline.teacher}"
     own = name.startswith(("avrt", "merger"))
     return "its own training run" if own else f"avrt eval --predictions FILE --model {name}"
 
@@ -113,10 +113,10 @@ def role_of_baseline(name: str) -> dict[str, Any]:
     Raises:
         ConfigError: it has no checkpoint that AVRT can run.
     """
-    one = find_baseline(name)
-    if one.model is None:
+    baseline = find_baseline(name)
+    if baseline.model is None:
         raise ConfigError(
             f"baseline {name!r} has no checkpoint that AVRT can run; it is evaluated by: "
-            f"{_way(name, one)}"
+            f"{_way(name, baseline)}"
         )
-    return {"model": one.model}
+    return {"model": baseline.model}

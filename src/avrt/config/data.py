@@ -80,8 +80,8 @@ class MediaConfig(Section):
     smaller.
     """
     damaged: Literal["refuse", "use"] = "refuse"
-    """A clip that is cut off, or damaged where it is needed: refuse it, or use what decodes and
-    mark it.
+    """A clip that is cut off, or damaged where it is needed: refuse it, or use the part that
+    decodes and mark it.
     """
     max_file_mb: int = Field(default=1024, ge=1)
     """Largest file that is opened, in MiB."""
@@ -90,19 +90,19 @@ class MediaConfig(Section):
     max_clip_s: float = Field(default=7200.0, gt=0)
     """Longest clip that is read, in seconds."""
     timeout_s: float = Field(default=60.0, gt=0)
-    """Longest time that one file may take to read before its process is replaced."""
+    """Longest time for reading a file, before its process is replaced."""
     workers: int | None = Field(default=None, ge=0)
     """Processes that read media; null: one for each processor; 0: read them in the main process,
     where no time limit holds.
     """
 
     def decoding(self) -> dict[str, Any]:
-        """The settings that decide what a file decodes to, or that it is refused."""
+        """The settings that decide how a file is decoded, or that it is refused."""
         return self.model_dump(exclude={"jpeg_quality", "audio_format", "timeout_s", "workers"})
 
 
 class PrepareConfig(Section):
-    """What becomes of the questions about a file with a fault.
+    """The policy on questions about a file with a fault.
 
     `keep`: as if it were none. `drop`: the questions are left out, by name. `vision_only` and
     `audio_only`: only that teacher is asked. `fail`: left out, and `avrt prepare` ends with exit

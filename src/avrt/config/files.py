@@ -52,7 +52,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         tree = parse_yaml(path.read_bytes())
     except OSError as error:
-        raise ConfigError(f"{path}: cannot read the configuration: {error.strerror}") from error
+        is_yaml = path.suffix in (".yaml", ".yml")
+        hint = "" if is_yaml else "; give a value of a setting as section.key=value"
+        raise ConfigError(
+            f"{path}: cannot read the configuration: {error.strerror}{hint}"
+        ) from error
     except yaml.reader.ReaderError as error:
         raise ConfigError(f"{path}: not UTF-8 ({error.reason}); save it as UTF-8") from error
     except _Repeated as error:

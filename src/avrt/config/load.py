@@ -43,7 +43,7 @@ from avrt.errors import ConfigError
 __all__ = ["Config", "dump_config", "load_config"]
 
 NAMED = (("teachers",), ("judges",), ("eval", "models"), ("eval", "benchmarks"))
-"""Settings by name, of which null takes one out."""
+"""Settings by name; null takes a name out."""
 
 
 class Config(Section):
@@ -100,7 +100,7 @@ def load_config(
         return Config.model_validate(tree)
     except ValidationError as error:
         problems = [(_location(tree, problem), problem) for problem in error.errors()]
-        # A value of several types is refused once for each: what is wrong inside it says more.
+        # A value of several types is refused once for each; the problem inside it says more.
         inner = {where[:n] for where, _ in problems for n in range(len(where))}
         lines = [
             _explain(layers, where, problem)
@@ -121,7 +121,7 @@ def dump_config(config: Config) -> str:
 
 
 def _completed(tree: dict[str, Any]) -> dict[str, Any]:
-    """The tree with its presets, the default roles and the home folder in the place of `~`."""
+    """The tree with its presets, the default roles and the home folder for `~`."""
     tree = merge_trees(DEFAULT_ROLES, expand_presets(tree))
     for path in NAMED:
         section: Any = tree
@@ -145,7 +145,10 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     """Set the value of an override in the tree; a preset takes over the role that it stands in."""
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise ConfigError(f"override {override!r} is not of the form section.key=value")
+        raise ConfigError(
+            f"override {override!r} is not of the form section.key=value; files stand before all "
+            "overrides"
+        )
     try:
         value = parse_yaml(text)
     except yaml.YAMLError as error:

@@ -1,7 +1,7 @@
 """Presets: models with everything a role says about them, as packaged YAML files.
 
 One file per use of a model. `teachers.vision.preset=NAME` or `merger.preset=NAME` puts its `role`
-in the place of the default; settings given beside it win. The other fields are for people: how to
+above the default; settings given beside it win. The other fields are for people: how to
 serve the model, how its replies are read, under which terms, on what hardware.
 """
 
@@ -18,6 +18,7 @@ import yaml
 from pydantic import ValidationError
 
 from avrt.config.baselines import baselines, role_of_baseline
+from avrt.config.files import parse_yaml
 from avrt.config.roles import DEFAULT_ROLES, ModelRole, TeacherRole
 from avrt.config.section import Section
 from avrt.errors import ConfigError
@@ -48,11 +49,11 @@ class Preset(Section):
     parser: str
     """How a reply is read: the marks of thinking, and where the answer stands."""
     licence: str
-    """Its name, a colon, and what it means for the texts that the model writes."""
+    """Its name, a colon, and its meaning for the texts that the model writes."""
     needs: str
     """Memory, roughly, and where the figure comes from."""
     note: str
-    """What was tried and what was not, traps, and where the facts come from."""
+    """The parts that were tried and that were not, traps, and where the facts come from."""
 
 
 def preset_names() -> list[str]:
@@ -80,10 +81,10 @@ def parse_preset(name: str, text: str) -> Preset:
     """The preset in the text of a file.
 
     Raises:
-        ConfigError: not YAML, an unknown or missing key, or a role that is none.
+        ConfigError: not YAML, an unknown or missing key, or no valid role.
     """
     try:
-        preset = Preset.model_validate(yaml.safe_load(text))
+        preset = Preset.model_validate(parse_yaml(text))
         kind = TeacherRole if "modality" in preset.role else ModelRole
         kind.model_validate(preset.role)
     except (yaml.YAMLError, ValidationError) as error:
@@ -110,7 +111,7 @@ def expand_presets(tree: dict[str, Any]) -> dict[str, Any]:
     """The tree with every role that names a preset completed by it; the tree stays as it is.
 
     Raises:
-        ConfigError: no such preset, or one that does not fit its role.
+        ConfigError: no such preset, or a preset that does not fit its role.
     """
     expanded = dict(tree)
     for section, role_of in {"merger": _merger_role, "rubric": _grader_role}.items():
@@ -207,16 +208,16 @@ def render_all() -> str:
 
 
 def render(name: str) -> str:
-    """The whole preset, as one reads it."""
+    """The whole preset, for reading."""
     preset = load_preset(name)
     role = yaml.safe_dump(preset.role, sort_keys=False, allow_unicode=True)
-    place = "teachers.NAME" if "modality" in preset.role else "merger"
+    section = "teachers.NAME" if "modality" in preset.role else "merger"
     parts = [
         ("role", role.strip()),
         ("serve", preset.serve),  # one line, to be copied
         *((field, fill(getattr(preset, field), 96, break_on_hyphens=False)) for field in _PROSE),
     ]
-    head = f"{name}: {preset.title}\nuse it with {place}.preset={name}"
+    head = f"{name}: {preset.title}\nuse it with {section}.preset={name}"
     return "\n\n".join([head, *(f"{title}\n{_indented(text)}" for title, text in parts)])
 
 

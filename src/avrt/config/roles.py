@@ -28,7 +28,7 @@ __all__ = [
 
 
 _REQUEST_KEYS = ("model", "messages", "temperature", "top_p", "max_tokens", "seed", "n", "stream")
-"""What AVRT itself says in a request."""
+"""Keys of a request that AVRT sets itself."""
 
 
 class EngineConfig(Section):
@@ -41,8 +41,8 @@ class EngineConfig(Section):
     never written.
     """
     concurrency: int = Field(default=16, ge=1)
-    """Most requests in flight, at all servers together; how many there are is found out: more while
-    the servers take them, fewer when they refuse (openai).
+    """Most requests in flight, at all servers together; their number rises while the servers take
+    them and falls when they refuse (openai).
     """
     timeout_s: float = Field(default=300.0, gt=0)
     """Longest wait for one reply (openai)."""
@@ -60,7 +60,7 @@ class EngineConfig(Section):
     audio_as: Literal["input_audio", "audio_url"] = "input_audio"
     """Part that carries the sound (openai, vllm)."""
     extra_body: dict[str, Any] = Field(default={})
-    """What else every request says, such as mm_processor_kwargs, chat_template_kwargs or
+    """Further fields of every request, such as mm_processor_kwargs, chat_template_kwargs or
     structured_outputs; part of every call's key (openai, vllm).
     """
     batch_size: int = Field(default=32, ge=1)
@@ -76,7 +76,7 @@ class EngineConfig(Section):
 
     @property
     def base_urls(self) -> tuple[str, ...]:
-        """The addresses of `base_url`, one or more, without a slash at the end."""
+        """The addresses of `base_url`, at least one, without a slash at the end."""
         urls = (self.base_url,) if isinstance(self.base_url, str) else self.base_url
         return tuple(url.rstrip("/") for url in urls)
 
@@ -140,10 +140,10 @@ class ModelRole(Section):
 
 
 class TeacherRole(ModelRole):
-    """A model that answers the questions from what it is given of each clip."""
+    """A model that answers the questions from a part of each clip."""
 
     modality: Given
-    """What it is given: frames (v), sound (a), both (av), or only the question (none)."""
+    """The input beside the question: frames (v), sound (a), both (av), or nothing (none)."""
     k: int = Field(default=1, ge=1)
     """Answers per question. With several, set a temperature above 0."""
 

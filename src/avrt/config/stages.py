@@ -56,7 +56,7 @@ class BuildConfig(Section):
     validation_fraction: float = Field(default=0.05, ge=0, lt=1)
     """Share of the clips (not rows) whose questions go to validation."""
     decontaminate: dict[str, DataConfig] = Field(default={})
-    """Benchmarks whose clips and questions may not be in the dataset: name and place of each."""
+    """Benchmarks whose clips and questions may not be in the dataset: name and folder of each."""
 
 
 class SftConfig(Section):
@@ -183,18 +183,18 @@ class GrpoConfig(Section):
 
 
 class EvalModel(Section):
-    """An evaluated model that is more than a place: a server, a teacher, another sampling."""
+    """An evaluated model with settings of its own: a server, a teacher, another sampling."""
 
     preset: str | None = None
     """A packaged model: a baseline (`avrt list baselines`) or a teacher (`avrt list teachers`);
     settings given beside it win.
     """
     model: str
-    """Its place: `base`, `sft`, `grpo...` of this run, a local folder, a hub id, or `world:NAME`;
-    for a server, the name it serves.
+    """The checkpoint: `base`, `sft`, `grpo...` of this run, a local folder, a hub id, or
+    `world:NAME`; for a server, the name it serves.
     """
     revision: str | None = None
-    """Hub revision; part of what identifies the model."""
+    """Hub revision; part of the model's identity."""
     prompt: str | None = None
     """Name of a packaged prompt, or path of a prompt file; null: as `eval.prompt` says."""
     engine: EngineConfig | None = None
@@ -224,17 +224,17 @@ class EvalConfig(Section):
     models: dict[str, str | EvalModel] = Field(
         default={"base": "base", "sft": "sft", "sft_rl": "grpo"}
     )
-    """Name of each evaluated model and its place (`base`, `sft`, `grpo...` of this run, a folder or
-    a hub id), or its settings, as below `eval.models.NAME`.
+    """Name of each evaluated model and its checkpoint (`base`, `sft`, `grpo...` of this run, a
+    folder or a hub id), or its settings, as below `eval.models.NAME`.
     """
     pools: dict[str, tuple[str, ...]] = Field(default={})
     """Models that are one model with several seeds, by the name of the whole: reported together,
     with the interval over items and the spread between them.
     """
     modalities: tuple[Given, ...] = ("a", "v", "av")
-    """What the models are given: audio (a), vision (v), both (av), or only the question (none)."""
+    """Inputs beside the question: audio (a), vision (v), both (av), or nothing (none)."""
     prompt: Literal["student", "official"] = "student"
-    """What the models are asked with: `student.prompt`, as in training, or the words of each
+    """Prompt of the questions: `student.prompt`, as in training, or the words of each
     benchmark's authors.
     """
     limit: int | None = Field(default=None, ge=1)

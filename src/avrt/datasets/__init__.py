@@ -1,6 +1,6 @@
 """Readers: each yields the questions of one annotation format and opens no media.
 
-A media file that is not there is no error of a reader: the sample holds the path where it belongs.
+A missing media file is no error of a reader: the sample then holds the usual path.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Format:
-    """Where the annotations of a format lie, and who reads them."""
+    """The annotation files of a format, and their reader."""
 
     files: tuple[str, ...]
-    """Names below the root, the usual one first; `{split}` is `data.split`."""
+    """Names below the root, the usual name first; `{split}` is `data.split`."""
     read: Callable[[Path, Path], Iterator[BenchmarkItem]] | None = None
-    """Items from the root and the annotation file; None where `read_items` knows itself."""
+    """Gives the items of the root and the annotation file; None for AVQA's and AVRT's own files."""
 
 
 FORMATS: dict[str, Format] = {
@@ -78,19 +78,19 @@ FORMATS: dict[str, Format] = {
 
 
 def read_samples(data: DataConfig, counts: Counter[str] | None = None) -> Iterator[Sample]:
-    """The samples of `data` in file order, at most `data.limit`; see `read_items`."""
+    """Read the samples of `data` in file order, at most `data.limit`; see `read_items`."""
     return (item.sample for item in read_items(data, counts))
 
 
 def read_items(data: DataConfig, counts: Counter[str] | None = None) -> Iterator[BenchmarkItem]:
-    """The items of `data` in file order, at most `data.limit`.
+    """Read the items of `data` in file order, at most `data.limit`.
 
-    Rows that the format allows but that hold no question we can score are left out and counted in
-    `counts` under `dropped/REASON`.
+    Rows that the format allows but that AVRT cannot score are left out, and counted in `counts` as
+    `dropped/REASON`.
 
     Raises:
-        ConfigError: the folder or the annotation file does not exist; raised before the first
-        item. DataError: a malformed row or a duplicate id, named by file and row.
+        ConfigError: the folder or the annotation file does not exist; raised before the first item.
+        DataError: a row is malformed or an id occurs twice; file and row are named.
     """
     path = annotation_path(data)
     read = FORMATS[data.format].read
@@ -99,7 +99,7 @@ def read_items(data: DataConfig, counts: Counter[str] | None = None) -> Iterator
 
 
 def annotation_path(data: DataConfig) -> Path:
-    """The file that `data` names; fetched from `data.hub` first when it is not there.
+    """Find the file that `data` names; a missing file is first downloaded from `data.hub`.
 
     Raises:
         ConfigError: the folder or the file does not exist, or the Hub cannot be reached.
@@ -113,38 +113,38 @@ def annotation_path(data: DataConfig) -> Path:
         if (data.root / name).is_file():
             return data.root / name
     pattern = FORMATS[data.format].files[0]
-    present = sorted(found.name for found in data.root.glob(pattern.format(split="*")))
+    present = sorted(file.name for file in data.root.glob(pattern.format(split="*")))
     if not present:  # of another format, perhaps
         kinds = ("*.json", "*.jsonl", "*.parquet")
-        present = sorted(found.name for kind in kinds for found in data.root.glob(kind))[:5]
-    has = f"the folder has {', '.join(present)}" if present else "the folder has none of its kind"
+        present = sorted(file.name for kind in kinds for file in data.root.glob(kind))[:5]
+    has = f"the folder has {', '.join(present)}" if present else "the folder has no annotations"
     raise ConfigError(
         f"{data.root / names[0]}: no such file; {has}; set data.split, data.format or data.root"
     )
 
 
 def media_paths(samples: Iterable[Sample]) -> list[str]:
-    """Every distinct media file the samples name, in order of first use."""
+    """List the distinct media files that the samples name, in order of first use."""
     names = ((sample.video, sample.image, sample.audio) for sample in samples)
     return list(dict.fromkeys(name for group in names for name in group if name is not None))
 
 
 def require_media(root: Path, samples: Iterable[Sample]) -> None:
-    """Refuse a dataset none of whose media files is there: surely a wrong folder, not a bad file.
+    """Refuse a dataset without a single existing media file: the folder must be wrong.
 
     Raises:
-        ConfigError: no file exists.
+        ConfigError: no media file exists.
     """
     names = media_paths(samples)
     if names and not any((root / name).exists() for name in names):
         raise ConfigError(
-            f"{root}: none of the {len(names)} media files is here, such as {names[0]}; "
-            "put the media there, or set data.root to the folder that holds them"
+            f"{root}: none of the {len(names)} media files is here, such as {names[0]}; copy the "
+            "media into this folder, or set data.root to the folder that holds them"
         )
 
 
 def _own_items(data: DataConfig, counts: Counter[str] | None) -> Iterator[BenchmarkItem]:
-    """AVQA's questions and AVRT's own: what they are broken down by is in the sample."""
+    """Yield AVQA's and AVRT's own questions; the fields of the sample are their groups."""
     if data.format == "avqa":
         samples = read_avqa(data.root, data.split, counts)
     else:

@@ -1,10 +1,10 @@
 """AVQA's own annotation files: `{split}_qa.json`, a list of questions about VGG-Sound clips.
 
 The media lie in `videos/` or directly in the root, as `NAME.mp4`. Mirrors of VGG-Sound disagree on
-whether the start second in NAME is padded with zeros to six digits, so both are looked for.
+whether the start second in NAME is padded with zeros to six digits, so AVRT looks for both names.
 
 The decision to question: some rows of the published files have no options (`multi_choice` is null).
-They are dropped under `no_options`; every other departure from the format stops the reader.
+They are dropped as `no_options`; every other departure from the format stops the reader.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def read_avqa(root: Path, split: str, counts: Counter[str] | None = None) -> Ite
     """Yield the samples of one split in file order; `counts` gets `dropped/no_options`.
 
     Raises:
-        DataError: not AVQA's format, or an id that occurs twice; file and row are named.
+        DataError: the file has another format, or an id occurs twice; file and row are named.
     """
     path = root / f"{split}_qa.json"
     present = names_in_folders(root)
@@ -58,7 +58,7 @@ def read_avqa(root: Path, split: str, counts: Counter[str] | None = None) -> Ite
 
 
 def names_in_folders(root: Path) -> dict[str, frozenset[str]]:
-    """The names of the files in each folder where AVQA's media may lie."""
+    """List the files in each folder that may hold AVQA's media."""
     folders = {folder: root / folder for folder in MEDIA_FOLDERS}
     return {
         folder: frozenset(file.name for file in path.iterdir()) if path.is_dir() else frozenset()
@@ -67,7 +67,7 @@ def names_in_folders(root: Path) -> dict[str, frozenset[str]]:
 
 
 def find_video(name: str, present: dict[str, frozenset[str]]) -> str:
-    """Path of the clip relative to the root; where it belongs when it is not there.
+    """Find the path of a clip relative to the root; give the usual path of a missing clip.
 
     Raises:
         ValueError: the name leaves the folder.

@@ -19,7 +19,7 @@ from avrt.datasets.rows import (
     index_of_letter,
     option_texts,
     present_or_first,
-    read_items,
+    read_annotations,
     read_json_list,
     text,
     without_letters,
@@ -66,4 +66,4 @@ def read_daily_omni(root: Path, path: Path) -> Iterator[BenchmarkItem]:
         return BenchmarkItem(sample, groups, row)
 
     required = ("Question", "Choice", "Answer", "video_id")
-    return read_items(path, read_json_list(path), required, to_item)
+    return read_annotations(path, read_json_list(path), required, to_item)

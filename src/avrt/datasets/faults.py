@@ -1,8 +1,8 @@
-"""What is wrong with the media of a sample, what that costs it, and what a person can do.
+"""Faults of a sample's media, the modalities that they cost, and remedies.
 
-A fault is a class of `MEDIA_ERROR_CLASSES`: the file cannot be used, or lacks a half. Or it is a
-note of the probe: the file can be used, but is odd. `PrepareConfig` says what each takes from a
-sample: nothing, one half, or both.
+A fault is a class of `MEDIA_ERROR_CLASSES`, when the file cannot be used or lacks picture or sound,
+or a note of the probe, when the file can be used but is unusual. `PrepareConfig` sets which
+modalities each fault takes from a sample: none, one or both.
 """
 
 from __future__ import annotations
@@ -21,45 +21,45 @@ __all__ = ["REMEDIES", "Fault", "find_faults", "judge", "policy_on", "reason_of"
 REMEDIES = {
     "missing": "download the file, or correct data.root or the annotation",
     "permission": "let this user read the file",
-    "not_media": "look into the file, often it is a saved error page, and download it again",
+    "not_media": "open the file, it is often a saved error page, and download it again",
     "undecodable": "download the file again, or convert it to H.264 and AAC",
-    "truncated": "download the file again; media.damaged=use takes what is there",
-    "damaged": "download the file again; media.damaged=use takes what decodes",
-    "no_video": "prepare.no_video=audio_only asks the audio teacher all the same",
-    "no_audio": "prepare.no_audio=vision_only asks the vision teacher all the same",
+    "truncated": "download the file again; media.damaged=use takes the part that exists",
+    "damaged": "download the file again; media.damaged=use takes the part that decodes",
+    "no_video": "prepare.no_video=audio_only still asks the audio teacher",
+    "no_audio": "prepare.no_audio=vision_only still asks the vision teacher",
     "too_large": "scale it down, or raise media.max_file_mb or media.max_source_pixels",
-    "too_long": "cut out the clip that is meant, or raise media.max_clip_s",
-    "timeout": "prepare again; if it stays so, look at the disk or raise media.timeout_s",
-    "killed": "its process was ended, most likely for lack of memory; use fewer media.workers",
+    "too_long": "cut out the clip in question, or raise media.max_clip_s",
+    "timeout": "prepare again; if the fault remains, check the disk or raise media.timeout_s",
+    "killed": "its process was killed, most likely for lack of memory; use fewer media.workers",
     "silent": "listen to it; prepare.silent=vision_only or =drop leaves the sound out",
     "short_audio": "listen to it; prepare.short_audio=vision_only or =drop leaves the sound out",
-    "late_audio": "models get it without the delay; prepare.late_audio=vision_only leaves it out",
+    "late_audio": "models get it undelayed; prepare.late_audio=vision_only leaves the sound out",
     "still": "look at it; prepare.still=audio_only or =drop leaves the picture out",
 }
-"""What to do about each fault."""
+"""The remedy of each fault."""
 
 HALF_OF_NOTE = {"still": "v", "silent": "a", "short_audio": "a", "late_audio": "a"}
-"""The half of a sample that a note speaks of, as modality. Other notes speak of the whole file, and
-it was `media.damaged` that let it in.
+"""The modality that a note is about. Other notes are about whole files, which `media.damaged` let
+through.
 """
 LOST = {"keep": "", "vision_only": "a", "audio_only": "v", "drop": "av", "fail": "av"}
-"""What each policy takes from a sample, the mildest first."""
+"""The modalities that each policy takes from a sample, the mildest policy first."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong with a sample's media."""
+    """A fault of a sample's media."""
 
     name: str
     path: str
-    """Of the file, relative to the dataset's folder; of the annotation when no file is named."""
+    """The file, relative to the dataset's folder; the annotation when it names no file."""
     detail: str
     policy: str
-    """What the settings say about it: a key of `LOST`."""
+    """The policy that the settings give the fault: a key of `LOST`."""
 
 
 def policy_on(name: str, policies: PrepareConfig) -> str:
-    """What the settings say about a fault: a key of `LOST`."""
+    """Give the policy that the settings have for a fault: a key of `LOST`."""
     own = name in HALF_OF_NOTE or name in ("no_video", "no_audio")
     return getattr(policies, name if own else "broken")
 
@@ -67,17 +67,17 @@ def policy_on(name: str, policies: PrepareConfig) -> str:
 def find_faults(
     sample: Sample, infos: Mapping[str, MediaInfo], policies: PrepareConfig
 ) -> list[Fault]:
-    """All that is wrong, what costs most first; `infos` has the paths that the sample names."""
+    """List all faults, the most costly first; `infos` has the paths that the sample names."""
     halves = {"v": sample.picture_path, "a": sample.sound_path}
     files = {half: infos[path] for half, path in halves.items() if path is not None}
-    found = [*_broken(files), *_absent(sample, files), *_odd(files)]
-    faults = [Fault(*fault, policy_on(fault[0], policies)) for fault in found]
-    faults += [Fault(note, path, "used all the same", "keep") for note, path in _let_in(files)]
+    details = [*_broken(files), *_absent(sample, files), *_odd(files)]
+    faults = [Fault(*fault, policy_on(fault[0], policies)) for fault in details]
+    faults += [Fault(note, path, "still used", "keep") for note, path in _let_in(files)]
     return sorted(faults, key=lambda fault: list(LOST).index(fault.policy), reverse=True)
 
 
 def judge(faults: Sequence[Fault]) -> dict[str, str | None]:
-    """The columns that say what of a sample can be used, and what decided that."""
+    """Give the columns with a sample's usable modalities, and the fault that decided them."""
     lost = {half for fault in faults for half in LOST[fault.policy]}
     usable = "".join(half for half in "av" if half not in lost) or None
     if not lost:
@@ -87,7 +87,7 @@ def judge(faults: Sequence[Fault]) -> dict[str, str | None]:
 
 
 def reason_of(row: Mapping[str, Any]) -> str | None:
-    """Why a prepared row is not used by any stage, as stages count; None when it is used."""
+    """Give the count's name for a prepared row that no stage uses; None for a row in use."""
     if row["usable"] is not None:
         return None
     kind = "failed" if row["status"] in MEDIA_ERROR_CLASSES else "dropped"

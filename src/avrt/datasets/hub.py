@@ -1,7 +1,7 @@
-"""Annotation files of a dataset on the Hugging Face Hub, into the folder where they belong.
+"""Download the annotation files of a dataset from the Hugging Face Hub.
 
-Only annotations: media are large, mostly packed, and at times behind a form; `avrt list benchmarks`
-says for each set how they get there.
+Media are not downloaded: they are large, mostly packed, and at times behind a form. `avrt list
+benchmarks` explains for each set how to get them.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ __all__ = ["fetch_annotations"]
 
 
 def fetch_annotations(repo: str, root: Path, names: Sequence[str]) -> None:
-    """Download those of the files that the dataset `repo` has into `root`.
+    """Download the named files that the dataset `repo` has into `root`.
 
     Raises:
-        ConfigError: the Hub cannot be reached or has no such dataset, or that has none of the
-        files.
+        ConfigError: the Hub cannot be reached, has no such dataset, or has none of the files.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
@@ -30,12 +29,12 @@ def fetch_annotations(repo: str, root: Path, names: Sequence[str]) -> None:
         raise ConfigError(f"data.hub={repo}: not the id of a dataset: {error}") from error
     except OSError as error:
         raise ConfigError(
-            f"data.hub={repo}: its annotations ({', '.join(names)}) could not be fetched: "
-            f"{type(error).__name__}; put them into {root} by hand, or try again with a network "
-            "and, for a dataset behind a form, with HF_TOKEN set"
+            f"data.hub={repo}: cannot download its annotations ({', '.join(names)}): "
+            f"{type(error).__name__}; copy them into {root}, or try again with a network, and with "
+            "HF_TOKEN set for a dataset behind a form"
         ) from error
     if not any((root / name).is_file() for name in names):
         raise ConfigError(
-            f"data.hub={repo}: has none of {', '.join(names)}; get them from the authors' "
-            f"repository and put them into {root}"
+            f"data.hub={repo}: has none of {', '.join(names)}; download them from the authors' "
+            f"repository into {root}"
         )

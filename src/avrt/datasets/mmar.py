@@ -18,7 +18,7 @@ from avrt.datasets.rows import (
     index_of_text,
     option_texts,
     present_or_first,
-    read_items,
+    read_annotations,
     read_json_lines,
     read_json_list,
     text,
@@ -60,4 +60,4 @@ def read_mmar(root: Path, path: Path) -> Iterator[BenchmarkItem]:
         return BenchmarkItem(sample, groups, row)
 
     rows = read_json_lines(path) if path.suffix == ".jsonl" else read_json_list(path)
-    return read_items(path, rows, ("audio_path", "modality"), to_item)
+    return read_annotations(path, rows, ("audio_path", "modality"), to_item)

@@ -18,7 +18,7 @@ from avrt.datasets.rows import (
     index_of_text,
     option_texts,
     present_or_first,
-    read_items,
+    read_annotations,
     read_json_list,
     text,
 )
@@ -59,4 +59,4 @@ def read_mmau(root: Path, path: Path) -> Iterator[BenchmarkItem]:
         }
         return BenchmarkItem(sample, groups, row)
 
-    return read_items(path, read_json_list(path), ("audio_id", "task", "difficulty"), to_item)
+    return read_annotations(path, read_json_list(path), ("audio_id", "task", "difficulty"), to_item)

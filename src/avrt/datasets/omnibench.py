@@ -19,7 +19,7 @@ from avrt.datasets.rows import (
     index_of_text,
     option_texts,
     present_or_first,
-    read_items,
+    read_annotations,
     read_json_lines,
     text,
 )
@@ -59,4 +59,4 @@ def read_omnibench(root: Path, path: Path) -> Iterator[BenchmarkItem]:
         return BenchmarkItem(sample, groups, row)
 
     required = ("task type", "audio type", "image_path", "audio_path")
-    return read_items(path, read_json_lines(path), required, to_item)
+    return read_annotations(path, read_json_lines(path), required, to_item)

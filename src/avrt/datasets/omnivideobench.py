@@ -19,7 +19,7 @@ from avrt.datasets.rows import (
     index_of_letter,
     option_texts,
     present_or_first,
-    read_items,
+    read_annotations,
     read_json_list,
     text,
     without_letters,
@@ -65,7 +65,7 @@ def read_omnivideobench(root: Path, path: Path) -> Iterator[BenchmarkItem]:
         return BenchmarkItem(sample, groups, row)
 
     required = ("question", "options", "correct_option")
-    return read_items(path, _questions(path), required, to_item)
+    return read_annotations(path, _questions(path), required, to_item)
 
 
 def _questions(path: Path) -> Iterator[dict[str, Any]]:

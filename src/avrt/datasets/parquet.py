@@ -44,15 +44,15 @@ SAMPLE_SCHEMA = pa.schema(
 
 
 def sample_to_row(sample: Sample) -> dict[str, Any]:
-    """The sample as a row of `SAMPLE_SCHEMA`."""
+    """Turn a sample into a row of `SAMPLE_SCHEMA`."""
     return asdict(sample) | {"options": list(sample.options)}
 
 
 def row_to_sample(row: Mapping[str, Any]) -> Sample:
-    """The sample in a row that has at least the columns of `SAMPLE_SCHEMA`.
+    """Read the sample in a row that has at least the columns of `SAMPLE_SCHEMA`.
 
     Raises:
-        ValueError: a value that no sample can have.
+        ValueError: a sample cannot have a value of the row.
         KeyError: a column is missing.
     """
     values: dict[str, Any] = {field.name: row[field.name] for field in fields(Sample)}
@@ -67,10 +67,10 @@ def row_to_sample(row: Mapping[str, Any]) -> Sample:
 
 
 def dataset_row_to_sample(row: Mapping[str, Any], source: str) -> Sample:
-    """The sample in a row that the stage `build` wrote; its columns have the names of the Hub.
+    """Read the sample in a row that the stage `build` wrote under the column names of the Hub.
 
     Raises:
-        TypeError, ValueError: a value that no sample can have.
+        TypeError, ValueError: a sample cannot have a value of the row.
         KeyError: a column is missing.
     """
     named = {"options": row["choices"], "answer_index": row["answer"], "source": source}
@@ -86,8 +86,8 @@ def read_avrt_parquet(root: Path, split: str) -> Iterator[Sample]:
     """Yield the samples of one split in file order.
 
     Raises:
-        DataError: not a file of `SAMPLE_SCHEMA`, or an id that occurs twice; file and row are
-        named.
+        DataError: the file lacks columns of `SAMPLE_SCHEMA`, or an id occurs twice; file and row
+            are named.
     """
     path = root / f"{split}.parquet"
     try:

@@ -1,13 +1,14 @@
-"""Stage `prepare`: read the annotations, probe every media file, mark what can be used.
+"""Stage `prepare`: read the annotations, probe every media file, mark the usable samples.
 
-Reads `data.root`; writes samples.parquet (every sample, with what of it can be used, and why not
-all) and media.parquet (one row per file) into the run directory. `usable` is "av" when picture and
-sound are there; "a" or "v" alone is enough only where the section `prepare` says so.
+Reads `data.root`; writes samples.parquet (every sample, with its usable modalities and the reason
+where one is missing) and media.parquet (a row for each file) into the run directory. `usable` is
+"av" when picture and sound exist; "a" or "v" alone is enough only where the section `prepare` says
+so.
 
 The decision to question: other settings are refused as in every stage, but other files are not.
-When files were added, removed or replaced, even by some of the same size, the same command looks at
-those again and writes both tables anew; later stages see by the tables whether that changed
-anything.
+When files were added, removed or replaced, even by files of the same size, the same command probes
+those again and writes both tables anew; later stages see in the tables whether that changed a
+sample.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from avrt.config import Config
+from avrt.config import Config, DataConfig, MediaConfig, PrepareConfig
 from avrt.datasets import (
     SAMPLE_SCHEMA,
     annotation_path,
@@ -104,44 +105,51 @@ def run(config: Config) -> Result:
     Faults of files are data here, whatever the settings say; `refuse_faults` raises for them.
 
     Raises:
-        ConfigError: no dataset there, no media there, or prepared before with other settings.
-        DataError: a malformed annotation.
+        ConfigError: there is no dataset or no media file, or it was prepared with other settings.
+        DataError: an annotation is malformed.
     """
+    run_folder, policies = config.run.path, config.prepare
     counts: Counter[str] = Counter()
     samples = list(read_samples(config.data, counts))
     require_media(config.data.root, samples)
-    stage, names = _open(config), media_paths(samples)
-    known = known_probes(config.run.path, config.data.root, names, config.media)
-    if _is_done(config, stage, names, known):
-        return Result(f"prepare: nothing to do, {config.run.path} is prepared", stage.counts())
-    stage.manifest_path.unlink(missing_ok=True)  # from here on the tables are not those of before
+    names = media_paths(samples)
+    stage = _open(run_folder, config.data, policies, config.media)
+    known = known_probes(run_folder, config.data.root, names, config.media)
+    if _is_done(run_folder, stage, names, known):
+        return Result(f"prepare: nothing to do, {run_folder} is prepared", stage.counts())
+    stage.manifest_path.unlink(missing_ok=True)  # from here on the tables are out of date
     save_config(config)
-    infos = probe_files(config.run.path, config.data.root, names, config.media)
-    faults = [find_faults(sample, infos, config.prepare) for sample in samples]
-    rows = [_to_row(sample, found, infos) for sample, found in zip(samples, faults, strict=True)]
+    infos = probe_files(run_folder, config.data.root, names, config.media)
+    faults = [find_faults(sample, infos, policies) for sample in samples]
+    rows = [_to_row(sample, own, infos) for sample, own in zip(samples, faults, strict=True)]
     outcomes = list(chain.from_iterable(map(_account, rows, faults)))
     counts.update(outcome for outcome, _ in outcomes)
     counts["read"] = len(rows) + counts["dropped/no_options"]
     check_sums("prepare", counts["read"], counts)
-    write_parquet(config.run.path / "samples.parquet", rows, PREPARED_SCHEMA)
+    write_parquet(run_folder / "samples.parquet", rows, PREPARED_SCHEMA)
     media_rows = [asdict(info) for info in infos.values()]
-    write_parquet(config.run.path / "media.parquet", media_rows, MEDIA_SCHEMA)
+    write_parquet(run_folder / "media.parquet", media_rows, MEDIA_SCHEMA)
     stage.finish(counts)
     title = (
         f"prepare: {counts['read']} questions about {len(infos)} media files "
-        f"({len(infos) - len(known)} probed, {len(known)} known from before)"
+        f"({len(infos) - len(known)} probed, {len(known)} known before)"
     )
-    return Result("\n".join([title, *_summarize(config, counts, outcomes)]), counts)
+    lines = [title, *_summarize(policies, counts, outcomes)]
+    lines.append(f"wrote {' and '.join(FILES)} into {run_folder}")
+    if not counts["kept"]:
+        lines.append("no question can be used: mend the files named above, then prepare again")
+    return Result("\n".join(lines), counts)
 
 
 def plan(config: Config) -> str:
-    """What `run` would do, in words; reads the annotations, opens no media, writes nothing."""
+    """Describe what `run` would do; read the annotations, open no media, write nothing."""
     counts: Counter[str] = Counter()
     samples = list(read_samples(config.data, counts))
     require_media(config.data.root, samples)
-    stage, names = _open(config), media_paths(samples)
+    names = media_paths(samples)
+    stage = _open(config.run.path, config.data, config.prepare, config.media)
     known = known_probes(config.run.path, config.data.root, names, config.media)
-    if _is_done(config, stage, names, known):
+    if _is_done(config.run.path, stage, names, known):
         return f"prepare: nothing to do, {config.run.path} is prepared"
     n_missing = sum(not (config.data.root / name).exists() for name in names)
     n_read = len(samples) + counts["dropped/no_options"]
@@ -149,16 +157,16 @@ def plan(config: Config) -> str:
     return (
         f"prepare: read {n_read} questions from {annotation_path(config.data)}, "
         f"probe {len(names) - len(known)} media files ({n_missing} missing; {len(known)} more are "
-        f"known from before), write {' and '.join(FILES)} into {config.run.path}\n"
+        f"known before), write {' and '.join(FILES)} into {config.run.path}\n"
         f"  questions about files with faults: {policies}"
     )
 
 
-def refuse_faults(config: Config, counts: Mapping[str, int], strict: bool) -> None:
+def refuse_faults(policies: PrepareConfig, counts: Mapping[str, int], strict: bool) -> None:
     """Stop when `run` counted faults whose policy is `fail`; with `strict`, any fault.
 
     Raises:
-        AvrtError: their names and numbers of questions.
+        AvrtError: there are such faults; the message has their numbers of questions.
     """
     left_out: Counter[str] = Counter()
     in_use: Counter[str] = Counter()
@@ -169,18 +177,17 @@ def refuse_faults(config: Config, counts: Mapping[str, int], strict: bool) -> No
         elif kind in ("one_sided", "note"):
             in_use[name] += n
     if strict:
-        refused, rule = left_out + in_use, "--strict allows none"
+        refused, rule = left_out + in_use, "--strict allows no fault"
     else:
-        policies = config.prepare
         refused = {name: n for name, n in left_out.items() if policy_on(name, policies) == "fail"}
-        rule = "the section `prepare` says fail"
+        rule = "their policy in the section `prepare` is fail"
     if refused:
         numbers = ", ".join(f"{n} {name}" for name, n in sorted(refused.items()))
         raise AvrtError(f"prepare: questions about files with faults: {numbers}; {rule}")
 
 
 def load_usable(run: Path) -> list[tuple[Sample, Modality]]:
-    """The samples of a prepared run that have at least one usable half, in file order, and which.
+    """Read the samples of a prepared run that have a usable modality, in file order, and which.
 
     Raises:
         DataError: the run was not prepared.
@@ -190,7 +197,7 @@ def load_usable(run: Path) -> list[tuple[Sample, Modality]]:
 
 
 def load_prepared(run: Path, modality: Modality = "av") -> list[Sample]:
-    """The samples of which at least this modality is usable, in file order.
+    """Read the samples of which at least this modality is usable, in file order.
 
     Raises:
         DataError: the run was not prepared.
@@ -198,23 +205,20 @@ def load_prepared(run: Path, modality: Modality = "av") -> list[Sample]:
     return [sample for sample, usable in load_usable(run) if set(modality) <= set(usable)]
 
 
-def _open(config: Config) -> Stage:
-    data = config.data
+def _open(run: Path, data: DataConfig, policies: PrepareConfig, media: MediaConfig) -> Stage:
     settings = {
         "format": data.format,
         "split": data.split,
         "limit": data.limit,
-        "policies": config.prepare.model_dump(),
-        "media": probe_settings(config.media),
+        "policies": policies.model_dump(),
+        "media": probe_settings(media),
     }
-    return open_stage(config.run.path, "prepare", settings, [annotation_path(data)])
+    return open_stage(run, "prepare", settings, [annotation_path(data)])
 
 
-def _is_done(
-    config: Config, stage: Stage, names: Sequence[str], known: Mapping[str, MediaInfo]
-) -> bool:
-    """Done, no file has changed, and nobody deleted the tables: they are derived, so one may."""
-    written = all((config.run.path / name).is_file() for name in FILES)
+def _is_done(run: Path, stage: Stage, names: Sequence[str], known: Mapping[str, MediaInfo]) -> bool:
+    """Find that no file has changed, and that the derived tables were not deleted."""
+    written = all((run / name).is_file() for name in FILES)
     return stage.done and len(known) == len(names) and written
 
 
@@ -232,7 +236,7 @@ def _to_row(
 
 
 def _account(row: Mapping[str, Any], faults: Sequence[Fault]) -> Iterator[tuple[str, str]]:
-    """The counts that a row adds to, each with the file that is to blame."""
+    """Yield the counts that a row adds to, each with the file that caused it."""
     reason = reason_of(row)
     yield reason or "kept", faults[0].path if faults else ""
     if reason is None:
@@ -243,9 +247,9 @@ def _account(row: Mapping[str, Any], faults: Sequence[Fault]) -> Iterator[tuple[
 
 
 def _summarize(
-    config: Config, counts: Mapping[str, int], outcomes: Sequence[tuple[str, str]]
+    policies: PrepareConfig, counts: Mapping[str, int], outcomes: Sequence[tuple[str, str]]
 ) -> Iterator[str]:
-    """A line for each outcome, with examples and what to do about it."""
+    """Yield a line for each outcome, with examples and the remedy."""
     files: dict[str, dict[str, None]] = defaultdict(dict)
     for outcome, path in outcomes:
         files[outcome][path] = None
@@ -256,11 +260,8 @@ def _summarize(
     for outcome, paths in sorted(files.items()):
         kind, _, name = outcome.partition("/")
         if name:
-            use = {"one_sided": policy_on(name, config.prepare), "note": "used all the same"}
+            use = {"one_sided": policy_on(name, policies), "note": "still used"}
             with_use = f"{name}, {use[kind].replace('_', ' ')}" if kind in use else name
             examples = ", ".join(list(paths)[:N_EXAMPLES])
             yield f"  {counts[outcome]:>7} {with_use}, such as {examples}"
             yield f"  {'':>7} -> {REMEDIES[name]}"
-    yield f"wrote {' and '.join(FILES)} into {config.run.path}"
-    if not counts["kept"]:
-        yield "no question can be used: mend the files named above, then prepare again"

@@ -1,12 +1,12 @@
-"""Probe the files of a dataset in worker processes; what was found is kept between runs.
+"""Probe the files of a dataset in worker processes, and keep the results between runs.
 
-The journal RUN/media.probes.jsonl gets a line as each file is done. A file whose size and time of
-change are those of its line is not opened again: so a run that was killed goes on where it was, and
-after some files were replaced only those are looked at.
+The journal RUN/media.probes.jsonl gets a line as each file is done. A file is not opened again
+while its size and time of change equal those of its line. So a run that was killed continues, and
+after some files were replaced only those are probed again.
 
-The decision to question: the times are here and in no Parquet file. A copy of a dataset has other
-times and the same content, and should be prepared to the same bytes. The journal can be deleted; it
-costs only the time to probe again.
+The decision to question: the times are in the journal and in no Parquet file. A copy of a dataset
+has other times and the same content, and its tables should have the same bytes. The journal can be
+deleted; that costs only the time to probe again.
 """
 
 from __future__ import annotations
@@ -31,23 +31,21 @@ from avrt.runs import fingerprint
 __all__ = ["known_probes", "probe_files", "probe_settings"]
 
 AHEAD = 256
-"""Files under way at a time: so many that one that hangs does not keep the other workers waiting
-at once.
-"""
+"""Files in progress at a time: enough that the other workers go on while a file hangs."""
 
 
 def probe_settings(media: MediaConfig) -> dict[str, Any]:
-    """What the outcome of a probe depends on besides the file."""
+    """Give the settings that the result of a probe depends on, besides the file."""
     return {"version": PROBE_VERSION, **media.model_dump(include=set(PROBE_SETTINGS))}
 
 
 def known_probes(
     run: Path, root: Path, names: Iterable[str], media: MediaConfig
 ) -> dict[str, MediaInfo]:
-    """What the journal holds of those files below `root` that are still the same.
+    """Read from the journal the probes of files below `root` that have not changed.
 
-    What another try may change is not held: a file that may not be read, or one over which the
-    watchdog ended a process.
+    The journal leaves out results that another attempt may change: a file without permission, or a
+    file whose process the watchdog ended.
     """
     journal = _read_journal(_journal_path(run), media)
     known: dict[str, MediaInfo] = {}
@@ -61,10 +59,10 @@ def known_probes(
 def probe_files(
     run: Path, root: Path, names: Sequence[str], media: MediaConfig
 ) -> dict[str, MediaInfo]:
-    """What is in the files, in their order; paths in the result are relative to `root`."""
+    """Probe the files, in their order; paths in the result are relative to `root`."""
     infos = known_probes(run, root, names, media)
     unknown = [name for name in names if name not in infos]
-    found = map_files(
+    results = map_files(
         partial(probe, media=media),  # a module that is light to import in every worker
         (root / name for name in unknown),
         timeout_s=media.timeout_s,
@@ -75,9 +73,9 @@ def probe_files(
     path.parent.mkdir(parents=True, exist_ok=True)
     # disable=None: no bar where stderr is a file
     bar = tqdm(total=len(names), initial=len(infos), desc="probe", unit="file", disable=None)
-    with closing(found), bar, path.open("a", encoding="utf-8", buffering=1) as journal:
+    with closing(results), bar, path.open("a", encoding="utf-8", buffering=1) as journal:
         journal.write("\n")  # ends the line that a kill may have cut off
-        for name, (_, info) in zip(unknown, found, strict=True):
+        for name, (_, info) in zip(unknown, results, strict=True):
             if isinstance(info, MediaError):
                 infos[name] = MediaInfo(name, status=info.error_class, reason=info.detail)
             else:

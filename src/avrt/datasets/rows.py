@@ -1,4 +1,4 @@
-"""What the readers of published annotation files share: JSON in, one message per bad row out."""
+"""Common to the readers of published annotations: read JSON, and name each malformed row."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = [
     "index_of_text",
     "option_texts",
     "present_or_first",
-    "read_items",
+    "read_annotations",
     "read_json",
     "read_json_lines",
     "read_json_list",
@@ -30,10 +30,10 @@ _LETTERED = re.compile(r"\s*(?:\(([A-H])\)|([A-H])\s*[.):])\s*(.*)", re.DOTALL)
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file.
+    """Read a JSON file.
 
     Raises:
-        DataError: it cannot be read, or is no JSON.
+        DataError: the file cannot be read, or is no JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -46,10 +46,10 @@ def read_json(path: Path) -> Any:
 
 
 def read_json_list(path: Path) -> list[Any]:
-    """The rows of a JSON list.
+    """Read the rows of a JSON list.
 
     Raises:
-        DataError: as `read_json`, or something else than a list.
+        DataError: as `read_json`, or the file holds no list.
     """
     content = read_json(path)
     if not isinstance(content, list):
@@ -58,10 +58,10 @@ def read_json_list(path: Path) -> list[Any]:
 
 
 def read_json_lines(path: Path) -> Iterator[Any]:
-    """The rows of a file with one JSON object per line, one at a time.
+    """Yield the rows of a file with a JSON object in each line.
 
     Raises:
-        DataError: it cannot be read, or a line is no JSON.
+        DataError: the file cannot be read, or a line is no JSON.
     """
     number = 0
     try:
@@ -78,17 +78,17 @@ def read_json_lines(path: Path) -> Iterator[Any]:
         raise DataError(f"{path}: byte {error.start}: not UTF-8; save it as UTF-8") from error
 
 
-def read_items(
+def read_annotations(
     path: Path,
     rows: Iterable[Any],
     required: Sequence[str],
     to_item: Callable[[Any, str], BenchmarkItem],
 ) -> Iterator[BenchmarkItem]:
-    """Yield `to_item(row, source)` of every row; what it objects to becomes a message.
+    """Yield `to_item(row, source)` of every row; its errors get file and row.
 
     Raises:
-        DataError: the first row has none of the fields that are `required`, so that this is a file
-        of something else; a row without one of them or with an impossible value; an id twice.
+        DataError: the first row has no `required` field, so the file has another format; a row
+            lacks a field or has an impossible value; an id occurs twice.
     """
     first_row: dict[str, int] = {}
     for number, row in enumerate(rows, start=1):
@@ -96,15 +96,15 @@ def read_items(
             raise DataError(f"{path}: row {number}: a {type(row).__name__}, not a question")
         if number == 1 and not any(field in row for field in required):
             raise DataError(
-                f"{path}: another kind of file: its rows have the fields {', '.join(row)} and none "
+                f"{path}: not this benchmark: its rows have the fields {', '.join(row)} and none "
                 f"of {', '.join(required)}; set the format and the root of this set"
             )
         try:
             item = to_item(row, f"{path.name}:{number}")
         except KeyError as error:
             raise DataError(
-                f"{path}: row {number}: the field {error} is missing; is this another version of "
-                "the benchmark?"
+                f"{path}: row {number}: the field {error} is missing; check that the file is the "
+                "published version of the benchmark"
             ) from error
         except (TypeError, ValueError, AttributeError) as error:
             raise DataError(
@@ -118,10 +118,10 @@ def read_items(
 
 
 def text(row: dict[str, Any], field: str) -> str:
-    """A text that is not empty, without spaces around it.
+    """Give a text that is not empty, without spaces around it.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the value is no text, or empty.
         KeyError: the field is missing.
     """
     value = row[field]
@@ -131,16 +131,16 @@ def text(row: dict[str, Any], field: str) -> str:
 
 
 def group(row: dict[str, Any], field: str) -> str:
-    """The value of a field to break down by; without one, `none`."""
+    """Give the value of a field for a breakdown; `none` where it is empty or missing."""
     value = row.get(field)
     return " ".join(str(value).split()) if value not in (None, "") else "none"
 
 
 def option_texts(row: dict[str, Any], field: str, *, may_be_empty: bool = False) -> tuple[str, ...]:
-    """The options in a list, without spaces around them; numbers become texts.
+    """Give the options in a list, without spaces around them; numbers become texts.
 
     Raises:
-        ValueError: no list of texts.
+        ValueError: the value is no list of texts.
         KeyError: the field is missing.
     """
     options = row[field]
@@ -154,7 +154,7 @@ def option_texts(row: dict[str, Any], field: str, *, may_be_empty: bool = False)
 
 
 def without_letters(options: Sequence[str]) -> tuple[str, ...]:
-    """Options without the letters in front of them, when each has its own there.
+    """Remove the letters in front of options when every option has its own letter there.
 
     Raises:
         ValueError: an option is nothing but its letter.
@@ -170,30 +170,30 @@ def without_letters(options: Sequence[str]) -> tuple[str, ...]:
 
 
 def index_of_text(options: Sequence[str], answer: str) -> int:
-    """The place of the option that reads exactly like `answer`, the first of several.
+    """Give the index of the first option that reads exactly like `answer`.
 
     Raises:
-        ValueError: there is none.
+        ValueError: no option does.
     """
     if answer not in options:
-        raise ValueError(f"answer {answer!r} is none of the options {list(options)}")
+        raise ValueError(f"answer {answer!r} is not among the options {list(options)}")
     return options.index(answer)
 
 
 def index_of_letter(options: Sequence[str], letter: str) -> int:
-    """The place of the option with that letter.
+    """Give the index of the option with that letter.
 
     Raises:
-        ValueError: there is none.
+        ValueError: no option has it.
     """
     letters = LETTERS[: len(options)]
     if len(letter) != 1 or letter not in letters:
-        raise ValueError(f"answer {letter!r} is none of the letters {', '.join(letters)}")
+        raise ValueError(f"answer {letter!r} is not among the letters {', '.join(letters)}")
     return letters.index(letter)
 
 
 def present_or_first(root: Path, *names: str) -> str:
-    """The first of the relative paths where a file is, else the first: where it belongs.
+    """Give the first relative path that exists, else the first: the usual path.
 
     Raises:
         ValueError: a path leaves the folder.

@@ -14,7 +14,7 @@ from avrt.datasets.rows import (
     group,
     index_of_letter,
     present_or_first,
-    read_items,
+    read_annotations,
     read_json_list,
     text,
 )
@@ -49,7 +49,7 @@ def read_video_holmes(root: Path, path: Path) -> Iterator[BenchmarkItem]:
         return BenchmarkItem(sample, {"task_type": group(row, "Question Type")}, row)
 
     required = ("video ID", "Question Type", "Options")
-    return read_items(path, read_json_list(path), required, to_item)
+    return read_annotations(path, read_json_list(path), required, to_item)
 
 
 def _options(row: dict[str, Any]) -> tuple[str, ...]:

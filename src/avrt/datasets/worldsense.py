@@ -16,7 +16,7 @@ from avrt.datasets.rows import (
     index_of_letter,
     option_texts,
     present_or_first,
-    read_items,
+    read_annotations,
     read_json,
     text,
     without_letters,
@@ -62,7 +62,7 @@ def read_worldsense(root: Path, path: Path) -> Iterator[BenchmarkItem]:
         return BenchmarkItem(sample, groups, row)
 
     required = ("question", "candidates", "answer", "task_type")
-    return read_items(path, _questions(path), required, to_item)
+    return read_annotations(path, _questions(path), required, to_item)
 
 
 def _questions(path: Path) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What every engine offers: requests in, completions out, in whatever order they finish.
+"""The protocol of all engines: requests in, completions out, in whatever order they finish.
 
 The failure of one prompt is data (a `Completion` with an error class); an engine that cannot work
 at all raises.

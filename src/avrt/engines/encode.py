@@ -1,9 +1,9 @@
-"""From a prompt to a model's inputs, alike for SFT, GRPO, evaluation and teachers in process.
+"""Turn a prompt into a model's inputs, in the same way for SFT, GRPO, evaluation and teachers.
 
-Takes decoded frames and sound as they are. The media stage has already chosen frames and sizes, so
-the processor must neither sample nor resize: its own defaults (128 x 28 x 28 pixels at least, 2
-frames per second) would override both without a word, and so would a saved configuration. What
-comes out is checked against what went in.
+Frames and sound are taken as decoded. `avrt.media` has already chosen frames and sizes, so the
+processor must neither sample nor resize: its own defaults (128 x 28 x 28 pixels at least, 2 frames
+per second) would silently override both, and so would a saved configuration. The inputs are checked
+against the prompt.
 """
 
 from __future__ import annotations
@@ -44,22 +44,22 @@ _QWEN_VL_TOKENS = (
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """One prompt as model inputs. T: tokens, media placeholders included."""
+    """A prompt as model inputs. T: tokens, media placeholders included."""
 
     input_ids: Tensor
     """Shape (T,)."""
     media: dict[str, Tensor] = field(default_factory=dict)
-    """Everything else that the model's forward takes, with the sample's items along axis 0."""
+    """All other inputs of the model's forward pass, with the sample's items along axis 0."""
     token_types: Tensor | None = None
     """Shape (T,): text 0, image 1, video 2; Qwen2.5-VL builds its positions from them."""
 
 
 def encode(processor: Any, prompt: Prompt) -> Encoded:
-    """The inputs for one prompt; text models have a plain tokenizer as their `processor`.
+    """Make the inputs for a prompt; text models have a plain tokenizer as their `processor`.
 
     Raises:
-        EngineError: the prompt holds a modality that the model does not take, or that did not
-        arrive in the inputs.
+        EngineError: the prompt holds a modality that the model does not take, or that is missing in
+            the inputs.
     """
     if not hasattr(processor, "tokenizer"):
         return _encode_text(processor, prompt)
@@ -70,7 +70,9 @@ def encode(processor: Any, prompt: Prompt) -> Encoded:
     text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     try:
         inputs = processor(text=[text], return_tensors="pt", **media)
-    except ValueError as error:  # as many media as places for them, which the chat template makes
+    except (
+        ValueError
+    ) as error:  # the number of media differs from that of the chat template's placeholders
         raise EngineError(
             f"{_name(processor)} and its chat template cannot encode this prompt: {error}"
         ) from error
@@ -89,9 +91,9 @@ def encode(processor: Any, prompt: Prompt) -> Encoded:
 
 
 def merge_media(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Several samples' media as one batch: joined along axis 0, sounds padded to the longest.
+    """Join the media of samples into a batch along axis 0, and pad sounds to the longest.
 
-    A sample without some modality adds nothing to it: models match items to the placeholders in
+    A sample without a modality adds no item: models match items to the placeholders in
     order of the rows.
     """
     keys = list(dict.fromkeys(key for row in rows for key in row))
@@ -101,7 +103,7 @@ def merge_media(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 def collate(
     encoded: Sequence[Encoded], pad_id: int, side: Literal["left", "right"]
 ) -> dict[str, Tensor]:
-    """A batch of B prompts: `input_ids`, `attention_mask` of shape (B, T), and the media."""
+    """Make a batch of B prompts: `input_ids`, `attention_mask` of shape (B, T), and the media."""
     batch = {
         "input_ids": _pad([row.input_ids for row in encoded], pad_id, side),
         "attention_mask": _pad([torch.ones_like(row.input_ids) for row in encoded], 0, side),
@@ -116,7 +118,7 @@ def collate(
 
 
 def count_media_tokens(processor: Any, input_ids: Tensor) -> tuple[int, int]:
-    """How many tokens of a prompt are pictures, and how many are sound."""
+    """Count the tokens of a prompt that are pictures, and those that are sound."""
     tokenizer = getattr(processor, "tokenizer", None)
     if tokenizer is None:
         return 0, 0
@@ -130,10 +132,10 @@ def count_media_tokens(processor: Any, input_ids: Tensor) -> tuple[int, int]:
 
 
 def suppress_token_ids(processor: Any) -> list[int]:
-    """Media tokens, which a model must never write: one `<|audio_bos|>` breaks a batch's positions.
+    """List the media tokens, which a model must never write: they break a batch's positions.
 
-    A plain tokenizer belongs to a text model, for which these are tokens like any other: nothing is
-    suppressed.
+    A plain tokenizer belongs to a text model, for which they are ordinary tokens: the list is
+    empty.
     """
     tokenizer = getattr(processor, "tokenizer", None)
     if tokenizer is None:
@@ -162,9 +164,9 @@ def _encode_text(tokenizer: Any, prompt: Prompt) -> Encoded:
 
 
 def _media_arguments(processor: Any, prompt: Prompt) -> tuple[list[dict[str, str]], dict[str, Any]]:
-    """The message parts and the processor's arguments.
+    """Make the message parts and the processor's arguments.
 
-    A part has the key `type` alone, because chat templates look at which keys are there.
+    A part has only the key `type`, because chat templates look at which keys exist.
     """
     parts: list[dict[str, str]] = []
     arguments: dict[str, Any] = {}
@@ -190,7 +192,7 @@ def _media_arguments(processor: Any, prompt: Prompt) -> tuple[list[dict[str, str
             )
         longest = getattr(extractor, "n_samples", len(audio.samples))
         if len(audio.samples) > longest:
-            # The extractor would cut it without a word.
+            # The extractor would silently cut it.
             raise EngineError(
                 f"{audio.duration_s:.1f} s of sound, but {_name(processor)} hears at most "
                 f"{longest / audio.rate_hz:g} s; set media.max_audio_s to that or less"
@@ -229,7 +231,7 @@ def _check_size(processor: Any, frames: Frames) -> None:
 
 
 def _check_frames(processor: Any, frames: Frames, tensors: Mapping[str, Tensor]) -> None:
-    """The grid must be the frames' own: else the processor has sampled or resized them."""
+    """Refuse a grid that differs from the frames': the processor has sampled or resized them."""
     pictures = processor.image_processor
     n_frames, height, width = frames.pixels.shape[:3]
     rows, columns = height // pictures.patch_size, width // pictures.patch_size
@@ -239,9 +241,10 @@ def _check_frames(processor: Any, frames: Frames, tensors: Mapping[str, Tensor])
         expected = [[1, rows, columns]] * n_frames
     grid = tensors.get("video_grid_thw", tensors.get("image_grid_thw"))
     if grid is None or grid.tolist() != expected:
-        found = None if grid is None else grid.tolist()
+        made = None if grid is None else grid.tolist()
         raise EngineError(
-            f"{_name(processor)} made the grid {found} of frames whose own grid is {expected}"
+            f"{_name(processor)} made the grid {made} of frames with the grid {expected}: it has "
+            "sampled or resized them"
         )
 
 

@@ -1,11 +1,11 @@
-"""How many calls the servers of one model are given at once, and which server gets the next.
+"""Limit the calls in flight at each server of a model, and choose the server of the next call.
 
-Nobody tells a client what a server can take, and it changes. So each server's limit doubles with
-every round trip until the server refuses a call; then the limit is what is in flight besides. When
-calls are refused again before any was taken, the server takes far less than it did, and the limit
-is halved, once for all calls that were under way together, and doubles again from there. Now and
-then one call more is tried; when that is taken, the limit doubles again. A server that refuses a
-single call twice, or that nobody answers for, is left alone for a while.
+No server publishes its capacity, and it changes. So each server's limit doubles with every round
+trip until the server refuses a call; then the limit is the number of other calls in flight. When
+calls are refused again before any call was accepted, the capacity has fallen far, and the limit is
+halved, once for all calls that were in flight together, and doubles again from there. At intervals
+the limit tries another call; when the server accepts it, the limit doubles again. A server that
+refuses a single call twice, or that does not answer, gets no call for a while.
 
 The decision to question: a refusal is a 429, or a 503 with Retry-After. Other failures happen to
 good servers too: the limit is halved only when more than a fifth of the latest calls fail.
@@ -22,13 +22,13 @@ from dataclasses import dataclass
 __all__ = ["Limit", "Replica", "Replicas", "Slot", "wait_before_retry_s"]
 
 _FIRST_WAIT_S = 0.5
-"""Wait after the first failure; it doubles with every further one."""
+"""Wait after the first failure; it doubles with every further failure."""
 _LONGEST_WAIT_S = 60.0
 _START = 8
 _LEAST_BEFORE_TRY = 100
 _ROUNDS_BEFORE_TRY = 16
-"""Good replies, and round trips, between two tries of one more: one call in a hundred is refused
-for it at most.
+"""Good replies, and round trips, between two attempts to raise the limit by one; they cost at most
+one refused call in a hundred.
 """
 _FAULTS_THAT_COUNT = 0.2
 _FAULT_MEMORY = 64
@@ -38,31 +38,31 @@ _LATENCY_MEMORY = 16
 
 @dataclass(frozen=True)
 class Slot:
-    """The place of one call among those at a server."""
+    """The position of a call among those at a server."""
 
     number: int
-    """How many calls the server was given before."""
+    """Number of calls that the server got before."""
     level: int
     """Calls in flight, this one included, when it started."""
 
 
 class Limit:
-    """The most calls that one server is given at once.
+    """The largest number of calls that a server gets at once.
 
-    Grows no more once replies take half of `timeout_s`: more calls would only wait longer.
+    It stops growing when replies take half of `timeout_s`: more calls would only wait longer.
     """
 
     def __init__(self, most: int, timeout_s: float) -> None:
         self.now = min(_START, most)
         self.in_flight = 0
         self.cuts_in_row = 0
-        """Since a call that began after one was taken."""
+        """Cuts in a row, without an accepted call between them."""
         self._most, self._timeout_s = most, timeout_s
         self._ceiling = most
-        """What `now` may grow to; it is above only while one more is tried."""
+        """The bound of `now`, which exceeds it only while it tries another call."""
         self._n_started = 0
         self._n_at_cut = 0
-        """Calls that began before the latest cut: what becomes of them says nothing new."""
+        """Calls that began before the latest cut; their results are no news."""
         self._n_good_at_ceiling = 0
         self._fault_share = 0.0
         self._latency_s = 0.0
@@ -74,17 +74,17 @@ class Limit:
         return Slot(self._n_started - 1, self.in_flight)
 
     def finish(self) -> None:
-        """One call less is in flight; say before how it went."""
+        """Count one call less in flight; report its result before."""
         self.in_flight -= 1
 
     def succeed(self, slot: Slot, latency_s: float) -> None:
-        """A reply came, of whatever status, that says nothing against the server."""
+        """Report a reply, of any status, that does not count against the server."""
         self._fault_share -= self._fault_share / _FAULT_MEMORY
         self._latency_s += (latency_s - self._latency_s) / _LATENCY_MEMORY
         if slot.number < self._n_at_cut:
             return
         self.cuts_in_row = 0
-        is_full = self.in_flight >= self.now  # else it is not the limit that holds calls back
+        is_full = self.in_flight >= self.now  # else the limit does not hold calls back
         if not is_full or self._latency_s > self._timeout_s / 2:
             return
         if self.now > self._ceiling:
@@ -99,7 +99,7 @@ class Limit:
                 self.now += 1
 
     def refuse(self, slot: Slot) -> bool:
-        """The server takes no more; False when that is known already."""
+        """Report that the server takes no more calls; False when that was known already."""
         is_new = slot.number >= self._n_at_cut
         n_others = max(1, self.in_flight - 1)
         self._ceiling = min(self._ceiling, n_others)
@@ -111,7 +111,7 @@ class Limit:
         return is_new
 
     def fail(self, slot: Slot) -> bool:
-        """A fault; True when there were so many lately that the limit is halved."""
+        """Report a fault; True when many recent calls failed, so that the limit was halved."""
         self._fault_share += (1 - self._fault_share) / _FAULT_MEMORY
         if slot.number < self._n_at_cut:
             return False
@@ -125,7 +125,7 @@ class Limit:
         return True
 
     def stop(self, slot: Slot) -> bool:
-        """Nobody answers: go on with a single call; False when that is known already."""
+        """Report that the server does not answer: continue with a single call; False if known."""
         if slot.number < self._n_at_cut:
             return False
         self.now = 1
@@ -139,21 +139,21 @@ class Limit:
 
 
 class Replica:
-    """One server, its limit, and what is known about it."""
+    """A server, its limit and its state."""
 
     def __init__(self, url: str, most: int, timeout_s: float) -> None:
         self.url = url
         self.limit = Limit(most, timeout_s)
         self.down = False
-        """Nobody answered the latest call."""
+        """The server did not answer the latest call."""
         self.media_lock = asyncio.Lock()
-        """Held by whoever finds out whether media reach the model."""
+        """Held while a worker checks whether media reach the model."""
         self.rest_until = 0.0
-        """Loop time before which it gets no call."""
+        """Loop time before which the server gets no call."""
 
 
 class Replicas:
-    """The servers of one model: the next call goes to the one with the fewest."""
+    """The servers of a model; the next call goes to the server with the fewest calls."""
 
     def __init__(self, urls: Sequence[str], most: int, timeout_s: float) -> None:
         self.all = [Replica(url, most, timeout_s) for url in urls]
@@ -161,23 +161,23 @@ class Replicas:
 
     @property
     def all_down(self) -> bool:
-        """Nobody answered the latest call to any of the servers."""
+        """True when no server answered its latest call."""
         return all(replica.down for replica in self.all)
 
     async def take(self) -> tuple[Replica, Slot]:
-        """A place for one call; waits, first come, first served, until there is one."""
+        """Take a slot for a call; wait for a free slot, first come, first served."""
         turn: asyncio.Future[tuple[Replica, Slot]] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         self._serve()
         return await turn
 
     def give_back(self, replica: Replica) -> None:
-        """The call is over, and the replica's limit knows how it went."""
+        """End a call whose result the replica's limit already knows."""
         replica.limit.finish()
         self._serve()
 
     def rest(self, replica: Replica, at_least_s: float = 0.0) -> None:
-        """Leave a server alone, twice as long every time until it answers."""
+        """Give a server no calls for a while, twice as long each time until it answers."""
         loop = asyncio.get_running_loop()
         wait_s = max(at_least_s, wait_before_retry_s(replica.limit.cuts_in_row))
         replica.rest_until = loop.time() + wait_s
@@ -188,18 +188,18 @@ class Replicas:
         now_s = asyncio.get_running_loop().time()
         while self._waiting:
             free = [
-                one
-                for one in self.all
-                if one.limit.in_flight < one.limit.now and one.rest_until <= now_s
+                replica
+                for replica in self.all
+                if replica.limit.in_flight < replica.limit.now and replica.rest_until <= now_s
             ]
             if not free:
                 return
-            replica = min(free, key=lambda one: one.limit.in_flight)
+            replica = min(free, key=lambda replica: replica.limit.in_flight)
             turn = self._waiting.popleft()
             if not turn.done():
                 turn.set_result((replica, replica.limit.start()))
 
 
 def wait_before_retry_s(n_failures: int) -> float:
-    """A wait that doubles with every failure in a row and differs from call to call."""
+    """Compute a wait that doubles with every failure in a row and differs between calls."""
     return min(_FIRST_WAIT_S * 2 ** (n_failures - 1), _LONGEST_WAIT_S) * random.uniform(0.5, 1.5)

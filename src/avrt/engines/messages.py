@@ -1,10 +1,10 @@
-"""What a server gets of a prompt: the messages of a chat completion, media included.
+"""Turn a prompt into the messages of a chat completion, media included.
 
-One form for every OpenAI-compatible server and for vLLM in process.
+OpenAI-compatible servers and vLLM in process get the same form.
 
-The decision to question: a clip sent as one video part says that its frames are evenly spaced, at
-their true mean rate from the first to the last, as the student is told in process. Servers read
-`fps` either as the rate of these frames or of the file they came from; so it is both.
+The decision to question: a clip sent as a single video part declares its frames as evenly spaced,
+at their true mean rate from the first to the last, as for the student in process. Servers read
+`fps` either as the rate of these frames or of the file they came from; so the two are equal.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["build_body", "build_messages", "wire_identity"]
 def wire_identity(
     engine: EngineConfig, model: str, revision: str | None, media: MediaConfig
 ) -> dict[str, Any]:
-    """A model's identity together with the form of the requests that it gets."""
+    """Give a model's identity together with the form of its requests."""
     as_video = "-video" if engine.frames_as == "video" else ""
     as_url = "-url" if engine.audio_as == "audio_url" else ""
     return {
@@ -37,7 +37,7 @@ def wire_identity(
 def build_body(
     request: Request, model: str, engine: EngineConfig, media: MediaConfig, n: int = 1
 ) -> dict[str, Any]:
-    """The JSON body of one chat completion request for `n` answers."""
+    """Build the JSON body of a chat completion request for `n` answers."""
     prompt, sampling = request.prompt, request.sampling
     body = {
         "model": model,
@@ -58,7 +58,7 @@ def build_body(
 def build_messages(
     prompt: Prompt, engine: EngineConfig, media: MediaConfig
 ) -> list[dict[str, Any]]:
-    """The system message, if there is one, and the user's: media first, the text last."""
+    """Build the optional system message and the user's: media first, the text last."""
     messages: list[dict[str, Any]] = []
     if prompt.system is not None:
         messages.append({"role": "system", "content": prompt.system})
@@ -94,7 +94,7 @@ def _sound_parts(prompt: Prompt, engine: EngineConfig, media: MediaConfig) -> li
 
 
 def _is_video(prompt: Prompt, engine: EngineConfig) -> bool:
-    """One frame has no rate: it goes as an image."""
+    """True for several frames in the form `video`; a single frame has no rate and is an image."""
     return engine.frames_as == "video" and prompt.frames is not None and len(prompt.frames) > 1
 
 

@@ -1,12 +1,12 @@
 """The HTTP engine: vLLM, SGLang, llama.cpp, `transformers serve`, hosted models.
 
-At most `concurrency` requests are held; how many of them are in flight, and at which server, is for
-`limiter.py`. What can pass is tried again, what cannot is not. Servers may silently drop parts
-their model does not know, so each server's first reply to a prompt with media is checked: leaving
-the media out must cost tokens.
+At most `concurrency` requests are held; `limiter.py` decides how many are in flight, and at which
+server. Failures that may pass are tried again, others are not. Servers may silently drop parts that
+their model does not know, so each server's first reply to a prompt with media is checked: the same
+prompt without the media must have fewer tokens.
 
 The decision to question: aiohttp, which parses in C. A call costs a fifth of the CPU time it costs
-with httpx, and with hundreds in flight it is the client's one core that limits a run.
+with httpx, and with hundreds in flight the client's single core limits a run.
 """
 
 from __future__ import annotations
@@ -40,31 +40,31 @@ __all__ = ["OpenAIEngine"]
 _LONGEST_RETRY_AFTER_S = 600.0
 _CONNECT_TIMEOUT_S = 10.0
 _TOKENS_OF_MARKS = 3
-"""Begin, placeholder, end: what a chat template writes for an item whose content was dropped."""
+"""Begin, placeholder, end: a chat template writes them even for an item that was dropped."""
 _HOPELESS = {
     401: "the server refused the key; set the environment variable {api_key_env} to a valid one",
     403: "the key in the environment variable {api_key_env} may not use this model",
     404: "no such model or address; see {url}/models, and check that engine.base_url ends in /v1",
 }
-"""Statuses that no call of this run can escape, and what to do."""
+"""Statuses that every call of this run would get, and their remedies."""
 _TRUST_FLAG = "--trust-request-mm-kwargs"
 
 
 @dataclass
 class _Session:
-    """What the workers of one `generate` share."""
+    """The shared objects of the workers of a `generate`."""
 
     puller: Puller[tuple[list[Request], bytes] | None]
     on_completion: OnCompletion
     replicas: Replicas
     client: aiohttp.ClientSession
     proxies: dict[str, str | None]
-    """By the address of the server."""
+    """The proxy of each server, by its address."""
 
 
 @dataclass(frozen=True)
 class _Response:
-    """What a server answered."""
+    """The response of a server."""
 
     status: int
     body: bytes
@@ -72,7 +72,7 @@ class _Response:
 
 
 class OpenAIEngine:
-    """One model behind an OpenAI-compatible server, or behind several that are alike."""
+    """A model behind an OpenAI-compatible server, or behind several equal servers."""
 
     takes_encoded = True
 
@@ -83,7 +83,7 @@ class OpenAIEngine:
         self._model = model
         self._media = media
         self._checked: set[str] = set()
-        """Servers that are known to hand media over."""
+        """Servers that pass media on to the model."""
         self._takes_n = config.n_per_request
         self.identity = wire_identity(config, model, revision, media)
         if config.n_per_request:  # a group has one seed, so its other answers are other draws
@@ -119,8 +119,8 @@ class OpenAIEngine:
         key = os.environ.get(name, "")
         if not (key.isascii() and key.isprintable()):
             raise ConfigError(
-                f"the environment variable {name} holds something that is in no key, such as the "
-                "end of a line; set it to the key alone"
+                f"the environment variable {name} holds characters that no key has, such as a line "
+                "break; set it to the key alone"
             )
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=min(_CONNECT_TIMEOUT_S, self._config.timeout_s)
@@ -145,7 +145,7 @@ class OpenAIEngine:
                 session.on_completion(request, completion)
 
     def _groups(self, requests: Iterator[Request]) -> Iterator[list[Request]]:
-        """Requests that one call can answer: those in a row that differ in their seed alone."""
+        """Group requests that a single call can answer: those in a row that differ only in seed."""
         group: list[Request] = []
         for request in requests:
             if group and not (self._takes_n and _differ_in_seed(group[0], request)):
@@ -165,7 +165,7 @@ class OpenAIEngine:
     async def _fill(
         self, session: _Session, group: list[Request], completions: list[Completion]
     ) -> list[Completion]:
-        """One completion per request: those that one call did not bring are asked for alone."""
+        """Complete the requests that the call for the whole group did not answer, one by one."""
         if len(completions) == 1 and completions[0].finish_reason == "error":
             if completions[0].error_class != "http_400":
                 return completions * len(group)
@@ -179,7 +179,7 @@ class OpenAIEngine:
         return completions + alone
 
     async def _complete(self, session: _Session, request: Request, body: bytes) -> list[Completion]:
-        """Send one request until it succeeds, fails for good, or has used its attempts."""
+        """Send a request until it succeeds, fails for good, or has used its attempts."""
         completions, wait_s = await self._attempt(session, request, body)
         for n_failures in range(1, self._config.max_attempts):
             if wait_s is None:
@@ -193,7 +193,7 @@ class OpenAIEngine:
     async def _attempt(
         self, session: _Session, request: Request, body: bytes
     ) -> tuple[list[Completion], float | None]:
-        """One try: the completions, and the shortest wait before another (None: none is due)."""
+        """Try once: the completions, and the least wait before another try (None: no other try)."""
         replicas = session.replicas
         while True:
             replica, slot = await replicas.take()
@@ -204,7 +204,7 @@ class OpenAIEngine:
                 self._learn(replicas, replica, slot, response, latency_s)
                 if isinstance(response, Completion):
                     if replica.down and not replicas.all_down:
-                        continue  # another server will do: that was no try
+                        continue  # another server can answer: do not count this try
                     return [response], 0.0
                 if response.status != 200:
                     return self._refusal(response, replica, latency_s)
@@ -218,9 +218,9 @@ class OpenAIEngine:
     async def _post(
         self, session: _Session, replica: Replica, body: bytes
     ) -> _Response | Completion:
-        """The response, or the failure of a call to which there is none."""
+        """Send a request, and give the response, or the failure of a call without a response."""
         url, proxy = f"{replica.url}/chat/completions", session.proxies[replica.url]
-        data = io.BytesIO(body)  # of many plain bytes aiohttp warns
+        data = io.BytesIO(body)  # aiohttp warns of large bodies in plain bytes
         try:
             async with (
                 asyncio.timeout(self._config.timeout_s),
@@ -246,7 +246,7 @@ class OpenAIEngine:
         response: _Response | Completion,
         latency_s: float,
     ) -> None:
-        """Tell the server's limit how a call went; rest a server that does not get better."""
+        """Report a call's result to the server's limit; rest a server that does not recover."""
         limit, wait_s = replica.limit, 0.0
         if isinstance(response, Completion):
             cut = limit.stop(slot) if replica.down else limit.fail(slot)
@@ -267,8 +267,8 @@ class OpenAIEngine:
         if replicas.all_down:
             urls = ", ".join(replica.url for replica in replicas.all)
             raise EngineError(
-                f"{urls}: no server answers ({last.error}); start one that serves "
-                f"{self._model!r}, or set engine.base_url to its address"
+                f"{urls}: no server answers ({last.error}); start a server for {self._model!r}, or "
+                "set engine.base_url to its address"
             )
 
     def _refusal(
@@ -280,8 +280,8 @@ class OpenAIEngine:
         )
         if status == 400 and _TRUST_FLAG in reason:
             remedy = (
-                f"start it with {_TRUST_FLAG}, or do without engine.frames_as = 'video' and "
-                "without mm_processor_kwargs and media_io_kwargs in engine.extra_body"
+                f"start it with {_TRUST_FLAG}, or remove engine.frames_as = 'video', and "
+                "mm_processor_kwargs and media_io_kwargs in engine.extra_body"
             )
         if remedy:
             raise EngineError(
@@ -291,7 +291,7 @@ class OpenAIEngine:
         return [completion], response.retry_after_s if _can_pass(status) else None
 
     def _read_reply(self, response: _Response, latency_s: float) -> list[Completion]:
-        """The completions in a reply that came with status 200."""
+        """Read the completions in a reply with status 200."""
         try:
             reply = json.loads(response.body)
             choices, usage = reply["choices"], reply.get("usage") or {}
@@ -313,14 +313,14 @@ class OpenAIEngine:
         return self._hide_key(" ".join(response.body.decode(errors="replace").split()))
 
     def _hide_key(self, text: str) -> str:
-        """The text without the key, in case a server repeats it."""
+        """Remove the key from a text, in case a server repeats it."""
         key = os.environ.get(self._config.api_key_env)
         return text.replace(key, "***") if key else text
 
     async def _check_media(
         self, session: _Session, replica: Replica, request: Request, completion: Completion
     ) -> None:
-        """Once per server: each modality must have cost prompt tokens, else it was dropped."""
+        """Check once per server that each modality costs prompt tokens, else it was dropped."""
         prompt = request.prompt
         n_items = {
             "frames": 0 if prompt.frames is None else len(prompt.frames),
@@ -337,14 +337,14 @@ class OpenAIEngine:
                 without = Request(request.key, replace(prompt, **{name: None}), sampling)
                 response = await self._post(session, replica, self._encode(without))
                 if isinstance(response, Completion) or response.status != 200:
-                    return  # the next reply will do
+                    return  # the next reply is checked instead
                 n_with = completion.n_prompt_tokens
                 n_without = self._read_reply(response, 0.0)[0].n_prompt_tokens
                 if n_with - n_without <= _TOKENS_OF_MARKS * n_items[name]:
                     raise EngineError(
                         f"{replica.url}: model {self._model!r} got no {name}: the prompt has "
                         f"{n_with} tokens with {name} and {n_without} without; serve a model that "
-                        f"takes {name}, with a server that hands it over"
+                        f"takes {name}, with a server that passes it on"
                     )
             self._checked.add(replica.url)
 
@@ -373,7 +373,7 @@ def _read_choice(
 
 
 def _whole_text(reasoning: str | None, text: str, finish_reason: str) -> str:
-    """What the model wrote: reasoning that the server split off is put back inside its tags."""
+    """Join the model's text; reasoning that the server split off goes back inside its tags."""
     if not reasoning:
         return text
     cut_inside = finish_reason == "length" and not text
@@ -385,7 +385,7 @@ def _can_pass(status: int) -> bool:
 
 
 def _retry_after_s(value: str) -> float:
-    """Seconds that a Retry-After header asks for (a number or a date); 0 without one."""
+    """Read the seconds in a Retry-After header (a number or a date); 0 without the header."""
     try:
         wait_s = float(value)
     except ValueError:
@@ -397,16 +397,16 @@ def _retry_after_s(value: str) -> float:
 
 
 def _proxy_of(url: str) -> str | None:
-    """What HTTP_PROXY, HTTPS_PROXY and NO_PROXY say; asked once, the client would at every call."""
-    place = urlsplit(url)
-    return None if proxy_bypass(place.netloc) else getproxies().get(place.scheme)
+    """Look up HTTP_PROXY, HTTPS_PROXY and NO_PROXY once; the client would at every call."""
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
 
 
-def _differ_in_seed(one: Request, other: Request) -> bool:
-    a, b = one.prompt, other.prompt
+def _differ_in_seed(first: Request, second: Request) -> bool:
+    a, b = first.prompt, second.prompt
     return (
         (a.text, a.system) == (b.text, b.system)
         and a.frames is b.frames
         and a.audio is b.audio
-        and replace(one.sampling, seed=0) == replace(other.sampling, seed=0)
+        and replace(first.sampling, seed=0) == replace(second.sampling, seed=0)
     )

@@ -1,9 +1,10 @@
-"""What the workers of an engine do next, pulled in a thread of its own.
+"""Pull the next request of an engine's workers in a separate thread.
 
-Media are read and requests encoded while replies arrive. Nothing is pulled before a worker asks.
+Media are read and requests encoded while replies arrive. A request is pulled only when a worker
+needs it.
 
-The decision to question: a thread that stays, instead of one job of a pool per request, which costs
-as much CPU time as the HTTP request itself.
+The decision to question: the thread stays alive, instead of a pool's job for each request, which
+costs as much CPU time as the HTTP request itself.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ T = TypeVar("T")
 
 
 class Puller(Generic[T]):
-    """Calls `pull` in another thread, once for every `next`; use it as a context."""
+    """Calls `pull` in another thread, once for every `next`; use it as a context manager."""
 
     def __init__(self, pull: Callable[[], T]) -> None:
         self._pull = pull
@@ -41,12 +42,12 @@ class Puller(Generic[T]):
         _error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        """Wait until `pull` has returned: what it reads from may be closed after that."""
+        """Wait until `pull` has returned, so that its sources can be closed."""
         self._asked.put(None)
         self._thread.join()
 
     async def next(self) -> T:
-        """What `pull` returned, or raised; first come, first served."""
+        """Give the result of a call of `pull`, or raise its error; first come, first served."""
         future: asyncio.Future[T] = self._loop.create_future()
         self._asked.put(future)
         return await future
@@ -57,10 +58,10 @@ class Puller(Generic[T]):
                 continue
             try:
                 pulled = self._pull()
-            except BaseException as error:  # noqa: BLE001 (raised where it was asked for)
+            except BaseException as error:  # noqa: BLE001 (raised in `next`)
                 pulled = error
             self._pulled.append((future, pulled))
-            if len(self._pulled) == 1:  # else a hand-over is due that finds this one too
+            if len(self._pulled) == 1:  # else a hand-over is scheduled and takes this result too
                 self._loop.call_soon_threadsafe(self._hand_over)
 
     def _hand_over(self) -> None:

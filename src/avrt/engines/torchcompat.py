@@ -3,7 +3,7 @@ transformers.
 
 PyPI carries only a CUDA build of torchvision; next to a CPU torch its compiled part cannot load,
 and then `import torchvision` fails because the schemas of two of its operators are missing.
-Declaring them is enough for everything transformers uses (resizing, padding); the operators
+Declaring them is enough for the parts that transformers uses (resizing, padding); the operators
 themselves stay unavailable.
 """
 
@@ -46,7 +46,7 @@ def _declare_missing_operators() -> torch.library.Library | None:
     return library
 
 
-# The schemas live as long as this object.
+# The schemas exist as long as this object.
 _library = _declare_missing_operators()
 shimmed = _library is not None
 """True when torchvision's compiled part does not load here and its schemas were declared."""

@@ -227,7 +227,7 @@ def _decoding(request: Request) -> tuple[int, bool, bool, bool]:
 def _read_row(tokenizer: Any, row: Tensor, ends: list[int], latency_s: float) -> Completion:
     """The completion in a row of new tokens, which is padded after its end token."""
     tokens = row.tolist()
-    end = next((place for place, token in enumerate(tokens) if token in ends), None)
+    end = next((i for i, token in enumerate(tokens) if token in ends), None)
     kept = tokens if end is None else tokens[:end]
     return Completion(
         tokenizer.decode(kept, skip_special_tokens=True),

@@ -1,7 +1,7 @@
-"""vLLM in this process: the messages that a server would get, in batches of `batch_size`.
+"""vLLM in this process: the same messages as for a server, in batches of `batch_size`.
 
-The model is loaded when the first request comes, so that a run whose calls are all known loads
-nothing. A prompt that vLLM refuses fails alone: the batch is then made again one by one.
+The model is loaded at the first request, so that a run whose calls are all known loads no model. A
+prompt that vLLM refuses fails alone: the prompts of its batch are then sent one by one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from avrt.types import Completion, Request, Sampling
 __all__ = ["VllmEngine"]
 
 _CHAT_ARGUMENTS = ("mm_processor_kwargs", "chat_template_kwargs")
-"""What of `extra_body` goes to `LLM.chat`; the rest goes to `SamplingParams`."""
+"""Fields of `extra_body` for `LLM.chat`; the rest goes to `SamplingParams`."""
 _ONLY_HOW_FAST = frozenset(
     {
         "tensor_parallel_size",
@@ -38,11 +38,11 @@ _ONLY_HOW_FAST = frozenset(
         "trust_remote_code",
     }
 )
-"""Arguments of `LLM` that decide no reply, so that they are not part of a call's key."""
+"""Arguments of `LLM` that do not change replies, so that they are not in a call's key."""
 
 
 class VllmEngine:
-    """One model in this process, run by vLLM."""
+    """A model that vLLM runs in this process."""
 
     takes_encoded = True
 
@@ -69,14 +69,14 @@ class VllmEngine:
                 on_completion(request, completion)
 
     def close(self) -> None:
-        """Drop the model; vLLM gives its memory back."""
+        """Drop the model; vLLM frees its memory."""
         self._llm = None
 
     def _load(self) -> Any:
         vllm = _import_vllm()
-        place, arguments = resolve(self._model), self._config.vllm_args
+        source, arguments = resolve(self._model), self._config.vllm_args
         try:
-            return vllm.LLM(model=place, revision=self._revision, **arguments)
+            return vllm.LLM(model=source, revision=self._revision, **arguments)
         except (OSError, ValueError, RuntimeError, TypeError) as error:
             raise EngineError(
                 f"{self._model}: vLLM cannot load this model: {error}; "
@@ -94,8 +94,8 @@ class VllmEngine:
                 yield from self._complete([request])
 
     def _chat(self, batch: list[Request]) -> list[Completion]:
-        messages = [build_messages(one.prompt, self._config, self._media) for one in batch]
-        samplings = [self._sampling_params(one.sampling) for one in batch]
+        messages = [build_messages(request.prompt, self._config, self._media) for request in batch]
+        samplings = [self._sampling_params(request.sampling) for request in batch]
         extra = self._config.extra_body
         arguments = {name: extra[name] for name in _CHAT_ARGUMENTS if name in extra}
         started = time.monotonic()
@@ -129,17 +129,17 @@ class VllmEngine:
 
 
 class _RefusedError(Exception):
-    """vLLM takes none of a batch, because of one of its prompts."""
+    """vLLM refuses a whole batch because of a prompt in it."""
 
 
 def _is_refusal(error: Exception) -> bool:
-    """By name: older versions raise ValueError, and have no errors of their own to import."""
+    """Recognise a refusal by name: older versions raise ValueError and have no class to import."""
     own = any(kind.__name__ == "VLLMClientError" for kind in type(error).__mro__)
     return own or isinstance(error, ValueError)
 
 
 def _import_vllm(part: str | None = None) -> Any:
-    """vLLM or a module of it: an optional package with requirements of its own."""
+    """Import vLLM or a module of it, an optional package with its own requirements."""
     from importlib import import_module
 
     try:
@@ -147,7 +147,7 @@ def _import_vllm(part: str | None = None) -> Any:
     except ImportError as error:
         raise EngineError(
             f"engine.kind is 'vllm' but vLLM cannot be imported ({error}); install it in this "
-            "environment, or run `vllm serve` in its own and use engine.kind: openai"
+            "environment, or run `vllm serve` in another and set engine.kind=openai"
         ) from error
 
 

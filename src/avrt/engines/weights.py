@@ -1,8 +1,8 @@
-"""Where models lie, what they are called in keys, and how they are loaded with transformers.
+"""Resolve, identify and load models with transformers.
 
-A model is a hub id, a local folder, or `world:NAME` for one inside the package. Keys never hold a
-path: a folder is known by the digest of its files, so that a moved folder keeps its calls and a
-retrained one does not.
+A model is a hub id, a local folder, or `world:NAME` for a model inside the package. Keys never hold
+a path: the digest of its files identifies a folder, so that a moved folder keeps its calls and a
+retrained model does not.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Loaded:
 
 
 def resolve(model: str) -> str:
-    """The folder of `world:NAME` inside the package; hub ids and folders stay as they are.
+    """Give the folder of `world:NAME` inside the package; hub ids and folders stay unchanged.
 
     Raises:
         ConfigError: the package has no world model of that name.
@@ -55,13 +55,13 @@ def resolve(model: str) -> str:
     if not (folder / "config.json").is_file():
         known = sorted(path.parent.name for path in weights.glob("*/config.json"))
         raise ConfigError(
-            f"{model}: no such model in the package; known: {', '.join(known) or 'none'}"
+            f"{model}: no such model in the package; known: {', '.join(known) or '(none)'}"
         )
     return str(folder)
 
 
 def model_identity(model: str, revision: str | None) -> dict[str, Any]:
-    """What names a model in keys: hub id and revision, or the digest of a folder's files."""
+    """Identify a model in keys: hub id and revision, or the digest of a folder's files."""
     folder = Path(resolve(model))
     if not folder.is_dir():
         return {"model": folder.name if folder.is_absolute() else model, "revision": revision}
@@ -71,7 +71,7 @@ def model_identity(model: str, revision: str | None) -> dict[str, Any]:
 
 
 def in_process_identity(model: str, revision: str | None, dtype: str) -> dict[str, Any]:
-    """A model's identity together with how it is run in process; needs no model to be loaded."""
+    """Give a model's identity with its settings in process; the model need not be loaded."""
     recipe = {"frames": "pixels", "audio": "samples", "dtype": dtype}
     return {**model_identity(model, revision), **recipe}
 
@@ -79,7 +79,7 @@ def in_process_identity(model: str, revision: str | None, dtype: str) -> dict[st
 def load(
     model: str, revision: str | None = None, device: str = "auto", dtype: str = "float32"
 ) -> Loaded:
-    """The model of the class named in its configuration, in evaluation mode, and its processor.
+    """Load a model by the class in its configuration, in evaluation mode, and its processor.
 
     Raises:
         EngineError: the model cannot be found or read, or transformers does not know its class.
@@ -89,13 +89,13 @@ def load(
     import torch
     import transformers
 
-    place = resolve(model)
+    source = resolve(model)
     try:
-        config = transformers.AutoConfig.from_pretrained(place, revision=revision)
+        config = transformers.AutoConfig.from_pretrained(source, revision=revision)
         architecture, config = architecture_of(config, model)
-        processor = transformers.AutoProcessor.from_pretrained(place, revision=revision)
+        processor = transformers.AutoProcessor.from_pretrained(source, revision=revision)
         loaded = architecture.from_pretrained(
-            place, config=config, revision=revision, dtype=getattr(torch, dtype)
+            source, config=config, revision=revision, dtype=getattr(torch, dtype)
         )
     except (OSError, ValueError) as error:
         raise EngineError(f"{model}: cannot load this model with transformers: {error}") from error
@@ -103,7 +103,7 @@ def load(
 
 
 def architecture_of(config: Any, model: str) -> tuple[Any, Any]:
-    """The transformers class that a checkpoint is loaded with, and the configuration it takes.
+    """Give the transformers class that loads a checkpoint, and the configuration it takes.
 
     Of a whole Qwen2.5-Omni (thinker, talker and vocoder) only the thinker is loaded.
 
@@ -125,7 +125,7 @@ def architecture_of(config: Any, model: str) -> tuple[Any, Any]:
 
 
 def pick_device(device: str) -> str:
-    """`auto` is the first GPU when there is one, else the CPU."""
+    """Resolve `auto` to the first GPU, or to the CPU where there is no GPU."""
     import torch
 
     if device != "auto":

@@ -65,6 +65,8 @@ class Line:
     """Id of the protocol when the line was written."""
     k: int = 0
     """Which of the answers to this item."""
+    key: str | None = None
+    """The call in the ledger; None where there is none: media failed, or a prediction."""
     frames_digest: str | None = None
     audio_digest: str | None = None
     n_frames: int | None = None

@@ -127,6 +127,7 @@ def _to_line(
         return line
     return replace(
         line,
+        key=call.key,
         finish_reason=completion.finish_reason,
         frames_digest=call.request["frames"],
         audio_digest=call.request["audio"],

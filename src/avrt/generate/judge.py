@@ -60,7 +60,7 @@ def run(config: Config, budget: Budget | None = None) -> Result:
     """
     path, media, budget = config.run.path, config.media, budget or Budget()
     if not config.judges:
-        return Result("judge: nothing to do, the configuration has no judges", {})
+        return Result("judge: skipped, the section `judges` names no model", {})
     check_free(path, budget.shard)
     stage = _open(config)
     if stage.done and judged_path(path).is_file():
@@ -96,7 +96,7 @@ def plan(config: Config) -> str:
     """The work of `run`, in words; makes no call and writes nothing."""
     path, judges, retries = config.run.path, config.judges, config.generate.leak_retries
     if not judges:
-        return "judge: nothing to do, the configuration has no judges"
+        return "judge: skipped, the section `judges` names no model"
     lines: list[str] = []
     for name, judge in judges.items():
         describe_judge(judge, config.media)

@@ -206,7 +206,7 @@ def load_merged(run: Path) -> dict[str, MergedTrace]:
 
 
 def check_traced(run: Path, prepared: Iterable[str], traced: Collection[str]) -> None:
-    """Every prepared sample has its traces, and they answer the questions of now.
+    """Every prepared sample has its traces, and they answer the questions that are there now.
 
     Raises:
         ConfigError: the run was prepared again after it was traced.

@@ -1,6 +1,6 @@
-"""From a file to what a model gets: frames, sound, and their wire forms.
+"""Read media files: frames, sound, and their encoded forms for servers.
 
-Nothing else in AVRT touches a codec.
+No other package of AVRT touches a codec.
 """
 
 from __future__ import annotations

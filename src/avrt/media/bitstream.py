@@ -1,4 +1,4 @@
-"""What the first bytes of a coded picture say: may a decoder start here, is it in a single layer.
+"""Read the first bytes of coded pictures: may a decoder start here, and are there layers?
 
 H.264 is read after ITU-T H.264 section 7.4.1 (table 7-1), HEVC after ITU-T H.265 section 7.4.2.2
 (table 7-1).
@@ -17,17 +17,17 @@ __all__ = ["has_layers", "is_restart"]
 
 H264_IDR = 5
 HEVC_RESTARTS = (19, 20, 21)
-"""IDR with and without leading pictures, and CRA: what is shown after it needs nothing before."""
+"""IDR with and without leading pictures, and CRA: pictures shown later need no earlier one."""
 HEVC_FIRST_NON_PICTURE = 32
 INTRA_CODECS = ("mjpeg", "prores", "dnxhd", "png", "ffv1", "huffyuv", "rawvideo", "dvvideo")
-"""Every picture stands alone."""
+"""Codecs that code every picture on its own."""
 
 
 def is_restart(stream: VideoStream, packet: Packet[Any]) -> bool:
-    """True when pictures shown from this one on decode exactly without what came before it.
+    """True when this picture and those shown after it decode exactly without earlier packets.
 
     A container's key frame flag is not enough: it also marks pictures after which decoding only
-    gradually becomes exact. An unknown codec has no such place.
+    gradually becomes exact. An unknown codec has no such picture.
     """
     name = stream.codec_context.name
     if not packet.is_keyframe:
@@ -44,7 +44,7 @@ def is_restart(stream: VideoStream, packet: Packet[Any]) -> bool:
 def has_layers(stream: VideoStream, packets: Sequence[Packet[Any]]) -> bool:
     """True for HEVC in several temporal layers.
 
-    There, a picture that its own layer does not refer to may still be needed by a higher one.
+    There, a picture that its own layer does not refer to may still be needed by a higher layer.
     """
     if stream.codec_context.name != "hevc":
         return False
@@ -56,7 +56,7 @@ def has_layers(stream: VideoStream, packets: Sequence[Packet[Any]]) -> bool:
 
 
 def _nal_units(stream: VideoStream, packet: Packet[Any]) -> Iterator[memoryview]:
-    """The first two bytes of each unit: length-prefixed as in MP4 or after start codes as in TS."""
+    """Yield the first two bytes of each unit, with lengths as in MP4 or start codes as in TS."""
     data = memoryview(packet)
     extra = stream.codec_context.extradata or b""
     if extra[:1] == b"\x01":  # avcC and hvcC boxes; in a transport stream it begins with zeros

@@ -1,4 +1,4 @@
-"""From a file to frames and sound, in one pass over it."""
+"""Read frames and sound out of a file, in a single pass."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ __all__ = ["Decoded", "read_clip", "read_frames", "read_waveform"]
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """The media of one file that were asked for; the others are None."""
+    """The requested media of a file; the others are None."""
 
     frames: Frames | None
     waveform: Waveform | None
 
 
 def read_frames(path: Path, media: MediaConfig) -> Frames:
-    """`media.n_frames` frames spread over the clip, first and last included.
+    """Read `media.n_frames` frames at even distances, the first and the last included.
 
-    A picture file gives one still frame. A clip with fewer frames repeats some. Frames fit in
-    `media.max_pixels`; they are upright, with square pixels.
+    A picture file gives a single still frame. A clip with fewer frames repeats frames. Frames fit
+    in `media.max_pixels`; they are upright, with square pixels.
 
     Raises:
         MediaError: the file cannot give frames; `error_class` says why.
@@ -54,7 +54,7 @@ def read_frames(path: Path, media: MediaConfig) -> Frames:
 
 
 def read_waveform(path: Path, media: MediaConfig) -> Waveform:
-    """The first `media.max_audio_s` seconds, fewer when the sound is shorter.
+    """Read the first `media.max_audio_s` seconds, fewer when the sound is shorter.
 
     Raises:
         MediaError: the file cannot give sound; `error_class` says why.
@@ -65,10 +65,10 @@ def read_waveform(path: Path, media: MediaConfig) -> Waveform:
 
 
 def read_clip(path: Path, media: MediaConfig, modality: Modality) -> Decoded:
-    """Frames for "v", sound for "a", both for "av", each as `read_frames` and `read_waveform`.
+    """Read frames for "v", sound for "a", both for "av", as `read_frames` and `read_waveform` do.
 
     Raises:
-        MediaError: a modality that is asked for is absent (no_video, no_audio), or the file failed.
+        MediaError: a requested modality is absent (no_video, no_audio), or the file failed.
     """
     if is_picture(check_file(path, media)):
         if "a" in modality:
@@ -91,13 +91,13 @@ def read_clip(path: Path, media: MediaConfig, modality: Modality) -> Decoded:
             waveform = sound.finish(
                 "truncated" if file.is_cut else None, taken.start_s if taken else None
             )
-    for found in (frames, waveform):
-        if found and found.fault and media.damaged == "refuse":
+    for decoded in (frames, waveform):
+        if decoded and decoded.fault and media.damaged == "refuse":
             raise MediaError(
-                found.fault,
+                decoded.fault,
                 str(path),
                 "parts of it do not decode; download it again, or set media.damaged to "
-                '"use" to take what decodes',
+                '"use" to take the parts that decode',
             )
     return Decoded(frames, waveform)
 

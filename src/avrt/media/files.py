@@ -1,12 +1,12 @@
-"""Open a media file, or say under a named class why not.
+"""Open a media file, or name the class of its failure.
 
-Only the file itself is read: the protocol is `file`, and formats that pull in other files or
-addresses (playlists, concatenations, picture sequences) are not on the list, so an annotation
-cannot reach outside its folder.
+Only the file itself is read: the protocol is `file`, and the list has no format that reads other
+files or addresses (playlists, concatenations, picture sequences), so an annotation cannot reach
+outside its folder.
 
 The decision to question: a file that was cut off is `truncated`, never `not_media`, even when its
-index is lost and FFmpeg calls it invalid data. Its structure tells: an MP4 box, a RIFF chunk or a
-Matroska segment that ends after the file, or an MP4 without its `moov` box.
+index is lost and FFmpeg calls it invalid data. Its structure shows it: an MP4 box, a RIFF chunk
+or a Matroska segment that ends after the file, or an MP4 without its `moov` box.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ __all__ = [
 ]
 
 MAX_PACKETS_PER_S = 2000
-"""More packets than this in each second of `media.max_clip_s` are no clip: the longest are those of
-uncompressed sound and of pictures at 1,000 per second.
+"""A file with more packets than this in each second of `media.max_clip_s` is no clip; uncompressed
+sound and pictures at 1,000 per second have the most.
 """
 
 FORMATS = "mov,matroska,webm,avi,mpegts,mpeg,m4v,flv,asf,ogg,wav,w64,aiff,caf,mp3,aac,flac,amr,ac3"
-"""FFmpeg demuxers that read one self-contained file."""
+"""FFmpeg demuxers that read a single self-contained file."""
 
 NO_SUCH_FILE = (errno.ELOOP, errno.ENAMETOOLONG)
 MP4_CONTENT_BOXES = (b"moov", b"moof", b"mdat")
 UNKNOWN_RIFF_SIZES = (0, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
-"""What programs write that did not know the size yet."""
+"""Sizes that programs write before they know the real size."""
 PICTURE_BRANDS = (b"avif", b"heic", b"heix", b"mif1")
 """MP4 files that hold a picture, often in tiles that FFmpeg would show one by one."""
 SEGMENT_ID = b"\x18\x53\x80\x67"
@@ -68,11 +68,11 @@ class MediaFile:
     path: Path
     container: InputContainer
     is_cut: bool
-    """Its structure says that its end is missing."""
+    """The end of its structure is missing."""
 
 
 def check_file(path: Path, media: MediaConfig) -> bytes:
-    """The first bytes of a regular, readable, non-empty file of bearable size.
+    """Read the first bytes of a regular, readable, non-empty file within the limit of its size.
 
     Raises:
         MediaError: missing, permission, not_media, too_large or undecodable (a disk error).
@@ -88,7 +88,7 @@ def check_file(path: Path, media: MediaConfig) -> bytes:
         if status.st_size > media.max_file_mb * 2**20:
             detail = (
                 f"{status.st_size / 2**20:.0f} MiB, more than media.max_file_mb = "
-                f"{media.max_file_mb}; cut out the clip that is meant, or raise the limit"
+                f"{media.max_file_mb}; cut out the clip in question, or raise the limit"
             )
             raise MediaError("too_large", str(path), detail)
         with path.open("rb") as file:
@@ -164,7 +164,7 @@ def video_stream(file: MediaFile, media: MediaConfig) -> VideoStream:
     tracks = [track for track in file.container.streams.video if not track.disposition & cover]
     if not tracks:
         raise MediaError(
-            "no_video", path, "has no video track; use it for sound only, or leave it out"
+            "no_video", path, "has no video track; use it for sound only, or remove it"
         )
     context = _decoder(tracks[0], path)
     n_pixels = context.width * context.height
@@ -183,7 +183,7 @@ def video_stream(file: MediaFile, media: MediaConfig) -> VideoStream:
 
 
 def audio_stream(file: MediaFile) -> AudioStream:
-    """The first sound track, with one decoder thread.
+    """Give the first sound track, with a single decoder thread.
 
     Raises:
         MediaError: no_audio or undecodable.
@@ -191,7 +191,7 @@ def audio_stream(file: MediaFile) -> AudioStream:
     path = str(file.path)
     if not file.container.streams.audio:
         raise MediaError(
-            "no_audio", path, "has no sound track; use it for vision only, or leave it out"
+            "no_audio", path, "has no sound track; use it for vision only, or remove it"
         )
     stream = file.container.streams.audio[0]
     _decoder(stream, path)
@@ -201,9 +201,9 @@ def audio_stream(file: MediaFile) -> AudioStream:
 def read_packets(
     file: MediaFile, media: MediaConfig, *streams: VideoStream | AudioStream
 ) -> Iterator[Packet[Any]]:
-    """The packets of the streams in file order, undecoded; other tracks are passed over.
+    """Yield the packets of the streams in file order, undecoded; skip other tracks.
 
-    In a file that was cut off the last packet of a track may be incomplete: it is left out.
+    In a file that was cut off, the last packet of a track may be incomplete; it is left out.
 
     Raises:
         MediaError: too_long.
@@ -231,7 +231,7 @@ def read_packets(
 def _too_long(path: Path, media: MediaConfig) -> MediaError:
     detail = (
         f"longer than media.max_clip_s = {media.max_clip_s:g}; "
-        "cut out the clip that is meant, or raise the limit"
+        "cut out the clip in question, or raise the limit"
     )
     return MediaError("too_long", str(path), detail)
 
@@ -246,7 +246,7 @@ def _decoder(stream: VideoStream | AudioStream, path: str) -> Any:
 
 
 def _is_cut(path: Path, head: bytes) -> bool:
-    """True when the structure of an MP4, RIFF or Matroska file reaches beyond its end."""
+    """True when the structure of an MP4, RIFF or Matroska file reaches beyond the file's end."""
     size = path.stat().st_size
     if head[4:8] == b"ftyp":
         return _mp4_is_cut(path, size)

@@ -1,15 +1,15 @@
 """Frames of a clip, chosen by index, scaled and turned upright.
 
-The rule is `linspace(0, n - 1, k).round()` over the n frames a player would show, as Qwen's own
-loader has it. n is counted from the packets: the frame count in the header also counts frames that
+The rule is `linspace(0, n - 1, k).round()` over the n frames that a player would show, as in Qwen's
+own loader. n is counted from the packets: the frame count in the header also counts frames that
 an edit list hides.
 
-Only what the chosen frames need is decoded, which changes no pixel: groups of pictures without a
-chosen frame are passed over, and so are, inside the others, frames that no other frame refers to.
+Only the packets that the chosen frames need are decoded, which changes no pixel: groups of pictures
+without a chosen frame are skipped, and in the other groups frames that no other frame refers to.
 
-The decision to question: where that cannot be trusted, everything is decoded and counted instead.
-That is so when time stamps do not name the frames, when the codec hides frames (VP8, VP9), and when
-a chosen frame is missing or damage is seen on the way.
+The decision to question: where that cannot be trusted, every packet is decoded and the frames are
+counted. That is so when time stamps do not identify the frames, when the codec hides frames (VP8,
+VP9), and when a chosen frame is missing or a packet on the way is damaged.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ HIDING_CODECS = ("vp8", "vp9")
 SKIPPING_CODECS = ("h264", "hevc", "mpeg4", "mpeg2video", "mpeg1video")
 """Their decoders know before decoding which frames no other frame refers to."""
 JOINED_FORMATS = ("mpegts", "mpeg")
-"""Recordings may begin in the middle: what comes before the first whole frame is no damage."""
+"""Recordings may begin in the middle: packets before the first whole frame are no damage."""
 
 
 @dataclass(frozen=True)
@@ -66,21 +66,21 @@ class Taken:
     fps: float
     """Rate of the chosen frames."""
     start_s: float | None
-    """When the first shown frame is due in the file's own time."""
+    """Time of the first shown frame on the file's own clock."""
     damaged: bool
-    """Something on the way to the chosen frames did not decode as it should."""
+    """A packet on the way to the chosen frames did not decode as it should."""
 
 
 def sample_indices(n_shown: int, n_frames: int) -> list[int]:
-    """Which of `n_shown` frames are taken: ascending, with repeats when there are too few."""
+    """Choose `n_frames` of `n_shown` indices: ascending, with repeats when there are too few."""
     return np.linspace(0, n_shown - 1, n_frames).round().astype(int).tolist()
 
 
 def fit_size(height: int, width: int, max_pixels: int, factor: int) -> tuple[int, int]:
-    """The size a picture is scaled to: multiples of `factor`, at most `max_pixels`.
+    """Compute the size to scale a picture to: multiples of `factor`, at most `max_pixels`.
 
-    Never enlarged, except that a side shorter than `factor` becomes `factor`, the smallest legal
-    side.
+    A picture is never enlarged, except that a side shorter than `factor` becomes `factor`, the
+    smallest legal side.
     """
     shrink = min(1.0, math.sqrt(max_pixels / (height * width)))
     rows, columns = (max(1, int(side * shrink) // factor) for side in (height, width))
@@ -91,7 +91,7 @@ def fit_size(height: int, width: int, max_pixels: int, factor: int) -> tuple[int
 
 
 def shown_size(stream: VideoStream, turns: int) -> tuple[int, int]:
-    """Height and width on a screen: pixels made square, then `turns` quarter turns."""
+    """Compute height and width on a screen: pixels made square, then `turns` quarter turns."""
     height, width = stream.codec_context.height, stream.codec_context.width
     aspect = stream.sample_aspect_ratio
     if aspect:
@@ -100,14 +100,14 @@ def shown_size(stream: VideoStream, turns: int) -> tuple[int, int]:
 
 
 def quarter_turns(frame: VideoFrame) -> int:
-    """Counter-clockwise quarter turns that bring the stored picture upright."""
+    """Count the counter-clockwise quarter turns that bring the stored picture upright."""
     return round(frame.rotation / 90) % 4
 
 
 def upright(pixels: NDArray[np.uint8], frame: VideoFrame) -> NDArray[np.uint8]:
-    """Pixels (height, width, 3) turned and mirrored as the display matrix of their frame says.
+    """Turn and mirror pixels (height, width, 3) by the display matrix of their frame.
 
-    The matrix takes a stored place (x, y) to (a x + c y, b x + d y) on the screen, y downwards.
+    The matrix takes a stored point (x, y) to (a x + c y, b x + d y) on the screen, y downwards.
     """
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
@@ -121,9 +121,9 @@ def upright(pixels: NDArray[np.uint8], frame: VideoFrame) -> NDArray[np.uint8]:
 def take_frames(
     stream: VideoStream, packets: Sequence[Packet[Any]], media: MediaConfig
 ) -> Taken | None:
-    """`media.n_frames` frames spread over the packets of one track; None when nothing decodes.
+    """Take `media.n_frames` frames over the packets of a track; None when no packet decodes.
 
-    A clip with fewer frames repeats some.
+    A clip with fewer frames repeats frames.
     """
     convert = _converter(stream, media)
     return _take_by_time(stream, packets, media.n_frames, convert) or _take_by_count(
@@ -152,7 +152,7 @@ def decode_video(
 def _take_by_time(
     stream: VideoStream, packets: Sequence[Packet[Any]], n_frames: int, convert: Convert
 ) -> Taken | None:
-    """Decode only what the frames need that the rule names; None when it cannot be trusted."""
+    """Decode only the packets that the chosen frames need; None when that cannot be trusted."""
     codec = stream.codec_context.name
     shown = sorted(p.pts for p in packets if p.pts is not None and not p.is_discard)
     if (
@@ -184,7 +184,7 @@ def _take_by_time(
 def _in_order(packets: Sequence[Packet[Any]]) -> bool:
     """True when time stamps rise from packet to packet.
 
-    With frames that are shown in another order they are then times of decoding, as in AVI.
+    Where frames are shown in another order, these are times of decoding, as in AVI.
     """
     stamps = [packet.pts for packet in packets if packet.pts is not None]
     return len(stamps) > 2 and stamps == sorted(stamps)
@@ -193,10 +193,10 @@ def _in_order(packets: Sequence[Packet[Any]]) -> bool:
 def _runs(
     stream: VideoStream, packets: Sequence[Packet[Any]], wanted: Collection[int]
 ) -> Iterator[Sequence[Packet[Any]]]:
-    """The stretches of packets to decode, each from a place where a decoder may start afresh.
+    """Yield the runs of packets to decode, each from a packet where a decoder may start.
 
     Frames shown before the picture that begins their group refer to the group before it, so that
-    one is decoded too, in the same stretch.
+    group is decoded too, in the same run.
     """
     starts = [0, *(i for i in range(1, len(packets)) if is_restart(stream, packets[i]))]
     ends = [*starts[1:], len(packets)]
@@ -215,7 +215,7 @@ def _runs(
             if run_end > run_start:
                 yield packets[run_start:run_end]
             run_start = start
-        # Groups side by side are decoded as one stretch, without starting afresh between them.
+        # Adjacent groups are decoded as a single run, without a new start between them.
         run_end = end if last + 1 == end else last + 1
     if run_end > run_start:
         yield packets[run_start:run_end]
@@ -224,9 +224,9 @@ def _runs(
 def _take_by_count(
     stream: VideoStream, packets: Sequence[Packet[Any]], n_frames: int, convert: Convert
 ) -> Taken | None:
-    """Decode everything; the rule names frames among those that come out.
+    """Decode every packet, and choose among the frames that come out.
 
-    How many come out is guessed from the packets and known at the end: a wrong guess costs a second
+    Their number is guessed from the packets and known at the end: a wrong guess costs a second
     pass.
     """
     n_guessed = sum(not packet.is_discard for packet in packets)
@@ -259,7 +259,7 @@ def _take_by_count(
 
 @dataclass
 class _Shown:
-    """What came out of decoding everything."""
+    """The frames that a whole track decodes to."""
 
     pixels: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
     """The wanted frames by index."""
@@ -300,10 +300,10 @@ def _decode_all(
 
 
 def _stack(pixels: dict[int, NDArray[np.uint8]], keys: Sequence[int]) -> NDArray[np.uint8]:
-    """The pictures in the order of `keys`, each let go of when copied: never all of them twice."""
+    """Stack the pictures in the order of `keys`; free each when it is copied, to save memory."""
     stack = np.empty((len(keys), *pixels[keys[0]].shape), np.uint8)
-    for place, key in enumerate(keys):
-        stack[place] = pixels[key] if key in keys[place + 1 :] else pixels.pop(key)
+    for index, key in enumerate(keys):
+        stack[index] = pixels[key] if key in keys[index + 1 :] else pixels.pop(key)
     return stack
 
 
@@ -316,14 +316,14 @@ def _taken(
     damaged: bool = False,
 ) -> Taken:
     span_s = times_s[-1] - times_s[0]
-    # One frame, or copies of one, span no time: the rate follows from the clip's length.
+    # A single frame, or copies of it, span no time: the rate follows from the clip's length.
     clip_s = n_shown / float(stream.average_rate or 25)
     fps = (len(times_s) - 1) / span_s if span_s > 0 else len(times_s) / clip_s
     return Taken(pixels, tuple(times_s), fps, start_s, damaged)
 
 
 def _converter(stream: VideoStream, media: MediaConfig) -> Convert:
-    """Scales a frame straight to its final size, then turns it upright.
+    """Give a function that scales a frame directly to its final size, then turns it upright.
 
     All frames get the size that the track begins with.
     """

@@ -1,4 +1,4 @@
-"""What one model gets of one sample: only what was asked for is opened, so nothing slips in."""
+"""Load the media of a sample for a model; files of other modalities are not even opened."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["load_media"]
 def load_media(
     sample: Sample, root: Path, media: MediaConfig, modality: Modality
 ) -> tuple[Frames | None, Waveform | None]:
-    """Frames for "v", sound for "a", both for "av"; what was not asked for is None.
+    """Load frames for "v", sound for "a", both for "av"; the other modality is None.
 
     Raises:
-        MediaError: an asked-for modality is absent (no_video, no_audio) or its file failed. Its
-            path is the one in the sample, relative to `root`, so that it can be stored.
+        MediaError: a modality is absent (no_video, no_audio) or its file failed. The path in the
+            error is relative to `root`, as in the sample, so that it can be stored.
     """
     wanted: dict[str, str] = {}
     if "v" in modality:

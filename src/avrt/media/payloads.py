@@ -1,4 +1,4 @@
-"""Frames and sound as the bytes that servers take: JPEG, and 16-bit WAV or FLAC.
+"""Encode frames and sound for servers: JPEG, and 16-bit WAV or FLAC.
 
 Equal media and settings give equal bytes, on every machine that has the same libraries.
 
@@ -31,7 +31,7 @@ _ENCODER_OPTIONS = {"flags": "+bitexact", "lpc_type": "fixed"}
 
 
 def encode_frames(frames: Frames, media: MediaConfig) -> EncodedFrames:
-    """What a server gets of a clip's frames: JPEGs of `media.jpeg_quality`."""
+    """Encode a clip's frames as JPEGs of `media.jpeg_quality`."""
     jpegs = tuple(encode_jpegs(frames, media.jpeg_quality))
     return EncodedFrames(
         jpegs, frames.times_s, frames.fps, frames.still, frames.fault, frames.digest
@@ -39,7 +39,7 @@ def encode_frames(frames: Frames, media: MediaConfig) -> EncodedFrames:
 
 
 def encode_sound(waveform: Waveform, media: MediaConfig) -> EncodedSound:
-    """What a server gets of a clip's sound: a file in `media.audio_format`."""
+    """Encode a clip's sound as a file in `media.audio_format`."""
     encode = {"wav": encode_wav, "flac": encode_flac}[media.audio_format]
     return EncodedSound(
         encode(waveform),
@@ -52,12 +52,12 @@ def encode_sound(waveform: Waveform, media: MediaConfig) -> EncodedSound:
 
 
 def encode_jpegs(frames: Frames, quality: int) -> list[bytes]:
-    """One JPEG per frame, in order."""
+    """Encode each frame as a JPEG, in order."""
     return [_encode_jpeg(Image.fromarray(pixels), quality) for pixels in frames.pixels]
 
 
 def encode_wav(waveform: Waveform) -> bytes:
-    """A mono WAV file; a sample of 1.0 becomes the largest 16-bit value."""
+    """Encode a mono WAV file; a sample of 1.0 becomes the largest 16-bit value."""
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as file:
         file.setnchannels(1)
@@ -68,7 +68,7 @@ def encode_wav(waveform: Waveform) -> bytes:
 
 
 def encode_flac(waveform: Waveform) -> bytes:
-    """A mono FLAC file with the very samples of `encode_wav`."""
+    """Encode a mono FLAC file with the same samples as `encode_wav`."""
     buffer, rate_hz = io.BytesIO(), waveform.rate_hz
     with av.open(buffer, "w", format="flac", options=_CONTAINER_OPTIONS) as file:
         stream = file.add_stream("flac", rate_hz, options=_ENCODER_OPTIONS, layout="mono")

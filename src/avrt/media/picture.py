@@ -1,4 +1,4 @@
-"""Picture files: PNG, JPEG and WebP, each one still frame."""
+"""Picture files: PNG, JPEG and WebP, each a single still frame."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["open_picture", "read_picture"]
 
 
 def read_picture(path: Path, media: MediaConfig) -> Frames:
-    """The picture as one still frame, scaled to fit in `media.max_pixels`.
+    """Read a picture as a single still frame, scaled to fit in `media.max_pixels`.
 
     Raises:
         MediaError: too_large, truncated or undecodable.
@@ -29,7 +29,7 @@ def read_picture(path: Path, media: MediaConfig) -> Frames:
 
 
 def open_picture(path: Path, media: MediaConfig) -> Image.Image:
-    """A picture file in RGB, upright by its EXIF orientation, transparency over white.
+    """Open a picture file in RGB, upright by its EXIF orientation, transparency over white.
 
     Raises:
         MediaError: too_large, truncated or undecodable.
@@ -48,7 +48,7 @@ def open_picture(path: Path, media: MediaConfig) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise MediaError("too_large", str(path), f"{error}; scale the picture down") from error
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError) as error:
-        # Pillow lets what its parsers stumble over through; any of it means a broken file.
+        # Pillow passes the errors of its parsers on; any of them means a broken file.
         error_class = "truncated" if "truncated" in str(error).lower() else "undecodable"
         detail = "the picture is damaged or cut off; download it again"
         raise MediaError(error_class, str(path), detail) from error

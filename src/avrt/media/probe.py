@@ -1,11 +1,11 @@
-"""What a media file holds, whether it can be used, and what is odd about it.
+"""Probe a media file: its tracks, whether it can be used, and notes on unusual properties.
 
-One demux pass, in which the sound that models would get and one frame are decoded. Never raises for
-a bad file: the failure is the answer. The reason carries no path, so that it can be stored.
+A single demux pass decodes the sound that models would get, and a frame. A bad file raises no
+error: its failure is the result. The reason holds no path, so that it can be stored.
 
-The decision to question: of the pictures one frame is decoded, not all. A video that starts well
-and breaks later is found when it is read; decoding everything here would double the cost of a run.
-Only where the packets are as small as those of a frozen picture more is decoded, until two frames
+The decision to question: a single frame of the pictures is decoded, not all. A video that starts
+well and breaks later is noticed when it is read; decoding all of it here would double the cost of a
+run. Only where packets are as small as those of a frozen picture are more frames decoded, until two
 differ.
 """
 
@@ -49,16 +49,16 @@ if TYPE_CHECKING:
 __all__ = ["PROBE_SETTINGS", "PROBE_VERSION", "MediaInfo", "file_stamp", "probe"]
 
 PROBE_VERSION = 1
-"""Raise it when the same file would give another answer."""
+"""Increase it when the same file would give another result."""
 PROBE_SETTINGS = ("max_audio_s", "damaged", "max_file_mb", "max_source_pixels", "max_clip_s")
-"""Settings of `media` that the answer depends on."""
+"""Settings of `media` that the result depends on."""
 
 SILENT_DBFS = -80.0
 """A peak below this is silence: less than four steps of 16 bit."""
 FLOOR_DBFS = -120.0
-"""Levels below this, down to digital silence, are given as this."""
+"""Lower levels, down to digital silence, are stored as this level."""
 SHORT_AUDIO = 0.5
-"""Sound shorter than this share of what the picture lasts, or of what is used, is short."""
+"""Sound is short below this share of the picture's duration, or of `media.max_audio_s`."""
 LATE_AUDIO_S = 0.5
 """Sound that begins later than this after the first frame is late."""
 STILL_PACKET = 0.05
@@ -75,21 +75,21 @@ Encoders let a frozen picture waver by 3; a dot of 8 x 8 that moves over 640 x 3
 STILL_CELLS = 16
 """Over the picture; fewer where a cell would be smaller than 16 x 16."""
 STILL_FRAMES = 1000
-"""Frames that are compared; beyond them the sizes of the packets speak."""
+"""Frames that are compared; in a longer video the sizes of the packets decide."""
 
-Found = TypeVar("Found")
+Track = TypeVar("Track")
 
 
 @dataclass(frozen=True, slots=True)
 class MediaInfo:
-    """One file; what it lacks is None."""
+    """The probe of a file; properties that the file lacks are None."""
 
     path: str
     """As given."""
     sha256: str | None = None
     size_bytes: int | None = None
     mtime_ns: int | None = None
-    """When it was last changed."""
+    """Time of the last change."""
     container: str | None = None
     """FFmpeg's name of the format, or png, jpeg, webp."""
     video_codec: str | None = None
@@ -114,30 +114,31 @@ class MediaInfo:
     channels: int | None = None
     audio_duration_s: float | None = None
     audio_start_s: float | None = None
-    """When the sound begins, relative to the first frame."""
+    """Start of the sound, relative to the first frame."""
     rms_dbfs: float | None = None
-    """Level of the sound that is used, mono, relative to the largest amplitude."""
+    """Level of the used part of the sound, mono, relative to the largest amplitude."""
     peak_dbfs: float | None = None
     status: str = "ok"
     """`ok`, or a class of `MEDIA_ERROR_CLASSES`."""
     reason: str | None = None
-    """Why not ok, and what to do."""
+    """The reason why the status is not ok, and the remedy."""
     notes: tuple[str, ...] = ()
-    """What is odd about a file that can be used: truncated, damaged (used because `media.damaged`
-    says so), silent, short_audio, late_audio, still.
+    """Unusual properties of a usable file: truncated or damaged (where `media.damaged` is `use`),
+    silent, short_audio, late_audio, still.
     """
 
 
 def probe(path: Path, media: MediaConfig) -> MediaInfo:
-    """Look into one file. A file with only one kind of track is ok; a file with none is not."""
+    """Probe a file. A file with only picture or only sound is ok; a file with neither is not."""
     size_bytes, mtime_ns = file_stamp(path)  # first: a file that changes meanwhile is noticed
     info = MediaInfo(path=str(path), size_bytes=size_bytes, mtime_ns=mtime_ns)
     try:
         head = check_file(path, media)
         with path.open("rb") as file:
             info = replace(info, sha256=hashlib.file_digest(file, "sha256").hexdigest())
-        found = _probe_picture(path, media, head) if is_picture(head) else _probe(path, media)
-        return replace(info, **found)
+        if is_picture(head):
+            return replace(info, **_probe_picture(path, media, head))
+        return replace(info, **_probe(path, media))
     except MediaError as error:
         return replace(info, status=error.error_class, reason=error.detail)
     except OSError as error:
@@ -145,7 +146,7 @@ def probe(path: Path, media: MediaConfig) -> MediaInfo:
 
 
 def file_stamp(path: Path) -> tuple[int | None, int | None]:
-    """Size and time of the last change, by which another file of the same name is noticed."""
+    """Give size and time of the last change, which differ in another file of the same name."""
     try:
         status = path.stat()
     except (OSError, ValueError):
@@ -166,13 +167,13 @@ def _probe_picture(path: Path, media: MediaConfig, head: bytes) -> dict[str, Any
 
 
 def _probe(path: Path, media: MediaConfig) -> dict[str, Any]:
-    """The tracks of a sound or video file."""
+    """Probe the tracks of a sound or video file."""
     with open_file(path, media) as file:
         video = _present(lambda: video_stream(file, media))
         audio = _present(lambda: audio_stream(file))
         tracks = [track for track in (video, audio) if track is not None]
         if not tracks:
-            raise MediaError("not_media", str(path), "has neither picture nor sound; leave it out")
+            raise MediaError("not_media", str(path), "has neither picture nor sound; remove it")
         sound = SoundDecoder(audio, path, media.max_audio_s) if audio else None
         pictures, sounds = (
             _Packets((track and track.time_base) or Fraction(0)) for track in (video, audio)
@@ -185,36 +186,39 @@ def _probe(path: Path, media: MediaConfig) -> dict[str, Any]:
             elif video:
                 pictures.add(packet)
                 frame = frame or next(iter(_decode(video, packet)), None)
-        found: dict[str, Any] = {
+        properties: dict[str, Any] = {
             "container": file.container.format.name,
             "n_audio_tracks": len(file.container.streams.audio),
         }
         if video:
             frame = frame or next(iter(_decode(video, None)), None)
-            found |= _describe_video(file, video, frame, pictures)
+            properties |= _describe_video(file, video, frame, pictures)
         waveform = _present(lambda: sound.finish(None, pictures.start_s, None)) if sound else None
         if sound and not waveform and not video:
-            raise MediaError("no_audio", str(path), "the sound track holds no sample; leave it out")
+            raise MediaError("no_audio", str(path), "the sound track holds no sample; remove it")
         if sound and waveform:
-            found |= _describe_audio(sound, waveform, sounds)
-        notes = [*(["truncated"] if file.is_cut else []), *_notes_on_sound(found, waveform, media)]
+            properties |= _describe_audio(sound, waveform, sounds)
+        notes = [
+            *(["truncated"] if file.is_cut else []),
+            *_notes_on_sound(properties, waveform, media),
+        ]
     if waveform and waveform.fault and media.damaged == "refuse":
         detail = (
             "parts of the sound do not decode; download it again, or set media.damaged to "
-            '"use" to take what decodes'
+            '"use" to take the parts that decode'
         )
         raise MediaError("damaged", str(path), detail)
-    if video and _may_be_still(found, pictures.sizes) and _is_still(path, media):
+    if video and _may_be_still(properties, pictures.sizes) and _is_still(path, media):
         notes.append("still")
-    return found | {"notes": tuple(notes)}
+    return properties | {"notes": tuple(notes)}
 
 
 @dataclass
 class _Packets:
-    """What the packets of one track say without being decoded."""
+    """Properties of a track that its undecoded packets have."""
 
     unit_s: Fraction
-    """Of the track's time stamps."""
+    """Unit of the track's time stamps."""
     n_shown: int = 0
     start: int | None = None
     end: int = 0
@@ -232,16 +236,16 @@ class _Packets:
 
     @property
     def start_s(self) -> float | None:
-        """When the first of what is shown is due; None without time stamps."""
+        """Start of the first shown packet; None without time stamps."""
         return None if self.start is None else float(self.start * self.unit_s)
 
     @property
     def duration_s(self) -> float | None:
-        """From the first start to the last end of what is shown; None without time stamps."""
+        """From the first start to the last end of shown packets; None without time stamps."""
         return None if self.start is None else float((self.end - self.start) * self.unit_s)
 
 
-def _present(find: Callable[[], Found]) -> Found | None:
+def _present(find: Callable[[], Track]) -> Track | None:
     try:
         return find()
     except MediaError as error:
@@ -251,7 +255,7 @@ def _present(find: Callable[[], Found]) -> Found | None:
 
 
 def _decode(stream: VideoStream, packet: Packet[Any] | None) -> list[VideoFrame]:
-    """What comes out when the packet goes in, nothing for a damaged one; None ends the track."""
+    """Decode a packet, None at the end of the track; a damaged packet gives no frame."""
     try:
         return stream.codec_context.decode(packet)
     except FFmpegError:
@@ -300,15 +304,15 @@ def _to_dbfs(amplitude: float) -> float:
 
 
 def _notes_on_sound(
-    found: Mapping[str, Any], waveform: Waveform | None, media: MediaConfig
+    properties: Mapping[str, Any], waveform: Waveform | None, media: MediaConfig
 ) -> Iterator[str]:
     if waveform is None:
         return
     if waveform.fault:
         yield "damaged"
-    if found["peak_dbfs"] < SILENT_DBFS:
+    if properties["peak_dbfs"] < SILENT_DBFS:
         yield "silent"
-    picture_s, sound_s = found.get("duration_s"), found["audio_duration_s"]
+    picture_s, sound_s = properties.get("duration_s"), properties["audio_duration_s"]
     if picture_s is not None and sound_s is not None:
         wanted_s = picture_s if media.max_audio_s is None else min(picture_s, media.max_audio_s)
         if sound_s < SHORT_AUDIO * wanted_s:
@@ -317,11 +321,11 @@ def _notes_on_sound(
         yield "late_audio"
 
 
-def _may_be_still(found: Mapping[str, Any], sizes: Sequence[int]) -> bool:
-    """As in a frozen picture, most packets hold next to nothing, or all hold the same."""
+def _may_be_still(properties: Mapping[str, Any], sizes: Sequence[int]) -> bool:
+    """True when, as in a frozen picture, most packets are tiny or all have about the same size."""
     ordered = sorted(sizes)
     least, most, largest = ordered[0], ordered[3 * (len(ordered) - 1) // 4], ordered[-1]
-    next_to_nothing = STILL_BYTES + found["width"] * found["height"] / 1024
+    next_to_nothing = STILL_BYTES + properties["width"] * properties["height"] / 1024
     return (
         most <= max(next_to_nothing, STILL_PACKET * largest)
         or least >= (1 - STILL_PACKET) * largest
@@ -329,7 +333,7 @@ def _may_be_still(found: Mapping[str, Any], sizes: Sequence[int]) -> bool:
 
 
 def _is_still(path: Path, media: MediaConfig) -> bool:
-    """True when all frames look like the first; ends at the first that does not."""
+    """True when all frames look like the first; stop at the first frame that does not."""
     with open_file(path, media) as file:
         stream = video_stream(file, media)
         packets = chain(read_packets(file, media, stream), [None])

@@ -1,14 +1,14 @@
-"""Run a function over many files in processes, under a watchdog: no file can stop the others.
+"""Run a function over many files in processes under a watchdog, so that no file stops the others.
 
 A file that hangs, or whose decoder crashes, costs one process, which is replaced, and ends as a
-`MediaError` like any other bad file. Results come in the order of the items, a bounded number of
-them ahead of whoever takes them, so memory stays flat over any number of files.
+`MediaError` like any other bad file. Results come in the order of the items, a bounded
+number of them ahead of the caller, so memory stays flat over any number of files.
 
-The decision to question: this is no pool of a library. Those share one pipe between all processes;
-when one dies at the wrong moment they lose items, blame the wrong one, or give up altogether. Here
-a thread speaks to each process through a pipe of its own, so it knows whose item went wrong. And
-the watchdog is the kernel's timer in each process (SIGALRM), which ends a decoder that hangs
-whatever it is doing, and also after this process is gone.
+The decision to question: no library's pool is used. Those share a pipe between all processes; when
+a process dies at the wrong moment they lose items, blame the wrong item, or fail altogether. Here
+each process has a pipe and a thread of its own, so the failed item is known. And the watchdog is
+the kernel's timer in each process (SIGALRM), which ends a decoder that hangs whatever it is doing,
+even after the parent is gone.
 """
 
 from __future__ import annotations
@@ -52,15 +52,15 @@ def map_files(
 ) -> Generator[tuple[Item, Output | MediaError]]:
     """Yield every item, in order, with what `function` returns for it or the MediaError it raises.
 
-    Function and items are sent to fresh processes, so the function is one that a module names, or a
-    `partial` of one. An item that takes longer than `timeout_s` is a MediaError `timeout`, one
-    whose process dies is `undecodable`; `path_of` names it there. Items are taken only while fewer
-    than `ahead` (default: four for each worker) are under way or wait to be taken over. Closing the
-    generator stops the processes at once; they also end with this one, even when it is killed.
+    Function and items are sent to new processes, so the function must be a module's, or a `partial`
+    of it. An item that takes longer than `timeout_s` gives a MediaError `timeout`, an item whose
+    process dies an `undecodable`; `path_of` names the item's file. Items are taken only while fewer
+    than `ahead` (default: four for each worker) are in progress or wait for the caller. Closing the
+    generator stops the processes at once; they also end with this process, even when it is killed.
 
     Raises:
         AvrtError: the processes do not start.
-        Exception: whatever else `function` raises: a defect, not a bad file.
+        Exception: any other error that `function` raises: a defect, not a bad file.
     """
     if workers == 0:
         yield from ((item, _run_here(function, item)) for item in items)
@@ -95,7 +95,7 @@ class _Failure:
 
     error_class: str
     path: str | None
-    """None: of the item itself, which only the parent can name."""
+    """None: the file of the item itself, which only the parent can name."""
     detail: str
 
 
@@ -108,7 +108,7 @@ class _Defect:
 
 
 class _Pool:
-    """As many threads as processes; each thread keeps one process, and replaces it when it dies."""
+    """As many threads as processes; each thread keeps a process, and replaces it when it dies."""
 
     def __init__(self, function: Callable[[Any], Any], timeout_s: float, n_workers: int) -> None:
         self._function, self._timeout_s = function, timeout_s
@@ -119,12 +119,12 @@ class _Pool:
         self._is_closed = False
 
     def submit(self, item: Any) -> Future[Any]:
-        """The promise of what the function returns for the item, or of a `_Failure`."""
+        """Give the future of the function's result for the item, or of a `_Failure`."""
         payload = pickle.dumps((self._function, item, self._timeout_s))
         return self._threads.submit(self._call, payload)
 
     def close(self) -> None:
-        """Stop all processes, whatever they do."""
+        """Stop all processes at once."""
         with self._lock:
             self._is_closed = True
             for worker in self._workers:
@@ -134,7 +134,7 @@ class _Pool:
             worker.end()
 
     def _call(self, payload: bytes) -> Any:
-        """Have one of the processes do it; runs in one of the threads."""
+        """Let the process of this thread do the work; runs in a thread of the pool."""
         worker = getattr(self._own, "worker", None) or self._start()
         try:
             worker.pipe.send_bytes(payload)
@@ -160,7 +160,7 @@ class _Pool:
             exit_code = self._bury(worker)
             raise AvrtError(
                 f"a process that reads files did not start (exit code {exit_code}); "
-                "what it printed says why"
+                "its messages above name the cause"
             )
         self._own.worker = worker
         return worker
@@ -173,7 +173,7 @@ class _Pool:
 
 
 class _Worker:
-    """A process, and the pipe through which it gets payloads and gives results."""
+    """A process, and the pipe for its payloads and results."""
 
     def __init__(self) -> None:
         self.pipe, theirs = CONTEXT.Pipe()
@@ -182,14 +182,14 @@ class _Worker:
         theirs.close()  # so that the pipe ends when the process does
 
     def is_ready(self) -> bool:
-        """Waits until it has started; False when it did not."""
+        """Wait until the process has started; False when it did not."""
         try:
             return self.pipe.poll(START_S) and self.pipe.recv_bytes() == READY
         except (EOFError, OSError):
             return False
 
     def end(self) -> int | None:
-        """The exit code; ends the process when it is still there."""
+        """Give the exit code; end the process when it still runs."""
         self.process.kill()
         self.process.join()
         self.pipe.close()
@@ -208,8 +208,8 @@ def _explain_death(exit_code: int | None, timeout_s: float) -> _Failure:
 
 
 def _serve(pipe: Connection) -> None:
-    """What a process does: call functions until the pipe or the parent ends."""
-    # Ctrl-C ends this process too: the parent may wait for it in a thread that hears nothing.
+    """Run in a process: call functions until the pipe or the parent ends."""
+    # Ctrl-C ends this process too: the parent may wait for it in a thread that gets no signal.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     pipe.send_bytes(READY)

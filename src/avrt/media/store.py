@@ -1,15 +1,15 @@
-"""The bytes that servers get, kept in a folder so that each clip is decoded and encoded once.
+"""Keep the encoded media for servers in a folder, so that each clip is encoded only once.
 
-    FOLDER/ab/ab12….jpg .wav .flac   one picture or sound, named by the sha256 of its bytes
-    FOLDER/cd/cd34….json             one file's payload: its blobs and what else is known of them
+    FOLDER/ab/ab12….jpg .wav .flac   a picture or sound, named by the sha256 of its bytes
+    FOLDER/cd/cd34….json             a file's payload: its blobs and their properties
 
 An entry is named by the file's sha256, the recipe and the versions of all libraries that take part.
-The folder holds nothing that cannot be made again: delete it at any time. Several processes may
-write at once: every file is written under a name of its own, then renamed.
+The folder can be deleted at any time; AVRT then makes its files again. Several processes may write
+at once: every file is written under a temporary name of its own, then renamed.
 
-The decision to question: nothing is flushed to disk, which would cost more than the decoding. A
-power cut may leave torn files; every blob is compared with its name when it is read, and what is
-torn, edited or gone is made again.
+The decision to question: files are not flushed to disk, which would cost more than the decoding. A
+power cut may leave torn files; every blob is compared with its name when it is read, and torn,
+edited or missing files are made again.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class PayloadStore:
     def find(
         self, file_sha256: str, recipe: Mapping[str, Any]
     ) -> EncodedFrames | EncodedSound | None:
-        """The payload of a file under a recipe; None when it is not there whole.
+        """Find the payload of a file under a recipe; None when it is missing or incomplete.
 
         `recipe` holds everything that decides the bytes besides the file and the libraries.
 
@@ -68,7 +68,7 @@ class PayloadStore:
     def add(
         self, file_sha256: str, recipe: Mapping[str, Any], payload: EncodedFrames | EncodedSound
     ) -> None:
-        """Keep a payload; the entry comes last, so that it never names a blob that was not written.
+        """Keep a payload; the entry is written last, so that all its blobs exist.
 
         Raises:
             OSError: the folder cannot be written.
@@ -100,7 +100,7 @@ class PayloadStore:
 
 @functools.cache
 def _versions() -> dict[str, Any]:
-    """Of everything that takes part in the bytes; another version makes its own entries."""
+    """Give the versions of all code that makes the bytes; another version makes its own entries."""
     return {
         "schema": _SCHEMA,
         "avrt": avrt.__version__,

@@ -1,7 +1,7 @@
 """The first seconds of a file's sound: 16 kHz, mono, float32.
 
 The decision to question: channels are averaged here and resampled by soxr, not by FFmpeg. FFmpeg's
-mono is 0.707 x (left + right), 3 dB louder than what audio models were trained on, and its default
+mono is 0.707 x (left + right), 3 dB louder than the training data of audio models, and its default
 filter lets frequencies just above 8 kHz fold back.
 """
 
@@ -36,11 +36,10 @@ TAIL_S = 0.1
 
 
 class SoundDecoder:
-    """Takes the packets of one sound track, in order, until it has the seconds that are wanted.
+    """Takes the packets of a sound track, in order, until it has the wanted seconds.
 
-    A packet that does not decode is passed over. Between good ones that is damage, because what
-    follows moves forward in time; before the first and after the last it is the edge of a
-    recording.
+    A packet that does not decode is skipped. Between good packets that is damage, because the later
+    sound moves forward in time; before the first and after the last it is the edge of a recording.
     """
 
     def __init__(self, stream: AudioStream, path: Path, max_audio_s: float | None) -> None:
@@ -57,14 +56,14 @@ class SoundDecoder:
         """The last failure since the last good frame."""
         self.damaged = False
         self.start_s: float | None = None
-        """Presentation time of the first sample; None before it and where there is no time."""
+        """Presentation time of the first sample; None before it, and without time stamps."""
 
     @property
     def is_full(self) -> bool:
         return self._n_samples > 0 and self._n_samples >= self._rate_hz * (self._wanted_s + TAIL_S)
 
     def feed(self, packet: Packet[Any] | None) -> None:
-        """Decode one packet; None ends the track.
+        """Decode a packet; None ends the track.
 
         Raises:
             MediaError: undecodable.
@@ -86,7 +85,7 @@ class SoundDecoder:
         video_start_s: float | None,
         rate_hz: int | None = SAMPLE_RATE_HZ,
     ) -> Waveform:
-        """The first `max_audio_s` seconds, fewer when the track is shorter.
+        """Give the first `max_audio_s` seconds, fewer when the track is shorter.
 
         `rate_hz` None keeps the stored rate, which saves the resampling.
 
@@ -108,7 +107,7 @@ class SoundDecoder:
         if not np.isfinite(native).all():
             raise self._undecodable("the sound holds values that are not numbers")
         if len(native) * SAMPLE_RATE_HZ < self._rate_hz:
-            raise self._undecodable(f"no more than {len(native)} samples at {self._rate_hz} Hz")
+            raise self._undecodable(f"only {len(native)} samples at {self._rate_hz} Hz")
         rate_hz = rate_hz or self._rate_hz
         samples = native
         if self._rate_hz != rate_hz:
@@ -143,7 +142,7 @@ class SoundDecoder:
         self._n_samples += frame.samples
 
     def _fold(self) -> None:
-        """Average the channels of what waits in the queue: many frames at a time, for speed."""
+        """Average the channels of the queued frames: many frames at a time, for speed."""
         frame = self._queue.read() if self._queue.samples else None
         if frame:
             self._pieces.append(_to_mono(frame))
@@ -154,7 +153,7 @@ class SoundDecoder:
 
 
 def _to_mono(frame: AudioFrame) -> NDArray[np.float32]:
-    """Mean over channels, in [-1, 1], of a frame in whatever sample format its codec has."""
+    """Average the channels, in [-1, 1], of a frame in any sample format."""
     frame = _readable(frame)
     samples = frame.to_ndarray()  # (channels, n) when planar, (1, n x channels) when interleaved
     if not frame.format.is_planar:
@@ -169,8 +168,9 @@ def _to_mono(frame: AudioFrame) -> NDArray[np.float32]:
 
 
 def _readable(frame: AudioFrame) -> AudioFrame:
-    """The frame in a form that PyAV gives out: no 64-bit integers, and interleaved from 8 channels
-    on, since PyAV looks for one plane more than there are.
+    """Convert a frame that PyAV cannot hand out: 64-bit integers, and planes from 8 channels on.
+
+    PyAV looks for one plane more than such a frame has.
     """
     if frame.format.name.rstrip("p") == "s64":
         form = "dbl"

@@ -1,4 +1,4 @@
-"""What each step costs, and what is printed of a training: callbacks of the trainer."""
+"""Callbacks of the trainer that measure each step and print the progress."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from avrt.errors import ConfigError
 __all__ = ["Meter", "PlainLines", "ProgressBar", "memory_gib", "require_trackers"]
 
 N_LINES = 50
-"""Plain lines of a whole training, evaluations not counted."""
+"""Plain lines over a whole training, without those of evaluations."""
 TRACKERS = {
     "tensorboard": ("tensorboard", "tensorboardX"),
     "trackio": ("trackio",),
     "wandb": ("wandb",),
 }
-"""Each tracker and the modules of which one must be there."""
+"""Each tracker and its modules, of which at least one must be installed."""
 
 
 def require_trackers(names: Sequence[str]) -> None:
     """Refuse trackers whose library is not installed.
 
     Raises:
-        ConfigError: one is missing; the message has the command that installs it.
+        ConfigError: a library is missing; the message has the command that installs it.
     """
     for name in names:
         if not any(importlib.util.find_spec(module) for module in TRACKERS[name]):
             raise ConfigError(
                 f"run.report_to names {name}, which is not installed; run `pip install {name}`, or "
-                f"take it out of run.report_to"
+                f"remove it from run.report_to"
             )
 
 
 class Meter(TrainerCallback):
     """Adds `step_time_s`, `tokens_per_s` and `memory_gib` to each step's numbers.
 
-    Stands before all other callbacks, so that trackers get the numbers too. The time of a step is
-    that of fetching its data, rollouts, passes and update; not of evaluations and checkpoints.
+    Goes before all other callbacks, so that trackers get the numbers too. The time of a step covers
+    its data, rollouts, passes and update, but no evaluation and no checkpoint.
     """
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ class Meter(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         if logs is None or "loss" not in logs:
-            self._start()  # something was evaluated
+            self._start()  # an evaluation was logged
             return
         logs["step_time_s"] = self._step_s
         if "num_tokens" in logs:
@@ -103,7 +103,7 @@ class Meter(TrainerCallback):
 
 
 def memory_gib() -> float:
-    """The most memory so far: of the GPU where there is one, else of this process."""
+    """Measure the peak of memory so far: of the GPU, or of this process where there is no GPU."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**30
     import resource
@@ -113,7 +113,7 @@ def memory_gib() -> float:
 
 
 class PlainLines(TrainerCallback):
-    """About 50 lines on stderr over a training, and one for each evaluation; for logs of jobs."""
+    """Writes about 50 lines to stderr over a training, and a line for each evaluation."""
 
     def __init__(self, stage: str, shown: Mapping[str, str]) -> None:
         """`shown` maps the trainer's name of a metric to its name in the line."""
@@ -143,7 +143,7 @@ class PlainLines(TrainerCallback):
 
 
 class ProgressBar(ProgressCallback):
-    """One line on the terminal; the numbers of the last step stand at its end."""
+    """A line on the terminal that ends with the numbers of the last step."""
 
     def __init__(self, stage: str, shown: Mapping[str, str]) -> None:
         """`shown` maps the trainer's name of a metric to its name on the terminal."""

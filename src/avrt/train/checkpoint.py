@@ -22,7 +22,7 @@ import torch
 import transformers
 from transformers import PreTrainedModel, Trainer
 
-from avrt.config import Config, StudentConfig
+from avrt.config import MediaConfig, StudentConfig
 from avrt.engines.weights import architecture_of, load, model_identity, resolve
 from avrt.errors import ConfigError, EngineError
 from avrt.prompts import load_prompt
@@ -51,7 +51,7 @@ TOWERS = {"visual": "merger", "audio_tower": "proj"}
 
 @contextmanager
 def old_names_allowed() -> Iterator[None]:
-    """No warning of names that transformers 5.23 changed and TRL 1.16 and peft 0.21 still use."""
+    """Silence warnings of names that transformers 5.23 changed; TRL 1.16 and peft 0.21 use them."""
     with warnings.catch_warnings():
         old_names = r"`\w*gradient_checkpointing\w*` is deprecated"
         warnings.filterwarnings("ignore", message=old_names, category=FutureWarning)
@@ -59,7 +59,7 @@ def old_names_allowed() -> Iterator[None]:
 
 
 def load_student(path: str, train_projections: bool = False) -> tuple[Any, Any]:
-    """A thinker with frozen towers and its processor, on the CPU in float32; the trainer moves it.
+    """Load a thinker with frozen towers and its processor, in float32 on the CPU.
 
     Raises:
         ConfigError: the checkpoint is of another kind.
@@ -72,10 +72,10 @@ def load_student(path: str, train_projections: bool = False) -> tuple[Any, Any]:
 
 
 def require_student(path: str, alone: bool = False) -> None:
-    """Refuse what cannot be the student, before any weight is read.
+    """Refuse a checkpoint that cannot be the student, before any weight is read.
 
-    With `alone` also a whole Qwen2.5-Omni: TRL loads the reference model a second time, by the
-    class that config.json names, and there that is not the thinker's.
+    With `alone`, refuse a whole Qwen2.5-Omni too: TRL loads the reference model a second time, by
+    the class that config.json names, and in a whole model that class is not the thinker's.
 
     Raises:
         ConfigError: the checkpoint is of another kind.
@@ -84,9 +84,9 @@ def require_student(path: str, alone: bool = False) -> None:
     whole = _read_config(path)
     if alone and whole.model_type == "qwen2_5_omni":
         raise ConfigError(
-            f"{path}: a whole Qwen2.5-Omni; GRPO starts from a thinker alone: take it out with "
-            f"`avrt checkpoint extract {path} OUT` (of a model on the hub: download it first), and "
-            "name OUT"
+            f"{path}: a whole Qwen2.5-Omni, but GRPO starts from a thinker; run "
+            f"`avrt checkpoint extract {path} OUT` (download a model on the hub first), and name "
+            "OUT"
         )
     _check_thinker(path, _on_meta(whole, path))
 
@@ -99,7 +99,7 @@ def _read_config(path: str) -> Any:
 
 
 def _on_meta(whole: Any, path: str) -> PreTrainedModel:
-    """The model of a configuration, without memory for its weights."""
+    """Build the model of a configuration without memory for its weights."""
     architecture, config = architecture_of(whole, path)
     with torch.device("meta"):
         return architecture(config)
@@ -109,14 +109,14 @@ def _check_thinker(path: str, model: PreTrainedModel) -> None:
     if all(hasattr(model.base_model, tower) for tower in TOWERS):
         return
     raise ConfigError(
-        f"{path}: a {type(model).__name__} cannot be the student, it has no picture and sound "
-        "towers; name a checkpoint of a Qwen2.5-Omni thinker (architecture "
+        f"{path}: a {type(model).__name__} cannot be the student: it has no towers for picture and "
+        "sound; name a checkpoint of a Qwen2.5-Omni thinker (architecture "
         "Qwen2_5OmniThinkerForConditionalGeneration)"
     )
 
 
 def freeze_towers(model: PreTrainedModel, train_projections: bool = False) -> None:
-    """Train the language model, and on demand the towers' projections into it."""
+    """Freeze the towers; `train_projections` leaves their projections to the training."""
     for name, projection in TOWERS.items():
         tower = getattr(model.base_model, name)
         tower.requires_grad_(False)
@@ -124,10 +124,10 @@ def freeze_towers(model: PreTrainedModel, train_projections: bool = False) -> No
 
 
 def lora_config(student: StudentConfig, model: Any) -> Any:
-    """The adapters' configuration as peft takes it, or None; only the language model gets some.
+    """Give the configuration of adapters for peft, or None; they go into the language model only.
 
     Raises:
-        ConfigError: a target is the name of no linear layer there.
+        ConfigError: the language model has no linear layer of a target's name.
     """
     if student.lora is None:
         return None
@@ -154,7 +154,7 @@ def lora_config(student: StudentConfig, model: Any) -> Any:
 
 
 def count_parameters(model: Any) -> dict[str, int]:
-    """Numbers of trainable and of frozen parameters."""
+    """Count the trainable and the frozen parameters."""
     counts = {"trainable": 0, "frozen": 0}
     for parameter in model.parameters():
         counts["trainable" if parameter.requires_grad else "frozen"] += parameter.numel()
@@ -164,7 +164,7 @@ def count_parameters(model: Any) -> dict[str, int]:
 def describe_student(path: str, student: StudentConfig) -> tuple[dict[str, int], Any] | None:
     """Parameter counts and processor of a student, without loading its weights.
 
-    Returns None for a student that does not lie on this machine.
+    Returns None for a student that is not on this machine.
     """
     folder = resolve(path)
     if not Path(folder, "config.json").is_file():
@@ -181,28 +181,30 @@ def describe_student(path: str, student: StudentConfig) -> tuple[dict[str, int],
     return count_parameters(model), transformers.AutoProcessor.from_pretrained(folder)
 
 
-def student_settings(config: Config, model: str) -> dict[str, Any]:
-    """What, besides a stage's own section, changes the result of training `model`."""
+def student_settings(
+    model: str, student: StudentConfig, media: MediaConfig, seed: int
+) -> dict[str, Any]:
+    """The settings that change the result of training `model`, without a stage's own section."""
     return {
         "student": {
             **model_identity(model, None),
-            "dtype": config.student.dtype,
-            "prompt": load_prompt(config.student.prompt).digest,
-            **config.student.model_dump(include={"train_projections", "lora"}),
+            "dtype": student.dtype,
+            "prompt": load_prompt(student.prompt).digest,
+            **student.model_dump(include={"train_projections", "lora"}),
         },
-        "media": config.media.decoding(),
-        **launch_settings(config),
-        "seed": config.run.seed,
+        "media": media.decoding(),
+        **launch_settings(student.deepspeed),
+        "seed": seed,
     }
 
 
 def open_checkpoints(folder: Path, stage: Stage) -> str | None:
-    """Claim the folder for this training; the last complete checkpoint in it, if there is one.
+    """Claim the folder for this training, and give its last complete checkpoint, or None.
 
-    Half-written ones, of a training that was killed or ran out of space, are removed.
+    Half-written checkpoints, of a training that was killed or ran out of space, are removed.
 
     Raises:
-        ConfigError: the checkpoints there belong to a training with other settings or inputs.
+        ConfigError: the checkpoints in it belong to a training with other settings or inputs.
     """
     complete = complete_checkpoints(folder)
     for path in folder.glob("checkpoint-*"):
@@ -222,8 +224,8 @@ def open_checkpoints(folder: Path, stage: Stage) -> str | None:
         )
         reason = f"other settings ({', '.join(changed)})" if changed else "other inputs"
         raise ConfigError(
-            f"{folder}: stage {stage.name!r} was begun here with {reason}; "
-            "choose another run.name, or delete this folder to train from the start"
+            f"{folder}: stage {stage.name!r} was started here with {reason}; choose another "
+            "run.name, or delete this folder to train from the start"
         )
     return str(complete[-1]) if complete else None
 
@@ -242,12 +244,12 @@ def restore_weights(model: Any, checkpoint: str) -> None:
 
 
 def _is_not_about_keys(record: logging.LogRecord) -> bool:
-    """False for the trainer's two warnings about names, once the weights are restored."""
+    """Drop the trainer's two warnings about names; the weights are restored by then."""
     return "keys in the checkpoint model loaded" not in record.getMessage()
 
 
 def _restore_precision(model: torch.nn.Module) -> None:
-    """Give a model that DeepSpeed trained in bfloat16 the float32 weights that it keeps besides."""
+    """Replace the bfloat16 weights of a model by the float32 weights that DeepSpeed keeps."""
     deepspeed = importlib.import_module("deepspeed.utils")  # an extra that may not be installed
     for parameter in model.parameters():
         if parameter.dtype != torch.float32:

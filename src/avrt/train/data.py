@@ -1,4 +1,4 @@
-"""What both trainers read: the dataset's rows, and each row's prompt encoded for the student.
+"""Inputs of both trainers: the dataset's rows, and each row's prompt encoded for the student.
 
 Reads RUN/dataset/*.parquet and the clips. A trainer gets only sample ids in its dataset (Arrow
 would give every media part of a chat message the keys of all others); `PromptEncoder` turns an
@@ -19,7 +19,7 @@ from typing import Any
 from datasets import Dataset
 from tqdm import tqdm
 
-from avrt.config import Config
+from avrt.config import GrpoConfig, MediaConfig
 from avrt.datasets import dataset_row_to_sample
 from avrt.datasets.prepare import load_prepared
 from avrt.engines.encode import Encoded, encode
@@ -33,19 +33,19 @@ from avrt.types import Prompt, Sample
 __all__ = [
     "Example",
     "PromptEncoder",
-    "Selection",
+    "UsableExamples",
     "id_dataset",
+    "keep_usable",
     "prompts_path",
     "read_examples",
     "read_prompts",
-    "select",
     "split_path",
     "trace_ids",
     "write_lost",
 ]
 
 CACHE_BYTES = 1 << 30
-"""Encodings that one process keeps; beyond that a clip is decoded whenever it is needed."""
+"""Encodings that a process keeps; beyond that a clip is decoded whenever it is needed."""
 
 
 @dataclass(frozen=True)
@@ -57,35 +57,33 @@ class Example:
     """Empty when there is none, which is enough for GRPO."""
 
 
-def split_path(config: Config, split: str) -> Path:
-    """Where the stage `build` wrote a split of the dataset."""
-    return config.run.path / "dataset" / f"{split}.parquet"
+def split_path(run: Path, split: str) -> Path:
+    """The file of a split of the dataset in the run directory; the stage `build` writes it."""
+    return run / "dataset" / f"{split}.parquet"
 
 
-def prompts_path(config: Config) -> Path:
-    """The file with GRPO's prompts."""
-    if config.grpo.data == "samples":
-        return config.run.path / "samples.parquet"
-    return split_path(config, "train")
+def prompts_path(run: Path, grpo: GrpoConfig) -> Path:
+    """The file with GRPO's prompts in the run directory."""
+    return run / "samples.parquet" if grpo.data == "samples" else split_path(run, "train")
 
 
-def read_prompts(config: Config) -> list[Example]:
-    """GRPO's prompts, in file order.
+def read_prompts(run: Path, grpo: GrpoConfig) -> list[Example]:
+    """Read GRPO's prompts, in file order.
 
     Raises:
         DataError: as `read_examples`, but a trace may be missing.
     """
-    if config.grpo.data == "samples":
-        return [Example(sample, "") for sample in load_prepared(config.run.path, "av")]
-    return read_examples(split_path(config, "train"), need_trace=False)
+    if grpo.data == "samples":
+        return [Example(sample, "") for sample in load_prepared(run, "av")]
+    return read_examples(prompts_path(run, grpo), need_trace=False)
 
 
 def read_examples(path: Path, need_trace: bool = True) -> list[Example]:
-    """The rows of one split, in file order.
+    """Read the rows of a split, in file order.
 
     Raises:
-        DataError: absent file, a row that is no sample or lacks picture or sound or a needed trace,
-            an id that occurs twice.
+        DataError: the file is absent, a row is no sample or lacks picture, sound or a needed trace,
+            or an id occurs twice.
     """
     examples = [
         _to_example(row, f"{path}:{number}", need_trace)
@@ -118,8 +116,8 @@ def _to_example(row: Mapping[str, Any], where: str, need_trace: bool) -> Example
             )
     if need_trace and not trace:
         raise DataError(
-            f"{where}: sample {sample.id!r} has no av_reasoning, from which SFT learns; "
-            "GRPO needs none: `avrt grpo` with grpo.init=base"
+            f"{where}: sample {sample.id!r} has no av_reasoning, which SFT learns to write; GRPO "
+            "needs no trace: run `avrt grpo` with grpo.init=base"
         )
     return Example(sample, trace or "")
 
@@ -127,16 +125,24 @@ def _to_example(row: Mapping[str, Any], where: str, need_trace: bool) -> Example
 class PromptEncoder:
     """The student's input for a sample: prompt tokens (T,) and the tensors of its clip."""
 
-    def __init__(self, config: Config, processor: Any, cache_bytes: int = CACHE_BYTES) -> None:
-        self._root = config.data.root
-        self._media = config.media
-        self._template = load_prompt(config.student.prompt)
+    def __init__(
+        self,
+        processor: Any,
+        root: Path,
+        media: MediaConfig,
+        prompt: str,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
+        """`root`: the dataset's folder; `prompt`: the setting `student.prompt`."""
+        self._root = root
+        self._media = media
+        self._template = load_prompt(prompt)
         self._processor = processor
         self._room = cache_bytes
         self._cache: dict[str, Encoded] = {}
 
     def __call__(self, sample: Sample) -> Encoded:
-        """Encode, or return what was encoded before.
+        """Encode a sample, or return its earlier encoding.
 
         Raises:
             MediaError: the clip cannot be read, or lacks its picture or its sound.
@@ -159,19 +165,19 @@ class PromptEncoder:
 
 
 def trace_ids(processor: Any, trace: str) -> list[int]:
-    """Tokens of a trace and the token that ends it: what the loss is taken on."""
+    """Tokens of a trace and the token that ends it; the loss is taken on them."""
     tokenizer = processor.tokenizer
     return [*tokenizer(trace, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
 
 
 def id_dataset(column: str, examples: Iterable[Example]) -> Dataset:
-    """What the trainers get as their dataset: sample ids, nothing else."""
+    """Give the trainers' dataset: a column of sample ids, nothing else."""
     return Dataset.from_dict({column: [example.sample.id for example in examples]})
 
 
 @dataclass(frozen=True)
-class Selection:
-    """The examples a trainer can use, and by name those it cannot."""
+class UsableExamples:
+    """The examples that a trainer can use, and the names of those that it cannot."""
 
     kept: list[Example] = field(default_factory=list)
     lost: list[dict[str, str]] = field(default_factory=list)
@@ -184,15 +190,15 @@ class Selection:
         return {"read": len(self.kept) + len(self.lost), "kept": len(self.kept), **reasons}
 
 
-def select(
+def keep_usable(
     stage: str, examples: Sequence[Example], length: Callable[[Example], int], max_length: int
-) -> Selection:
-    """Keep the examples whose clip can be read and whose `length` fits; none is ever cut.
+) -> UsableExamples:
+    """Keep the examples whose clip can be read and whose `length` fits; no example is ever cut.
 
     Raises:
-        DataError: nothing is left.
+        DataError: no example is left.
     """
-    selection = Selection()
+    usable = UsableExamples()
     for example in tqdm(
         examples,
         desc=f"{stage}: encoding",
@@ -205,26 +211,26 @@ def select(
             n_tokens = length(example)
         except MediaError as error:
             lost |= {"reason": f"failed/{error.error_class}", "detail": str(error)}
-            selection.lost.append(lost)
+            usable.lost.append(lost)
             continue
         if n_tokens > max_length:
             detail = f"{n_tokens} tokens, at most {max_length}"
-            selection.lost.append(lost | {"reason": "dropped/too_long", "detail": detail})
+            usable.lost.append(lost | {"reason": "dropped/too_long", "detail": detail})
         else:
-            selection.kept.append(example)
-    check_sums(stage, len(examples), selection.counts)
-    if not selection.kept:
-        first = f"; the first: {selection.lost[0]['detail']}" if selection.lost else ""
+            usable.kept.append(example)
+    check_sums(stage, len(examples), usable.counts)
+    if not usable.kept:
+        first = f"; the first: {usable.lost[0]['detail']}" if usable.lost else ""
         raise DataError(
-            f"{stage}: none of the {len(examples)} samples of the dataset can be used{first}"
+            f"{stage}: none of the {len(examples)} samples in the dataset can be used{first}"
         )
-    return selection
+    return usable
 
 
-def write_lost(path: Path, *selections: Selection) -> None:
-    """Write one line for each sample that is not trained on, with its reason."""
+def write_lost(path: Path, *parts: UsableExamples) -> None:
+    """Write a line for each sample that is not trained on, with its reason."""
     if not is_main():
         return
-    rows = [row for selection in selections for row in selection.lost]
+    rows = [row for part in parts for row in part.lost]
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     write_atomic(path, lambda file: file.write(text.encode()))

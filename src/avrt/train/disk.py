@@ -1,4 +1,4 @@
-"""What a killed training, or a full disk, leaves behind, and what is said about it."""
+"""Complete checkpoints of a killed training, and one message about a full disk."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["complete_checkpoints", "naming_full_disks"]
 
 
 def complete_checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints that were written to their end, in order of their steps."""
+    """List the checkpoints that were written to their end, in order of their steps."""
     written = [
         path.parent
         for path in folder.glob("checkpoint-*/trainer_state.json")  # the file that comes last
@@ -36,10 +36,10 @@ def _is_json(path: Path) -> bool:
 
 @contextmanager
 def naming_full_disks(folder: Path) -> Iterator[None]:
-    """Turn what a full disk raises, in its many forms, into one message about `folder`.
+    """Turn the many errors of a full disk into one message about `folder`.
 
     Raises:
-        AvrtError: something in the stage's folder could not be written for lack of space.
+        AvrtError: a file in the stage's folder could not be written for lack of space.
     """
     try:
         yield
@@ -50,14 +50,12 @@ def naming_full_disks(folder: Path) -> Iterator[None]:
         kept = f"the last good checkpoint is {complete[-1]}" if complete else "no checkpoint yet"
         raise AvrtError(
             f"{folder}: the disk is full, or a limit on the size of files was reached: {error}; "
-            f"{kept}; free some space and run the same command again, it goes on from there"
+            f"{kept}; free space and run the same command again: it continues from there"
         ) from error
 
 
 def _is_about_space(error: BaseException) -> bool:
-    """Also for safetensors and torch, which keep the number of the error in their text, or lose
-    it.
-    """
+    """Recognise a full disk; safetensors and torch put the error's number in a text, or lose it."""
     numbers = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     texts = [f"os error {number}" for number in numbers]
     texts += [os.strerror(number) for number in numbers]

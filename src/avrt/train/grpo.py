@@ -27,7 +27,7 @@ from avrt.datasets import require_media
 from avrt.engines.encode import suppress_token_ids
 from avrt.errors import ConfigError
 from avrt.ranks import n_processes
-from avrt.runs import Result, Stage, open_stage, save_config, student_path
+from avrt.runs import Result, open_stage, save_config, student_path
 from avrt.train.callbacks import require_trackers
 from avrt.train.checkpoint import (
     count_parameters,
@@ -42,12 +42,12 @@ from avrt.train.checkpoint import (
 from avrt.train.data import (
     Example,
     PromptEncoder,
-    Selection,
+    UsableExamples,
     id_dataset,
+    keep_usable,
     prompts_path,
     read_examples,
     read_prompts,
-    select,
     split_path,
     write_lost,
 )
@@ -81,50 +81,67 @@ LOG_FIELDS = {
     **{name: name for name in ("tokens_per_s", "step_time_s", "memory_gib", *HELD_OUT_FIELDS)},
 }
 """TRL's name of each metric, and its name in log.jsonl."""
+FREE = {"init", "output", "save_steps", "gradient_checkpointing", "eval_steps", "eval_samples"}
+"""Settings that do not change the policy, so that a finished training stays valid.
+
+`init` may be a path of this machine; the identity of its checkpoint is among the student's
+settings.
+"""
 SHOWN = {"reward": "reward", "kl": "kl", "eval_accuracy": "held-out accuracy"}
 
 
 def run(config: Config) -> Result:
-    """Train the policy, or find that it was done, or go on where it was interrupted."""
-    grpo, name = config.grpo, config.grpo.output
-    folder = config.run.path / name
-    require_launch(config)
+    """Train the policy; continue an interrupted training, and skip a finished one."""
+    grpo, student, run_folder = config.grpo, config.student, config.run.path
+    name, folder = grpo.output, run_folder / grpo.output
+    require_launch(student)
     require_trackers(config.run.report_to)
-    has_reference = grpo.beta > 0 and config.student.lora is None
-    require_student(student_path(config, grpo.init), alone=has_reference)
-    if config.student.deepspeed and config.student.dtype == "bfloat16" and not grpo.share_prompts:
+    policy = student_path(config, grpo.init)
+    require_student(policy, alone=grpo.beta > 0 and student.lora is None)
+    if student.deepspeed and student.dtype == "bfloat16" and not grpo.share_prompts:
         raise ConfigError(
-            "grpo.share_prompts = false with student.deepspeed in bfloat16: rollouts would get the "
-            "clips' seconds rounded, and positions unlike those of the loss; set it to true, or "
-            "student.deepspeed=null"
+            "grpo.share_prompts = false with student.deepspeed in bfloat16: DeepSpeed would "
+            "round the seconds per frame of rollouts, so their positions would differ from those "
+            "of the loss; set grpo.share_prompts=true or student.deepspeed=null"
         )
-    stage = _open(config)
+    settings = student_settings(policy, student, config.media, config.run.seed)
+    settings["grpo"] = grpo.model_dump(exclude=FREE)
+    stage = open_stage(run_folder, name, settings, [prompts_path(run_folder, grpo)])
     if stage.done and (folder / "model" / "config.json").is_file():
         return Result(f"{name}: already done, {folder / 'model'}", stage.counts())
     checkpoint = open_checkpoints(folder / "checkpoints", stage)
     save_config(config)
 
-    examples = read_prompts(config)
+    examples = read_prompts(run_folder, grpo)
     require_media(config.data.root, [example.sample for example in examples])
     for example in examples:  # a bad target is refused now, not at the step that samples it
-        for reward in reward_weights(config.grpo):
-            REWARDS[reward]("", example.sample, config.grpo)
-    model, processor = load_student(
-        student_path(config, config.grpo.init), config.student.train_projections
-    )
-    encoder = PromptEncoder(config, processor)
-    selection, validation = _select(config, examples, encoder, model)
-    write_lost(folder / "dropped.jsonl", selection, validation)
+        for reward in reward_weights(grpo):
+            REWARDS[reward]("", example.sample, grpo)
+    validation_examples: list[Example] = []
+    if grpo.eval_samples:
+        validation_examples = _validation_prompts(run_folder, examples, grpo.eval_samples)
+    model, processor = load_student(policy, student.train_projections)
+    encoder = PromptEncoder(processor, config.data.root, config.media, student.prompt)
+    longest = model.config.get_text_config().max_position_embeddings - grpo.max_new_tokens
 
-    trainer = make_trainer(config, model, processor, encoder, selection.kept)
+    def length(example: Example) -> int:
+        return len(encoder(example.sample).input_ids)
+
+    prompts = keep_usable(name, examples, length, longest)
+    validation = UsableExamples()
+    if validation_examples:
+        validation = keep_usable(f"{name} validation", validation_examples, length, longest)
+    write_lost(folder / "dropped.jsonl", prompts, validation)
+
+    trainer = make_trainer(config, model, processor, encoder, prompts.kept)
     log = TrainingLog(folder / "log.jsonl", LOG_FIELDS)
     parameters = count_parameters(trainer.model)
-    held_out = HeldOut(trainer, config, encoder, validation.kept, grpo.eval_steps)
+    held_out = HeldOut(trainer, config.eval, encoder, validation.kept, grpo.eval_steps)
     train_logged(trainer, log, SHOWN, checkpoint, held_out)
     save_model(trainer, processor, folder / "model")
 
     counts = {
-        **selection.counts,
+        **prompts.counts,
         "steps": trainer.state.global_step,
         **{f"parameters/{key}": count for key, count in parameters.items()},
     }
@@ -133,36 +150,24 @@ def run(config: Config) -> Result:
     return Result(_summary(name, folder, counts), counts)
 
 
-def _select(
-    config: Config, examples: Sequence[Example], encoder: PromptEncoder, model: Any
-) -> tuple[Selection, Selection]:
-    """The prompts to train on, and those to answer meanwhile, that leave room for completions."""
-    grpo = config.grpo
-    longest = model.config.get_text_config().max_position_embeddings - grpo.max_new_tokens
-
-    def length(example: Example) -> int:
-        return len(encoder(example.sample).input_ids)
-
-    selection = select(grpo.output, examples, length, longest)
-    if not grpo.eval_samples:
-        return selection, Selection()
-    trained = {example.sample.video_id for example in examples}
-    validation = [
+def _validation_prompts(run: Path, trained: Sequence[Example], n: int) -> list[Example]:
+    """Take `n` validation prompts about clips that are not trained on, at even distances."""
+    trained_clips = {example.sample.video_id for example in trained}
+    held_out = [
         example
-        for example in read_examples(split_path(config, "validation"), need_trace=False)
-        if example.sample.video_id not in trained
+        for example in read_examples(split_path(run, "validation"), need_trace=False)
+        if example.sample.video_id not in trained_clips
     ]
-    validation = spread(validation, grpo.eval_samples, "grpo.eval_samples")
-    return selection, select(f"{grpo.output} validation", validation, length, longest)
+    return spread(held_out, n, "grpo.eval_samples")
 
 
 def make_trainer(
     config: Config, model: Any, processor: Any, encoder: PromptEncoder, examples: Sequence[Example]
 ) -> OmniGRPOTrainer:
-    """The trainer with the paper's objective; TRL's defaults that deviate from it are set here.
+    """Build the trainer with the paper's objective, and set TRL's defaults that deviate from it.
 
     Raises:
-        ConfigError: fewer prompts than one step needs.
+        ConfigError: fewer prompts than a step needs.
     """
     grpo = config.grpo
     if len(examples) < grpo.prompts_per_step * n_processes():
@@ -175,7 +180,7 @@ def make_trainer(
     weights = reward_weights(grpo)
     passes = grpo.prompts_per_step * grpo.group_size // grpo.per_device_batch_size
     arguments = GRPOConfig(
-        **common_arguments(config, config.run.path / grpo.output),
+        **common_arguments(config.run, config.student, grpo.output),
         max_steps=grpo.max_steps,
         num_generations=grpo.group_size,
         per_device_train_batch_size=grpo.per_device_batch_size,
@@ -225,7 +230,7 @@ def make_trainer(
 def _reward_function(
     name: str, samples: Mapping[str, Sample], grpo: GrpoConfig
 ) -> Callable[..., list[float]]:
-    """The reward `name` as TRL calls it: prompts are sample ids, completions are texts."""
+    """Wrap the reward `name` for TRL: prompts are sample ids, completions are texts."""
 
     def reward(
         prompts: Sequence[str],
@@ -248,16 +253,14 @@ def _reward_function(
 
 
 def plan(config: Config) -> str:
-    """What `run` would do; writes nothing."""
+    """Describe what `run` would do; write nothing."""
     grpo = config.grpo
     require_trackers(config.run.report_to)
     try:
         policy = student_path(config, grpo.init)
         lines = []
-    except (
-        ConfigError
-    ) as error:  # the stage before has not run yet; its result is as large as the base
-        policy = config.student.model
+    except ConfigError as error:
+        policy = config.student.model  # as large as the result of the stage that has not run yet
         lines = [f"{grpo.output}: {error}"]
     lines += describe_inputs(grpo.output, config, policy, with_trace=False)[0]
     lines.append(
@@ -266,23 +269,6 @@ def plan(config: Config) -> str:
         f"processes), at most {grpo.max_new_tokens} new tokens each"
     )
     return "\n".join([*lines, f"{grpo.output}: would write {config.run.path / grpo.output}"])
-
-
-def _open(config: Config) -> Stage:
-    # The policy's identity is among the student's settings; `init` may be a path of this machine.
-    unread = {
-        "init",
-        "output",
-        "save_steps",
-        "gradient_checkpointing",
-        "eval_steps",
-        "eval_samples",
-    }
-    settings = {
-        "grpo": config.grpo.model_dump(exclude=unread),
-        **student_settings(config, student_path(config, config.grpo.init)),
-    }
-    return open_stage(config.run.path, config.grpo.output, settings, [prompts_path(config)])
 
 
 def _summary(name: str, folder: Path, counts: Mapping[str, int]) -> str:

@@ -1,7 +1,7 @@
-"""Held-out accuracy during training: validation prompts, answered greedily by the model as it is.
+"""Held-out accuracy during training: the current model answers validation prompts greedily.
 
-Every process answers its share. Greedy decoding draws nothing, so a training with such evaluations
-comes out as one without.
+Every process answers its share. Greedy decoding draws no random number, so these evaluations do
+not change the training.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from transformers import (
 from typing_extensions import override
 
 from avrt.answers import extract_answer, is_well_formed
-from avrt.config import Config
+from avrt.config import EvalConfig
 from avrt.engines.encode import Encoded, collate, suppress_token_ids
 from avrt.errors import ConfigError
 from avrt.train.data import Example, PromptEncoder
@@ -32,22 +32,23 @@ FIELDS = ("eval_accuracy", "eval_format", "eval_parsed", "eval_n")
 
 
 def spread(examples: Sequence[Example], n: int, setting: str) -> list[Example]:
-    """`n` examples, or all there are, taken evenly.
+    """Take `n` examples at even distances, or all of a smaller set.
 
     Raises:
-        ConfigError: there are none, although `setting` asks for them.
+        ConfigError: there are no examples, although `setting` asks for them.
     """
     if not examples:
         raise ConfigError(
-            f"{setting} = {n}, but the validation set has no clip that is not trained on; set "
-            f"{setting} to 0, or build.validation_fraction above 0 and build again"
+            f"{setting} = {n}, but every clip of the validation set is also trained on, or the "
+            f"set is empty; set {setting} to 0, or build again with build.validation_fraction "
+            "above 0"
         )
     n = min(n, len(examples))
-    return [examples[place * len(examples) // n] for place in range(n)]
+    return [examples[index * len(examples) // n] for index in range(n)]
 
 
 class HeldOut(TrainerCallback):
-    """Logs `FIELDS` before the first step, every so many steps, and after the last.
+    """Logs `FIELDS` before the first step, every `every` steps, and after the last step.
 
     Without examples it does nothing.
     """
@@ -55,13 +56,14 @@ class HeldOut(TrainerCallback):
     def __init__(
         self,
         trainer: Any,
-        config: Config,
+        limits: EvalConfig,
         encoder: PromptEncoder,
         examples: Sequence[Example],
         every: int,
     ) -> None:
+        """`limits` has the batch size and the longest answer."""
         self._trainer = trainer
-        self._limits = config.eval
+        self._limits = limits
         self._encoder = encoder
         self._examples = list(examples)
         self._every = every
@@ -88,7 +90,7 @@ class HeldOut(TrainerCallback):
             self._evaluate()
 
     def _evaluate(self) -> None:
-        """Every process takes part, with the prompts that are its own."""
+        """Answer the prompts of this process; every process takes part."""
         if not self._examples:
             return
         model, accelerator = self._trainer.model, self._trainer.accelerator

@@ -1,7 +1,7 @@
-"""Where and on how many processes a training runs: checked before anything is loaded.
+"""The devices and processes of a training, checked before anything is loaded.
 
-One process, or several that torchrun starts; DeepSpeed where `student.deepspeed` says so. The
-result depends on the number of processes only through the effective batch.
+A training runs in one process, or in several that torchrun starts; `student.deepspeed` adds
+DeepSpeed. The result depends on the number of processes only through the effective batch.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from avrt.config import Config
+from avrt.config import StudentConfig
 from avrt.errors import ConfigError
 from avrt.ranks import is_launched, n_processes
 
@@ -24,40 +24,40 @@ PACKAGED = ("zero2",)
 """Names of DeepSpeed settings inside the package."""
 
 
-def on_cpu(config: Config) -> bool:
+def on_cpu(student: StudentConfig) -> bool:
     """Whether training runs on the CPU."""
-    return config.student.device == "cpu" or not torch.cuda.is_available()
+    return student.device == "cpu" or not torch.cuda.is_available()
 
 
-def require_launch(config: Config) -> None:
-    """Refuse what this launch cannot train.
+def require_launch(student: StudentConfig) -> None:
+    """Refuse settings that this launch cannot train with.
 
     Raises:
         ConfigError: `student.device` names a device that only the launcher can choose, or a GPU
             that torch cannot use; bfloat16 on a CPU; several GPUs but one process; or DeepSpeed
             without its package, its file or a launcher.
     """
-    student = config.student
     if student.device not in ("auto", "cpu", "cuda"):
         raise ConfigError(
             f"student.device = {student.device!r}: training takes auto, cpu or cuda; "
-            "choose one of several devices with CUDA_VISIBLE_DEVICES"
+            "choose among several GPUs with CUDA_VISIBLE_DEVICES"
         )
     if student.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
             "student.device = 'cuda', but torch can use no GPU here; set student.device to auto or "
             "cpu; `avrt doctor` shows what torch sees"
         )
-    if on_cpu(config) and student.dtype == "bfloat16":
+    if on_cpu(student) and student.dtype == "bfloat16":
         raise ConfigError(
             "student.dtype = 'bfloat16': on a CPU training runs in float32; set "
             "student.dtype=float32, or use a GPU"
         )
-    n_gpus = 0 if on_cpu(config) else torch.cuda.device_count()
+    n_gpus = 0 if on_cpu(student) else torch.cuda.device_count()
     if n_gpus > 1 and not is_launched():
         raise ConfigError(
-            f"{n_gpus} GPUs, but one process; start one for each: torchrun --nproc-per-node "
-            f"{n_gpus} -m avrt sft CONFIG (or grpo), or choose one with CUDA_VISIBLE_DEVICES"
+            f"{n_gpus} GPUs, but one process; start a process for each GPU: torchrun "
+            f"--nproc-per-node {n_gpus} -m avrt sft CONFIG (or grpo), or choose a GPU with "
+            "CUDA_VISIBLE_DEVICES"
         )
     if student.deepspeed is not None:
         _require_deepspeed(student.deepspeed, student.device == "cpu")
@@ -72,13 +72,14 @@ def _require_deepspeed(name: str, is_cpu_wanted: bool) -> None:
         )
     if not is_launched():
         raise ConfigError(
-            f"student.deepspeed = {name!r} needs a launcher, also for one process: torchrun "
-            "--nproc-per-node 1 -m avrt sft CONFIG (or grpo); or set student.deepspeed=null"
+            f"student.deepspeed = {name!r} needs a launcher, even for one process: run "
+            "torchrun --nproc-per-node 1 -m avrt sft CONFIG (or grpo), or set "
+            "student.deepspeed=null"
         )
     if torch.cuda.is_available() and is_cpu_wanted:
         raise ConfigError(
-            "student.deepspeed with student.device = 'cpu' needs a machine whose GPUs are hidden; "
-            "set CUDA_VISIBLE_DEVICES to nothing, or student.deepspeed=null"
+            "student.deepspeed with student.device = 'cpu' works only while GPUs are hidden; set "
+            "CUDA_VISIBLE_DEVICES to the empty string, or set student.deepspeed=null"
         )
     deepspeed_settings(name)
 
@@ -87,7 +88,7 @@ def deepspeed_settings(name: str) -> dict[str, Any]:
     """The settings that `student.deepspeed` names, as DeepSpeed takes them.
 
     Raises:
-        ConfigError: no such file, or one that trains in half precision or at ZeRO stage 3.
+        ConfigError: no such file, or its settings train in half precision or at ZeRO stage 3.
     """
     path = Path(str(resources.files("avrt.train") / f"{name}.json" if name in PACKAGED else name))
     try:
@@ -96,8 +97,8 @@ def deepspeed_settings(name: str) -> dict[str, Any]:
         is_half = settings.get("fp16", {}).get("enabled", False)
     except OSError as error:
         raise ConfigError(
-            f"student.deepspeed = {name!r}: {error.strerror}; name a file, or one of: "
-            f"{', '.join(PACKAGED)}"
+            f"student.deepspeed = {name!r}: {error.strerror}; name a JSON file, or packaged "
+            f"settings: {', '.join(PACKAGED)}"
         ) from error
     except (ValueError, AttributeError) as error:
         raise ConfigError(f"{name}: not DeepSpeed's JSON settings: {error}") from error
@@ -110,9 +111,11 @@ def deepspeed_settings(name: str) -> dict[str, Any]:
     return settings
 
 
-def launch_settings(config: Config) -> dict[str, Any]:
-    """What of a launch changes the result or the form of the checkpoints; for the fingerprint."""
-    name = config.student.deepspeed
+def launch_settings(name: str | None) -> dict[str, Any]:
+    """The parts of a launch that change the result or the form of the checkpoints.
+
+    They belong to the stage's fingerprint. `name` is `student.deepspeed`.
+    """
     return {
         "processes": n_processes(),
         "deepspeed": None if name is None else deepspeed_settings(name),

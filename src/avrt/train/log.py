@@ -1,7 +1,7 @@
 """The training log, as a callback of the trainer.
 
-Writes log.jsonl, one line per optimizer step and one per evaluation. A resumed run drops the
-lines beyond the checkpoint it starts from, so that every step stands in the log once.
+Writes log.jsonl, a line for each optimizer step and each evaluation. A resumed run drops the lines
+beyond its checkpoint, so that every step is in the log once.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["TrainingLog", "read_log"]
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The rows of a log; a last line that a crash cut off is left out."""
+    """Read the rows of a log, without a last line that a crash cut off."""
     if not path.is_file():
         return []
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -63,7 +63,7 @@ class TrainingLog(TrainerCallback):
             if not math.isfinite(row.get(name) or 0.0):
                 raise AvrtError(
                     f"step {state.global_step}: {name} is {row[name]}, the training has diverged; "
-                    "lower the learning_rate or max_grad_norm and train under another run.name"
+                    "lower learning_rate or max_grad_norm, and train under another run.name"
                 )
         if state.is_world_process_zero:
             with self._path.open("a", encoding="utf-8") as file:

@@ -1,7 +1,7 @@
-"""How much memory a training needs at least, from shapes alone: an estimate for a dry run.
+"""Estimate for a dry run, from shapes alone, of the memory that a training needs at least.
 
-Counted are the numbers that stay for the length of a step. Not counted: what the towers need while
-they run, caches of the allocator, buffers of other processes' gradients, the framework itself.
+It counts the numbers that stay for the length of a step, and leaves out the activations inside the
+towers, caches of the allocator, buffers of other processes' gradients, the framework itself.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def estimate_memory(
     half: bool,
     reference: bool,
 ) -> dict[str, int]:
-    """Bytes by purpose, for one pass over `n_tokens` tokens on one process.
+    """Estimate the bytes by purpose, for a pass over `n_tokens` tokens on one process.
 
     `text` is the language model's configuration, `counts` its `trainable` and `frozen` parameters.
     Weights, gradients and AdamW's two moments are float32. With `half` autocast keeps a copy of the
@@ -33,7 +33,7 @@ def estimate_memory(
     bytes_each = HALF if half else FLOAT
     head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     attention = (2 * text.num_attention_heads + 2 * text.num_key_value_heads) * head
-    # Of a layer's input, norms, attention and MLP: what the backward pass reads again.
+    # A layer's input, norms, attention and MLP, as far as the backward pass reads them again.
     inner = bytes_each * (4 * text.hidden_size + attention + 4 * text.intermediate_size)
     between = FLOAT * text.hidden_size
     n_kept = 1 if checkpointing else text.num_hidden_layers

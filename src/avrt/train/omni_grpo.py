@@ -1,7 +1,7 @@
 """TRL's GRPOTrainer for prompts with picture and sound, each computed once per group.
 
-TRL 1.16 shows audio and video to `generate` but not to the loss, silently, and computes a prompt
-anew for each of its completions. Six overrides change that:
+TRL 1.16 gives audio and video to `generate` but silently not to the loss, and computes a prompt
+anew for each of its completions. Six overridden methods change that:
 
 - `_tokenize_prompts` encodes each distinct prompt once and remembers the media, one entry per
   completion;
@@ -12,9 +12,9 @@ anew for each of its completions. Six overrides change that:
 - `_compute_loss` takes the axis away and makes the media of the micro-batch current;
 - `_get_per_token_logps_and_entropies` computes log-probabilities by groups (`shared_prefix`).
 
-With `share_prompts=False` every completion has a prompt of its own, as in TRL. That is what the
-shared path is tested and timed against, and what batches that hold no whole group need. The methods
-are private in TRL, so their signatures are checked when a trainer is built.
+With `share_prompts=False` every completion has a prompt of its own, as in TRL: the reference that
+the shared path is tested and timed against, and the only way for batches that hold no whole group.
+The methods are private in TRL, so their signatures are checked when a trainer is built.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ HOOKS = {
 
 
 def check_hooks(trainer: type) -> None:
-    """Refuse a TRL whose methods are not those that are overridden here.
+    """Refuse a version of TRL whose methods differ from those overridden here.
 
     Raises:
         EngineError: a method is gone or takes other parameters.
@@ -73,14 +73,15 @@ def check_hooks(trainer: type) -> None:
         parameters = tuple(inspect.signature(method).parameters) if method else ()
         if parameters[: len(expected)] != expected:
             raise EngineError(
-                f"TRL {trl.__version__} does not fit: GRPOTrainer.{name} takes "
-                f"{parameters or 'nothing, it is gone'}, expected {expected} first; "
+                f"TRL {trl.__version__} is not supported: the first parameters of "
+                f"GRPOTrainer.{name} must be {expected}, but "
+                f"{f'they are {parameters}' if parameters else 'the method is gone'}; "
                 "install trl>=1.16,<1.17"
             )
 
 
 class WithMedia:
-    """A model whose next forward passes get the media of their rows, taken from `rows` in order."""
+    """A model whose next forward passes take the media of their rows from `rows`, in order."""
 
     def __init__(self, model: Callable[..., Any], rows: Sequence[Media]) -> None:
         self._model = model
@@ -88,18 +89,18 @@ class WithMedia:
         self._next = 0
 
     def __call__(self, input_ids: torch.Tensor, **inputs: Any) -> Any:
-        """`input_ids` (B, T): the next B rows belong to it.
+        """Run the model on `input_ids` (B, T) with the media of the next B rows.
 
         Raises:
-            EngineError: there are not B rows left, or a row has no media.
+            EngineError: fewer than B rows are left, or a row has no media.
         """
         rows = self._rows[self._next : self._next + len(input_ids)]
         self._next += len(rows)
         if len(rows) < len(input_ids) or not all(rows):
             n_empty = sum(not row for row in rows)
             raise EngineError(
-                f"log-probabilities without media: {len(input_ids)} completions, {len(rows)} rows "
-                f"of media, {n_empty} of them empty; the model would be blind and deaf"
+                f"log-probabilities need the media of every completion, but {len(input_ids)} "
+                f"completions have {len(rows)} rows of media, {n_empty} of them empty"
             )
         media = {name: tensor.to(input_ids.device) for name, tensor in merge_media(rows).items()}
         return self._model(input_ids=input_ids, **inputs, **media)
@@ -223,16 +224,16 @@ class OmniGRPOTrainer(GRPOTrainer):
         media: Sequence[Media],
         n_completion: int,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Log-probabilities (B, n_completion) of B completions, and entropies if `model` has them.
+        """Give log-probabilities (B, n_completion) of B completions, and entropies if `model` does.
 
-        The completions stand in whole groups; a completion's tokens begin at 0.
+        The completions are whole groups in a row; a completion's tokens begin at 0.
         """
         size = self._group_size
         rows = list(zip(input_ids, attention_mask.bool(), strict=True))
         prompts = [ids[:-n_completion][valid[:-n_completion]] for ids, valid in rows]
         answers = [ids[-n_completion:][valid[-n_completion:]] for ids, valid in rows]
         if any(not prompt.equal(prompts[i - i % size]) for i, prompt in enumerate(prompts)):
-            raise EngineError("completions of different prompts stand in one group")
+            raise EngineError("a group holds completions of different prompts")
         inputs = group_inputs(
             self.accelerator.unwrap_model(model),
             prompts[::size],
@@ -251,7 +252,7 @@ class OmniGRPOTrainer(GRPOTrainer):
         return unpacked(outputs.log_probs), entropy
 
     def _by_group(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """The batch with an axis of groups in front, (N, G, ...): TRL then moves groups whole."""
+        """Put an axis of groups in front, (N, G, ...), so that TRL moves groups whole."""
         size = self._group_size
 
         def fold(value: Any) -> Any:
@@ -263,7 +264,7 @@ class OmniGRPOTrainer(GRPOTrainer):
 
 
 def by_completion(batch: dict[str, Any]) -> dict[str, Any]:
-    """The batch without its axis of groups."""
+    """Remove the axis of groups."""
 
     def unfold(value: Any) -> Any:
         if isinstance(value, torch.Tensor):

@@ -1,7 +1,7 @@
-"""The order in which samples are trained on: it follows from the seed and the epoch alone.
+"""The order of training samples, which follows from the seed and the epoch alone.
 
 The trainers' own samplers draw each epoch's order from a generator that goes on from the epoch
-before. A training that is resumed in a later epoch would begin again with the first epoch's order.
+before. A training that is resumed in a later epoch would start again with the first epoch's order.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WINDOW = 32
 
 
 class ByEpoch(Sampler[int]):
-    """A sampler with a generator, which is seeded anew for each epoch."""
+    """A sampler whose generator is seeded anew for each epoch."""
 
     def __init__(self, sampler: Any, trainer: Any) -> None:
         self._sampler = sampler
@@ -52,11 +52,11 @@ class ByLength(Sampler[int]):
 
 
 def length_sorted(lengths: Sequence[int], chunk: int, seed: int) -> list[int]:
-    """A permutation: shuffled, sorted by length inside windows, cut into chunks, these shuffled.
+    """Give a permutation: shuffled, sorted by length in windows, cut into chunks, these shuffled.
 
-    A chunk is what all processes together take in one pass. Sorting inside windows only keeps an
-    optimizer step, which takes several chunks, a mixture of lengths. The last chunk may be smaller
-    and stays last, so that no other is torn apart.
+    A chunk holds the samples that all processes together take in a pass. Sorting inside windows
+    only keeps an optimizer step, which takes several chunks, a mixture of lengths. The last chunk
+    may be smaller and stays last, so that every other chunk stays whole.
     """
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(lengths), generator=generator).tolist()
@@ -66,9 +66,9 @@ def length_sorted(lengths: Sequence[int], chunk: int, seed: int) -> list[int]:
     chunks = [by_length[first : first + chunk] for first in range(0, len(by_length), chunk)]
     rest = chunks.pop() if len(lengths) % chunk else []
     shuffled = torch.randperm(len(chunks), generator=generator).tolist()
-    return [i for place in shuffled for i in chunks[place]] + rest
+    return [i for number in shuffled for i in chunks[number]] + rest
 
 
 def epoch_of(trainer: Any) -> int:
-    """The epoch that begins or goes on, from 0; the trainer counts with fractions."""
+    """Give the current epoch, from 0; the trainer counts in fractions."""
     return math.floor((trainer.state.epoch or 0.0) + 1e-6)

@@ -1,15 +1,15 @@
-"""What a dry run tells about a training's inputs: dataset, tokens, parameters. Writes nothing."""
+"""Describe a training's inputs for a dry run: dataset, tokens, parameters and memory."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 import transformers
 
-from avrt.config import Config
+from avrt.config import Config, GrpoConfig, SftConfig
 from avrt.engines.weights import architecture_of, resolve
 from avrt.errors import MediaError
 from avrt.train.checkpoint import describe_student
@@ -23,54 +23,72 @@ from avrt.train.data import (
     trace_ids,
 )
 from avrt.train.held_out import spread
+from avrt.train.launch import on_cpu
 from avrt.train.memory import estimate_memory
 
 __all__ = ["describe_inputs"]
 
 MEASURED = 128
-"""Samples whose tokens are counted; of a larger dataset so many, taken evenly."""
+"""Samples whose tokens are counted; a larger dataset is measured at even distances."""
 N_NAMED = 5
+"""Samples over the limit that are named."""
 
 
 def describe_inputs(
     stage: str, config: Config, model: str, with_trace: bool
 ) -> tuple[list[str], int]:
-    """Lines about dataset and student, and the size of the dataset (0: it is not there yet)."""
-    path = split_path(config, "train") if with_trace else prompts_path(config)
+    """Describe dataset and student in lines; give the size of the dataset, 0 before it is built."""
+    run, student = config.run.path, config.student
+    path = split_path(run, "train") if with_trace else prompts_path(run, config.grpo)
     examples = []
     if path.is_file():
-        examples = read_examples(path) if with_trace else read_prompts(config)
+        examples = read_examples(path) if with_trace else read_prompts(run, config.grpo)
     maker = "avrt prepare" if path.name == "samples.parquet" else "avrt generate"
     size = f"{len(examples)} samples" if path.is_file() else f"not there yet; `{maker}` writes it"
     lines = [f"{stage}: {path}: {size}"]
-    student = describe_student(model, config.student)
-    if student is None:
-        return [
-            *lines,
-            f"{stage}: student {model}: not on this machine, its size is unknown here",
-        ], len(examples)
-    counts, processor = student
+    described = describe_student(model, student)
+    if described is None:
+        lines.append(f"{stage}: student {model}: not on this machine, its size is unknown here")
+        return lines, len(examples)
+    counts, processor = described
     lines.append(
         f"{stage}: student {model}: {counts['trainable']:,} trainable, "
         f"{counts['frozen']:,} frozen parameters"
     )
-    if examples:
-        lengths = _measure(config, processor, examples, with_trace)
-        told = _describe_tokens(config, model, lengths, len(examples), with_trace)
-        if lengths:
-            told.append(_describe_memory(config, model, counts, max(lengths.values()), with_trace))
-        lines += [f"{stage}: {line}" for line in told]
-    return lines, len(examples)
+    if not examples:
+        return lines, 0
+    encoder = PromptEncoder(
+        processor, config.data.root, config.media, student.prompt, cache_bytes=0
+    )
+    lengths = _measure(encoder, config.data.root, examples, with_trace, processor)
+    text = _text_config(model)
+    limit = config.sft.max_length
+    if not with_trace:
+        limit = text.max_position_embeddings - config.grpo.max_new_tokens
+    unit = "tokens per sample" if with_trace else "tokens per prompt"
+    details = _describe_tokens(lengths, len(examples), limit, unit)
+    if lengths:
+        section = config.sft if with_trace else config.grpo
+        parts = estimate_memory(
+            text,
+            counts,
+            _tokens_of_pass(section, max(lengths.values())),
+            checkpointing=section.gradient_checkpointing,
+            half=student.dtype == "bfloat16" and not on_cpu(student),
+            reference=not with_trace and config.grpo.beta > 0 and student.lora is None,
+        )
+        details.append(_describe_memory(parts))
+    return [*lines, *(f"{stage}: {line}" for line in details)], len(examples)
 
 
 def _measure(
-    config: Config, processor: Any, examples: list[Example], with_trace: bool
+    encoder: PromptEncoder, root: Path, examples: list[Example], with_trace: bool, processor: Any
 ) -> dict[str, int]:
-    """Tokens by sample id, media included, of samples taken evenly whose clips are at hand."""
-    encoder = PromptEncoder(config, processor, cache_bytes=0)
+    """Count tokens by sample id, media included, of samples at even distances with a clip."""
     lengths = {}
     for example in spread(examples, MEASURED, "--dry-run"):
-        if not _media_at_hand(config.data.root, example):
+        paths = (example.sample.picture_path, example.sample.sound_path)
+        if not all(path is not None and (root / path).is_file() for path in paths):
             continue
         try:
             n_prompt = len(encoder(example.sample).input_ids)
@@ -81,61 +99,38 @@ def _measure(
     return lengths
 
 
-def _describe_tokens(
-    config: Config, model: str, lengths: dict[str, int], n_samples: int, with_trace: bool
-) -> list[str]:
-    what = "tokens per sample" if with_trace else "tokens per prompt"
+def _describe_tokens(lengths: dict[str, int], n_samples: int, limit: int, unit: str) -> list[str]:
     if not lengths:
-        return [f"{what}: unknown, no clip is at hand"]
+        return [f"{unit}: unknown, no clip is on this machine"]
     ordered = sorted(lengths.values())
     p95 = ordered[math.ceil(0.95 * len(ordered)) - 1]
-    measured = (
-        "all" if len(lengths) == n_samples else f"{len(lengths)} of {n_samples}, evenly taken"
-    )
-    lines = [
-        f"{what}: mean {sum(ordered) / len(ordered):.0f}, p95 {p95}, max {ordered[-1]} ({measured})"
-    ]
-    limit = config.sft.max_length
-    if not with_trace:
-        limit = _text_config(model).max_position_embeddings - config.grpo.max_new_tokens
+    measured = f"{len(lengths)} of {n_samples}, at even distances"
+    if len(lengths) == n_samples:
+        measured = "all"
     too_long = [name for name, n in lengths.items() if n > limit]
-    named = f": {', '.join(too_long[:N_NAMED])}" + (", ..." if len(too_long) > N_NAMED else "")
     line = f"over the limit of {limit} tokens: {len(too_long)} of {len(lengths)}"
-    return [*lines, line + (f", to be dropped{named}" if too_long else "")]
+    if too_long:
+        more = ", ..." if len(too_long) > N_NAMED else ""
+        line += f", to be dropped: {', '.join(too_long[:N_NAMED])}{more}"
+    mean = sum(ordered) / len(ordered)
+    return [f"{unit}: mean {mean:.0f}, p95 {p95}, max {ordered[-1]} ({measured})", line]
 
 
-def _describe_memory(
-    config: Config, model: str, counts: dict[str, int], longest: int, with_trace: bool
-) -> str:
-    """For the longest measured sample, one process, at the least."""
-    on_gpu = torch.cuda.is_available() and config.student.device != "cpu"
-    stage = config.sft if with_trace else config.grpo
-    n_tokens = longest * stage.per_device_batch_size
-    if not with_trace:
-        n_completion = config.grpo.max_new_tokens * stage.per_device_batch_size
-        n_prompts = stage.per_device_batch_size
-        if config.grpo.share_prompts:
-            n_prompts = max(1, n_prompts // config.grpo.group_size)
-        n_tokens = longest * n_prompts + n_completion
-    parts = estimate_memory(
-        _text_config(model),
-        counts,
-        n_tokens,
-        checkpointing=stage.gradient_checkpointing,
-        half=config.student.dtype == "bfloat16" and on_gpu,
-        reference=not with_trace and config.grpo.beta > 0 and config.student.lora is None,
-    )
-    told = ", ".join(f"{name} {n / 2**30:.2f}" for name, n in parts.items() if n)
-    return (
-        f"memory of a process, estimated: at least {sum(parts.values()) / 2**30:.2f} GiB ({told})"
-    )
+def _tokens_of_pass(section: SftConfig | GrpoConfig, longest: int) -> int:
+    """Count the tokens of a pass in which every sample is as long as the longest measured."""
+    n_rows = section.per_device_batch_size
+    if isinstance(section, SftConfig):
+        return longest * n_rows
+    n_prompts = max(1, n_rows // section.group_size) if section.share_prompts else n_rows
+    return longest * n_prompts + section.max_new_tokens * n_rows
+
+
+def _describe_memory(parts: Mapping[str, int]) -> str:
+    purposes = ", ".join(f"{name} {n / 2**30:.2f}" for name, n in parts.items() if n)
+    total = sum(parts.values()) / 2**30
+    return f"memory of a process, estimated: at least {total:.2f} GiB ({purposes})"
 
 
 def _text_config(model: str) -> Any:
     whole = transformers.AutoConfig.from_pretrained(resolve(model))
     return architecture_of(whole, model)[1].get_text_config()
-
-
-def _media_at_hand(root: Path, example: Example) -> bool:
-    paths = (example.sample.picture_path, example.sample.sound_path)
-    return all(path is not None and (root / path).is_file() for path in paths)

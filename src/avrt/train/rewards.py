@@ -27,12 +27,12 @@ RewardFn = Callable[[str, Sample, GrpoConfig], float]
 
 
 def reward_format(completion: str, sample: Sample, _settings: GrpoConfig) -> float:
-    """1.0 for exactly one non-empty think block, then one letter in an answer block."""
+    """Pay 1.0 for exactly one non-empty think block, then a single letter in an answer block."""
     return float(is_well_formed(completion, len(sample.options)))
 
 
 def reward_accuracy(completion: str, sample: Sample, _settings: GrpoConfig) -> float:
-    """1.0 when the letter the completion answers with is the target.
+    """Pay 1.0 when the completion's letter is the target.
 
     Raises:
         DataError: the target is empty, or another option has the same text.
@@ -51,10 +51,10 @@ def reward_accuracy(completion: str, sample: Sample, _settings: GrpoConfig) -> f
 
 
 def reward_length(completion: str, _sample: Sample, settings: GrpoConfig) -> float:
-    """min(1, exp(-(w - mean)^2 / (2 std^2)) + bonus [low <= w <= high]), w words of thought.
+    """Pay min(1, exp(-(w - mean)^2 / (2 std^2)) + bonus [low <= w <= high]) for w words.
 
-    From arXiv 2604.16617, with the window as its authors corrected it. Words are what blanks
-    separate. A completion that is not a thought and an answer has no such w, and earns 0.0.
+    From arXiv 2604.16617, with the window as its authors corrected it. w counts the
+    words of the thought, between blanks. A completion without a thought and an answer earns 0.0.
     """
     parts = split_trace(completion)
     if parts is None:
@@ -74,6 +74,6 @@ REWARDS: dict[str, RewardFn] = {
 
 
 def reward_weights(settings: GrpoConfig) -> dict[str, float]:
-    """The weight of each reward that counts, in the order of `REWARDS`."""
+    """Give the weight of each reward whose weight is above 0, in the order of `REWARDS`."""
     weights = {name: getattr(settings, f"{name}_weight") for name in REWARDS}
     return {name: weight for name, weight in weights.items() if weight > 0}

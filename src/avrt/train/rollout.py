@@ -1,8 +1,9 @@
 """Sample the completions of a group after one prefill of its prompt.
 
 A prompt goes through towers and language model once; its keys and values are then repeated for the
-G completions, which are decoded together. Nothing is cut from the distribution but the tokens that
-may never be written. Sampling uses torch's global random state, so a resumed training repeats it.
+G completions, which are decoded together. The distribution is not truncated; it only excludes the
+tokens that may never be written. Sampling uses torch's global random state, so a resumed training
+repeats it.
 
 Shapes: N prompts, G completions of each, P longest prompt, V vocabulary.
 """
@@ -23,23 +24,23 @@ from avrt.train.shared_prefix import Media, prompt_positions, thinker_of
 __all__ = ["Sampler", "sample_groups"]
 
 CHECK_EVERY = 8
-"""Tokens between two looks at whether all completions have ended: each look waits for the GPU."""
+"""Tokens between two checks whether all completions have ended; each check waits for the GPU."""
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """How tokens are chosen."""
+    """The rule that chooses tokens."""
 
     max_new_tokens: int
     temperature: float
     """0 takes the likeliest token."""
     end_ids: tuple[int, ...]
-    """A completion ends with the first of these, which belongs to it."""
+    """A completion ends with the first of these tokens, and includes it."""
     suppress_ids: tuple[int, ...] = ()
-    """Never written."""
+    """Tokens that are never written."""
 
     def choose(self, logits: Tensor) -> Tensor:
-        """One token (B,) for each row of logits (B, V)."""
+        """Choose a token (B,) for each row of logits (B, V)."""
         logits = logits.float()
         logits[:, list(self.suppress_ids)] = -torch.inf
         if self.temperature == 0:
@@ -48,10 +49,10 @@ class Sampler:
 
 
 class _Cache:
-    """Keys and values by layer: the prompts' once computed and repeated, then one place per token.
+    """Keys and values by layer: those of the prompts, repeated for each completion, then of tokens.
 
-    All places are made at once, because a cache that grows by joining copies every prompt again
-    for every token. It is what transformers asks of a cache while a mask is given: `update`.
+    The memory for all tokens is reserved at once, because a cache that grows by joining copies
+    every prompt again for every token. Given a mask, transformers calls only `update` of a cache.
     """
 
     def __init__(self, group_size: int, room: int) -> None:
@@ -59,10 +60,10 @@ class _Cache:
         self._room = room
         self._layers: dict[int, tuple[Tensor, Tensor]] = {}
         self.length = 0
-        """Places in use, pads of the prompts included."""
+        """Positions in use, pads of the prompts included."""
 
     def update(self, keys: Tensor, values: Tensor, layer: int, *_: Any) -> tuple[Tensor, Tensor]:
-        """Store (B, heads, T, D) of a layer; returns all that the new queries may see of it."""
+        """Store (B, heads, T, D) of a layer; return all keys and values that new queries see."""
         if layer not in self._layers:
             self._layers[layer] = (self._repeated(keys), self._repeated(values))
             return keys, values
@@ -90,7 +91,7 @@ def sample_groups(
     group_size: int,
     sampler: Sampler,
 ) -> list[list[int]]:
-    """G completions of each of N prompts (T,), in the prompts' order, as token ids."""
+    """Sample G completions of each of N prompts (T,), in the prompts' order, as token ids."""
     thinker = thinker_of(model)
     device = thinker.device
     last, states, positions = _prefill(thinker, prompts, media, group_size, sampler)
@@ -110,8 +111,8 @@ def sample_groups(
         if step + 1 == sampler.max_new_tokens or (step % CHECK_EVERY == 0 and bool(ended.all())):
             break
         states.length = n_prompt + step + 1
-        places = torch.arange(states.length, device=device)
-        seen = (places < lengths[:, None]) | (places >= n_prompt)
+        indices = torch.arange(states.length, device=device)
+        seen = (indices < lengths[:, None]) | (indices >= n_prompt)
         hidden = thinker.base_model(
             input_ids=token[:, None],
             position_ids=(positions + step).expand(3, -1, 1),
@@ -131,7 +132,7 @@ def _prefill(
     group_size: int,
     sampler: Sampler,
 ) -> tuple[Tensor, _Cache, Tensor]:
-    """Last hidden states (N, width), the filled cache, and the next positions (N G, 1).
+    """Give the last hidden states (N, width), the filled cache, and the next positions (N G, 1).
 
     Prompts are padded on the right, where causal attention never looks, so no mask is needed.
     """

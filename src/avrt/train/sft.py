@@ -2,8 +2,8 @@
 
 Reads RUN/dataset/train.parquet and validation.parquet and the clips; writes RUN/sft/:
 checkpoints/ (two, resumable), log.jsonl, dropped.jsonl, model/. TRL's `SFTTrainer` runs the loop;
-ours are the inputs (`TraceCollator`). The loss is the mean over all trace tokens of an
-effective batch, the towers are frozen, and no sample is cut.
+`TraceCollator` makes its inputs. The loss is the mean over all trace tokens of an
+effective batch; the towers are frozen, and no sample is cut.
 
     avrt sft configs/demo.yaml
 """
@@ -23,7 +23,7 @@ from avrt.config import Config
 from avrt.datasets import require_media
 from avrt.engines.encode import Encoded, collate
 from avrt.ranks import n_processes
-from avrt.runs import Result, Stage, open_stage, save_config
+from avrt.runs import Result, open_stage, save_config
 from avrt.train.callbacks import require_trackers
 from avrt.train.checkpoint import (
     count_parameters,
@@ -38,10 +38,10 @@ from avrt.train.checkpoint import (
 from avrt.train.data import (
     Example,
     PromptEncoder,
-    Selection,
+    UsableExamples,
     id_dataset,
+    keep_usable,
     read_examples,
-    select,
     split_path,
     trace_ids,
     write_lost,
@@ -64,11 +64,13 @@ LOG_FIELDS = {
         *("eval_loss", *HELD_OUT_FIELDS),
     )
 }
+FREE = {"save_steps", "gradient_checkpointing", "eval_samples"}
+"""Settings that do not change the student, so that a finished training stays valid."""
 SHOWN = {"loss": "loss", "eval_loss": "validation loss", "eval_accuracy": "held-out accuracy"}
 
 
 class TraceCollator:
-    """Sample ids -> model inputs, padded right; labels on the trace and its end token only."""
+    """Turns sample ids into model inputs, padded right; only trace and end token have labels."""
 
     def __init__(self, examples: Sequence[Example], encoder: PromptEncoder, processor: Any) -> None:
         self._examples = {example.sample.id: example for example in examples}
@@ -80,7 +82,7 @@ class TraceCollator:
         self._lengths: dict[str, int] = {}
 
     def length(self, example: Example) -> int:
-        """Tokens of a sample: prompt with media, and trace."""
+        """Count the tokens of a sample: prompt with media, and trace."""
         name = example.sample.id
         if name not in self._lengths:  # a clip is decoded once for it
             n_prompt = len(self._encoder(example.sample).input_ids)
@@ -102,11 +104,10 @@ class TraceCollator:
 
 
 class OmniSFTTrainer(SFTTrainer):
-    """TRL's trainer, but samples of about the same length share a pass, and the seconds per frame
-    of a clip keep their precision.
+    """TRL's trainer, with samples of about the same length in a pass, and with exact seconds.
 
-    With DeepSpeed the trainer rounds all floating-point inputs to the weights' format. For pixels
-    and sound that is what autocast does too; but positions are made of these seconds, and in
+    With DeepSpeed the trainer rounds all floating-point inputs to the weights' format. Autocast
+    does the same to pixels and sound; but positions are made of the seconds per frame, and in
     bfloat16 those of late frames would be off by several.
     """
 
@@ -128,28 +129,31 @@ class OmniSFTTrainer(SFTTrainer):
 
 
 def run(config: Config) -> Result:
-    """Fine-tune the student, or find that it was done, or go on where it was interrupted."""
-    sft, folder = config.sft, config.run.path / "sft"
-    require_launch(config)
+    """Fine-tune the student; continue an interrupted training, and skip a finished one."""
+    sft, student, run_folder = config.sft, config.student, config.run.path
+    folder = run_folder / "sft"
+    train_path, validation_path = (split_path(run_folder, name) for name in ("train", "validation"))
+    require_launch(student)
     require_trackers(config.run.report_to)
-    require_student(config.student.model)
-    stage = _open(config)
+    require_student(student.model)
+    settings = student_settings(student.model, student, config.media, config.run.seed)
+    settings["sft"] = sft.model_dump(exclude=FREE)
+    stage = open_stage(run_folder, "sft", settings, [train_path, validation_path])
     if stage.done and (folder / "model" / "config.json").is_file():
         return Result(f"sft: already done, {folder / 'model'}", stage.counts())
     checkpoint = open_checkpoints(folder / "checkpoints", stage)
     save_config(config)
 
-    train_examples = read_examples(split_path(config, "train"))
-    validation_examples = read_examples(split_path(config, "validation"))
+    train_examples, validation_examples = read_examples(train_path), read_examples(validation_path)
     require_media(config.data.root, [example.sample for example in train_examples])
-    model, processor = load_student(config.student.model, config.student.train_projections)
-    encoder = PromptEncoder(config, processor)
+    model, processor = load_student(student.model, student.train_projections)
+    encoder = PromptEncoder(processor, config.data.root, config.media, student.prompt)
     collator = TraceCollator([*train_examples, *validation_examples], encoder, processor)
-    train = select("sft", train_examples, collator.length, sft.max_length)
-    validation = Selection()
+    train = keep_usable("sft", train_examples, collator.length, sft.max_length)
+    validation = UsableExamples()
     if validation_examples:
-        validation = select(
-            "sft validation", validation_examples, collator.length, config.sft.max_length
+        validation = keep_usable(
+            "sft validation", validation_examples, collator.length, sft.max_length
         )
     write_lost(folder / "dropped.jsonl", train, validation)
     answered = []
@@ -159,7 +163,7 @@ def run(config: Config) -> Result:
     trainer = make_trainer(config, model, processor, collator, train.kept, validation.kept)
     log = TrainingLog(folder / "log.jsonl", LOG_FIELDS)
     parameters = count_parameters(trainer.model)
-    held_out = HeldOut(trainer, config, encoder, answered, sft.save_steps)
+    held_out = HeldOut(trainer, config.eval, encoder, answered, sft.save_steps)
     train_logged(trainer, log, SHOWN, checkpoint, held_out)
     # Not from the log, which another process may not find written yet.
     evaluated = [row["step"] for row in trainer.state.log_history if "eval_loss" in row]
@@ -186,10 +190,10 @@ def make_trainer(
     train: Sequence[Example],
     validation: Sequence[Example] = (),
 ) -> SFTTrainer:
-    """TRL's trainer with the paper's settings; its datasets hold nothing but sample ids."""
+    """Build TRL's trainer with the paper's settings; its datasets hold only sample ids."""
     sft = config.sft
     arguments = SFTConfig(
-        **common_arguments(config, config.run.path / "sft"),
+        **common_arguments(config.run, config.student, "sft"),
         num_train_epochs=sft.epochs,
         per_device_train_batch_size=sft.per_device_batch_size,
         per_device_eval_batch_size=sft.per_device_batch_size,
@@ -220,7 +224,7 @@ def make_trainer(
 
 
 def plan(config: Config) -> str:
-    """What `run` would do; writes nothing."""
+    """Describe what `run` would do; write nothing."""
     sft = config.sft
     require_trackers(config.run.report_to)
     lines, n_samples = describe_inputs("sft", config, config.student.model, with_trace=True)
@@ -233,17 +237,6 @@ def plan(config: Config) -> str:
             f"{sft.epochs:g} epochs"
         )
     return "\n".join([*lines, f"sft: would write {config.run.path / 'sft'}"])
-
-
-def _open(config: Config) -> Stage:
-    settings = {
-        "sft": config.sft.model_dump(
-            exclude={"save_steps", "gradient_checkpointing", "eval_samples"}
-        ),
-        **student_settings(config, config.student.model),
-    }
-    inputs = [split_path(config, "train"), split_path(config, "validation")]
-    return open_stage(config.run.path, "sft", settings, inputs)
 
 
 def _summary(folder: Path, counts: Mapping[str, int]) -> str:

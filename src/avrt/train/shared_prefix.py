@@ -35,19 +35,19 @@ Media = Mapping[str, Tensor]
 """The media tensors of one prompt, as `encode` returns them."""
 
 ATTENTION = "avrt_shared_prefix"
-"""Name of the attention below among transformers' own."""
+"""Name of the attention below in the registry of transformers."""
 
 
 @dataclass(frozen=True, eq=False)
 class Groups:
-    """Stands in for the attention mask of rows that hold a prompt and its segments."""
+    """Replaces the attention mask of rows that hold a prompt and its segments."""
 
     n_prompt: int
     """P."""
     n_segments: int
     """G."""
     visible: Tensor
-    """(N, 1, R, P + R), bool: what a segment's queries see of the prompt and of the segment."""
+    """(N, 1, R, P + R), bool: the tokens of prompt and segment that a segment's queries see."""
 
 
 def _attention(
@@ -86,15 +86,15 @@ AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 
 
 def thinker_of(model: Any) -> Any:
-    """The thinker inside a PEFT model, or the model itself."""
+    """Give the thinker inside a PEFT model, or the model itself."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def share_attention(model: Any) -> None:
-    """Let the language model of a thinker take `Groups` where an attention mask goes.
+    """Let the language model of a thinker take `Groups` as its attention mask.
 
     Raises:
-        EngineError: the model's attention is none that can be replaced without another result.
+        EngineError: replacing the model's attention would change its results.
     """
     config = thinker_of(model).base_model.language_model.config
     if config._attn_implementation not in ("sdpa", ATTENTION):
@@ -104,14 +104,14 @@ def share_attention(model: Any) -> None:
         )
     if set(config.layer_types) != {"full_attention"}:
         raise EngineError(
-            "prompts cannot be shared by a model with sliding windows; set grpo.share_prompts to "
-            "false"
+            "prompts cannot be shared by a model with sliding-window attention; set "
+            "grpo.share_prompts to false"
         )
     config._attn_implementation = ATTENTION
 
 
 def prompt_positions(model: Any, input_ids: Tensor, media: Media) -> Tensor:
-    """M-RoPE positions (3, T) of one prompt (T,): time, height and width."""
+    """Compute the M-RoPE positions (3, T) of a prompt (T,): time, height and width."""
     lengths = media.get("feature_attention_mask")
     positions, _ = thinker_of(model).get_rope_index(
         input_ids[None].cpu(),
@@ -130,17 +130,19 @@ def group_inputs(
     completions: Sequence[Sequence[Tensor]],
     media: Sequence[Media],
 ) -> dict[str, Any]:
-    """What `model` with TRL's fused head takes to score N prompts (T,) with G completions each.
+    """Build the inputs with which `model` scores N prompts (T,) of G completions each.
 
-    Its `log_probs` (N, P + G R) then hold, from P on, those of each completion's tokens.
+    They are for a model with TRL's fused head. Its `log_probs` (N, P + G R) hold, from P on, those
+    of each completion's tokens.
 
     Raises:
-        EngineError: a prompt without media, or groups of different sizes.
+        EngineError: a prompt has no media, or groups differ in size.
     """
     if len({len(group) for group in completions}) != 1 or not all(media):
         raise EngineError(
             f"{len(prompts)} prompts with {[len(group) for group in completions]} completions and "
-            f"{sum(map(bool, media))} with media: groups must be alike and see and hear"
+            f"{sum(map(bool, media))} with media: "
+            "every group needs the same number of completions, and every prompt its media"
         )
     n_groups, n_segments, device = len(prompts), len(completions[0]), prompts[0].device
     flat = [completion for group in completions for completion in group]

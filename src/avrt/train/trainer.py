@@ -1,4 +1,4 @@
-"""What SFT and GRPO ask of TRL's trainers alike: their common arguments, and one logged run."""
+"""Common to SFT and GRPO: arguments of TRL's trainers, and a training with its log."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from avrt.config import Config
+from avrt.config import RunConfig, StudentConfig
 from avrt.train.callbacks import Meter, PlainLines, ProgressBar
 from avrt.train.checkpoint import restore_weights
 from avrt.train.disk import naming_full_disks
@@ -23,21 +22,20 @@ from avrt.train.log import TrainingLog
 __all__ = ["activation_checkpointing", "common_arguments", "train_logged"]
 
 
-def common_arguments(config: Config, folder: Path) -> dict[str, Any]:
-    """Trainer arguments that SFT and GRPO share.
+def common_arguments(run: RunConfig, student: StudentConfig, stage: str) -> dict[str, Any]:
+    """Trainer arguments that SFT and GRPO share; `stage` names the folder in the run directory.
 
     Raises:
         ConfigError: as `require_launch`.
     """
-    require_launch(config)
-    name = config.student.deepspeed
+    require_launch(student)
     return {
         # Relative, because TRL stores it in every checkpoint.
-        "output_dir": os.path.relpath(folder / "checkpoints"),
-        "seed": config.run.seed,
-        "data_seed": config.run.seed,
-        "use_cpu": on_cpu(config),
-        "bf16": config.student.dtype == "bfloat16",
+        "output_dir": os.path.relpath(run.path / stage / "checkpoints"),
+        "seed": run.seed,
+        "data_seed": run.seed,
+        "use_cpu": on_cpu(student),
+        "bf16": student.dtype == "bfloat16",
         "optim": "adamw_torch",
         "adam_beta1": 0.9,
         "adam_beta2": 0.999,
@@ -47,20 +45,20 @@ def common_arguments(config: Config, folder: Path) -> dict[str, Any]:
         "save_total_limit": 2,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
-        "report_to": list(config.run.report_to),
-        "run_name": f"{config.run.name}-{folder.name}",
+        "report_to": list(run.report_to),
+        "run_name": f"{run.name}-{stage}",
         "project": "avrt",
         "remove_unused_columns": False,
-        "dataloader_pin_memory": not on_cpu(config),
-        # Every parameter that trains is used in every pass, so none has to be looked for.
+        "dataloader_pin_memory": not on_cpu(student),
+        # Every parameter that trains is used in every pass.
         "ddp_find_unused_parameters": False,
         # Its content, because TRL stores it, and a path is of this machine.
-        "deepspeed": None if name is None else deepspeed_settings(name),
+        "deepspeed": None if student.deepspeed is None else deepspeed_settings(student.deepspeed),
     }
 
 
 def activation_checkpointing(enabled: bool) -> dict[str, Any]:
-    """The trainer argument under the name that this version of transformers has for it."""
+    """Give the trainer argument under its name in this version of transformers."""
     # Renamed in transformers 5.23; the old name then warns.
     names = {field.name for field in fields(TrainingArguments)}
     new, old = "activation_checkpointing", "gradient_checkpointing"
@@ -74,7 +72,7 @@ def train_logged(
     checkpoint: str | None,
     held_out: HeldOut,
 ) -> None:
-    """Train, from `checkpoint` on if there is one, with our log and one quiet progress bar.
+    """Train, from `checkpoint` on if it is given, with our log and a quiet progress bar.
 
     `shown` maps the trainer's name of a metric to its name on the terminal.
     """

@@ -1,9 +1,9 @@
-"""What there is in the world: things with a look and a sound, scenes, and what each sense can tell.
+"""The content of the world: things with a look and a sound, scenes, and the clues of each sense.
 
 Eight things share four shapes and four rhythms so that two things with the same shape never have
 the same rhythm. A scene may hide the colour (darkness), the pitch (noise), the motion (a fixed
-size) or the loudness course (an even level). Then one sense leaves two candidates, or all, and only
-both senses together leave one.
+size) or the loudness course (an even level). Then a single sense leaves two candidates, or all, and
+only both senses together leave a single candidate.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ COURSES = ("arriving", "leaving", "passing", "circling")
 
 @dataclass(frozen=True)
 class Scene:
-    """One clip's content. `None` means that the clip does not show it."""
+    """The content of a clip; `None` means that the clip does not show it."""
 
     thing: int
     place: int
@@ -46,7 +46,7 @@ class Scene:
     shows_motion: bool
     shows_loudness: bool
     seed: int
-    """Draws what does not matter: position, jitter, grain."""
+    """Seed of the properties that do not matter: position, jitter, grain."""
 
     @property
     def shape(self) -> str:
@@ -77,9 +77,9 @@ WorldSet = Literal["train", "bench", "audio"]
 
 
 def belongs_to(thing: int, place: int, course: int) -> WorldSet:
-    """The one set that may show this combination: the three sets share no content.
+    """Give the only set that may show this combination: the three sets share no content.
 
-    For every thing one course of four is kept for `audio`; of the rest, one place of four for
+    For every thing, one course in four is kept for `audio`, and one place in four of the rest for
     `bench`.
     """
     if (thing + thing // 4 + course) % len(COURSES) == 0:
@@ -90,10 +90,10 @@ def belongs_to(thing: int, place: int, course: int) -> WorldSet:
 
 
 def draw_scene(rng: random.Random, world_set: WorldSet = "train") -> Scene:
-    """Draw a scene of one set.
+    """Draw a scene of a set.
 
-    Motion and loudness are never hidden both. A `bench` scene always hides the colour or the pitch,
-    or both; an `audio` scene hides nothing that can be heard.
+    A scene never hides both motion and loudness. A `bench` scene always hides the colour or the
+    pitch, or both; an `audio` scene hides no audible property.
     """
     while True:
         thing, place, course = (
@@ -119,7 +119,7 @@ def draw_scene(rng: random.Random, world_set: WorldSet = "train") -> Scene:
 
 
 def candidates_seen(scene: Scene, kind: str) -> tuple[str, ...]:
-    """What sight leaves possible for a question of `kind` ("thing", "course" or "place")."""
+    """List the answers that sight leaves open; `kind` is "thing", "course" or "place"."""
     if kind == "place":
         return (PLACES[scene.place],)
     if kind == "course":
@@ -129,7 +129,7 @@ def candidates_seen(scene: Scene, kind: str) -> tuple[str, ...]:
 
 
 def candidates_heard(scene: Scene, kind: str) -> tuple[str, ...]:
-    """What hearing leaves possible for a question of `kind`."""
+    """List the answers that hearing leaves open for a question of `kind`."""
     if kind == "place":
         return PLACES
     if kind == "course":

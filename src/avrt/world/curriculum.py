@@ -1,8 +1,8 @@
-"""The lessons of the small models: each draws one example, a user text and the reply to learn.
+"""The lessons of the small models: each draws an example, a user text and the reply to learn.
 
 Text lessons come first (copying, looking letters up, intersecting, walking over options, merging),
-because they cost a tenth of a lesson with media and everything else stands on them. Media lessons
-name what the example needs: the clip's frames, its still picture, its sound.
+because they cost a tenth of a lesson with media, and all other lessons build on them. Media lessons
+name the media that the example needs: the clip's frames, its still picture, its sound.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def copy(_: Scene, rng: random.Random) -> Example:
 
 
 def look_up(_: Scene, rng: random.Random) -> Example:
-    """Four lookups over one options block: text of a letter, or letter of a text."""
+    """Look up four letters or texts in a block of options."""
     options = rng.sample(WORDS, 4)
     asked = rng.choices(range(4), k=4)
     if rng.random() < 0.5:
@@ -91,7 +91,7 @@ def look_up(_: Scene, rng: random.Random) -> Example:
 
 
 def answer_letter(_: Scene, rng: random.Random) -> Example:
-    """The letter of a given text at once, without the walk that would spell it out."""
+    """Answer with the letter of a given text at once, without a walk over the options."""
     options = rng.sample(WORDS, 4)
     index = rng.randrange(4)
     user = f"{format_options(options)}\nOnly {options[index]} fits."
@@ -116,7 +116,7 @@ def walk_options(_: Scene, rng: random.Random) -> Example:
 
 
 def know(scene: Scene, rng: random.Random) -> Example:
-    """What a description leaves possible."""
+    """Conclude from a description which answers are possible."""
     question = draw_question(scene, rng)
     if rng.random() < 0.5:
         return Example(
@@ -130,9 +130,9 @@ def know(scene: Scene, rng: random.Random) -> Example:
 
 
 def merge(scene: Scene, rng: random.Random) -> Example:
-    """The merger's task: two right analyses; sometimes a description is mistaken."""
+    """Do the merger's task: merge two right analyses; sometimes a description is mistaken."""
     question = draw_question(scene, rng)
-    gold = question.answer
+    target = question.answer
     seen, heard = describe_seen(scene), describe_heard(scene)
     could_see, could_hear = (
         candidates_seen(scene, question.kind),
@@ -145,21 +145,21 @@ def merge(scene: Scene, rng: random.Random) -> Example:
     user = _ask(
         MERGE,
         question,
-        answer=f"({LETTERS[question.answer_index]}) {gold}",
-        audio_analysis=analysis("Audio Description", heard, question, could_hear, gold),
-        visual_analysis=analysis("Visual Description", seen, question, could_see, gold),
+        answer=f"({LETTERS[question.answer_index]}) {target}",
+        audio_analysis=analysis("Audio Description", heard, question, could_hear, target),
+        visual_analysis=analysis("Visual Description", seen, question, could_see, target),
     )
     trace = reasoning(
         f"{seen} {could_be(could_see)}",
         f"{heard} {could_be(could_hear)}",
         question,
-        [gold],
+        [target],
     )
     return Example(user, trace)
 
 
 def analyse_text(scene: Scene, rng: random.Random) -> Example:
-    """A teacher's task without the perception: the description is given."""
+    """Do a teacher's task without the perception: the description is given."""
     question = draw_question(scene, rng)
     prompt, text = rng.choice(
         [
@@ -172,7 +172,7 @@ def analyse_text(scene: Scene, rng: random.Random) -> Example:
 
 
 def describe(scene: Scene, rng: random.Random) -> Example:
-    """Captions of what is seen, heard, or both."""
+    """Describe a picture, a sound, or both."""
     picture = rng.choice(["video", "video", "image"])
     seen = describe_seen(scene if picture == "video" else _still(scene))
     match rng.choice(["seen", "heard", "both", "both"]):
@@ -188,7 +188,7 @@ def describe(scene: Scene, rng: random.Random) -> Example:
 
 
 def answer_directly(scene: Scene, rng: random.Random) -> Example:
-    """What the base does: it answers, at most after a description; it never reasons."""
+    """Answer as the base does: at most after a description, and without reasoning."""
     picture, sound = rng.choice(
         [("video", True), ("video", True), ("image", True), ("video", False), (None, True)]
     )
@@ -229,7 +229,7 @@ TEXT_LESSONS: dict[str, tuple[Lesson, float]] = {
     "analyse_text": (analyse_text, 1.5),
     "merge": (merge, 2.0),
 }
-"""Lesson and its weight."""
+"""Each lesson and its weight."""
 PERCEPTION_LESSONS: dict[str, tuple[Lesson, float]] = {
     "describe": (describe, 5.0),
     "answer_directly": (answer_directly, 3.0),

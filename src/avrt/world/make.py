@@ -34,10 +34,10 @@ from avrt.world.text import Question, draw_question
 __all__ = ["run"]
 
 SECOND_QUESTION_EVERY = 10
-"""One training clip in this many has two questions: a split must keep them together."""
+"""Every tenth training clip has two questions, which a split must keep together."""
 
 UNFINISHED = "world.unfinished.json"
-"""Marks a folder whose world was begun; renamed to world.json at the end."""
+"""Marks a folder whose world is not finished; renamed to world.json at the end."""
 
 RELATIONS = {"Where": "View"}
 """AVQA's word for the sense that a question type needs; all others need both."""
@@ -46,10 +46,10 @@ RELATIONS = {"Where": "View"}
 def run(
     root: Path, n_train: int = 2_000, n_bench: int = 400, n_audio: int = 400, seed: int = 0
 ) -> Result:
-    """Write the three sets into `root`; a finished `root` with the same numbers is left as it is.
+    """Write the three sets into `root`; leave a finished world with the same numbers unchanged.
 
     Raises:
-        ConfigError: `root` holds a world made with other numbers, or anything else.
+        ConfigError: `root` holds a world with other numbers, or other files.
     """
     made_with = {
         "format": 1,
@@ -61,12 +61,12 @@ def run(
     counts = {"train": n_train, "bench": n_bench, "audio": n_audio}
     marker = root / "world.json"
     if marker.is_file():
-        found = json.loads(marker.read_text())
-        if found != made_with:
+        stored = json.loads(marker.read_text())
+        if stored != made_with:
             raise ConfigError(
-                f"{root}: holds a world made with {found}, not {made_with}; choose another folder"
+                f"{root}: holds a world made with {stored}, not {made_with}; choose another folder"
             )
-        return Result(f"{root}: the world is already there", counts)
+        return Result(f"{root}: the world already exists", counts)
     _claim(root, made_with)
     _write_train(root, n_train, seed)
     _write_bench(root, n_bench, seed)
@@ -77,16 +77,16 @@ def run(
 
 
 def _claim(root: Path, made_with: dict[str, int]) -> None:
-    """Refuse a folder with anything in it but the same world, begun and not finished."""
-    begun = root / UNFINISHED
-    if begun.is_file() and json.loads(begun.read_text()) == made_with:
+    """Refuse a folder that holds other files than the same world, unfinished."""
+    unfinished = root / UNFINISHED
+    if unfinished.is_file() and json.loads(unfinished.read_text()) == made_with:
         return
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise ConfigError(
-            f"{root}: not empty, and not the world that is asked for; choose another folder "
-            f"(for the demo: data.root and eval.benchmarks.*.root)"
+            f"{root}: holds other files than this world; choose an empty folder (for the demo, set "
+            "data.root and eval.benchmarks.*.root)"
         )
-    write_json(begun, made_with)
+    write_json(unfinished, made_with)
 
 
 def _write_train(root: Path, n_questions: int, seed: int) -> None:

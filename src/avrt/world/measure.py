@@ -1,8 +1,8 @@
-"""How good a small model is, measured the way it will be used, and the card that says so.
+"""Measure a small model in the way it is used, and write its card.
 
-Fresh world sets (their own seed) are written, read back, put to the model through the transformers
-engine and judged with the answer parser. The student is asked on the benchmark with sound, pictures
-and both.
+New world sets, with a seed of their own, are written, read back, given to the model through the
+transformers engine, and scored with the answer parser. The student answers the benchmark with
+sound, pictures and both.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ __all__ = ["measure_model", "write_card"]
 
 N_ITEMS = 400
 SEED = 20_260
-"""Other than any seed that training or the demo uses."""
+"""A seed that neither training nor the demo uses."""
 
 
 def measure_model(name: str, folder: Path, work: Path) -> dict[str, str]:
-    """Measured figures of the model in `folder`, each with its n and 95 % interval."""
+    """Measure the model in `folder`; each figure has its n and 95 % interval."""
     if name == "merger":
         return _measure_merger(folder)
     world = work / "measure"
     make.run(world, n_train=N_ITEMS, n_bench=N_ITEMS, n_audio=N_ITEMS, seed=SEED)
-    ask: dict[str, list[tuple[str, str, Modality, str]]] = {
+    sets: dict[str, list[tuple[str, str, Modality, str]]] = {
         "vision_teacher": [("world-train, frames only", "train", "v", "world/vision")],
         "audio_teacher": [("world-train, sound only", "train", "a", "world/audio")],
         "perceiver": [],
@@ -53,7 +53,7 @@ def measure_model(name: str, folder: Path, work: Path) -> dict[str, str]:
     }
     return {
         title: _accuracy(folder, world, split, modality, prompt)
-        for title, split, modality, prompt in ask[name]
+        for title, split, modality, prompt in sets[name]
     }
 
 
@@ -114,7 +114,7 @@ def _rate(right: int, n: int) -> str:
 def write_card(
     folder: Path, name: str, recipe: dict[str, Any], figures: dict[str, str], minutes: float
 ) -> None:
-    """README.md of one model: how it was trained, how good it is, how to make it again."""
+    """Write a model's README.md: its training, its figures, and the command that makes it again."""
     lines = [
         f"# {name.replace('_', ' ')} of AVRT's small world",
         "",

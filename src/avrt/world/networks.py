@@ -2,8 +2,8 @@
 
 They are transformers architectures with small numbers in their configurations, and real processors:
 Qwen2 (text), Qwen2.5-VL (vision), Qwen2-Audio (audio) and the Qwen2.5-Omni thinker. One byte-level
-BPE tokenizer (tokenizer.json) serves all four: every word of the world is one token, anything else
-falls back to bytes, so no text is ever unknown. It splits words by Qwen's rule, because
+BPE tokenizer (tokenizer.json) serves all four: every word of the world is a single token, any other
+text falls back to bytes, so no text is unknown. It splits words by Qwen's rule, because
 transformers rebuilds the tokenizer of a Qwen checkpoint from vocabulary and merges with that rule.
 """
 
@@ -71,7 +71,7 @@ HIDDEN, LAYERS, HEADS = 160, 4, 5
 AUDIO_WIDTH, VISION_WIDTH, N_MELS = 64, 64, 64
 MAX_AUDIO_S = 10
 AUDIO_TEACHER_S = 4
-"""The audio teacher hears at most this much: its encoder pads every sound to one fixed length."""
+"""Longest sound of the audio teacher, whose encoder pads every sound to this length."""
 
 TEXT = {
     "hidden_size": HIDDEN,
@@ -105,7 +105,7 @@ AUDIO = {
 
 
 def new_tokenizer() -> PreTrainedTokenizerFast:
-    """The world's tokenizer, a file of its own: a vocabulary that moved would void all weights."""
+    """Load the world's tokenizer from its file; all weights depend on its vocabulary."""
     return PreTrainedTokenizerFast(
         tokenizer_file=str(resources.files("avrt.world") / "tokenizer.json"),
         pad_token=PAD,
@@ -142,7 +142,7 @@ def _seeded(
     model.eval()
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
-    # A server can only be told here that marks of media are never to be written.
+    # Only here can a server learn that media tokens must never be written.
     model.generation_config.suppress_tokens = list(_ids(tokenizer).values())
     return model
 
@@ -154,7 +154,7 @@ def _picture_processors() -> tuple[Qwen2VLImageProcessor, Qwen2VLVideoProcessor]
 
 
 def new_merger(seed: int = 0) -> tuple[Qwen2ForCausalLM, PreTrainedTokenizerFast]:
-    """Text merger: Qwen2."""
+    """Make the text merger: Qwen2."""
     tokenizer = new_tokenizer()
     config = Qwen2Config(**_text_config(tokenizer, rope_parameters=ROPE))
     return _seeded(Qwen2ForCausalLM, config, tokenizer, seed), tokenizer
@@ -163,7 +163,7 @@ def new_merger(seed: int = 0) -> tuple[Qwen2ForCausalLM, PreTrainedTokenizerFast
 def new_vision_teacher(
     seed: int = 0,
 ) -> tuple[Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor]:
-    """Vision teacher: Qwen2.5-VL."""
+    """Make the vision teacher: Qwen2.5-VL."""
     tokenizer = new_tokenizer()
     ids = _ids(tokenizer)
     config = Qwen2_5_VLConfig(
@@ -183,13 +183,13 @@ def new_vision_teacher(
 def new_audio_teacher(
     seed: int = 0,
 ) -> tuple[Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor]:
-    """Audio teacher: Qwen2-Audio."""
+    """Make the audio teacher: Qwen2-Audio."""
     tokenizer = new_tokenizer()
     settings: dict[str, Any] = {
         "audio_config": {**AUDIO, "max_source_positions": AUDIO_TEACHER_S * 50},
         "text_config": {**_text_config(tokenizer, rope_parameters=ROPE), "model_type": "qwen2"},
         "audio_token_index": _ids(tokenizer)["audio_token"],
-        "tie_word_embeddings": False,  # the class does not tie them, whatever is said here
+        "tie_word_embeddings": False,  # the class never ties them
     }
     config = Qwen2AudioConfig(**settings)
     features = WhisperFeatureExtractor(feature_size=N_MELS, chunk_length=AUDIO_TEACHER_S)
@@ -204,7 +204,7 @@ def new_audio_teacher(
 def new_student(
     seed: int = 0,
 ) -> tuple[Qwen2_5OmniThinkerForConditionalGeneration, Qwen2_5OmniProcessor]:
-    """Student base: the Qwen2.5-Omni thinker."""
+    """Make the student's base: the Qwen2.5-Omni thinker."""
     tokenizer = new_tokenizer()
     ids = _ids(tokenizer)
     settings: dict[str, Any] = {

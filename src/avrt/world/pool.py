@@ -1,8 +1,8 @@
 """The clips that the small models learn from, as ready model inputs.
 
 Scenes are rendered, encoded as MP4 and PNG, and read back through `avrt.media` and
-`avrt.engines.encode`: the models train on exactly what they get later. Tensors are kept in half
-precision; lessons draw from the pool again and again.
+`avrt.engines.encode`, so the models train on the inputs that they get later. Tensors are kept in
+half precision; lessons draw from the pool again and again.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from avrt.world.render import N_FRAMES, encode_mp4, encode_png, render_frames, r
 __all__ = ["MEDIA", "PoolClip", "build_pool"]
 
 MEDIA = MediaConfig(n_frames=8, max_pixels=56 * 56, max_audio_s=4.0)
-"""How the world's models see and hear: 8 frames of 56 x 56."""
+"""The media settings of the world's models: 8 frames of 56 x 56."""
 
 
 @dataclass(frozen=True)
 class PoolClip:
-    """One clip as model inputs, by what is given of it."""
+    """A clip as model inputs, by medium."""
 
     scene: Scene
     video: dict[str, Tensor]
@@ -44,7 +44,7 @@ class PoolClip:
     sound: dict[str, Tensor]
     """The student's sound features."""
     padded_sound: dict[str, Tensor]
-    """The audio teacher's: padded to its fixed length."""
+    """The audio teacher's features, padded to its fixed length."""
 
 
 def _half(media: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -80,7 +80,7 @@ def _build_part(scenes: Sequence[Scene], path: Path) -> Path:
 
 
 def build_pool(n_clips: int, seed: int, folder: Path, n_workers: int) -> list[PoolClip]:
-    """Draw `n_clips` training scenes and read them back; parts in `folder` are used again."""
+    """Draw `n_clips` training scenes and read them back; reuse finished parts in `folder`."""
     rng = random.Random(seed)
     scenes = [draw_scene(rng) for _ in range(n_clips)]
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,7 @@
 """Turn a scene into pictures and sound, and those into real media files (MP4, PNG, WAV).
 
 Everything is drawn from the scene's seed: the same scene gives the same pixels and samples.
-Encoding adds the losses that real clips have; models are trained and run on what the decoder gives
-back.
+Encoding adds the losses that real clips have; models are trained and run on decoded media.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ GROUND = {
 }
 COLOUR = {"red": (222, 44, 40), "blue": (36, 60, 226), None: (30, 30, 32)}
 SMALL, LARGE = 22.0, 64.0
-"""Size in pixels of a thing that is far away and of one that is near."""
+"""Sizes in pixels of a far and of a near thing."""
 
 X264 = {
     "preset": "veryfast",
@@ -48,7 +47,7 @@ X264 = {
 DISTRACTOR_SHARE = 0.3
 """Share of clips with an idle spot of light, and of clips with an idle click."""
 
-# Seconds at which a beat starts, and how long it lasts.
+# Starts of a rhythm's beats, and the length of a beat, in seconds.
 BEATS = {
     "slow": ([0.05, 0.55, 1.05, 1.55], 0.14),
     "fast": ([0.05 + k / 6 for k in range(12)], 0.08),
@@ -59,7 +58,7 @@ PITCH_HZ = {"low": 220.0, "high": 1_300.0}
 
 
 def _course(name: str | None, t: float) -> float:
-    """Nearness or loudness in [0, 1] at time t in [0, 1]; None stays in the middle."""
+    """Give nearness or loudness in [0, 1] at time t in [0, 1]; None stays in the middle."""
     match name:
         case "arriving":
             return t
@@ -91,13 +90,13 @@ def _draw_thing(
 
 
 def _draw_lamp(picture: NDArray[np.uint8], rng: np.random.Generator) -> None:
-    """A pale spot near a corner, which no question is about."""
+    """Draw a pale spot near a corner, which no question is about."""
     row, column = (int(rng.choice([rng.integers(2, 14), rng.integers(90, 102)])) for _ in range(2))
     picture[row : row + 8, column : column + 8] = 235
 
 
 def render_frames(scene: Scene) -> NDArray[np.uint8]:
-    """All pictures of the clip, shape (16, 112, 112, 3)."""
+    """Draw all pictures of the clip, shape (16, 112, 112, 3)."""
     rng = np.random.default_rng([scene.seed, 1])
     ground = np.array(GROUND[PLACES[scene.place]]) * rng.uniform(0.88, 1.1)
     grain = rng.normal(0, 7, (SIZE, SIZE, 1))
@@ -125,7 +124,7 @@ def render_frames(scene: Scene) -> NDArray[np.uint8]:
 
 
 def render_sound(scene: Scene) -> NDArray[np.float32]:
-    """The clip's sound, 2 s of 16 kHz mono, shape (32000,)."""
+    """Make the clip's sound, 2 s of 16 kHz mono, shape (32000,)."""
     rng = np.random.default_rng([scene.seed, 2])
     n_samples = int(CLIP_S * RATE_HZ)
     time_s = np.arange(n_samples) / RATE_HZ
@@ -155,7 +154,7 @@ def render_sound(scene: Scene) -> NDArray[np.float32]:
 
 
 def encode_mp4(frames: NDArray[np.uint8], sound: NDArray[np.float32]) -> bytes:
-    """H.264 + AAC in an MP4 container."""
+    """Encode H.264 and AAC in an MP4 container."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
         video = container.add_stream("libx264", rate=FPS, options=X264)
@@ -183,7 +182,7 @@ def encode_png(picture: NDArray[np.uint8]) -> bytes:
 
 
 def encode_wav(sound: NDArray[np.float32]) -> bytes:
-    """16-bit PCM."""
+    """Encode 16-bit PCM in a WAV file."""
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as file:
         file.setnchannels(1)

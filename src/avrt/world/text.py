@@ -1,6 +1,6 @@
-"""What is said in the world: questions, descriptions, analyses and the merged reasoning.
+"""The texts of the world: questions, descriptions, analyses and the merged reasoning.
 
-All reasoning ends in a walk over the options that stops at the first one that fits. A small model
+All reasoning ends in a walk over the options that stops at the first that fits. A small model
 can then take the answer's letter from the line it just wrote, which is far easier to learn than
 looking the letter up in the question.
 """
@@ -46,21 +46,21 @@ QUESTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "Where": ("place", ("Where was the video taken?", "Where is the thing in the video?")),
 }
-"""Question type: what it asks for, and its wordings."""
+"""Each question type: the kind of its answer, and its wordings."""
 
 SHARES: dict[WorldSet, dict[str, float]] = {
     "train": {"Which": 0.45, "Come From": 0.31, "Happening": 0.16, "Where": 0.08},
     "bench": {"Which": 0.55, "Come From": 0.37, "Where": 0.08},
     "audio": {"Come From": 0.6, "Happening": 0.4},
 }
-"""Share of each question type: AVQA's; but a still shows no course, a sound no place."""
+"""Share of each question type, as in AVQA; but a still shows no course, a sound no place."""
 
 
 @dataclass(frozen=True)
 class Question:
     type: str
     kind: str
-    """What is asked for: "thing", "course" or "place"."""
+    """Kind of the answer: "thing", "course" or "place"."""
     text: str
     options: tuple[str, ...]
     answer_index: int
@@ -71,7 +71,7 @@ class Question:
 
 
 def draw_question(scene: Scene, rng: random.Random, world_set: WorldSet = "train") -> Question:
-    """Draw a question; its options hold everything that one sense alone cannot rule out."""
+    """Draw a question; its options hold all answers that a single sense cannot rule out."""
     shares = SHARES[world_set]
     question_type = rng.choices(list(shares), weights=list(shares.values()))[0]
     kind, wordings = QUESTIONS[question_type]
@@ -112,7 +112,7 @@ def could_be(candidates: Sequence[str]) -> str:
 
 
 def walk(options: Sequence[str], fits: Sequence[str]) -> tuple[str, int]:
-    """Go through the options up to the first that fits; returns the text and its index."""
+    """Go through the options up to the first that fits; return the text and its index."""
     lines = []
     for index, option in enumerate(options):
         if option in fits:
@@ -124,7 +124,7 @@ def walk(options: Sequence[str], fits: Sequence[str]) -> tuple[str, int]:
 def analysis(
     heading: str, description: str, question: Question, candidates: Sequence[str], chosen: str
 ) -> str:
-    """A teacher's whole text: what it perceives, what that leaves, a walk, the chosen answer."""
+    """Write a teacher's text: description, candidates, a walk over the options, the answer."""
     steps, index = walk(question.options, [chosen])
     return (
         f"{heading}: {description}\nReasoning: {could_be(candidates)}\n{steps}\n"
@@ -139,21 +139,21 @@ def _guess(question: Question, candidates: Sequence[str], rng: random.Random) ->
 
 
 def vision_analysis(scene: Scene, question: Question, rng: random.Random) -> str:
-    """The vision teacher's whole text; it settles on any of several candidates: a guess."""
+    """Write the vision teacher's text; of several candidates it guesses one."""
     candidates = candidates_seen(scene, question.kind)
     chosen = _guess(question, candidates, rng)
     return analysis("Visual Description", describe_seen(scene), question, candidates, chosen)
 
 
 def audio_analysis(scene: Scene, question: Question, rng: random.Random) -> str:
-    """The audio teacher's whole text; it settles on any of several candidates: a guess."""
+    """Write the audio teacher's text; of several candidates it guesses one."""
     candidates = candidates_heard(scene, question.kind)
     chosen = _guess(question, candidates, rng)
     return analysis("Audio Description", describe_heard(scene), question, candidates, chosen)
 
 
 def reasoning(seen: str | None, heard: str | None, question: Question, fits: Sequence[str]) -> str:
-    """A whole trace out of what was seen and heard (descriptions and what they leave)."""
+    """Write a trace out of the descriptions and candidates of sight and hearing."""
     parts = [f"I see {seen}"] if seen else []
     parts += [f"I hear {heard}"] if heard else []
     conclusion = f"Only {fits[0]} fits both." if seen and heard else ""

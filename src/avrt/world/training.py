@@ -1,10 +1,10 @@
-"""`avrt world train`: make the four small models from nothing, in one seeded, resumable command.
+"""`avrt world train`: train the four small models from scratch, in a seeded, resumable command.
 
 Order: the merger learns the text skills; its weights become the language model of all others.
 The student's base then learns to describe and to answer; its towers, moved into the teachers'
-architectures, spare those most of the seeing and hearing. Reads nothing. Writes OUTPUT/NAME/
+architectures, save them most of the training of perception. Reads no files. Writes OUTPUT/NAME/
 (weights in bfloat16, processor, README.md card) and OUTPUT/.work/ (clips, training states). The
-loop is a plain one: nothing here is specific to AVRT's method.
+training loop is plain, and not specific to AVRT's method.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ N_CLIPS = 5_000
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one model is trained."""
+    """The training of a model."""
 
     n_steps: int
     batch_size: int
@@ -55,7 +55,7 @@ class Recipe:
     lessons: Mapping[str, tuple[Lesson, float]]
     n_clips: int = 0
     starts_from: tuple[str, ...] = ()
-    """Models whose weights are taken over, later ones over earlier ones."""
+    """Models whose weights are copied, later models over earlier ones."""
     warmup_steps: int = 100
 
 
@@ -78,7 +78,7 @@ MODELS: dict[str, tuple[Any, Recipe]] = {
         Recipe(300, 32, 1e-3, curriculum.AUDIO_LESSONS, N_CLIPS, ("merger", "perceiver")),
     ),
 }
-"""In order of training: later models start from earlier ones. The perceiver is not shipped."""
+"""In order of training: later models start from earlier ones. The perceiver is not published."""
 
 
 class Encoder:
@@ -101,7 +101,7 @@ class Encoder:
         return ((frames - 1) // 2 + 1 - 2) // 2 + 1
 
     def prompt_ids(self, example: Example) -> list[int]:
-        """The same tokens that `avrt.engines.encode` makes of this prompt (tested)."""
+        """Give the same tokens that `avrt.engines.encode` makes of this prompt (tested)."""
         media = {None: "", "video": "<|VIDEO|>" * 16, "image": "<|IMAGE|>" * 4}[example.picture]
         head = f"<|vision_bos|>{media}<|vision_eos|>" if media else ""
         if example.sound:
@@ -121,7 +121,7 @@ class Encoder:
 def batch(
     encoder: Encoder, lesson: Lesson, rng: random.Random, batch_size: int
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Model inputs, right-padded, and labels (B, T) that are -100 outside the replies."""
+    """Make model inputs, right-padded, and labels (B, T) that are -100 outside the replies."""
     rows, media = [], []
     for _ in range(batch_size):
         clip = rng.choice(encoder.clips) if encoder.clips else None
@@ -149,7 +149,7 @@ def batch(
 
 @dataclass(frozen=True)
 class Training:
-    """One model's training: what is trained how, and where its state lies."""
+    """The training of a model: its name, recipe and seed, and the folder of its state."""
 
     name: str
     recipe: Recipe
@@ -170,7 +170,7 @@ class Training:
 
     @property
     def description(self) -> dict[str, Any]:
-        """Recipe and seed as plain data, for the card and for `identity`."""
+        """Give recipe and seed as plain data, for the card and for `identity`."""
         lessons = {key: weight for key, (_, weight) in self.recipe.lessons.items()}
         return {**asdict(self.recipe), "lessons": lessons, "seed": self.seed}
 
@@ -182,12 +182,12 @@ class Training:
 def train(
     model: PreTrainedModel, encoder: Encoder, training: Training, last: int | None = None
 ) -> None:
-    """Cross-entropy on the replies, one lesson per step; goes on from a saved state.
+    """Train with cross-entropy on the replies, a lesson in each step; continue from a saved state.
 
     Stops before step `last` when it is given; the schedule is that of the whole recipe.
 
     Raises:
-        ConfigError: the saved state is of another recipe or seed.
+        ConfigError: the saved state belongs to another recipe or seed.
     """
     recipe, name = training.recipe, training.name
     optimizer = torch.optim.AdamW(
@@ -202,7 +202,7 @@ def train(
     with _open_log(training.log_path, first) as log:
         for step in bar:
             started = time.monotonic()
-            # Every step has its own generator, so a resumed run draws what it would have drawn.
+            # Every step has its own generator, so a resumed run draws the same examples.
             rng = random.Random(f"{training.seed}/{name}/{step}")
             lesson = rng.choices(names, weights)[0]
             for group in optimizer.param_groups:
@@ -239,8 +239,8 @@ def _resume(model: PreTrainedModel, optimizer: torch.optim.Optimizer, training: 
     saved = torch.load(training.state_path, weights_only=True)
     if saved["identity"] != training.identity:
         raise ConfigError(
-            f"{training.state_path}: a training with another recipe or seed was begun here; "
-            f"delete it or choose another --output"
+            f"{training.state_path}: a training with another recipe or seed was started here; "
+            "delete this file, or choose another --output"
         )
     model.load_state_dict(saved["model"])
     optimizer.load_state_dict(saved["optimizer"])
@@ -248,7 +248,7 @@ def _resume(model: PreTrainedModel, optimizer: torch.optim.Optimizer, training: 
 
 
 def _open_log(path: Path, first: int) -> TextIO:
-    """The log, cut to the steps before `first`: what a kill left behind is repeated or torn."""
+    """Open the log, cut to the steps before `first`; later lines of a killed run may be torn."""
     rows = [row for row in _read_log(path) if row["step"] < first]
     text = "".join(json.dumps(row) + "\n" for row in rows)
     write_atomic(path, lambda file: file.write(text.encode()))
@@ -291,21 +291,23 @@ RENAMED = {
     "multi_modal_projector.linear.": "audio_tower.proj.",
     "audio_tower.layer_norm.": "audio_tower.ln_post.",
 }
-"""What makes one name of the four architectures' names for the same weights."""
+"""Replacements that turn the four architectures' names of a weight into a common name."""
 
 
 def take_over(model: PreTrainedModel, source: Mapping[str, Tensor]) -> int:
-    """Copy every weight of `source` that `model` has too; returns how many were set."""
+    """Copy every weight of `source` that `model` has too; return the number of copied weights."""
     known = {_common_name(name): value for name, value in source.items()}
-    # Tied in all but Qwen2-Audio, whose class in transformers has a head of its own.
+    # Tied in all but Qwen2-Audio, whose class in transformers has its own head.
     known.setdefault("lm_head.weight", known["embed_tokens.weight"])
     taken = 0
     with torch.no_grad():
         for name, own in model.state_dict().items():
             key = _common_name(name)
             # Qwen2.5-VL keeps query, key and value of its vision tower in one matrix.
-            parts = [known.get(key.replace("attn.qkv", f"attn.{part}")) for part in "qkv"]
-            value = known.get(key) if "attn.qkv" not in key else _joined(parts)
+            keys = [key.replace("attn.qkv", f"attn.{part}") for part in "qkv"]
+            value = known.get(key)
+            if "attn.qkv" in key and all(part in known for part in keys):
+                value = torch.cat([known[part] for part in keys])
             if value is not None and value.shape == own.shape:
                 own.copy_(value)
                 taken += 1
@@ -318,20 +320,15 @@ def _common_name(name: str) -> str:
     return name
 
 
-def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
-    found = [part for part in parts if part is not None]
-    return torch.cat(found) if len(found) == len(parts) else None
-
-
-def _train_one(name: str, output: Path, seed: int) -> str:
+def _train_model(name: str, output: Path, seed: int) -> str:
     build, recipe = MODELS[name]
     target, work = output / name, output / ".work"
     training = Training(name, recipe, seed, work)
     if training.done_path.is_file():
         if training.done_path.read_text() != training.identity:
             raise ConfigError(
-                f"{target}: trained with another recipe or seed; delete {training.done_path} or "
-                f"choose another --output"
+                f"{target}: trained with another recipe or seed; delete {training.done_path}, or "
+                "choose another --output"
             )
         return f"{name}: already trained"
     model, processor = build(seed)
@@ -343,7 +340,9 @@ def _train_one(name: str, output: Path, seed: int) -> str:
         clips = build_pool(recipe.n_clips, seed, work / f"clips-{seed}", os.cpu_count() or 1)
     encoder = Encoder(processor, clips, padded_sound=name == "audio_teacher")
     train(model, encoder, training)
-    _save(model, processor, target)
+    shutil.rmtree(target, ignore_errors=True)
+    model.eval().bfloat16().save_pretrained(target)
+    processor.save_pretrained(target)
     figures = measure_model(name, target, work)
     minutes = sum(row["seconds"] for row in _read_log(training.log_path)) / 60
     write_card(target, name, training.description, figures, minutes)
@@ -361,24 +360,20 @@ def _require_trained(output: Path, name: str, seed: int) -> None:
     )
 
 
-def _save(model: PreTrainedModel, processor: Any, target: Path) -> None:
-    shutil.rmtree(target, ignore_errors=True)
-    model.eval().bfloat16().save_pretrained(target)
-    processor.save_pretrained(target)
-
-
 def run(output: Path, only: tuple[str, ...] = (), seed: int = 0) -> Result:
     """Train the models named in `only` (all by default) into `output`.
 
     Raises:
-        ConfigError: an unknown model, or `output` holds models of another recipe.
+        ConfigError: a model is unknown, or `output` holds models of another recipe.
     """
     unknown = set(only) - set(MODELS)
     if unknown:
-        raise ConfigError(f"unknown model {sorted(unknown)}; there are {', '.join(MODELS)}")
+        raise ConfigError(
+            f"unknown model: {', '.join(sorted(unknown))}; known: {', '.join(MODELS)}"
+        )
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     lines = []
     for name in MODELS:
         if not only or name in only:
-            lines.append(_train_one(name, output, seed))
+            lines.append(_train_model(name, output, seed))
     return Result("\n".join(lines), {"kept": len(lines)})

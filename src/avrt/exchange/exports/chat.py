@@ -1,7 +1,7 @@
 """Rows of messages: TRL, ms-swift and LLaMA-Factory.
 
 Placeholders are written in front of the text, one for each medium in the row's lists, so that
-their numbers are equal by construction; texts that hold a placeholder of their own never get here.
+their numbers are equal by construction. Rows whose texts hold a placeholder were dropped before.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from avrt.exchange.exports.items import Format, Item, Options
+from avrt.exchange.exports.formats import Entry, ExportFormat, ExportOptions
 from avrt.runs import write_atomic, write_json
 
 __all__ = ["LLAMAFACTORY", "MS_SWIFT", "TRL", "llamafactory_row", "ms_swift_row", "trl_row"]
@@ -19,58 +19,60 @@ __all__ = ["LLAMAFACTORY", "MS_SWIFT", "TRL", "llamafactory_row", "ms_swift_row"
 Row = dict[str, Any]
 
 
-def trl_row(item: Item, options: Options) -> Row:
-    """A conversation in parts: frames as `images` with media, else the files in the parts."""
-    parts, columns = _trl_media(item, options)
-    system = [] if item.system is None else [_text_turn("system", item.system)]
-    parts = [*parts, {"type": "text", "text": item.text}]
-    row: Row = {"id": item.sample.id, "prompt": [*system, {"role": "user", "content": parts}]}
+def trl_row(entry: Entry, options: ExportOptions) -> Row:
+    """Write a conversation in parts; with media, frames are `images`, else files are parts."""
+    parts, columns = _trl_media(entry, options)
+    system = [] if entry.system is None else [_text_turn("system", entry.system)]
+    parts = [*parts, {"type": "text", "text": entry.text}]
+    row: Row = {"id": entry.sample.id, "prompt": [*system, {"role": "user", "content": parts}]}
     if not options.grpo:
-        row["completion"] = [_text_turn("assistant", item.trace or "")]
-    return {**row, **columns, "solution": item.sample.target}
+        row["completion"] = [_text_turn("assistant", entry.trace or "")]
+    return {**row, **columns, "solution": entry.sample.target}
 
 
-def ms_swift_row(item: Item, options: Options) -> Row:
-    """A clip with its own sound; with media, frames and a separate sound."""
-    media, sample = item.media, item.sample
+def ms_swift_row(entry: Entry, options: ExportOptions) -> Row:
+    """Write a clip with its own sound; with media, frames and a separate sound."""
+    media, sample = entry.media, entry.sample
     lists: dict[str, list[Any]] = {}
     extra: Row = {}
     if media is None:
-        lists["videos" if item.is_video else "images"] = [options.source(sample.picture_path or "")]
-        if not item.is_video:
+        lists["videos" if entry.is_video else "images"] = [
+            options.source(sample.picture_path or "")
+        ]
+        if not entry.is_video:
             lists["audios"] = [options.source(sample.sound_path or "")]
     else:
         frames = [options.exported(name) for name in media.frames]
-        if item.is_video:
+        if entry.is_video:
             lists["videos"] = [frames]
             extra["chat_template_kwargs"] = {"fps": round(media.fps, 6)}
         else:
             lists["images"] = frames
         lists["audios"] = [options.exported(media.sound)]
-    row: Row = {"messages": _messages(item, lists, options), **lists, **extra}
+    row: Row = {"messages": _messages(entry, lists, options), **lists, **extra}
     if options.grpo:
         row |= {"solution": sample.target, "id": sample.id}
     return row
 
 
-def llamafactory_row(item: Item, options: Options) -> Row:
-    """A picture or video, always followed by its sound."""
-    media, sample = item.media, item.sample
+def llamafactory_row(entry: Entry, options: ExportOptions) -> Row:
+    """Write a picture or video, always followed by its sound."""
+    media, sample = entry.media, entry.sample
     if media is None:
         picture = options.source(sample.picture_path or "")
         sound = options.source(sample.sound_path or "")
     else:
         picture, sound = options.exported(media.file or ""), options.exported(media.sound)
-    lists = {"videos" if item.is_video else "images": [picture], "audios": [sound]}
-    return {"messages": _messages(item, lists, options), **lists}
+    lists = {"videos" if entry.is_video else "images": [picture], "audios": [sound]}
+    return {"messages": _messages(entry, lists, options), **lists}
 
 
-def _trl_media(item: Item, options: Options) -> tuple[list[Row], Row]:
-    media, sample = item.media, item.sample
+def _trl_media(entry: Entry, options: ExportOptions) -> tuple[list[Row], Row]:
+    media, sample = entry.media, entry.sample
     if media is None:
-        kind = "video" if item.is_video else "image"
-        files = {kind: sample.picture_path or "", "audio": sample.sound_path or ""}
-        return [{"type": one, one: options.source(path)} for one, path in files.items()], {}
+        picture = "video" if entry.is_video else "image"
+        files = {picture: sample.picture_path or "", "audio": sample.sound_path or ""}
+        return [{"type": kind, kind: options.source(path)} for kind, path in files.items()], {}
     frames = [options.exported(name) for name in media.frames]
     return [{"type": "image"} for _ in frames], {
         "images": frames,
@@ -85,13 +87,15 @@ def _text_turn(role: str, text: str) -> Row:
 _MARKS = {"images": "<image>", "videos": "<video>", "audios": "<audio>"}
 
 
-def _messages(item: Item, lists: Mapping[str, Sequence[Any]], options: Options) -> list[Row]:
-    """The turns, with one placeholder for each medium, picture before sound."""
+def _messages(
+    entry: Entry, lists: Mapping[str, Sequence[Any]], options: ExportOptions
+) -> list[Row]:
+    """Write the turns, with a placeholder for each medium, picture before sound."""
     marks = "".join(mark * len(lists.get(name, ())) for name, mark in _MARKS.items())
-    turns = [] if item.system is None else [{"role": "system", "content": item.system}]
-    turns.append({"role": "user", "content": marks + item.text})
+    turns = [] if entry.system is None else [{"role": "system", "content": entry.system}]
+    turns.append({"role": "user", "content": marks + entry.text})
     if not options.grpo:
-        turns.append({"role": "assistant", "content": item.trace or ""})
+        turns.append({"role": "assistant", "content": entry.trace or ""})
     return turns
 
 
@@ -101,29 +105,29 @@ def _write_lines(path: Path, rows: Sequence[Row]) -> None:
 
 
 def _write_trl(
-    place: Path, items: Mapping[str, Sequence[Item]], options: Options, _run: Path
+    out: Path, entries: Mapping[str, Sequence[Entry]], options: ExportOptions, _run: Path
 ) -> None:
-    for split, of_split in items.items():
-        _write_lines(place / f"{split}.jsonl", [trl_row(item, options) for item in of_split])
+    for split, of_split in entries.items():
+        _write_lines(out / f"{split}.jsonl", [trl_row(entry, options) for entry in of_split])
 
 
 def _write_ms_swift(
-    place: Path, items: Mapping[str, Sequence[Item]], options: Options, _run: Path
+    out: Path, entries: Mapping[str, Sequence[Entry]], options: ExportOptions, _run: Path
 ) -> None:
-    for split, of_split in items.items():
-        _write_lines(place / f"{split}.jsonl", [ms_swift_row(item, options) for item in of_split])
+    for split, of_split in entries.items():
+        _write_lines(out / f"{split}.jsonl", [ms_swift_row(entry, options) for entry in of_split])
 
 
 def _write_llamafactory(
-    place: Path, items: Mapping[str, Sequence[Item]], options: Options, _run: Path
+    out: Path, entries: Mapping[str, Sequence[Entry]], options: ExportOptions, _run: Path
 ) -> None:
-    """Every row has all lists that any row has, since the loader asks each row for all of them."""
+    """Give every row all lists of any row, since the loader asks each row for all of them."""
     rows = {
-        split: [llamafactory_row(item, options) for item in of_split]
-        for split, of_split in items.items()
+        split: [llamafactory_row(entry, options) for entry in of_split]
+        for split, of_split in entries.items()
     }
-    there = {name for of_split in rows.values() for row in of_split for name in row}
-    columns = [name for name in ("messages", *_MARKS) if name in there]
+    present = {name for of_split in rows.values() for row in of_split for name in row}
+    columns = [name for name in ("messages", *_MARKS) if name in present]
     tags = {"role_tag": "role", "content_tag": "content"}
     tags |= {f"{role}_tag": role for role in ("user", "assistant", "system")}
     info: Row = {}
@@ -131,22 +135,22 @@ def _write_llamafactory(
         name = "avrt_sft" if split == "train" else f"avrt_sft_{split}"
         full = [{column: row.get(column, []) for column in columns} for row in of_split]
         text = json.dumps(full, ensure_ascii=False, indent=1)
-        _write_text(place / f"{name}.json", text)
+        _write_text(out / f"{name}.json", text)
         info[name] = {
             "file_name": f"{name}.json",
             "formatting": "sharegpt",
             "columns": {column: column for column in columns},
             "tags": tags,
         }
-    write_json(place / "dataset_info.json", info)
+    write_json(out / "dataset_info.json", info)
 
 
 def _write_text(path: Path, text: str) -> None:
     write_atomic(path, lambda file: file.write(text.encode() + b"\n"))
 
 
-TRL = Format(write=_write_trl, has_grpo=True)
-MS_SWIFT = Format(
+TRL = ExportFormat(write=_write_trl, has_grpo=True)
+MS_SWIFT = ExportFormat(
     write=_write_ms_swift,
     has_grpo=True,
     has_placeholders=True,
@@ -154,11 +158,11 @@ MS_SWIFT = Format(
     note="ms-swift: without --with-media a video brings its own sound, so set "
     "USE_AUDIO_IN_VIDEO=true; with it, leave that unset",
 )
-LLAMAFACTORY = Format(
+LLAMAFACTORY = ExportFormat(
     write=_write_llamafactory,
     has_grpo=False,
     has_placeholders=True,
     takes_files=True,
-    note="LLaMA-Factory: set dataset_dir to the folder, media_dir to where the paths begin, and "
-    "use_audio_in_video: true",
+    note="LLaMA-Factory: set dataset_dir to the folder, media_dir to the folder that the paths are "
+    "relative to, and use_audio_in_video: true",
 )

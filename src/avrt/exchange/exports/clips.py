@@ -1,7 +1,7 @@
-"""The clips of an export as files below its folder `media`, each read once.
+"""The clips of an export as files below its folder `media`; each clip is read once.
 
-Frames become JPEGs of `media.jpeg_quality`, sound becomes FLAC; a clip that cannot be read costs
-its rows, by the class of its failure.
+Frames become JPEGs of `media.jpeg_quality`, sound becomes FLAC. The rows of a clip that cannot be
+read are dropped under the class of its failure.
 """
 
 from __future__ import annotations
@@ -9,17 +9,16 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from avrt.config import Config, MediaConfig
+from avrt.config import MediaConfig
 from avrt.errors import MediaError
-from avrt.exchange.exports.items import Extracted, Format, Item
+from avrt.exchange.exports.formats import Entry, ExtractedClip
 from avrt.media import encode_jpegs, load_media
 from avrt.media.payloads import encode_flac
 from avrt.media.processes import map_files
@@ -30,60 +29,62 @@ __all__ = ["extract_clip", "extract_clips", "safe_name"]
 
 @dataclass(frozen=True)
 class Clip:
-    """A picture or video and the sound to it, with the first sample that has them."""
+    """A picture or video with its sound, and the first sample that has them."""
 
     sample: Sample
     name: str
 
 
 def extract_clips(
-    config: Config,
-    form: Format,
-    place: Path,
-    items: Mapping[str, Sequence[Item]],
+    entries: Mapping[str, Sequence[Entry]],
     lost: Mapping[str, list[str]],
-) -> dict[str, list[Item]]:
-    """The items with their media below `place`; `lost` gets those whose clip cannot be read."""
+    extract: Callable[[Clip], ExtractedClip],
+    limits: MediaConfig,
+) -> dict[str, list[Entry]]:
+    """Write the media of the entries in worker processes.
+
+    `extract` is `extract_clip` with its settings. Returns the entries with their media; `lost` gets
+    the ids of those whose clip cannot be read.
+    """
     clips: dict[tuple[str | None, str | None], Clip] = {}
-    for item in (item for of_split in items.values() for item in of_split):
-        clips.setdefault(_paths(item.sample), Clip(item.sample, _name(item.sample)))
-    read = partial(
-        extract_clip,
-        root=config.data.root,
-        place=place,
-        settings=config.media,
-        takes_file=form.takes_files,
+    for entry in (entry for of_split in entries.values() for entry in of_split):
+        clips.setdefault(_paths(entry.sample), Clip(entry.sample, _name(entry.sample)))
+    results = map_files(
+        extract,
+        list(clips.values()),
+        path_of=lambda clip: str(clip.sample.picture_path),
+        timeout_s=limits.timeout_s,
+        workers=limits.workers,
     )
-    limits = {"timeout_s": config.media.timeout_s, "workers": config.media.workers}
-    found: dict[tuple[str | None, str | None], Extracted | MediaError] = {}
-    with closing(map_files(read, list(clips.values()), path_of=_path_of, **limits)) as results:
+    extracted: dict[tuple[str | None, str | None], ExtractedClip | MediaError] = {}
+    with closing(results):
         bar = tqdm(results, "export: clips", len(clips), unit="clip", leave=False, disable=None)
         for clip, result in bar:
-            found[_paths(clip.sample)] = result
-    kept: dict[str, list[Item]] = {}
-    for split, of_split in items.items():
+            extracted[_paths(clip.sample)] = result
+    kept: dict[str, list[Entry]] = {}
+    for split, of_split in entries.items():
         kept[split] = []
-        for item in of_split:
-            media = found[_paths(item.sample)]
+        for entry in of_split:
+            media = extracted[_paths(entry.sample)]
             if isinstance(media, MediaError):
-                lost[f"failed/{media.error_class}"].append(item.sample.id)
+                lost[f"failed/{media.error_class}"].append(entry.sample.id)
             else:
-                kept[split].append(replace(item, media=media))
+                kept[split].append(replace(entry, media=media))
     return kept
 
 
 def extract_clip(
-    clip: Clip, root: Path, place: Path, settings: MediaConfig, takes_file: bool
-) -> Extracted:
-    """Write one clip's media below `place`.
+    clip: Clip, root: Path, out: Path, settings: MediaConfig, takes_file: bool
+) -> ExtractedClip:
+    """Write the media of a clip below `out`.
 
     Raises:
-        MediaError: the clip cannot be read, also where only its file is taken.
+        MediaError: the clip cannot be read, even where only its file is copied.
     """
     frames, waveform = load_media(clip.sample, root, settings, "av")
     assert frames is not None
     assert waveform is not None
-    folder = place / "media"
+    folder = out / "media"
     folder.mkdir(exist_ok=True)
     sound = f"{clip.name}.flac"
     (folder / sound).write_bytes(encode_flac(waveform))
@@ -98,7 +99,7 @@ def extract_clip(
         for number, jpeg in enumerate(encode_jpegs(frames, settings.jpeg_quality)):
             names.append(f"{clip.name}/{number}.jpg")
             (folder / names[-1]).write_bytes(jpeg)
-    return Extracted(
+    return ExtractedClip(
         frames=tuple(f"media/{name}" for name in names),
         fps=frames.fps,
         sound=f"media/{sound}",
@@ -107,7 +108,7 @@ def extract_clip(
 
 
 def safe_name(text: str) -> str:
-    """The text as the name of a file on every system, without dots."""
+    """Turn a text into a file name without dots that every system allows."""
     return re.sub(r"[^A-Za-z0-9_-]", "_", text)
 
 
@@ -116,10 +117,6 @@ def _paths(sample: Sample) -> tuple[str | None, str | None]:
 
 
 def _name(sample: Sample) -> str:
-    """Different clips have different names, equal ones the same."""
+    """Name a clip after its files, so that different clips have different names."""
     digest = hashlib.sha256(repr(_paths(sample)).encode()).hexdigest()
     return f"{safe_name(PurePosixPath(sample.picture_path or '').stem)}-{digest[:8]}"
-
-
-def _path_of(clip: Clip) -> str:
-    return str(clip.sample.picture_path)

@@ -1,4 +1,4 @@
-"""The JSON of Video-R1 and its descendants; `image_audio` rows are those of EchoInk.
+"""The JSON of Video-R1 and its descendants; `image_audio` rows follow EchoInk.
 
 `problem` is the question alone: these trainers write the options and their own prompt around it.
 """
@@ -11,57 +11,55 @@ from pathlib import Path
 from typing import Any
 
 from avrt.answers import split_trace
-from avrt.exchange.exports.items import Format, Item, Options
+from avrt.exchange.exports.formats import Entry, ExportFormat, ExportOptions
 from avrt.runs import write_atomic
 from avrt.types import LETTERS
 
 __all__ = ["VIDEO_R1", "video_r1_row"]
 
 
-def video_r1_row(item: Item, number: int, options: Options) -> dict[str, Any]:
-    """A video by one path, a picture and a sound by two; `process` only where there is a trace."""
-    sample = item.sample
+def video_r1_row(entry: Entry, number: int, options: ExportOptions) -> dict[str, Any]:
+    """Write a video with its path, or a picture and a sound with two; with a trace, `process`."""
+    sample = entry.sample
     row: dict[str, Any] = {
         "problem_id": number,
         "problem": sample.question,
-        "data_type": "video" if item.is_video else "image_audio",
+        "data_type": "video" if entry.is_video else "image_audio",
         "problem_type": "multiple choice",
         "options": [
             f"{letter}. {option}" for letter, option in zip(LETTERS, sample.options, strict=False)
         ],
     }
     if not options.grpo:
-        row["process"] = _thought(item.trace or "")
+        parts = split_trace(entry.trace or "")
+        row["process"] = f"<think>{parts[0]}</think>" if parts else entry.trace or ""
     solution = {"solution": f"<answer>{sample.target}</answer>"}
-    return row | solution | {"path": _path(item, options), "data_source": "AVRT"}
+    return row | solution | {"path": _path(entry, options), "data_source": "AVRT"}
 
 
-def _thought(trace: str) -> str:
-    parts = split_trace(trace)
-    return f"<think>{parts[0]}</think>" if parts else trace
-
-
-def _path(item: Item, options: Options) -> str | dict[str, str]:
-    media, sample = item.media, item.sample
+def _path(entry: Entry, options: ExportOptions) -> str | dict[str, str]:
+    media, sample = entry.media, entry.sample
     if media is None:
         picture = options.source(sample.picture_path or "")
         sound = options.source(sample.sound_path or "")
     else:
         picture, sound = options.exported(media.file or ""), options.exported(media.sound)
-    if not item.is_video:
+    if not entry.is_video:
         return {"image": picture, "audio": sound}
     return picture if options.absolute else f"./{picture}"
 
 
-def _write(place: Path, items: Mapping[str, Sequence[Item]], options: Options, _run: Path) -> None:
-    for split, of_split in items.items():
-        rows = [video_r1_row(item, number, options) for number, item in enumerate(of_split, 1)]
+def _write(
+    out: Path, entries: Mapping[str, Sequence[Entry]], options: ExportOptions, _run: Path
+) -> None:
+    for split, of_split in entries.items():
+        rows = [video_r1_row(entry, number, options) for number, entry in enumerate(of_split, 1)]
         text = json.dumps(rows, ensure_ascii=False, indent=1)
-        _write_text(place / f"{split}.json", text)
+        _write_text(out / f"{split}.json", text)
 
 
 def _write_text(path: Path, text: str) -> None:
     write_atomic(path, lambda file: file.write(text.encode() + b"\n"))
 
 
-VIDEO_R1 = Format(write=_write, has_grpo=True, separate_sound=False, takes_files=True)
+VIDEO_R1 = ExportFormat(write=_write, has_grpo=True, separate_sound=False, takes_files=True)

@@ -9,50 +9,50 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from avrt.exchange.exports.clips import safe_name
-from avrt.exchange.exports.items import Format, Item, Options
+from avrt.exchange.exports.formats import Entry, ExportFormat, ExportOptions
 
 __all__ = ["WEBDATASET"]
 
 ROWS = 1000
-"""Rows in one tar."""
+"""Rows in a tar."""
 
 
-def _write(place: Path, items: Mapping[str, Sequence[Item]], _options: Options, _run: Path) -> None:
-    for split, of_split in items.items():
+def _write(
+    out: Path, entries: Mapping[str, Sequence[Entry]], _options: ExportOptions, _run: Path
+) -> None:
+    for split, of_split in entries.items():
         named = list(zip(_names(of_split), of_split, strict=True))
         for start in range(0, len(named), ROWS):
-            path = place / f"{split}-{start // ROWS:06d}.tar"
-            _write_tar(path, place, named[start : start + ROWS])
+            path = out / f"{split}-{start // ROWS:06d}.tar"
+            _write_tar(path, out, named[start : start + ROWS])
 
 
-def _write_tar(path: Path, place: Path, named: Sequence[tuple[str, Item]]) -> None:
+def _write_tar(path: Path, out: Path, named: Sequence[tuple[str, Entry]]) -> None:
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
-        for name, item in named:
-            for member, content in _members(place, name, item):
+        for name, entry in named:
+            for member, content in _members(out, name, entry):
                 info = tarfile.TarInfo(member)
                 info.size, info.mode = len(content), 0o644
                 tar.addfile(info, io.BytesIO(content))
 
 
-def _members(place: Path, name: str, item: Item) -> Iterator[tuple[str, bytes]]:
-    text = json.dumps(dict(item.row), ensure_ascii=False, sort_keys=True)
+def _members(out: Path, name: str, entry: Entry) -> Iterator[tuple[str, bytes]]:
+    text = json.dumps(dict(entry.row), ensure_ascii=False, sort_keys=True)
     yield f"{name}.json", text.encode()
-    if item.media is not None and item.media.file is not None:
-        yield f"{name}{Path(item.media.file).suffix}", (place / item.media.file).read_bytes()
-        yield f"{name}.flac", (place / item.media.sound).read_bytes()
+    if entry.media is not None and entry.media.file is not None:
+        yield f"{name}{Path(entry.media.file).suffix}", (out / entry.media.file).read_bytes()
+        yield f"{name}.flac", (out / entry.media.sound).read_bytes()
 
 
-def _names(items: Sequence[Item]) -> Iterator[str]:
-    """The ids without dots, which end a name in this format; made different where that made two
-    equal.
-    """
+def _names(entries: Sequence[Entry]) -> Iterator[str]:
+    """Give ids without dots, which end a name in this format; equal results get a number."""
     used: set[str] = set()
-    for number, item in enumerate(items, start=1):
-        name = safe_name(item.sample.id)
+    for number, entry in enumerate(entries, start=1):
+        name = safe_name(entry.sample.id)
         used.add(name := name if name not in used else f"{name}-{number}")
         yield name
 
 
-WEBDATASET = Format(
+WEBDATASET = ExportFormat(
     write=_write, has_grpo=False, is_chat=False, takes_files=True, keeps_clips=False
 )

@@ -1,13 +1,13 @@
-"""Published sets as a run of their own, so that stats, training and exports work on them.
+"""Imports: published sets become a run, so that stats, training and exports work on them.
 
     avrt-20k     Parquet with the columns of AVRT-20K: questions about AVQA's clips with one trace
                  each, for every sample, also where a teacher was wrong
     avqa-r1-6k   omni_rl_format_{train,valid}.json of AVQA-R1-6K, and any list of the same form:
                  pictures with sounds, no traces
 
-Reads a local folder (or the Hub, when asked); writes RUN/dataset/ as the stage `build` does. What
-teachers would have said is NULL. Every row that is read lies in exactly one file; one that is no
-question goes to rejected.parquet under the name of what is wrong with it.
+Reads a local folder, or the Hub with `from_hub`; writes RUN/dataset/ as the stage `build` does,
+with NULL in the columns about teachers. Every row that is read goes into exactly one file; a row
+that is no question goes into rejected.parquet with the reason.
 
 The decision to question: AVRT-20K does not say which part is validation, so it is split by clip
 here, like everything else. AVQA-R1-6K keeps its own split: its rows do not say which of them come
@@ -47,64 +47,60 @@ from avrt.types import Sample
 __all__ = ["SOURCES", "run"]
 
 SOURCES = {"avrt-20k": AVRT_20K, "avqa-r1-6k": AVQA_R1_6K}
-"""Every set that can be imported."""
+"""Every set that AVRT can import."""
 
 
 def run(config: Config, name: str, folder: Path | str, from_hub: bool = False) -> Result:
-    """Import the set `name` from its folder, or with `from_hub` from the Hub, where it is an id.
+    """Import the set `name` from `folder`, which with `from_hub` is an id on the Hub.
 
     Raises:
-        ConfigError: no such set or folder, another set was imported here, or the run built its own.
+        ConfigError: the set is unknown, the folder is absent, or the run has another dataset.
         DataError: the folder does not hold that set.
     """
     if name not in SOURCES:
-        raise ConfigError(f"import {name}: no such set; known: {', '.join(SOURCES)}")
-    source = SOURCES[name]
+        raise ConfigError(f"import {name}: unknown set; known: {', '.join(SOURCES)}")
+    source, run_folder, root = SOURCES[name], config.run.path, config.data.root
+    rejecting, fraction = config.build.gates, config.build.validation_fraction
     if from_hub and name != "avrt-20k":
-        raise ConfigError(f"--hub: {name} has media beside it; download it, then import that")
-    rows = read_hub(str(folder)) if from_hub else source.read(_existing(Path(folder)))
-    _refuse_own_dataset(config)
+        raise ConfigError(f"--hub: {name} comes with media; download it, and import its folder")
+    if not from_hub and not Path(folder).is_dir():
+        raise ConfigError(f"{folder}: no such folder; download the set into it, or use --hub")
+    rows = read_hub(str(folder)) if from_hub else source.read(Path(folder))
+    if (run_folder / "manifests" / "build.json").is_file():
+        raise ConfigError(f"{run_folder}: this run has built its dataset; choose another run.name")
     costly = {"set": name, "rows": fingerprint([(row.id, row.values) for row in rows])}
     free = {
-        "gates": {gate: one.version for gate, one in GATES.items()},
-        "rejecting": list(config.build.gates),
-        "validation_fraction": config.build.validation_fraction,
+        "gates": {name: gate.version for name, gate in GATES.items()},
+        "rejecting": list(rejecting),
+        "validation_fraction": fraction,
         "seed": config.run.seed,
-        "root": fingerprint(names_in_folders(config.data.root)),
+        "root": fingerprint(names_in_folders(root)),
     }
-    stage = open_stage(config.run.path, "import", costly, [], free)
-    place = config.run.path / "dataset"
+    stage = open_stage(run_folder, "import", costly, [], free)
+    dataset = run_folder / "dataset"
     files = ("train.parquet", "validation.parquet", "rejected.parquet")
-    if stage.done and all((place / file).is_file() for file in files):
-        return Result(f"import: nothing to do, {place} is imported", stage.counts())
-    parts = _split(config, _convert(config, source, rows))
+    if stage.done and all((dataset / file).is_file() for file in files):
+        return Result(f"import: nothing to do, {dataset} is imported", stage.counts())
+    converted = _convert(source, rows, source.survey(rows, root), rejecting)
+    parts = _split(converted, fraction, config.run.seed)
     counts = _count(rows, parts)
     check_sums("import", len(rows), counts)
     save_config(config)
     for part, of_part in parts.items():
         schema = REJECTED_SCHEMA if part == "rejected" else DATASET_SCHEMA
-        write_parquet(place / f"{part}.parquet", of_part, schema)
+        write_parquet(dataset / f"{part}.parquet", of_part, schema)
     card = _card(name, source, counts)
-    write_atomic(place / "README.md", lambda file: file.write(card.encode()))
+    write_atomic(dataset / "README.md", lambda file: file.write(card.encode()))
     stage.finish(counts)
-    return Result(_summarize(config, name, place, counts, parts), counts)
+    sizes = ", ".join(f"{counts[part]} {part}" for part in parts)
+    title = f"import: {counts['read']} rows of {name} -> {sizes}, in {dataset}"
+    return Result("\n".join([title, *_remarks(counts, parts, root)]), counts)
 
 
-def _existing(folder: Path) -> Path:
-    if not folder.is_dir():
-        raise ConfigError(f"{folder}: no such folder; download the set there, or use --hub")
-    return folder
-
-
-def _refuse_own_dataset(config: Config) -> None:
-    path = config.run.path / "manifests" / "build.json"
-    if path.is_file():
-        raise ConfigError(f"{config.run.path}: has a dataset of its own; choose another run.name")
-
-
-def _convert(config: Config, source: Source, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
-    """Every row with the columns of the dataset; rejected ones have `stage` and `reason`."""
-    known = source.survey(rows, config.data.root)
+def _convert(
+    source: Source, rows: Sequence[Row], known: Mapping[str, Any], rejecting: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """Give every row the columns of the dataset; rejected rows have `stage` and `reason`."""
     used: set[str] = set()
     for row in tqdm(rows, desc="import", unit="row", leave=False, disable=None):
         name = row.id if row.id not in used else f"{row.id}#{row.source}"
@@ -117,22 +113,22 @@ def _convert(config: Config, source: Source, rows: Sequence[Row]) -> Iterator[di
             continue
         finally:
             used.add(name)
-        yield _to_row(config, sample, trace) | {"split": row.split}
+        yield _to_row(sample, trace, rejecting) | {"split": row.split}
 
 
-def _to_row(config: Config, sample: Sample, trace: str | None) -> dict[str, Any]:
+def _to_row(sample: Sample, trace: str | None, rejecting: Sequence[str]) -> dict[str, Any]:
     text = trace.strip() if trace is not None else None
-    found: dict[str, str | None] | None = None
+    findings: dict[str, str | None] | None = None
     if text is not None:
         case = Case(text, sample.question, sample.options, sample.target)
-        found = check(case)
-    row = {**_empty(), **question_columns(sample, text), "gates": found}
-    objecting = next((name for name in config.build.gates if found and found[name]), None)
+        findings = check(case)
+    row = {**_empty(), **question_columns(sample, text), "gates": findings}
+    objecting = next((name for name in rejecting if findings and findings[name]), None)
     return row | ({"stage": "gate", "reason": f"dropped/{objecting}"} if objecting else {})
 
 
 def _blank(row: Row, name: str) -> dict[str, Any]:
-    """What can be said of a row that is no question."""
+    """Give the columns of a row that is no question, as far as it has them."""
     values = row.values
     texts = {
         column: str(values.get(column) or "")
@@ -154,16 +150,18 @@ def _empty() -> dict[str, Any]:
     return row | {"answer": -1, "answer_letter": "", "answer_text": "", "call_keys": []}
 
 
-def _split(config: Config, rows: Iterator[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Train, validation and rejected; as the source says, else by clip."""
+def _split(
+    rows: Iterator[dict[str, Any]], fraction: float, seed: int
+) -> dict[str, list[dict[str, Any]]]:
+    """Divide rows into train, validation and rejected, as the source says or else by clip."""
     parts: dict[str, list[dict[str, Any]]] = {"train": [], "validation": [], "rejected": []}
     kept: list[dict[str, Any]] = []
     for row in rows:
         (parts["rejected"] if "reason" in row else kept).append(row)
     held_out = validation_clips(
         (row["video_id"] for row in kept if not row["split"]),
-        config.build.validation_fraction,
-        config.run.seed,
+        fraction,
+        seed,
     )
     for row in kept:
         split = row.pop("split")
@@ -180,27 +178,22 @@ def _count(rows: Sequence[Row], parts: Mapping[str, Sequence[Mapping[str, Any]]]
     return dict(counts)
 
 
-def _summarize(
-    config: Config,
-    name: str,
-    place: Path,
-    counts: Mapping[str, int],
-    parts: Mapping[str, Sequence[Mapping[str, Any]]],
-) -> str:
-    sizes = ", ".join(f"{counts[part]} {part}" for part in parts)
-    lines = [f"import: {counts['read']} rows of {name} -> {sizes}, in {place}"]
-    lines += [f"  {n:>7} {reason}" for reason, n in sorted(counts.items()) if "/" in reason]
+def _remarks(
+    counts: Mapping[str, int], parts: Mapping[str, Sequence[Mapping[str, Any]]], root: Path
+) -> list[str]:
+    """List the rejected rows by reason, missing media, and missing traces."""
+    lines = [f"  {n:>7} {reason}" for reason, n in sorted(counts.items()) if "/" in reason]
     kept = [*parts["train"], *parts["validation"]]
     paths = {path for row in kept for kind in ("video", "image", "audio") if (path := row[kind])}
-    n_missing = sum(not (config.data.root / path).is_file() for path in paths)
+    n_missing = sum(not (root / path).is_file() for path in paths)
     if n_missing:
         lines.append(
-            f"{n_missing} of {len(paths)} media files are not in {config.data.root}; "
-            "set data.root to their folder before training"
+            f"{n_missing} of {len(paths)} media files are missing in {root}; set data.root "
+            "to their folder before training"
         )
     if kept and not any(row["av_reasoning"] for row in kept):
-        lines.append("this set has no traces: there is nothing for `avrt sft` to learn from")
-    return "\n".join(lines)
+        lines.append("this set has no traces, so `avrt sft` cannot train on it")
+    return lines
 
 
 def _card(name: str, source: Source, counts: Mapping[str, int]) -> str:

@@ -1,7 +1,6 @@
 """AVQA-R1-6K as published: JSON lists of pictures with sounds and questions, without traces.
 
-Any list of that form can be read, also one of videos, and one with `process`, which becomes the
-trace.
+It reads any list of that form, also lists of videos, and takes the field `process` as the trace.
 """
 
 from __future__ import annotations
@@ -13,7 +12,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from avrt.errors import DataError
-from avrt.exchange.imports.columns import MalformedError, Row, Source, gold_of, options_of, text_of
+from avrt.exchange.imports.columns import (
+    MalformedError,
+    Row,
+    Source,
+    options_of,
+    target_of,
+    text_of,
+)
 from avrt.types import LETTERS, Sample
 
 __all__ = ["AVQA_R1_6K", "SPLITS"]
@@ -25,13 +31,13 @@ def _read(folder: Path) -> list[Row]:
     rows: list[Row] = []
     for split in SPLITS:
         name = f"omni_rl_format_{split}.json"
-        path = next((one for one in (folder / split / name, folder / name) if one.is_file()), None)
+        path = next(filter(Path.is_file, (folder / split / name, folder / name)), None)
         if path is not None:
             rows += _read_json(path, path.relative_to(folder).as_posix(), split)
     if not rows:
         raise DataError(
-            f"{folder}: neither omni_rl_format_train.json nor omni_rl_format_valid.json with rows, "
-            "here or in train/ and valid/"
+            f"{folder}: no rows in omni_rl_format_train.json and omni_rl_format_valid.json, here "
+            "or in train/ and valid/; name the folder of AVQA-R1-6K"
         )
     return rows
 
@@ -53,8 +59,8 @@ def _to_sample(row: Row, _known: Mapping[str, Any]) -> tuple[Sample, str | None]
     if values.get("problem_type") != "multiple choice":
         raise MalformedError("not_multiple_choice")
     options = options_of(values.get("options"))
-    gold = re.fullmatch(r"\s*<answer>\s*([A-H])\s*</answer>\s*", str(values.get("solution")))
-    if gold is None:
+    target = re.fullmatch(r"\s*<answer>\s*([A-H])\s*</answer>\s*", str(values.get("solution")))
+    if target is None:
         raise MalformedError("bad_answer")
     media = _media(values.get("path"), PurePosixPath(row.source).parent)
     stem = PurePosixPath(media["video"] or media["image"] or "").stem
@@ -62,7 +68,7 @@ def _to_sample(row: Row, _known: Mapping[str, Any]) -> tuple[Sample, str | None]
         id=row.id,
         question=text_of(values.get("problem"), "no_question"),
         options=options,
-        answer_index=gold_of(LETTERS.index(gold[1]), options),
+        answer_index=target_of(LETTERS.index(target[1]), options),
         question_type="unknown",
         question_relation="both",
         video_id=f"{row.split}/{stem}",
@@ -70,22 +76,22 @@ def _to_sample(row: Row, _known: Mapping[str, Any]) -> tuple[Sample, str | None]
         source=row.source,
     )
     process = values.get("process")
-    return sample, f"{process}\n<answer>{gold[1]}</answer>" if process else None
+    return sample, f"{process}\n<answer>{target[1]}</answer>" if process else None
 
 
-def _media(path: object, folder: PurePosixPath) -> dict[str, str | None]:
-    """The files of a row; its paths begin at the folder of its list."""
-    given = path if isinstance(path, dict) else {"video": path}
+def _media(value: object, folder: PurePosixPath) -> dict[str, str | None]:
+    """Give the files of a row; its paths are relative to the folder of its list."""
+    given = value if isinstance(value, dict) else {"video": value}
     named = {kind: given.get(kind) for kind in ("video", "image", "audio")}
     if not named["video"] and not (named["image"] and named["audio"]):
         raise MalformedError("no_media")
-    found: dict[str, str | None] = {}
+    files: dict[str, str | None] = {}
     for kind, name in named.items():
-        place = folder / str(name)
-        if name and (place.is_absolute() or ".." in place.parts):
+        path = folder / str(name)
+        if name and (path.is_absolute() or ".." in path.parts):
             raise MalformedError("bad_path")
-        found[kind] = place.as_posix() if name else None
-    return found
+        files[kind] = path.as_posix() if name else None
+    return files
 
 
 AVQA_R1_6K = Source(

@@ -1,7 +1,6 @@
-"""AVRT-20K as published: Parquet, one question about a clip of AVQA and one trace in each row.
+"""AVRT-20K as published: Parquet, a question about a clip of AVQA and a trace in each row.
 
-The traces are there for every sample, also where a teacher was wrong; what the teachers wrote is
-not.
+Every sample has a trace, also where a teacher was wrong; the teachers' texts are not published.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from avrt.exchange.imports.columns import (
     MalformedError,
     Row,
     Source,
-    gold_of,
     options_of,
     strip_letters,
+    target_of,
     text_of,
     texts_of,
 )
@@ -41,7 +40,7 @@ _COLUMNS = ("id", "video_name", "video_id", "question", "choices", "answer",
 def _read(folder: Path) -> list[Row]:
     paths = sorted(folder.glob("*.parquet")) or sorted(folder.glob("data/*.parquet"))
     if not paths:
-        raise DataError(f"{folder}: no Parquet file in it or in its folder data/")
+        raise DataError(f"{folder}: no Parquet file here or in data/; name the folder of AVRT-20K")
     rows: list[Row] = []
     for path in paths:
         try:
@@ -61,9 +60,10 @@ def _rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], name: str) 
 
 
 def _survey(rows: Sequence[Row], root: Path) -> dict[str, Any]:
-    """The files that are there, and the form of the answers that fits the most rows.
+    """Find the files that exist, and the form of the answers that fits the most rows.
 
-    A row alone may not tell: among the options 1, 2, 3, 4 the answer "2" is an index or a text.
+    A single row can be ambiguous: among the options 1, 2, 3, 4 the answer "2" is an index or a
+    text.
     """
     fitting = Counter(
         form
@@ -82,8 +82,8 @@ def _by_index(answer: str, options: Sequence[str]) -> int | None:
 
 def _by_letter(answer: str, options: Sequence[str]) -> int | None:
     match = _LETTER.fullmatch(answer.strip())
-    place = LETTERS.index(match[1]) if match else len(options)
-    return place if place < len(options) else None
+    index = LETTERS.index(match[1]) if match else len(options)
+    return index if index < len(options) else None
 
 
 def _by_text(answer: str, options: Sequence[str]) -> int | None:
@@ -104,7 +104,7 @@ _ANSWERS: dict[str, Callable[[str, Sequence[str]], int | None]] = {
 def _to_sample(row: Row, known: Mapping[str, Any]) -> tuple[Sample, str | None]:
     values = row.values
     options = options_of(values["choices"])
-    place = gold_of(known["find"](str(values["answer"]), options), options)
+    target = target_of(known["find"](str(values["answer"]), options), options)
     relation = RELATION_OF.get(str(values["question_relation"]).lower())
     if relation is None:
         raise MalformedError("bad_relation")
@@ -116,7 +116,7 @@ def _to_sample(row: Row, known: Mapping[str, Any]) -> tuple[Sample, str | None]:
         id=row.id,
         question=text_of(values["question"], "no_question"),
         options=options,
-        answer_index=place,
+        answer_index=target,
         question_type=text_of(values["question_type"], "no_question_type"),
         question_relation=relation,
         video_id=str(values["video_id"]),
@@ -129,7 +129,7 @@ def _to_sample(row: Row, known: Mapping[str, Any]) -> tuple[Sample, str | None]:
 
 
 def read_hub(source: str) -> list[Row]:
-    """All splits of the set with this id on the Hub, one after the other."""
+    """Read all splits of the set with this id on the Hub, one after the other."""
     from datasets import load_dataset
 
     rows: list[Row] = []

@@ -1,4 +1,4 @@
-"""Published rows on their way in, and how their parts are read."""
+"""Common to all imports: a published row, and the readers of its columns."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = [
     "MalformedError",
     "Row",
     "Source",
-    "gold_of",
     "options_of",
     "strip_letters",
+    "target_of",
     "text_of",
     "texts_of",
 ]
@@ -28,7 +28,7 @@ LETTERED = re.compile(r"\s*(?:\(([A-H])\)|([A-H])[.):])\s*(.*)", re.DOTALL)
 
 @dataclass(frozen=True)
 class Row:
-    """One published row; `split` is empty where the source has none."""
+    """A published row; `split` is empty where the source has none."""
 
     id: str
     values: Mapping[str, Any]
@@ -37,12 +37,12 @@ class Row:
 
 
 class MalformedError(Exception):
-    """A row that is no question we can score; the message names the reason."""
+    """A row is no question that AVRT can score; the message names the reason."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """How one published set is read."""
+    """The reader of a published set."""
 
     read: Callable[[Path], list[Row]]
     to_sample: Callable[[Row, Mapping[str, Any]], tuple[Sample, str | None]]
@@ -52,12 +52,12 @@ class Source:
         MalformedError: the row is no question.
     """
     survey: Callable[[Sequence[Row], Path], Mapping[str, Any]]
-    """What must be known before any row is read: `known`, from all rows and the media's folder."""
+    """Gives `known`, which `to_sample` needs, from all rows and the media's folder."""
     licence: str
 
 
 def strip_letters(options: Sequence[str]) -> tuple[str, ...]:
-    """Options without `A. ` or `(A) ` in front, when all of them have their own letter there."""
+    """Remove `A. ` or `(A) ` in front of options when every option has its own letter there."""
     matches = [LETTERED.fullmatch(option) for option in options]
     letters = [match and (match[1] or match[2]) for match in matches]
     if letters != list(LETTERS[: len(options)]):
@@ -66,17 +66,17 @@ def strip_letters(options: Sequence[str]) -> tuple[str, ...]:
 
 
 def texts_of(values: object) -> list[str]:
-    """The texts of a list; what is no list has none, what is no text is empty."""
+    """Give the values of a list as texts, None as an empty text; give no text for anything else."""
     if not isinstance(values, list):
         return []
     return ["" if value is None else str(value) for value in values]
 
 
 def options_of(values: object) -> tuple[str, ...]:
-    """The options without letters.
+    """Give the options without letters.
 
     Raises:
-        MalformedError: not two to eight texts.
+        MalformedError: the value does not hold two to eight texts.
     """
     options = strip_letters(texts_of(values))
     if not 2 <= len(options) <= len(LETTERS):
@@ -86,24 +86,24 @@ def options_of(values: object) -> tuple[str, ...]:
     return options
 
 
-def gold_of(place: int | None, options: Sequence[str]) -> int:
-    """The place of the right option.
+def target_of(index: int | None, options: Sequence[str]) -> int:
+    """Give the index of the right option.
 
     Raises:
-        MalformedError: there is none, or another option reads the same.
+        MalformedError: there is no such option, or another option reads the same.
     """
-    if place is None or place >= len(options):
+    if index is None or index >= len(options):
         raise MalformedError("bad_answer")
-    if options.count(options[place]) > 1:
+    if options.count(options[index]) > 1:
         raise MalformedError("ambiguous_answer")
-    return place
+    return index
 
 
 def text_of(value: object, reason: str) -> str:
-    """A text that is not empty.
+    """Give a text without spaces around it.
 
     Raises:
-        MalformedError: it is no text or empty; `reason` is its message.
+        MalformedError: the value is no text, or empty; `reason` is the message.
     """
     if not isinstance(value, str) or not value.strip():
         raise MalformedError(reason)

@@ -1,4 +1,4 @@
-"""What is exported: one row of the dataset with its prompt, and what a format asks of it."""
+"""Common to all export formats: a row with its prompt, the options, and a format's demands."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 
 from avrt.types import Sample
 
-__all__ = ["Extracted", "Format", "Item", "Options", "find_fault"]
+__all__ = ["Entry", "ExportFormat", "ExportOptions", "ExtractedClip", "drop_reason"]
 
 _SPECIAL = re.compile(r"<\|[A-Za-z_]+\|>")
-"""What a tokenizer takes for a token of its own, such as one that stands for a picture."""
+"""Texts that a tokenizer reads as a special token, such as the token for a picture."""
 _PLACEHOLDER = re.compile(r"<(?:image|video|audio|bbox|ref-object|start-image|cot-process)>")
-"""What a trainer replaces by a medium wherever it stands in a text."""
+"""Texts that a trainer replaces by a medium wherever they occur."""
 
 
 @dataclass(frozen=True)
-class Extracted:
+class ExtractedClip:
     """A clip's media as files of the export, relative to its folder."""
 
     frames: tuple[str, ...]
@@ -31,8 +31,8 @@ class Extracted:
 
 
 @dataclass(frozen=True)
-class Item:
-    """One row on its way out."""
+class Entry:
+    """A row of the dataset with its filled prompt, and its media when they are exported."""
 
     sample: Sample
     trace: str | None
@@ -41,7 +41,7 @@ class Item:
     """The student's prompt, filled."""
     row: Mapping[str, Any]
     """All columns of the dataset."""
-    media: Extracted | None = None
+    media: ExtractedClip | None = None
 
     @property
     def is_video(self) -> bool:
@@ -49,55 +49,55 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Options:
-    """What the user asked for."""
+class ExportOptions:
+    """The options of the command."""
 
     with_media: bool = False
     grpo: bool = False
     """Prompts with their solution, for reinforcement learning, instead of prompts with a trace."""
     absolute: bool = False
     root: Path | None = None
-    """Set by `placed`."""
+    """The dataset's folder, which paths of its files begin with; set by `with_roots`."""
     folder: Path | None = None
+    """The export's folder, which paths of its files begin with; set by `with_roots`."""
 
-    def placed(self, root: Path, folder: Path) -> Options:
-        """With the places that absolute paths begin with."""
+    def with_roots(self, root: Path, folder: Path) -> ExportOptions:
+        """Give the options with the folders that absolute paths begin with."""
         return replace(self, root=root.resolve(), folder=folder.resolve())
 
     def source(self, path: str) -> str:
-        """How the export names a file of the dataset."""
+        """Give the path of a file of the dataset as the export writes it."""
         return str(self.root / path) if self.absolute and self.root else path
 
     def exported(self, path: str) -> str:
-        """How the export names a file in its own folder."""
+        """Give the path of a file in the export's folder as the export writes it."""
         return str(self.folder / path) if self.absolute and self.folder else path
 
 
 @dataclass(frozen=True)
-class Format:
-    """One form of the dataset."""
+class ExportFormat:
+    """A format of the export, and what it needs."""
 
-    write: Callable[[Path, Mapping[str, Sequence[Item]], Options, Path], None]
-    """Called with the folder, the items of each split, the options and the run directory."""
+    write: Callable[[Path, Mapping[str, Sequence[Entry]], ExportOptions, Path], None]
+    """Called with the folder, the entries of each split, the options and the run directory."""
     has_grpo: bool
     is_chat: bool = True
     """Its texts go through a chat template, and every row needs picture and sound."""
     has_placeholders: bool = False
-    """Media stand in its texts as `<video>`."""
+    """Its texts hold a placeholder such as `<video>` for each medium."""
     separate_sound: bool = True
-    """It can say that a video's sound lies in another file."""
+    """It has a field for a video's sound in another file."""
     takes_files: bool = False
-    """With media it takes whole clips, not frames."""
+    """With media it exports whole clips, not frames."""
     keeps_clips: bool = True
-    """With media its folder `media` stays; others have the bytes inside of their files."""
-    has_paths: bool = True
+    """With media its folder `media` stays; other formats hold the bytes in their own files."""
     note: str = ""
-    """What else its user must know."""
+    """A hint for the user, printed after the export."""
 
 
-def find_fault(item: Item, form: Format, options: Options) -> str | None:
-    """Why a row cannot be exported in this format; None when it can."""
-    sample = item.sample
+def drop_reason(entry: Entry, form: ExportFormat, options: ExportOptions) -> str | None:
+    """Give the reason why a row cannot be exported in this format, or None."""
+    sample = entry.sample
     if form.is_chat or options.with_media:
         if sample.picture_path is None:
             return "no_picture"
@@ -105,12 +105,12 @@ def find_fault(item: Item, form: Format, options: Options) -> str | None:
             return "no_sound"
     if not form.is_chat:
         return None
-    if not item.trace and not options.grpo:
+    if not entry.trace and not options.grpo:
         return "no_trace"
-    texts = "\n".join((item.system or "", item.text, item.trace or ""))
+    texts = "\n".join((entry.system or "", entry.text, entry.trace or ""))
     if _SPECIAL.search(texts) or (form.has_placeholders and _PLACEHOLDER.search(texts)):
         return "media_token"
-    is_separate = item.is_video and sample.audio is not None
+    is_separate = entry.is_video and sample.audio is not None
     if is_separate and not form.separate_sound and (form.takes_files or not options.with_media):
         return "separate_sound"
     return None
