@@ -109,7 +109,10 @@ def notes(data: DataConfig, items: Sequence[BenchmarkItem]) -> list[str]:
             f"know ({known}); figures may not compare"
         )
     for peculiarity, n in (
-        ("list an option twice", sum(_has_twice(item) for item in items)),
+        (
+            "list an option twice",
+            sum(len({*item.sample.options}) < len(item.sample.options) for item in items),
+        ),
         (
             "list the gold option twice, so that either letter is right",
             sum(item.sample.options.count(item.sample.target_text) > 1 for item in items),
@@ -175,11 +178,6 @@ def markdown_table() -> str:
 
 def _count(benchmark: Benchmark) -> str:
     return f"{benchmark.n_items:,}" if benchmark.n_items else "counted"
-
-
-def _has_twice(item: BenchmarkItem) -> bool:
-    options = item.sample.options
-    return len(set(options)) < len(options)
 
 
 def _published(column: str) -> Callable[[BenchmarkItem], str]:

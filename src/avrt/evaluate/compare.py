@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from statistics import fmean
 
 from avrt.config import Config
@@ -45,7 +45,9 @@ def compare(config: Config, first: str, second: str, force: bool = False) -> str
     for before, after, comparison in pairs:
         title = f"{before.benchmark} {before.modality.upper():2}"
         lines.append(f"{title}  {comparison_text(comparison)}")
-        low, high = bootstrap(_item_differences(before.correct, after.correct))
+        common = sorted(before.correct.keys() & after.correct.keys())
+        by_item = [fmean(after.correct[i]) - fmean(before.correct[i]) for i in common]
+        low, high = bootstrap(by_item)
         interval = interval_text(low, high, "+")
         lines.append(f"    bootstrap over items {interval}, protocol {after.protocol_id}")
     return "\n".join(lines)
@@ -88,10 +90,3 @@ def _unlike(before: ModelResult, after: ModelResult) -> list[str]:
     changed = "; ".join(differences(before.settings.protocol, after.settings.protocol))
     ids = f"{before.protocol_id} / {after.protocol_id}"
     return [f"{before.benchmark} {before.modality.upper():2}  protocols {ids}: {changed}"]
-
-
-def _item_differences(
-    before: Mapping[str, Sequence[bool]], after: Mapping[str, Sequence[bool]]
-) -> list[float]:
-    common = sorted(before.keys() & after.keys())
-    return [fmean(after[i]) - fmean(before[i]) for i in common]

@@ -118,7 +118,8 @@ class ModelResult:
     @property
     def think_words(self) -> float | None:
         """Mean length of the thought before the answer, in words, where there is one."""
-        lengths = [n for line in self.lines if (n := _n_think_words(line.text)) is not None]
+        thoughts = [match[1] for line in self.lines if (match := _THOUGHT.match(line.text))]
+        lengths = [len(thought.split()) for thought in thoughts]
         return fmean(lengths) if lengths else None
 
     def mean(self, name: str) -> float | None:
@@ -295,8 +296,3 @@ def _pool(name: str, parts: Sequence[ModelResult]) -> ModelResult:
         },
         n_answers=sum(n_answers),
     )
-
-
-def _n_think_words(text: str) -> int | None:
-    match = _THOUGHT.match(text)
-    return len(match[1].split()) if match else None

@@ -105,7 +105,8 @@ def _benchmark_text(
         texts = []
         for modality in modalities:
             result = cells.get((model, modality))
-            texts.append(f"  {_cell_text(result):^21}")
+            accuracy = result.accuracy if result and result.has_media else None
+            texts.append(f"  {_accuracy_text(accuracy):^21}")
             if result and result.lines:
                 notes.append(f"  {model} {modality.upper()}: {detail_text(result)}")
         rows.append(f"{model:{width}}{''.join(texts)}".rstrip())
@@ -151,12 +152,6 @@ def _group_text(benchmark: str, group: str, results: Sequence[ModelResult]) -> s
         cells = "".join(f"  {text:^21}" for text in texts)
         rows.append(f"{value:{width}}{cells}  n = {n}")
     return "\n".join(rows)
-
-
-def _cell_text(result: ModelResult | None) -> str:
-    if result is None or not result.has_media:
-        return "–"
-    return _accuracy_text(result.accuracy)
 
 
 def _accuracy_text(accuracy: Accuracy | None) -> str:

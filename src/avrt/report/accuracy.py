@@ -104,7 +104,9 @@ def headline_table(benchmark: BenchmarkResults) -> Table:
 
 def comparison_table(benchmark: BenchmarkResults) -> Table | None:
     """Every model against the base and against the one before; the last model by modality."""
-    pairs = _model_pairs(benchmark) + _modality_pairs(benchmark)
+    last, pairs = benchmark.models[-1], _model_pairs(benchmark)
+    if "av" in benchmark.modalities:
+        pairs += [((last, m), (last, "av")) for m in ("a", "v")]
     rows = []
     for first, second in pairs:
         comparison = benchmark.compare(first, second)
@@ -241,12 +243,6 @@ def _model_pairs(benchmark: BenchmarkResults) -> list[tuple[tuple[str, str], tup
     pairs = [(models[0], model) for model in models[1:]]
     pairs += [pair for pair in pairwise(models) if pair not in pairs]
     return [((first, m), (second, m)) for first, second in pairs for m in benchmark.modalities]
-
-
-def _modality_pairs(benchmark: BenchmarkResults) -> list[tuple[tuple[str, str], tuple[str, str]]]:
-    """The last model with one modality against the same model with both."""
-    last = benchmark.models[-1]
-    return [((last, m), (last, "av")) for m in ("a", "v") if "av" in benchmark.modalities]
 
 
 def _comparison_row(

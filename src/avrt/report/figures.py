@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
@@ -143,14 +143,10 @@ def held_out_figure(trainings: Sequence[TrainingRun]) -> Figure | None:
     axes.set_ylabel("held-out accuracy, %")
     axes.grid(color=_INK, alpha=0.12, linewidth=0.6)
     figure.legend(loc="outside upper left", ncols=4, frameon=False)
-    n = {accuracy.n for _, points in lines for _, accuracy in points}
-    caption = f"Held-out accuracy over training, with 95 % intervals (n = {_range(n)})"
+    sizes = sorted({accuracy.n for _, points in lines for _, accuracy in points})
+    n = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+    caption = f"Held-out accuracy over training, with 95 % intervals (n = {n})"
     return _finish(figure, "held-out-accuracy", caption)
-
-
-def _range(numbers: Collection[int]) -> str:
-    low, high = min(numbers), max(numbers)
-    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def _new_figure(

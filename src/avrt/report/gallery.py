@@ -22,7 +22,6 @@ from PIL import Image
 from avrt.config import MediaConfig
 from avrt.datasets import dataset_row_to_sample
 from avrt.errors import MediaError
-from avrt.evaluate.logs import Line
 from avrt.media import encode_wav, load_media
 from avrt.report.accuracy import LABELS, BenchmarkResults
 from avrt.runs import read_parquet, write_atomic
@@ -187,14 +186,11 @@ def _answers(benchmark: BenchmarkResults, sample_id: str) -> tuple[Answer, ...]:
     for model in dict.fromkeys((benchmark.models[0], benchmark.models[-1])):
         line = benchmark.line(model, modality, sample_id)
         if line:
-            answers.append(Answer(model, LABELS[modality], line.text, _verdict(line), line.correct))
+            verdict = line.status.replace("_", " ")
+            if line.status == "scored":
+                verdict = f"{line.answer}, {'right' if line.correct else 'wrong'}"
+            answers.append(Answer(model, LABELS[modality], line.text, verdict, line.correct))
     return tuple(answers)
-
-
-def _verdict(line: Line) -> str:
-    if line.status != "scored":
-        return line.status.replace("_", " ")
-    return f"{line.answer}, {'right' if line.correct else 'wrong'}"
 
 
 def _in_turns(items: Sequence[T], keys: Iterable[Any]) -> list[T]:
