@@ -132,7 +132,7 @@ def judge_all(config: Config, name: str, cases: Mapping[str, Case]) -> dict[str,
         outcomes = call_all(ledger, engine, each, Budget())
         replies = ledger.find_all([o.key for o in outcomes.values() if o.key is not None])
     limit = config.generate.max_failure_rate
-    check_failure_rate(f"exam of {name}", outcomes.values(), limit, str(folder / "ledger.sqlite"))
+    check_failure_rate(f"exam of {name}", outcomes.values(), limit)
     return {
         id_: read_verdict([outcomes[id_, vote] for vote in range(judge.votes)], replies, case.text)
         for id_, case in cases.items()

@@ -6,6 +6,8 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -183,3 +185,31 @@ def test_a_call_is_stored_with_its_files_and_the_size_of_its_media(tmp_path: Pat
     assert (stored.dataset, stored.files) == ("bench", {"audio": ("sound/a.wav", "ab12")})
     assert (stored.n_frames, stored.audio_s) == (0, 0.5)
     assert (stored.request, stored.completion) == (call.request, reply)
+
+
+def test_two_scopes_write_one_file_at_the_same_time_and_lose_nothing(tmp_path: Path) -> None:
+    n_calls = 150
+
+    def write(scope: str) -> list[str]:
+        calls = [replace(CALL, stage="eval", text=f"{scope} {n}") for n in range(n_calls)]
+        with open_ledger(tmp_path, scope=scope) as ledger:
+            both_open.wait(20)
+            for call in calls:
+                ledger.record(call.key, call, PROMPT, REPLY)
+        return [call.key for call in calls]
+
+    both_open = threading.Barrier(2)
+    with ThreadPoolExecutor(2) as pool:
+        keys = [key for own in pool.map(write, ["eval-a", "eval-b"]) for key in own]
+    with read_ledger(tmp_path) as ledger:
+        assert ledger.finished(keys) == {*keys}
+    assert count_finished(tmp_path, "eval") == 2 * n_calls
+
+
+def test_a_scope_has_a_single_writer(tmp_path: Path) -> None:
+    with open_ledger(tmp_path, scope="eval-a"), open_ledger(tmp_path, scope="eval-b"):
+        with pytest.raises(ConfigError, match=rf"in use by process {os.getpid()} .*--shard"):
+            open_ledger(tmp_path, scope="eval-a").__enter__()
+        with pytest.raises(ConfigError, match="in use by process"):
+            check_free(tmp_path, scope="eval-b")
+        check_free(tmp_path)

@@ -112,7 +112,7 @@ def write_exam(config: Config, folder: Path, **changes: Any) -> Path:
 
 def test_without_judges_there_is_nothing_to_do(make_config: MakeConfig) -> None:
     config = make_config()
-    assert "no judges" in judged(config).summary
+    assert "names no model" in judged(config).summary
     assert not judged_path(config.run.path).exists()
 
 

@@ -53,6 +53,8 @@ _PASSING = ("missing", "permission", "timeout", "killed")
 """Media failures that say nothing about the file's content, so they are not remembered."""
 _BATCH = 500
 """Keys in one query."""
+_BUSY_S = 60.0
+"""Longest wait for the commit of a process that writes the same file in another scope."""
 _COMPLETION = (
     *("text", "finish_reason", "n_prompt_tokens", "n_completion_tokens", "latency_s"),
     *("error_class", "error", "n_frame_tokens", "n_audio_tokens"),
@@ -246,7 +248,7 @@ class LedgerReader:
 
 
 class Ledger(LedgerReader):
-    """An open ledger that this process alone writes; get one from `open_ledger`."""
+    """A ledger that is open for writing; get one from `open_ledger`."""
 
     def __init__(
         self, own: sqlite3.Connection, others: Sequence[sqlite3.Connection], folder: Path
@@ -311,11 +313,12 @@ class Ledger(LedgerReader):
 
 
 @contextmanager
-def open_ledger(run: Path, shard: Shard | None = None) -> Iterator[Ledger]:
-    """Open RUN's ledger for this process alone, creating it when absent.
+def open_ledger(run: Path, shard: Shard | None = None, scope: str = "") -> Iterator[Ledger]:
+    """Open RUN's ledger for writing, creating it when absent.
 
-    A shard writes a file of its own. Shards may work at the same time; a process without a shard
-    works alone.
+    Only one process at a time writes in a scope: the generation of the run (the empty scope), or
+    an evaluated model, whose calls no other scope makes. The shards of a scope may work at the same
+    time, each with a file of its own; a process without a shard works alone in it.
 
     Raises:
         ConfigError: another process has it open; the message names that process.
@@ -325,12 +328,13 @@ def open_ledger(run: Path, shard: Shard | None = None) -> Iterator[Ledger]:
     path = _ledger_path(run, shard)
     with ExitStack() as stack:
         if shard is None:
-            stack.enter_context(_hold(run / "ledger.lock", fcntl.LOCK_EX))
+            stack.enter_context(_hold(_lock_path(run, None, scope), fcntl.LOCK_EX))
         else:
-            stack.enter_context(_hold(run / "ledger.lock", fcntl.LOCK_SH))
-            stack.enter_context(_hold(path.with_suffix(".lock"), fcntl.LOCK_EX))
-        # Engines may call back, and pull requests, from a thread of their own.
-        own = sqlite3.connect(path, check_same_thread=False)
+            stack.enter_context(_hold(_lock_path(run, None, scope), fcntl.LOCK_SH))
+            stack.enter_context(_hold(_lock_path(run, shard, scope), fcntl.LOCK_EX))
+        # Engines may call back, and pull requests, from a thread of their own; the writer of
+        # another scope may hold the file for some milliseconds.
+        own = sqlite3.connect(path, timeout=_BUSY_S, check_same_thread=False)
         stack.callback(own.close)
         own.row_factory = sqlite3.Row
         _create_tables(own, path)
@@ -376,13 +380,13 @@ def count_finished(run: Path, stage: str) -> int:
         return sum(row[0] for row in ledger.query(query, (stage,)))
 
 
-def check_free(run: Path, shard: Shard | None = None) -> None:
+def check_free(run: Path, shard: Shard | None = None, scope: str = "") -> None:
     """Refuse at once a run that another process works on; `open_ledger` makes sure of it.
 
     Raises:
         ConfigError: another process has the ledger open; the message names that process.
     """
-    path = run / "ledger.lock" if shard is None else _ledger_path(run, shard).with_suffix(".lock")
+    path = _lock_path(run, shard, scope)
     if path.is_file():
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -393,6 +397,11 @@ def check_free(run: Path, shard: Shard | None = None) -> None:
 
 def _ledger_path(run: Path, shard: Shard | None) -> Path:
     return run / ("ledger.sqlite" if shard is None else f"ledger.{shard.name}.sqlite")
+
+
+def _lock_path(run: Path, shard: Shard | None, scope: str) -> Path:
+    parts = ["ledger", *([scope] if scope else []), *([shard.name] if shard else []), "lock"]
+    return run / ".".join(parts)
 
 
 def _ledger_paths(run: Path) -> list[Path]:
@@ -467,11 +476,11 @@ def _lock(descriptor: int, path: Path, kind: int) -> None:
     except BlockingIOError as error:
         holders = [os.read(descriptor, 500).decode(errors="replace").strip()]
         if not holders[0]:  # shards share this lock and write their names into their own
-            locks = sorted(path.parent.glob("ledger.*of*.lock"))
+            locks = sorted(path.parent.glob(f"{path.stem}.*of*.lock"))
             holders = list(filter(None, (lock.read_text().strip() for lock in locks)))
         raise ConfigError(
             f"{path.parent}: in use by {', '.join(holders) or 'an unknown process'}; wait for it, "
-            "stop it, or choose another run.name"
+            "stop it, choose another run.name, or divide the work with --shard"
         ) from error
 
 

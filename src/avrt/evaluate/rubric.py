@@ -102,10 +102,10 @@ def run(config: Config, budget: Budget | None = None) -> Result:
     """
     path, role, budget = config.run.path, config.rubric, budget or Budget()
     replies, template = _read_replies(path, config.eval), load_prompt(role.prompt)
-    check_free(path, budget.shard)
+    check_free(path, budget.shard, "rubric")
     save_config(config)
     with (
-        open_ledger(path, budget.shard) as ledger,
+        open_ledger(path, budget.shard, "rubric") as ledger,
         closing(engine_of_role(role, config.media)) as engine,
     ):
         chosen = budget.take([reply for reply in replies if not reply.is_empty])

@@ -79,7 +79,8 @@ def run(config: Config, choice: Choice = Choice(), budget: Budget | None = None)
             check_settings(
                 log_path(path, task.benchmark.name, task.model.name, given), task.settings
             )
-    check_free(path, budget.shard)
+    for name in dict.fromkeys(task.model.name for task in tasks):
+        check_free(path, budget.shard, _scope(name))
     save_config(config)
     for task in {task.benchmark.name: task for task in tasks}.values():
         _print_exceptions(task.benchmark, choice.modalities or config.eval.modalities)
@@ -88,12 +89,11 @@ def run(config: Config, choice: Choice = Choice(), budget: Budget | None = None)
     by_model: dict[str, list[Task]] = {}
     for task in tasks:
         by_model.setdefault(task.model.name, []).append(task)
-    with open_ledger(path, budget.shard) as ledger:
-        for of_model in by_model.values():
-            model = of_model[0].model
-            engine = LazyEngine(model.engine, model.checkpoint, model.revision, config.media)
-            with closing(engine):
-                _ask(path, ledger, engine, of_model, budget)
+    for name, of_model in by_model.items():
+        model = of_model[0].model
+        engine = LazyEngine(model.engine, model.checkpoint, model.revision, config.media)
+        with open_ledger(path, budget.shard, _scope(name)) as ledger, closing(engine):
+            _ask(path, ledger, engine, of_model, budget)
     names = {*config.eval.models, *config.eval.pools}
     results = [result for result in read_results(config) if result.model in names]
     counts: Counter[str] = Counter()
@@ -120,6 +120,11 @@ def plan(config: Config, choice: Choice = Choice()) -> str:
             f"{model.sampling.max_new_tokens} tokens), protocol {task.settings.protocol_id}"
         )
     return "\n".join(lines)
+
+
+def _scope(model: str) -> str:
+    """Models are evaluated independently of each other, also at the same time."""
+    return f"eval-{model}"
 
 
 def _tasks(config: Config, choice: Choice) -> list[Task]:
