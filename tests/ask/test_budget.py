@@ -10,13 +10,13 @@ import pytest
 from click.testing import CliRunner
 
 from avrt.ask.budget import Budget
-from avrt.ask.ledger import count_finished
+from avrt.ask.ledger import count_finished, read_ledger
 from avrt.cli import cli
 from avrt.config import Config
 from avrt.generate import build, merge, trace
 from avrt.generate.records import teachers_path
 from chat_server import Reply, Server, chat
-from scripted_run import MakeConfig, overrides
+from scripted_run import MakeConfig, overrides, replies
 
 
 def manifest(config: Config, stage: str) -> Path:
@@ -106,3 +106,12 @@ def test_generate_stops_after_the_stage_that_a_limit_stopped(
     result = CliRunner().invoke(cli, ["generate", *settings])
     assert "build: 8 samples" in result.output
     assert all((config.run.path / "dataset" / name).is_file() for name in build.FILES)
+
+
+def test_calls_that_failed_do_not_use_up_a_budget_again_and_again(make_config: MakeConfig) -> None:
+    config = make_config(replies({("VISION", number): None for number in range(1, 8)}))
+    for n_tried in (3, 6):
+        said = trace.run(config, Budget(calls=3)).summary
+        assert "after 3 calls with 0 tokens, of which 3 failed; all replies are stored" in said
+        with read_ledger(config.run.path) as ledger:
+            assert ledger.failed_calls("no_reply") == {"trace": n_tried}

@@ -18,13 +18,13 @@ import pytest
 from avrt.ask.budget import Shard
 from avrt.ask.ledger import (
     Call,
-    check_free,
     count_finished,
     ledger_shards,
     open_ledger,
     read_ledger,
 )
-from avrt.errors import ConfigError, DataError, MediaError
+from avrt.ask.locks import check_free
+from avrt.errors import AvrtError, ConfigError, DataError, MediaError
 from avrt.types import Completion, Prompt, Sampling, Waveform
 
 CALL = Call(
@@ -213,3 +213,48 @@ def test_a_scope_has_a_single_writer(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="in use by process"):
             check_free(tmp_path, scope="eval-b")
         check_free(tmp_path)
+
+
+def test_shards_of_another_count_are_refused_while_some_work(tmp_path: Path) -> None:
+    with (
+        open_ledger(tmp_path, Shard(1, 2)),
+        pytest.raises(ConfigError, match=r"shards of 2 are at work, .* use --shard PART/2"),
+    ):
+        open_ledger(tmp_path, Shard(1, 3)).__enter__()
+    with open_ledger(tmp_path, Shard(1, 3)), open_ledger(tmp_path, Shard(2, 3)):
+        pass
+
+
+def test_a_damaged_file_is_named_and_no_other(tmp_path: Path) -> None:
+    for shard in (Shard(1, 2), Shard(2, 2)):
+        with open_ledger(tmp_path, shard) as ledger:
+            ledger.record(CALL.key, CALL, PROMPT, REPLY)
+    damaged = tmp_path / "ledger.1of2.sqlite"
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+    with (
+        pytest.raises(DataError, match=r"ledger\.1of2\.sqlite: not a readable ledger"),
+        read_ledger(tmp_path) as ledger,
+    ):
+        ledger.find(CALL.key)
+
+
+def test_a_file_that_another_process_is_just_making_holds_nothing_yet(tmp_path: Path) -> None:
+    (tmp_path / "ledger.2of2.sqlite").touch()
+    with open_ledger(tmp_path, Shard(1, 2)) as ledger:
+        ledger.record(CALL.key, CALL, PROMPT, REPLY)
+        assert ledger.finished([CALL.key]) == {CALL.key}
+    with read_ledger(tmp_path) as reader:
+        assert reader.find(CALL.key) == REPLY
+
+
+def test_a_full_disk_is_a_message_and_loses_no_earlier_reply(tmp_path: Path) -> None:
+    with open_ledger(tmp_path) as ledger:
+        ledger.record(CALL.key, CALL, PROMPT, REPLY)
+        (n_pages,) = ledger._own.execute("PRAGMA page_count").fetchone()
+        ledger._own.execute(f"PRAGMA max_page_count={n_pages}")
+        other = replace(CALL, text="long " * 5_000)
+        with pytest.raises(AvrtError, match=r"ledger\.sqlite: cannot write: database or disk is"):
+            ledger.record(other.key, other, PROMPT, REPLY)
+    with read_ledger(tmp_path) as reader:
+        assert reader.finished([CALL.key, other.key]) == {CALL.key}

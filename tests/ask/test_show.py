@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from avrt.ask.budget import Shard
 from avrt.ask.ledger import Call, open_ledger
 from avrt.ask.show import load_call, load_stats, render_call, render_stats, retry
 from avrt.cli import cli
@@ -104,21 +105,35 @@ def test_failures_are_retried_by_class(make_config: MakeConfig, ledger: Ledger) 
     assert (result.exit_code, "classes in the ledger: no_reply" in result.output) == (2, True)
     result = ledger("retry", "--class", "no_reply")
     assert "1 calls and 0 media that failed with class 'no_reply'" in result.output
-    assert not (config.run.path / "manifests" / "trace.json").exists()
     assert trace.run(config).counts["failed/no_reply"] == 1
+    with pytest.raises(ConfigError, match="already done here with other settings"):
+        trace.run(make_config(None, "media.n_frames=2"))
 
 
 def test_a_file_that_could_not_be_decoded_is_read_again_after_retry(tmp_path: Path) -> None:
-    manifest = tmp_path / "manifests" / "trace.json"
-    manifest.parent.mkdir()
-    manifest.write_text("{}")
     with open_ledger(tmp_path) as ledger:
         ledger.record_payload("file", {}, MediaError("undecodable", "x.mp4", "broken"))
         ledger.record_payload("good", {}, "digest")
     assert "0 calls and 1 media" in retry(tmp_path, "undecodable")
-    assert not manifest.exists()
     with open_ledger(tmp_path) as ledger:
         assert ledger.find_payload("file", {}) is None
         assert ledger.find_payload("good", {}) == "digest"
     with pytest.raises(ConfigError, match="no call and no file failed with class 'undecodable'"):
         retry(tmp_path, "undecodable")
+
+
+def test_a_call_in_several_files_counts_once_by_the_outcome_that_counts(tmp_path: Path) -> None:
+    call = Call("trace", "s", "vision", {}, None, "why?", Sampling())
+    failure = Completion("", "error", error_class="timeout", error="late")
+    for shard, outcome in ((Shard(1, 2), failure), (None, Completion("B", "stop", 7, 3, 0.5))):
+        with open_ledger(tmp_path, shard) as ledger:
+            ledger.record(call.key, call, Prompt("why?"), outcome)
+            ledger.record_payload("file", {}, "digest")
+    stats = load_stats(tmp_path)
+    (row,) = stats["calls"]
+    assert (row["status"], row["calls"], row["attempts"]) == ("ok", 1, 2)
+    assert (row["prompt_tokens"], row["completion_tokens"]) == (7, 3)
+    assert [entry["calls"] for entry in stats["failures"]] == [1]
+    assert stats["payloads"] == [{"status": "ok", "payloads": 1, "example": None}]
+    with pytest.raises(ConfigError, match="no call and no file failed with class 'timeout'"):
+        retry(tmp_path, "timeout")

@@ -67,9 +67,15 @@ class Budget:
     """Only this part of the samples."""
     n_calls: int = 0
     n_tokens: int = 0
+    n_failed: int = 0
     stopped_by: str | None = field(default=None, init=False)
     """The reason in words why work is left; None: none is."""
     _remedy: str = field(default="", init=False)
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether calls or tokens have a limit."""
+        return self.calls is not None or self.tokens is not None
 
     @property
     def is_spent(self) -> bool:
@@ -109,11 +115,13 @@ class Budget:
     def finish_call(self, completion: Completion) -> None:
         """Count the tokens of a call that came back."""
         self.n_tokens += completion.n_prompt_tokens + completion.n_completion_tokens
+        self.n_failed += completion.finish_reason == "error"
 
     def summarize(self, stage: str) -> str:
         """The reason why a stage stopped, and how to go on; call when `stopped_by` is set."""
+        failed = f", of which {self.n_failed:,} failed" if self.n_failed else ""
         return (
             f"{stage}: stopped by {self.stopped_by}, after {self.n_calls:,} calls with "
-            f"{self.n_tokens:,} tokens; all replies are stored, the stage is not done; "
+            f"{self.n_tokens:,} tokens{failed}; all replies are stored, the stage is not done; "
             f"the same command{self._remedy} goes on"
         )

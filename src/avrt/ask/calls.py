@@ -167,7 +167,8 @@ def call_all(
     """
     outcomes: dict[Hashable, Outcome] = {}
     progress = Progress(drafts.title, drafts.n)
-    missing = _missing(ledger, engine, drafts.each, outcomes, progress)
+    known = _Known(ledger, dict(engine.identity), outcomes, progress)
+    missing = _missing(known, drafts.each, defers=budget.is_limited)
     first = next(missing, None)
     if first is None:
         return outcomes
@@ -226,22 +227,38 @@ def check_failure_rate(title: str, outcomes: Iterable[Outcome], limit: float) ->
         )
 
 
-def _missing(
-    ledger: Ledger,
-    engine: Engine,
-    drafts: Iterable[Draft],
-    outcomes: dict[Hashable, Outcome],
-    progress: Progress,
-) -> Iterator[list[Draft]]:
-    """The drafts that need a call, those about one clip together; settles the others."""
-    identity = dict(engine.identity)
+@dataclass(frozen=True)
+class _Known:
+    """The look-up of drafts in the ledger, and what it settles."""
+
+    ledger: Ledger
+    identity: Mapping[str, Any]
+    outcomes: dict[Hashable, Outcome]
+    progress: Progress
+
+
+def _missing(known: _Known, drafts: Iterable[Draft], defers: bool) -> Iterator[list[Draft]]:
+    """The drafts that need a call, those about one clip together; settles the others.
+
+    With `defers`, calls that failed before come last: under a budget they would take the place of
+    calls that were never made, again and again.
+    """
+    deferred: list[list[Draft]] = []
     for batch in _batches(_groups(drafts)):
-        known = _look_up(ledger, identity, batch)
-        outcomes.update(known)
-        progress.settle(len(known))
+        failed, keys = _known_keys(known.ledger, known.identity, batch)
+        finished = known.ledger.finished(list(keys.values()))
+        settled = failed | {id_: Outcome(key) for id_, key in keys.items() if key in finished}
+        known.outcomes.update(settled)
+        known.progress.settle(len(settled))
+        tried = known.ledger.failed(list(keys.values())) if defers else set()
         for group in batch:
-            if left := [draft for draft in group if draft.id not in known]:
-                yield left
+            left = [draft for draft in group if draft.id not in settled]
+            again = [draft for draft in left if keys.get(draft.id) in tried]
+            if first := [draft for draft in left if keys.get(draft.id) not in tried]:
+                yield first
+            if again:
+                deferred.append(again)
+    yield from deferred
 
 
 def _groups(drafts: Iterable[Draft]) -> Iterator[list[Draft]]:
@@ -260,15 +277,6 @@ def _batches(groups: Iterable[list[Draft]]) -> Iterator[list[list[Draft]]]:
             batch = []
     if batch:
         yield batch
-
-
-def _look_up(
-    ledger: LedgerReader, identity: Mapping[str, Any], groups: Iterable[list[Draft]]
-) -> dict[Hashable, Outcome]:
-    """The outcomes that are known without opening a file; failed calls are tried again."""
-    known, keys = _known_keys(ledger, identity, groups)
-    finished = ledger.finished(list(keys.values()))
-    return known | {id_: Outcome(key) for id_, key in keys.items() if key in finished}
 
 
 def _known_keys(

@@ -1,7 +1,7 @@
 """The ledger: every model call of a run, committed as it finishes, never repeated.
 
 Reads RUN/ledger.sqlite and the files of shards beside it (RUN/ledger.2of8.sqlite) as one ledger and
-writes one of them (WAL, one commit per call), under a lock file of its own. `calls` holds each
+writes one of them (WAL, one commit per call), under a lock (`locks.py`). `calls` holds each
 key's request and reply (or last failure), `attempts` every outcome, `payloads` the digest of each
 media file's decoded content, so that a resumed run knows all keys without opening a file.
 
@@ -12,25 +12,22 @@ other tool that reads SQLite.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import socket
 import sqlite3
-import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from avrt.ask.budget import Shard
-from avrt.errors import ConfigError, DataError, MediaError
+from avrt.ask.locks import hold_scope, take_turns
+from avrt.errors import AvrtError, DataError, MediaError
 from avrt.runs import fingerprint
 from avrt.types import Completion, Prompt, Sampling
 
@@ -39,8 +36,8 @@ __all__ = [
     "Ledger",
     "LedgerReader",
     "StoredCall",
-    "check_free",
     "count_finished",
+    "latest_by_key",
     "ledger_shards",
     "open_ledger",
     "read_ledger",
@@ -159,8 +156,8 @@ class LedgerReader:
     before an earlier one.
     """
 
-    def __init__(self, connections: Sequence[sqlite3.Connection]) -> None:
-        self._connections = connections
+    def __init__(self, files: Sequence[tuple[Path, sqlite3.Connection]]) -> None:
+        self._files = files
         self._lock = threading.Lock()
 
     def find(self, key: str) -> Completion | None:
@@ -195,6 +192,11 @@ class LedgerReader:
         rows = self._of_keys("key, finish_reason", keys)
         return {row["key"] for row in rows if row["finish_reason"] != "error"}
 
+    def failed(self, keys: Sequence[str]) -> set[str]:
+        """Those of the calls that were made, and have no reply."""
+        made = {row["key"] for row in self._of_keys("key", keys)}
+        return made - self.finished(list(made))
+
     def failed_calls(self, error_class: str) -> Counter[str]:
         """The calls that only failed, the last time with this class: how many of each stage."""
         rows = self.query(
@@ -224,13 +226,19 @@ class LedgerReader:
         return None
 
     def query(self, query: str, parameters: Sequence[Any] = ()) -> list[sqlite3.Row]:
-        """The rows of a query in every file, file after file."""
+        """The rows of a query in every file, file after file.
+
+        Raises:
+            DataError: a file is damaged.
+        """
+        rows: list[sqlite3.Row] = []
         with self._lock:
-            return [
-                row
-                for connection in self._connections
-                for row in connection.execute(query, parameters)
-            ]
+            for path, connection in self._files:
+                try:
+                    rows += connection.execute(query, parameters).fetchall()
+                except sqlite3.DatabaseError as error:
+                    raise _unreadable(path, error) from error
+        return rows
 
     def _of_keys(self, columns: str, keys: Sequence[str]) -> Iterator[sqlite3.Row]:
         for start in range(0, len(keys), _BATCH):
@@ -239,23 +247,18 @@ class LedgerReader:
             yield from self.query(f"SELECT {columns} FROM calls WHERE key IN ({marks})", batch)
 
     def _latest(self, columns: str, keys: Sequence[str]) -> dict[str, sqlite3.Row]:
-        latest: dict[str, sqlite3.Row] = {}
-        for row in self._of_keys(columns if columns == "*" else f"key, created, {columns}", keys):
-            known = latest.get(row["key"])
-            if known is None or _rank(row) > _rank(known):
-                latest[row["key"]] = row
-        return latest
+        return latest_by_key(
+            self._of_keys(columns if columns == "*" else f"key, created, {columns}", keys)
+        )
 
 
 class Ledger(LedgerReader):
     """A ledger that is open for writing; get one from `open_ledger`."""
 
-    def __init__(
-        self, own: sqlite3.Connection, others: Sequence[sqlite3.Connection], folder: Path
-    ) -> None:
-        super().__init__([own, *others])
-        self._own = own
-        self.folder = folder
+    def __init__(self, files: Sequence[tuple[Path, sqlite3.Connection]]) -> None:
+        super().__init__(files)
+        self._path, self._own = files[0]
+        self.folder = self._path.parent
         """The run directory."""
 
     def record(self, key: str, call: Call, prompt: Prompt, completion: Completion) -> None:
@@ -264,7 +267,7 @@ class Ledger(LedgerReader):
         counts = (completion.n_prompt_tokens, completion.n_completion_tokens, completion.latency_s)
         failure = (completion.error_class, completion.error)
         attempt = (completion.finish_reason, *counts, *failure, created)
-        with self._lock, self._own as connection:
+        with self._writing() as connection:
             answered = connection.execute(
                 "SELECT 1 FROM calls WHERE key = ? AND finish_reason != 'error'", (key,)
             ).fetchone()
@@ -299,7 +302,7 @@ class Ledger(LedgerReader):
             if failure is None
             else (None, failure.error_class, failure.detail)
         )
-        with self._lock, self._own as connection:
+        with self._writing() as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO payloads VALUES (?, ?, ?, ?, ?)",
                 (file_sha256, fingerprint(recipe), *stored),
@@ -307,9 +310,21 @@ class Ledger(LedgerReader):
 
     def forget_payload_failures(self, error_class: str) -> int:
         """Forget which files failed with this class, so that they are read again; how many."""
-        with self._lock, self._own as connection:
+        with self._writing() as connection:
             query = "DELETE FROM payloads WHERE error_class = ?"
             return connection.execute(query, (error_class,)).rowcount
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction on the own file, committed at the end."""
+        try:
+            with self._lock, self._own as connection:
+                yield connection
+        except sqlite3.Error as error:
+            raise AvrtError(
+                f"{self._path}: cannot write: {error}; free space on its disk or mend the file, "
+                "then repeat the command: the replies that came before are stored"
+            ) from error
 
 
 @contextmanager
@@ -327,23 +342,16 @@ def open_ledger(run: Path, shard: Shard | None = None, scope: str = "") -> Itera
     run.mkdir(parents=True, exist_ok=True)
     path = _ledger_path(run, shard)
     with ExitStack() as stack:
-        if shard is None:
-            stack.enter_context(_hold(_lock_path(run, None, scope), fcntl.LOCK_EX))
-        else:
-            stack.enter_context(_hold(_lock_path(run, None, scope), fcntl.LOCK_SH))
-            stack.enter_context(_hold(_lock_path(run, shard, scope), fcntl.LOCK_EX))
+        stack.enter_context(hold_scope(run, shard, scope))
         # Engines may call back, and pull requests, from a thread of their own; the writer of
         # another scope may hold the file for some milliseconds.
         own = sqlite3.connect(path, timeout=_BUSY_S, check_same_thread=False)
         stack.callback(own.close)
         own.row_factory = sqlite3.Row
-        _create_tables(own, path)
-        others = [
-            stack.enter_context(_open_read_only(other))
-            for other in _ledger_paths(run)
-            if other != path
-        ]
-        yield Ledger(own, others, run)
+        with take_turns(run):  # SQLite does not wait where two processes make a new file
+            _create_tables(own, path)
+        others = [other for other in _ledger_paths(run) if other != path]
+        yield Ledger([(path, own), *_open_read_only(others, stack)])
 
 
 @contextmanager
@@ -359,8 +367,7 @@ def read_ledger(run: Path) -> Iterator[LedgerReader]:
             f"{run / 'ledger.sqlite'}: not found; run `avrt trace` or `avrt eval` first"
         )
     with ExitStack() as stack:
-        connections = [stack.enter_context(_open_read_only(path)) for path in paths]
-        yield LedgerReader(connections)
+        yield LedgerReader(_open_read_only(paths, stack))
 
 
 def ledger_shards(run: Path) -> list[Shard | None]:
@@ -380,28 +387,8 @@ def count_finished(run: Path, stage: str) -> int:
         return sum(row[0] for row in ledger.query(query, (stage,)))
 
 
-def check_free(run: Path, shard: Shard | None = None, scope: str = "") -> None:
-    """Refuse at once a run that another process works on; `open_ledger` makes sure of it.
-
-    Raises:
-        ConfigError: another process has the ledger open; the message names that process.
-    """
-    path = _lock_path(run, shard, scope)
-    if path.is_file():
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            _lock(descriptor, path, fcntl.LOCK_SH)
-        finally:
-            os.close(descriptor)
-
-
 def _ledger_path(run: Path, shard: Shard | None) -> Path:
     return run / ("ledger.sqlite" if shard is None else f"ledger.{shard.name}.sqlite")
-
-
-def _lock_path(run: Path, shard: Shard | None, scope: str) -> Path:
-    parts = ["ledger", *([scope] if scope else []), *([shard.name] if shard else []), "lock"]
-    return run / ".".join(parts)
 
 
 def _ledger_paths(run: Path) -> list[Path]:
@@ -427,19 +414,26 @@ def _create_tables(connection: sqlite3.Connection, path: Path) -> None:
         raise _unreadable(path, error) from error
 
 
-@contextmanager
-def _open_read_only(path: Path) -> Iterator[sqlite3.Connection]:
-    # In a folder that cannot be written SQLite cannot share the file; nobody writes it either.
-    is_shared = os.access(path.parent, os.W_OK) or Path(f"{path}-wal").exists()
-    uri = f"{path.resolve().as_uri()}?mode=ro{'' if is_shared else '&immutable=1'}"
-    connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
-    connection.row_factory = sqlite3.Row
-    try:
-        yield connection
-    except sqlite3.DatabaseError as error:
-        raise _unreadable(path, error) from error
-    finally:
-        connection.close()
+def _open_read_only(
+    paths: Iterable[Path], stack: ExitStack
+) -> list[tuple[Path, sqlite3.Connection]]:
+    """The files that hold tables; a file without any was only just created by another process."""
+    files: list[tuple[Path, sqlite3.Connection]] = []
+    for path in paths:
+        # In a folder that cannot be written SQLite cannot share the file; nobody writes it either.
+        is_shared = os.access(path.parent, os.W_OK) or Path(f"{path}-wal").exists()
+        uri = f"{path.resolve().as_uri()}?mode=ro{'' if is_shared else '&immutable=1'}"
+        try:
+            connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
+            stack.callback(connection.close)
+            connection.row_factory = sqlite3.Row
+            # The version is written last: the tables are whole.
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+        except sqlite3.DatabaseError as error:
+            raise _unreadable(path, error) from error
+        if version:
+            files.append((path, connection))
+    return files
 
 
 def _unreadable(path: Path, error: sqlite3.DatabaseError) -> DataError:
@@ -450,42 +444,15 @@ def _completion(row: sqlite3.Row) -> Completion:
     return Completion(**{name: row[name] for name in _COMPLETION})
 
 
+def latest_by_key(rows: Iterable[sqlite3.Row]) -> dict[str, sqlite3.Row]:
+    """Of the rows of several files the outcome that counts, by key: a reply, else the last."""
+    latest: dict[str, sqlite3.Row] = {}
+    for row in rows:
+        known = latest.get(row["key"])
+        if known is None or _rank(row) > _rank(known):
+            latest[row["key"]] = row
+    return latest
+
+
 def _rank(row: sqlite3.Row) -> tuple[bool, str]:
     return row["finish_reason"] != "error", row["created"]
-
-
-@contextmanager
-def _hold(path: Path, kind: int) -> Iterator[None]:
-    """Hold the lock file for as long as the process lives; a killed process lets go by itself."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        _lock(descriptor, path, kind)
-        if kind == fcntl.LOCK_EX:
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, f"{_own_name()}\n".encode())
-        yield
-        if kind == fcntl.LOCK_EX:
-            os.ftruncate(descriptor, 0)
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, path: Path, kind: int) -> None:
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        holders = [os.read(descriptor, 500).decode(errors="replace").strip()]
-        if not holders[0]:  # shards share this lock and write their names into their own
-            locks = sorted(path.parent.glob(f"{path.stem}.*of*.lock"))
-            holders = list(filter(None, (lock.read_text().strip() for lock in locks)))
-        raise ConfigError(
-            f"{path.parent}: in use by {', '.join(holders) or 'an unknown process'}; wait for it, "
-            "stop it, choose another run.name, or divide the work with --shard"
-        ) from error
-
-
-def _own_name() -> str:
-    """This process for a reader elsewhere; its command without settings, which may hold paths."""
-    words = [Path(sys.argv[0]).name, *takewhile(str.isalpha, sys.argv[1:])]
-    since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
-    return f"process {os.getpid()} on {socket.gethostname()} since {since} ({' '.join(words)})"

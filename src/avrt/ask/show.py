@@ -1,7 +1,7 @@
 """Show the ledger: calls and failures in numbers, one call in full, failures to try again.
 
 Reads the ledger of a run, also while a stage writes it. Only `retry` changes something: it forgets
-which files failed, and marks stages as to do again.
+which files failed.
 
 The decision to question: texts of models are printed without control characters, which could
 change the terminal; `--json` escapes them, and is exact.
@@ -17,12 +17,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from avrt.ask.ledger import LedgerReader, ledger_shards, open_ledger, read_ledger
+from avrt.ask.ledger import LedgerReader, latest_by_key, ledger_shards, open_ledger, read_ledger
 from avrt.errors import ConfigError
 
 __all__ = ["load_call", "load_stats", "render_call", "render_stats", "retry"]
 
-_STATUS = "CASE finish_reason WHEN 'error' THEN COALESCE(error_class, 'unknown') ELSE 'ok' END"
 _COLUMNS = (
     "stage",
     "role",
@@ -46,51 +45,82 @@ def load_stats(run: Path) -> dict[str, Any]:
     """
     with read_ledger(run) as ledger:
         calls = ledger.query(
-            f"SELECT stage, role, {_STATUS} AS status, MIN(calls.created) AS since,"
-            " COUNT(*) AS calls, SUM(n_prompt_tokens) AS prompt_tokens,"
-            " SUM(n_completion_tokens) AS completion_tokens,"
-            " SUM(latency_s) AS seconds, SUM(n_attempts) AS attempts FROM calls"
-            " JOIN (SELECT key, COUNT(*) AS n_attempts FROM attempts GROUP BY key) USING (key)"
-            " GROUP BY stage, role, status"
+            "SELECT key, stage, role, finish_reason, error_class, n_prompt_tokens,"
+            " n_completion_tokens, latency_s, created FROM calls"
         )
+        attempts = ledger.query("SELECT key, COUNT(*) AS n FROM attempts GROUP BY key")
         failures = ledger.query(
-            f"SELECT {_STATUS} AS class, COUNT(*) AS attempts, COUNT(DISTINCT key) AS calls,"
-            " MIN(key) AS example_key, error AS example FROM attempts"
-            " WHERE finish_reason = 'error' GROUP BY class"
+            "SELECT key, error_class, error FROM attempts WHERE finish_reason = 'error'"
         )
-        files = ledger.query(
-            "SELECT COALESCE(error_class, 'ok') AS status, COUNT(*) AS payloads, error AS example"
-            " FROM payloads GROUP BY status"
-        )
-    by_call = _summed(calls, _COLUMNS[:3])
-    since: dict[tuple[str, str], str] = {}
-    for row in by_call:
-        role = row["stage"], row["role"]
-        since[role] = min(since.get(role, row["since"]), row["since"])
-    by_call.sort(key=lambda row: (since[row["stage"], row["role"]], -row["calls"]))
+        files = ledger.query("SELECT file_sha256, recipe, error_class, error FROM payloads")
+    n_attempts: Counter[str] = Counter()
+    for row in attempts:
+        n_attempts[row["key"]] += row["n"]
     return {
-        "calls": [
-            {name: row[name] for name in _COLUMNS} | {"seconds": round(row["seconds"], 1)}
-            for row in by_call
-        ],
-        "failures": sorted(
-            _summed(failures, ("class",)), key=lambda row: (-row["attempts"], row["class"])
-        ),
-        "payloads": sorted(
-            _summed(files, ("status",)), key=lambda row: (-row["payloads"], row["status"])
-        ),
+        "calls": _count_calls(latest_by_key(calls).values(), n_attempts),
+        "failures": _count_failures(failures),
+        "payloads": _count_files(files),
     }
 
 
-def _summed(rows: Iterable[sqlite3.Row], keys: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of several files with equal keys as one row: numbers are added."""
-    sums: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for row in map(dict, rows):
-        first = sums.setdefault(tuple(row[key] for key in keys), row)
-        if first is not row:
-            numbers = {name: n for name, n in row.items() if isinstance(n, int | float)}
-            first.update({name: first[name] + n for name, n in numbers.items()})
-    return list(sums.values())
+def _count_calls(
+    calls: Iterable[sqlite3.Row], n_attempts: Mapping[str, int]
+) -> list[dict[str, Any]]:
+    """A row per stage, role and status, in the order in which the roles began."""
+    groups: dict[tuple[str, str, str], dict[str, Any]] = {}
+    since: dict[tuple[str, str], str] = {}
+    for call in calls:
+        status = (call["error_class"] or "unknown") if call["finish_reason"] == "error" else "ok"
+        role = call["stage"], call["role"]
+        since[role] = min(since.get(role, call["created"]), call["created"])
+        numbers: dict[str, Any] = dict.fromkeys(_COLUMNS[3:], 0)
+        group = groups.setdefault((*role, status), numbers)
+        group["calls"] += 1
+        group["prompt_tokens"] += call["n_prompt_tokens"]
+        group["completion_tokens"] += call["n_completion_tokens"]
+        group["seconds"] += call["latency_s"]
+        group["attempts"] += n_attempts[call["key"]]
+    rows = [
+        {
+            **dict(zip(_COLUMNS[:3], names, strict=True)),
+            **group,
+            "seconds": round(group["seconds"], 1),
+        }
+        for names, group in groups.items()
+    ]
+    return sorted(rows, key=lambda row: (since[row["stage"], row["role"]], -row["calls"]))
+
+
+def _count_failures(failures: Iterable[sqlite3.Row]) -> list[dict[str, Any]]:
+    by_class: dict[str, list[sqlite3.Row]] = {}
+    for row in failures:
+        by_class.setdefault(row["error_class"] or "unknown", []).append(row)
+    rows = [
+        {
+            "class": name,
+            "attempts": len(of_class),
+            "calls": len({row["key"] for row in of_class}),
+            "example_key": of_class[0]["key"],
+            "example": of_class[0]["error"],
+        }
+        for name, of_class in by_class.items()
+    ]
+    return sorted(rows, key=lambda row: (-row["attempts"], row["class"]))
+
+
+def _count_files(files: Iterable[sqlite3.Row]) -> list[dict[str, Any]]:
+    """A file that decodes by one ledger file decodes."""
+    errors: dict[tuple[str, str], tuple[str, str | None]] = {}
+    for row in files:
+        name = row["file_sha256"], row["recipe"]
+        if row["error_class"] is None or name not in errors:
+            errors[name] = (row["error_class"] or "ok", row["error"])
+    counts = Counter(status for status, _ in errors.values())
+    examples = dict(errors.values())
+    return [
+        {"status": status, "payloads": n, "example": examples[status]}
+        for status, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    ]
 
 
 def render_stats(stats: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
@@ -177,8 +207,8 @@ def render_call(call: Mapping[str, Any]) -> str:
 def retry(run: Path, error_class: str) -> str:
     """Have the calls and files that failed with a class tried again; the message says which.
 
-    Failed calls are tried again by every repeated command; a stage that was finished with some is
-    marked as to do again, and files that could not be decoded are forgotten.
+    Every repeated command tries failed calls again; files that could not be decoded are forgotten
+    here, so that they are tried again, too.
 
     Raises:
         ConfigError: nothing failed with this class, or another process is at work.
@@ -191,19 +221,19 @@ def retry(run: Path, error_class: str) -> str:
         with open_ledger(run, shard) as ledger:
             n_calls = ledger.failed_calls(error_class)
             n_payloads += ledger.forget_payload_failures(error_class)
-    stages = set(n_calls) | ({"trace"} if n_payloads else set())
-    if not stages:
+    if not n_calls and not n_payloads:
         known = {row["status"] for row in [*stats["calls"], *stats["payloads"]]} - {"ok"}
         raise ConfigError(
             f"{run}: no call and no file failed with class {error_class!r}; "
             f"classes in the ledger: {', '.join(sorted(known)) or 'none'}"
         )
-    for stage in stages:
-        (run / "manifests" / f"{stage}.json").unlink(missing_ok=True)
-    commands = " and ".join(f"`avrt {stage}`" for stage in _STAGES if stage in stages)
+    asked = {row["stage"] for row in stats["calls"]}
+    reading = [stage for stage in ("trace", "eval") if stage in asked] if n_payloads else []
+    commands = [f"`avrt {stage}`" for stage in _STAGES if stage in {*n_calls, *reading}]
     return (
-        f"{n_calls.total()} calls and {n_payloads} media that failed with class "
-        f"{error_class!r} are to be tried again: run {commands} with the same settings"
+        f"{n_calls.total()} calls and {n_payloads} media that failed with class {error_class!r} "
+        f"are to be tried again: run {' and '.join(commands) or '`avrt trace`'} with the same "
+        "settings"
     )
 
 

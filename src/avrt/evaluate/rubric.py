@@ -24,7 +24,8 @@ from typing import get_args
 
 from avrt.ask.budget import Budget
 from avrt.ask.calls import Draft, Drafts, Outcome, call_all, find_outcomes, sampling_of
-from avrt.ask.ledger import check_free, ledger_shards, open_ledger, read_ledger
+from avrt.ask.ledger import ledger_shards, open_ledger, read_ledger
+from avrt.ask.locks import check_free
 from avrt.config import Config, EvalConfig, ModelRole
 from avrt.datasets import read_items
 from avrt.engines import engine_of_role

@@ -18,7 +18,8 @@ from typing import TypeVar
 
 from avrt.ask.budget import Budget
 from avrt.ask.calls import Drafts, Outcome, call_all, find_outcomes
-from avrt.ask.ledger import Ledger, check_free, open_ledger, read_ledger
+from avrt.ask.ledger import Ledger, open_ledger, read_ledger
+from avrt.ask.locks import check_free
 from avrt.config import Config
 from avrt.engines import Engine, LazyEngine
 from avrt.errors import ConfigError

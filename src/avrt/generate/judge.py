@@ -21,7 +21,8 @@ from typing import Any
 
 from avrt.ask.budget import Budget
 from avrt.ask.calls import Draft, Drafts, Outcome, call_all, check_failure_rate, describe_role
-from avrt.ask.ledger import Ledger, check_free, count_finished, open_ledger
+from avrt.ask.ledger import Ledger, count_finished, open_ledger
+from avrt.ask.locks import check_free
 from avrt.config import Config, JudgeRole, MediaConfig, ModelRole
 from avrt.datasets.prepare import load_prepared
 from avrt.engines import LazyEngine, engine_of_role
@@ -83,9 +84,9 @@ def run(config: Config, budget: Budget | None = None) -> Result:
         tries = _judge_and_repair(bench, chosen, config.generate.leak_retries)
     if budget.stopped_by is None:
         write_judged(path, (row for id_, of in tries.items() for row in _rows(id_, of)))
-    check_failure_rate("judge", bench.ask.outcomes, config.generate.max_failure_rate)
     if budget.stopped_by is not None:
         return Result(budget.summarize("judge"), {})
+    check_failure_rate("judge", bench.ask.outcomes, config.generate.max_failure_rate)
     counts = _count(tries)
     check_sums("judge", len(samples), {**counts, "kept": counts["kept"] + counts[UNJUDGED]})
     stage.finish(counts)

@@ -27,7 +27,8 @@ from avrt.ask.calls import (
     describe_role,
     sampling_of,
 )
-from avrt.ask.ledger import Ledger, check_free, count_finished, open_ledger
+from avrt.ask.ledger import Ledger, count_finished, open_ledger
+from avrt.ask.locks import check_free
 from avrt.config import BuildConfig, Config, MediaConfig, ModelRole, TeacherRole
 from avrt.datasets.prepare import load_prepared
 from avrt.engines import engine_of_role
@@ -92,9 +93,9 @@ def run(config: Config, budget: Budget | None = None) -> Result:
         if budget.stopped_by is None:
             traces = _to_traces(merger, ledger, selected, outcomes)
             write_merged(path, _count(traces, counts))
-    check_failure_rate("merge", outcomes.values(), config.generate.max_failure_rate)
     if budget.stopped_by is not None:
         return Result(budget.summarize("merge"), {})
+    check_failure_rate("merge", outcomes.values(), config.generate.max_failure_rate)
     check_sums("merge", len(samples), counts)
     stage.finish(counts)
     return Result(_summarize(build, counts, len(selected)), counts)

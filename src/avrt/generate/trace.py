@@ -31,7 +31,8 @@ from avrt.ask.calls import (
     describe_role,
     sampling_of,
 )
-from avrt.ask.ledger import Ledger, check_free, count_finished, open_ledger
+from avrt.ask.ledger import Ledger, count_finished, open_ledger
+from avrt.ask.locks import check_free
 from avrt.ask.payloads import NO_CLIP, Clips, File
 from avrt.config import Config, MediaConfig, TeacherRole
 from avrt.datasets.prepare import load_usable
@@ -102,11 +103,11 @@ def run(config: Config, budget: Budget | None = None) -> Result:
         if budget.stopped_by is None:
             answers = _read_answers(teachers, ledger, [sample for sample, _ in usable], outcomes)
             write_teachers(path, _count(answers, counts))
+    if budget.stopped_by is not None:
+        return Result(budget.summarize("trace"), {})
     for name, of_teacher in outcomes.items():
         limit = config.generate.max_failure_rate
         check_failure_rate(f"trace, {name} teacher", of_teacher.values(), limit)
-    if budget.stopped_by is not None:
-        return Result(budget.summarize("trace"), {})
     check_sums("trace", len(usable), counts)
     stage.finish(counts)
     return Result(_summarize(list(teachers), counts), counts)
