@@ -53,9 +53,10 @@ def _parse_shard(_ctx: click.Context, _param: click.Parameter, value: str | None
     from avrt.ask.budget import Shard
 
     try:
-        return Shard.parse(value)
+        shard = Shard.parse(value)
     except ConfigError as error:
         raise click.BadParameter(str(error)) from error
+    return shard if shard.count > 1 else None  # the only part is all of the work
 
 
 def budget_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -70,7 +71,12 @@ def budget_options(command: Callable[..., None]) -> Callable[..., None]:
         metavar="N",
         help="Start no further call after N tokens of prompts and replies.",
     )
-    @click.option("--limit", type=click.IntRange(1), metavar="N", help="Use the first N samples.")
+    @click.option(
+        "--limit",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Use the first N samples; the stage is not finished then.",
+    )
     @click.option(
         "--shard",
         callback=_parse_shard,
