@@ -89,7 +89,7 @@ def replay(run: Path, name: str, roots: Mapping[str, Path], sender: Sender | Non
 
 
 def _find(run: Path, ledger: LedgerReader, name: str) -> list[StoredCall]:
-    """The calls of a row in the order in which they were made, or the one with that key."""
+    """The calls of a row, role by role in the order in which they were made, or that of a key."""
     keys = _keys_of_row(run, name)
     if keys is None:
         keys = _keys_like(ledger, name)
