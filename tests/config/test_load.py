@@ -101,6 +101,26 @@ def test_an_override_must_be_an_assignment(override):
         load_config(None, (override,))
 
 
+@pytest.mark.parametrize("name", ["runs/lr=1/x.yaml", "../lr=1.yml", "lr=1.yaml"])
+def test_a_path_with_an_equals_sign_is_a_file_whether_it_exists_or_not(name):
+    assert split_settings([name, "sft.epochs=1"]) == ([Path(name)], ["sft.epochs=1"])
+
+
+def test_an_existing_file_is_a_file_whatever_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = "sft.learning_rate=1.yaml"
+    assert split_settings([name]) == ([], [name])
+    Path(name).write_text("sft: {epochs: 3}")
+    assert split_settings([name]) == ([Path(name)], [])
+
+
+@pytest.mark.parametrize(
+    "override", ["student.deepspeed=zero/2.yaml", "run.name=a", f"data.hub={'x' * 9000}"]
+)
+def test_a_setting_is_no_file_whatever_its_value(override):
+    assert split_settings([override]) == ([], [override])
+
+
 def test_an_override_cannot_pass_through_a_value():
     with pytest.raises(ConfigError, match="'limit' is a value, not a section"):
         load_config(None, ("data.limit=3", "data.limit.x=4"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -101,8 +103,15 @@ def budget_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def split_settings(settings: Sequence[str]) -> tuple[list[Path], list[str]]:
     """The configuration files, which stand first, and the overrides."""
-    files = [Path(text) for text in itertools.takewhile(lambda text: "=" not in text, settings)]
+    files = [Path(text) for text in itertools.takewhile(_is_file, settings)]
     return files, list(settings[len(files) :])
+
+
+def _is_file(text: str) -> bool:
+    """Paths may hold "=", and values may end as files do: `student.deepspeed=zero.yaml`."""
+    if "=" not in text or os.path.isfile(text):  # noqa: PTH113  # Path refuses a long text
+        return True
+    return text.endswith((".yaml", ".yml")) and not re.match(r"[\w-]+(\.[\w-]+)+=", text)
 
 
 def load_settings(settings: Sequence[str]) -> Config:
