@@ -198,9 +198,17 @@ def _explain(
     if problem["type"] == "extra_forbidden":
         return f"{origin}: unknown key {where!r}{_suggestion(location)}"
     message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] in ("model_type", "dict_type"):
+    value = problem["input"]
+    if value is None and location in NAMED:
+        message = f"null takes nothing out; take each out by its name, as {where}.NAME=null"
+    elif value is None and problem["type"] in ("path_type", "string_type"):
+        message = 'expected a text; an unquoted ~ is null in YAML: quote it ("~", "~/…")'
+    elif problem["type"] == "path_type":
+        message = "expected a path"
+    elif problem["type"] in ("model_type", "dict_type"):
         message = "expected settings by name, such as {key: value}"
-    return f"{origin}: {where or 'configuration'} = {problem['input']!r}: {message}"
+    given_text = "null" if value is None else repr(value)
+    return f"{origin}: {where or 'configuration'} = {given_text}: {message}"
 
 
 def _holds(layer: Any, location: Sequence[str | int]) -> bool:
