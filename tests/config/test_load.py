@@ -193,6 +193,19 @@ def test_a_teacher_is_taken_out_by_null_and_stays_out(write):
     assert load_config(write(dump_config(config))) == config
 
 
+@pytest.mark.parametrize("section", ["teachers", "judges", "eval.models", "eval.benchmarks"])
+def test_null_for_all_of_them_is_refused_with_the_way_to_take_each_out(section):
+    complaint = rf"{section} = null: null takes nothing out; .* as {section}\.NAME=null"
+    with pytest.raises(ConfigError, match=complaint):
+        load_config(None, (f"{section}=null",))
+
+
+def test_an_empty_mapping_changes_no_teacher(write):
+    assert load_config(write("teachers: {}")).teachers == Config().teachers
+    path = write("teachers: {audio: null, vision: {k: 2, temperature: 1}}")
+    assert load_config(path, ("teachers={}",)) == load_config(path)
+
+
 def test_a_further_teacher_joins_the_others(write):
     blind = "{model: org/text, prompt: student, modality: none, k: 4, temperature: 0.7}"
     config = load_config(write(f"teachers: {{blind: {blind}}}"))

@@ -59,7 +59,9 @@ class Config(Section):
             for name, role in DEFAULT_ROLES["teachers"].items()
         }
     )
-    """The models that answer the questions, by name."""
+    """The models that answer the questions, by name. null takes a named teacher out; an empty mapping
+    changes nothing.
+    """
     generate: GenerateConfig = GenerateConfig()
     merger: ModelRole = ModelRole.model_validate(DEFAULT_ROLES["merger"])
     judges: dict[RoleName, JudgeRole] = Field(default={})
@@ -168,7 +170,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         layer = {section: layer}
     if _names_preset(override):
         tree.update(merge_trees(tree, expand_presets(layer)))
-    else:
+    elif value != {} or (*sections, name) not in NAMED:  # of those, as in a file, {} changes none
         node[name] = value
 
 
