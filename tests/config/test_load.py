@@ -244,6 +244,36 @@ def test_a_preset_that_does_not_fit_is_refused(override, complaint):
         load_config(None, (override,))
 
 
+@pytest.mark.parametrize(
+    ("setting", "preset", "complaint"),
+    [
+        ("teachers.vision", AUDIO, "has modality a"),
+        ("teachers.mine", MERGER, "is for the merger, not for a teacher"),
+        ("judges.strict", VISION, "is for a teacher, not for a judge"),
+        ("merger", VISION, "is for a teacher, not for the merger"),
+        ("rubric", VISION, "is for a teacher, not for the model that grades by rubrics"),
+        ("eval.models.mine", MERGER, "is for the merger, which sees no clip"),
+        ("judges.strict", "zzzz", "lists all"),
+    ],
+)
+def test_a_refused_preset_is_named_with_its_setting_and_its_origin(
+    write, setting, preset, complaint
+):
+    path, tree = write(""), {"preset": preset}
+    for name in reversed(setting.split(".")):
+        tree = {name: tree}
+    path.write_text(yaml.safe_dump(tree))
+    for origin, arguments in (
+        (str(path), (path,)),
+        ("command line", (None, (f"{setting}.preset={preset}",))),
+        ("command line", (None, (f"{setting}={{preset: {preset}}}",))),
+    ):
+        with pytest.raises(ConfigError, match=complaint) as error:
+            load_config(*arguments)
+        assert str(error.value).startswith(f"{origin}: {setting}.preset: ")
+        assert repr(preset) in str(error.value)
+
+
 def test_a_preset_takes_the_place_of_the_default_and_what_is_given_wins(write):
     engine = "engine: {base_url: 'http://there:1/v1'}"
     config = load_config(
@@ -454,7 +484,7 @@ def test_a_mergers_preset_gives_a_judge_its_model_but_not_prompt_and_sampling():
     ("override", "complaint"),
     [
         ("judges.main.votes=3", "votes = 3 answers at temperature 0 would all be the same"),
-        ("judges.main={preset: qwen3-vl-8b-thinking}", "is for a teacher, not for the merger"),
+        ("judges.main={preset: qwen3-vl-8b-thinking}", "is for a teacher, not for a judge"),
         ("judges.Main={}", r"judges\.Main"),
         ("judges.main.votes=0", r"judges\.main\.votes = 0"),
         ("build.findings=[leek]", r"build\.findings\.0 = 'leek'"),

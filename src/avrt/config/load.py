@@ -44,6 +44,8 @@ __all__ = ["Config", "dump_config", "load_config"]
 
 NAMED = (("teachers",), ("judges",), ("eval", "models"), ("eval", "benchmarks"))
 """Settings by name; null takes a name out."""
+COMMAND_LINE = "command line"
+"""The origin of overrides, in messages."""
 
 
 class Config(Section):
@@ -59,8 +61,8 @@ class Config(Section):
             for name, role in DEFAULT_ROLES["teachers"].items()
         }
     )
-    """The models that answer the questions, by name. null takes a named teacher out; an empty mapping
-    changes nothing.
+    """The models that answer the questions, by name. null takes a named teacher out; an empty
+    mapping changes nothing.
     """
     generate: GenerateConfig = GenerateConfig()
     merger: ModelRole = ModelRole.model_validate(DEFAULT_ROLES["merger"])
@@ -88,11 +90,11 @@ def load_config(
             key or an impossible value.
     """
     files = [paths] if isinstance(paths, Path) else list(paths or ())
-    layers = {str(path): expand_presets(read_yaml(path)) for path in files}
+    layers = {str(path): _expanded(str(path), read_yaml(path)) for path in files}
     tree: dict[str, Any] = {}
     for layer in layers.values():
         tree = merge_trees(tree, layer)
-    layers["command line"] = given = {}
+    layers[COMMAND_LINE] = given = {}
     # A preset on the command line wins over the files, and other overrides win over the preset.
     for override in sorted(overrides, key=lambda text: not _names_preset(text)):
         _apply(tree, override)
@@ -124,7 +126,8 @@ def dump_config(config: Config) -> str:
 
 def _completed(tree: dict[str, Any]) -> dict[str, Any]:
     """The tree with its presets, the default roles and the home folder for `~`."""
-    tree = merge_trees(DEFAULT_ROLES, expand_presets(tree))
+    # The files are expanded, so a preset that is refused here was given as `merger={preset: …}`.
+    tree = merge_trees(DEFAULT_ROLES, _expanded(COMMAND_LINE, tree))
     for path in NAMED:
         section: Any = tree
         for key in path[:-1]:
@@ -141,6 +144,14 @@ def _completed(tree: dict[str, Any]) -> dict[str, Any]:
             for name, judge in judges.items()
         }
     return _with_home(tree)
+
+
+def _expanded(origin: str, tree: dict[str, Any]) -> dict[str, Any]:
+    """The tree with its presets; a refusal names the file, or the command line."""
+    try:
+        return expand_presets(tree)
+    except ConfigError as error:
+        raise ConfigError(f"{origin}: {error}") from error
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:
@@ -169,7 +180,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     for section in reversed(sections):
         layer = {section: layer}
     if _names_preset(override):
-        tree.update(merge_trees(tree, expand_presets(layer)))
+        tree.update(merge_trees(tree, _expanded(COMMAND_LINE, layer)))
     elif value != {} or (*sections, name) not in NAMED:  # of those, as in a file, {} changes none
         node[name] = value
 
