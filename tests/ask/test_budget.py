@@ -16,7 +16,7 @@ from avrt.config import Config
 from avrt.generate import build, merge, trace
 from avrt.generate.records import teachers_path
 from chat_server import Reply, Server, chat
-from scripted_run import MakeConfig, overrides, replies
+from scripted_run import MakeConfig, overrides, replies, write_dataset, write_script
 
 
 def manifest(config: Config, stage: str) -> Path:
@@ -65,6 +65,16 @@ def test_limits_are_no_part_of_what_is_made(make_config: MakeConfig) -> None:
     assert after == before
 
 
+def test_a_small_dataset_is_finished_with_the_setting_that_a_limit_names(tmp_path: Path) -> None:
+    write_dataset(tmp_path)
+    write_script(tmp_path, replies())
+    settings = (*overrides(tmp_path), "data.limit=3")
+    for command in ("prepare", "generate"):
+        result = CliRunner().invoke(cli, [command, *settings])
+        assert result.exit_code == 0, result.output
+    assert "build: 3 samples" in result.output
+
+
 @pytest.fixture
 def server() -> Iterator[Server]:
     """A chat server that answers B; every call costs ten tokens, and three."""
@@ -103,6 +113,7 @@ def test_generate_stops_after_the_stage_that_a_limit_stopped(
     assert "build:" not in result.output
     result = CliRunner().invoke(cli, ["generate", *settings, "--limit", "2"])
     assert "the same command with a higher limit goes on" in result.output
+    assert "for a small run that finishes, set data.limit" in result.output
     result = CliRunner().invoke(cli, ["generate", *settings])
     assert "build: 8 samples" in result.output
     assert all((config.run.path / "dataset" / name).is_file() for name in build.FILES)

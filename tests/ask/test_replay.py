@@ -45,6 +45,11 @@ def test_an_unknown_row_is_answered_with_close_ones(config: Config) -> None:
         replay(config, "0" * 64)
 
 
+def test_a_number_is_answered_with_the_row_whose_id_ends_with_it(config: Config) -> None:
+    with pytest.raises(DataError, match=r"did you mean avqa-train-7\?"):
+        replay(config, "7")
+
+
 def test_a_run_without_calls_or_dataset_says_so(make_config: MakeConfig) -> None:
     config = make_config()
     with pytest.raises(DataError, match=r"ledger\.sqlite: not found"):

@@ -418,6 +418,17 @@ def test_shards_of_a_stage_are_finished_by_the_command_without_a_shard(avrt, tmp
     assert "build: " in finished.output
 
 
+def test_the_only_shard_is_the_whole_work(avrt, tmp_path):
+    write_dataset(tmp_path)
+    write_script(tmp_path, replies())
+    avrt("prepare", *overrides(tmp_path))
+    whole = avrt("generate", *overrides(tmp_path), "--shard", "1/1")
+    assert "build: " in whole.output
+    assert [path.name for path in (tmp_path / "runs" / "test").glob("ledger*.sqlite")] == [
+        "ledger.sqlite"
+    ]
+
+
 def test_repeating_a_command_does_nothing_and_other_settings_are_refused(avrt, tmp_path):
     write_dataset(tmp_path)
     write_script(tmp_path, replies())

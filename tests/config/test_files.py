@@ -94,6 +94,25 @@ def test_the_home_folder_may_be_written_as_a_tilde(write, monkeypatch):
     assert config.teachers["vision"].model == "org/a~b"
 
 
+@pytest.mark.parametrize("setting", ["run: {dir: ~}", "data: {root: null}", "merger: {model: ~}"])
+def test_a_tilde_without_quotes_is_null_and_the_message_says_so(write, setting):
+    with pytest.raises(ConfigError, match=r" = null: expected .*an unquoted ~ is null in YAML"):
+        load_config(write(setting))
+    assert load_config(write("run: {dir: '~'}")).run.dir == Path.home()
+
+
+@pytest.mark.parametrize(
+    "text", ["media: &a {x: *a}", "teachers: &a\n  vision: {engine: *a}", "eval: &a [1, [*a]]"]
+)
+def test_an_alias_inside_the_value_that_it_names_is_refused_with_its_line(write, text):
+    path = write(f"run: {{name: t}}\n{text}\n")
+    complaint = r"config\.yaml: not valid YAML: an alias .* the value that it names \(line 2\)"
+    with pytest.raises(ConfigError, match=complaint):
+        load_config(path)
+    with pytest.raises(ConfigError, match="an alias stands inside the value"):
+        load_config(None, ("media=&a {x: *a}",))
+
+
 # Several files
 
 

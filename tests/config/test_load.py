@@ -79,12 +79,15 @@ def test_a_misspelt_key_is_answered_with_the_right_one(write):
     [
         ("media.n_frames=0", r"media\.n_frames = 0: .*greater than or equal to 1"),
         ("teachers.vision.k=4", r"teachers\.vision = .*4 answers at temperature 0 would all be"),
-        ("teachers.Blind.model=x", r"teachers\.Blind"),
+        ("teachers.Blind.model=x", r"teachers\.Blind.*: a name may have small letters, digits and"),
         ("teachers.blind.model=x", r"teachers\.blind\.prompt"),
         ("grpo.group_size=1", r"grpo\.group_size = 1"),
         ("grpo.per_device_batch_size=5", r"= 32 is not a multiple of per_device_batch_size = 5"),
         ("grpo.per_device_batch_size=2", r"= 2 holds no whole groups of group_size = 4; make it"),
-        ("run.name=a/b", r"run\.name = 'a/b'"),
+        ("run.name=a/b", r"run\.name = 'a/b': a name may have letters, digits, `\.`, `_` and `-`"),
+        ("run.name=.a", r"run\.name = '\.a': .* begins with a letter or digit"),
+        ("grpo.output=rl", r"grpo\.output = 'rl': the folder's name begins with `grpo`"),
+        ("run.dir=3", r"run\.dir = 3: expected a path"),
         ("teachers.vision=3", r"teachers\.vision = 3"),
         ("eval.modalities=[a,x]", r"eval\.modalities\.1 = 'x'"),
         ("eval.benchmarks.b.rooot=x", r"unknown key 'eval\.benchmarks\.b\.rooot'"),
@@ -99,6 +102,26 @@ def test_an_impossible_value_is_named_with_its_key(override, complaint):
 def test_an_override_must_be_an_assignment(override):
     with pytest.raises(ConfigError, match=r"is not of the form section\.key=value"):
         load_config(None, (override,))
+
+
+@pytest.mark.parametrize("name", ["runs/lr=1/x.yaml", "../lr=1.yml", "lr=1.yaml"])
+def test_a_path_with_an_equals_sign_is_a_file_whether_it_exists_or_not(name):
+    assert split_settings([name, "sft.epochs=1"]) == ([Path(name)], ["sft.epochs=1"])
+
+
+def test_an_existing_file_is_a_file_whatever_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = "sft.learning_rate=1.yaml"
+    assert split_settings([name]) == ([], [name])
+    Path(name).write_text("sft: {epochs: 3}")
+    assert split_settings([name]) == ([Path(name)], [])
+
+
+@pytest.mark.parametrize(
+    "override", ["student.deepspeed=zero/2.yaml", "run.name=a", f"data.hub={'x' * 9000}"]
+)
+def test_a_setting_is_no_file_whatever_its_value(override):
+    assert split_settings([override]) == ([], [override])
 
 
 def test_an_override_cannot_pass_through_a_value():
@@ -170,6 +193,19 @@ def test_a_teacher_is_taken_out_by_null_and_stays_out(write):
     assert load_config(write(dump_config(config))) == config
 
 
+@pytest.mark.parametrize("section", ["teachers", "judges", "eval.models", "eval.benchmarks"])
+def test_null_for_all_of_them_is_refused_with_the_way_to_take_each_out(section):
+    complaint = rf"{section} = null: null takes nothing out; .* as {section}\.NAME=null"
+    with pytest.raises(ConfigError, match=complaint):
+        load_config(None, (f"{section}=null",))
+
+
+def test_an_empty_mapping_changes_no_teacher(write):
+    assert load_config(write("teachers: {}")).teachers == Config().teachers
+    path = write("teachers: {audio: null, vision: {k: 2, temperature: 1}}")
+    assert load_config(path, ("teachers={}",)) == load_config(path)
+
+
 def test_a_further_teacher_joins_the_others(write):
     blind = "{model: org/text, prompt: student, modality: none, k: 4, temperature: 0.7}"
     config = load_config(write(f"teachers: {{blind: {blind}}}"))
@@ -206,6 +242,36 @@ VISION, AUDIO, MERGER = "qwen3-vl-8b-thinking", "audio-flamingo-3-think", "gemma
 def test_a_preset_that_does_not_fit_is_refused(override, complaint):
     with pytest.raises(ConfigError, match=complaint):
         load_config(None, (override,))
+
+
+@pytest.mark.parametrize(
+    ("setting", "preset", "complaint"),
+    [
+        ("teachers.vision", AUDIO, "has modality a"),
+        ("teachers.mine", MERGER, "is for the merger, not for a teacher"),
+        ("judges.strict", VISION, "is for a teacher, not for a judge"),
+        ("merger", VISION, "is for a teacher, not for the merger"),
+        ("rubric", VISION, "is for a teacher, not for the model that grades by rubrics"),
+        ("eval.models.mine", MERGER, "is for the merger, which sees no clip"),
+        ("judges.strict", "zzzz", "lists all"),
+    ],
+)
+def test_a_refused_preset_is_named_with_its_setting_and_its_origin(
+    write, setting, preset, complaint
+):
+    path, tree = write(""), {"preset": preset}
+    for name in reversed(setting.split(".")):
+        tree = {name: tree}
+    path.write_text(yaml.safe_dump(tree))
+    for origin, arguments in (
+        (str(path), (path,)),
+        ("command line", (None, (f"{setting}.preset={preset}",))),
+        ("command line", (None, (f"{setting}={{preset: {preset}}}",))),
+    ):
+        with pytest.raises(ConfigError, match=complaint) as error:
+            load_config(*arguments)
+        assert str(error.value).startswith(f"{origin}: {setting}.preset: ")
+        assert repr(preset) in str(error.value)
 
 
 def test_a_preset_takes_the_place_of_the_default_and_what_is_given_wins(write):
@@ -418,7 +484,7 @@ def test_a_mergers_preset_gives_a_judge_its_model_but_not_prompt_and_sampling():
     ("override", "complaint"),
     [
         ("judges.main.votes=3", "votes = 3 answers at temperature 0 would all be the same"),
-        ("judges.main={preset: qwen3-vl-8b-thinking}", "is for a teacher, not for the merger"),
+        ("judges.main={preset: qwen3-vl-8b-thinking}", "is for a teacher, not for a judge"),
         ("judges.Main={}", r"judges\.Main"),
         ("judges.main.votes=0", r"judges\.main\.votes = 0"),
         ("build.findings=[leek]", r"build\.findings\.0 = 'leek'"),

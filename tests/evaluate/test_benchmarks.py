@@ -166,9 +166,20 @@ def test_the_command_lists_every_benchmark_and_shows_one():
         shown = run(cli, ["list", "benchmarks", name]).output
         assert benchmark.licence in shown
         assert benchmark.rule in shown
-    absent = run(cli, ["list", "benchmarks", "omnibensch"])
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("OmniBench", "did you mean omnibench? "),
+        ("Video-Holmes", "did you mean video_holmes? "),
+        ("x", ""),
+    ],
+)
+def test_an_unknown_benchmark_is_answered_with_close_ones(name, meant):
+    absent = CliRunner().invoke(cli, ["list", "benchmarks", name])
     assert absent.exit_code == 2
-    assert "no benchmark 'omnibensch'; there are: omnibench," in absent.output
+    assert f"no benchmark {name!r}; {meant}`avrt list benchmarks` lists all\n" in absent.output
 
 
 def test_the_documented_table_is_that_of_the_code(repository):

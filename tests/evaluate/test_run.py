@@ -250,6 +250,22 @@ def test_the_plan_names_models_benchmarks_and_items(config):
     assert "eval: clips, 4 items by A, V, AV, model other: some/other (transformers" in text
 
 
+def test_a_call_about_a_set_that_is_not_configured_is_shown_and_never_sent(
+    config, answers, monkeypatch
+):
+    evaluate(config, modalities=["av"])
+    line = lines_of(config, "av")["q0"]
+    monkeypatch.chdir(config.eval.benchmarks["clips"].root)  # holds files of those names
+    without = with_eval(config, benchmarks={})
+    shown = replay_row(without, line.key)
+    assert shown.count("file unknown: eval.benchmarks.clips is not configured") == 2
+    assert "CHANGED" not in shown
+    answers.clear()
+    with pytest.raises(DataError, match=r"^eval\.benchmarks\.clips is not configured; name it, wi"):
+        replay_row(without, line.key, send=True)
+    assert answers == []
+
+
 def test_every_line_leads_to_its_call_which_can_be_replayed(config, answers):
     evaluate(config, modalities=["av"])
     line = lines_of(config, "av")["q0"]

@@ -246,7 +246,8 @@ def test_a_leak_is_repaired_by_the_merger_with_the_quote_in_view(
         texts = [ledger.find(key).text for key in row["call_keys"]]
     stages = [calls[key].stage for key in row["call_keys"]]
     assert stages == ["trace", "trace", "merge", "merge", "judge", "judge"]
-    assert texts[2:4] == [merged(3), merged(3, f"{LEAK}, joined")]
+    assert texts[2:4] == [merged(3, f"{LEAK}, joined"), merged(3)]
+    assert [calls[key].request["k"] for key in row["call_keys"]] == [0, 0, 0, 1, 0, 0]
 
 
 def test_a_leak_that_stays_is_a_finding_about_the_last_try(

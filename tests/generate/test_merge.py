@@ -14,7 +14,9 @@ from avrt.datasets import prepare
 from avrt.errors import AvrtError, ConfigError, DataError
 from avrt.generate import merge, trace
 from avrt.generate.records import load_merged, merged_path
-from scripted_run import MakeConfig, replies, right, wrong
+from avrt.report.funnel import read_funnel
+from avrt.types import Prompt
+from scripted_run import Answer, MakeConfig, replies, right, wrong
 
 MIXED = replies({("VISION", 1): f"Answer: ({wrong(1)})", ("AUDIO", 2): "Who knows."})
 
@@ -90,6 +92,37 @@ def test_traces_are_rebuilt_from_the_ledger_byte_by_byte(
     merge.run(config)
     assert path.read_bytes() == before
     assert "nothing to do" in merge.run(config).summary
+
+
+def test_a_failure_of_a_teacher_is_not_one_of_the_merger_and_not_left_to_merge(
+    make_config: MakeConfig, no_engine: Callable[[], None]
+) -> None:
+    config = make_config(replies({("VISION", 4): None}))
+    result = merged(config)
+    assert dict(result.counts) == {"read": 7, "kept": 6, "dropped/trace_failed": 1}
+    assert "1 dropped/trace_failed" in result.summary
+    steps = {step.stage: step for step in read_funnel(config.run.path)}
+    assert steps["trace"].losses == (("failed: no reply", 1),)
+    assert steps["merge"].losses == (("dropped: trace failed", 1),)
+    no_engine()
+    assert "nothing to do" in merge.run(config).summary
+
+
+@pytest.mark.parametrize("role", ["VISION", "MERGE"])
+def test_a_failed_call_is_made_again_and_its_sample_merged(
+    make_config: MakeConfig, use_answers: Callable[[Answer], list[Prompt]], role: str
+) -> None:
+    script = {f"{name} question {n}?": text for (name, n), text in replies().items()}
+    config, failing = make_config(), f"{role} question 4?"
+
+    def answer(prompt: Prompt) -> str | None:
+        return script.get(prompt.text.split("\n")[0])
+
+    gone = script.pop(failing)
+    use_answers(answer)
+    assert merged(config).counts["kept"] == 6
+    script[failing] = gone
+    assert merged(config).counts["kept"] == 7
 
 
 def test_too_many_failures_stop_the_run(make_config: MakeConfig) -> None:

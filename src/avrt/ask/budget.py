@@ -70,7 +70,7 @@ class Budget:
     n_failed: int = 0
     stopped_by: str | None = field(default=None, init=False)
     """The reason in words why work is left; None: none is."""
-    _remedy: str = field(default="", init=False)
+    _remedy: str = field(default=" goes on", init=False)
 
     @property
     def is_limited(self) -> bool:
@@ -89,10 +89,13 @@ class Budget:
         if self.shard is not None:
             taken = self.shard.part(samples)
             self.stopped_by = f"its shard, {self.shard} of {len(samples):,} samples"
-            self._remedy = " without --shard, after all shards are done,"
+            self._remedy = " without --shard, after all shards are done, goes on"
         if self.samples is not None and self.samples < len(taken):
             self.stopped_by = f"the limit of {self.samples:,} of {len(taken):,} samples"
-            self._remedy = " with a higher limit"
+            self._remedy = (
+                " with a higher limit goes on; for a small run that finishes, set data.limit, "
+                "from `avrt prepare` on (`avrt eval`: eval.limit), instead of --limit"
+            )
             taken = taken[: self.samples]
         return taken
 
@@ -110,7 +113,7 @@ class Budget:
             self.stopped_by = f"the budget of {self.calls:,} calls"
         else:
             self.stopped_by = f"the budget of {self.tokens:,} tokens"
-        self._remedy = ""
+        self._remedy = " goes on"
 
     def finish_call(self, completion: Completion) -> None:
         """Count the tokens of a call that came back."""
@@ -123,5 +126,5 @@ class Budget:
         return (
             f"{stage}: stopped by {self.stopped_by}, after {self.n_calls:,} calls with "
             f"{self.n_tokens:,} tokens{failed}; all replies are stored, the stage is not done; "
-            f"the same command{self._remedy} goes on"
+            f"the same command{self._remedy}"
         )

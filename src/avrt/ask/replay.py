@@ -49,15 +49,17 @@ class MediaFile:
     """`frames` or `audio`."""
     name: str
     """Path below the dataset's root."""
-    path: Path
+    path: Path | None
+    """None when the evaluation set, and so its root, is not configured."""
     sha256: str | None
     """Digest when the call was made."""
     sha256_now: str | None
-    """None when the file is not there."""
+    """None when the file is not there, or nobody knows where it is."""
 
     @property
     def is_changed(self) -> bool:
-        return self.sha256 is not None and self.sha256_now != self.sha256
+        known = self.path is not None and self.sha256 is not None
+        return known and self.sha256_now != self.sha256
 
 
 def replay(run: Path, name: str, roots: Mapping[str, Path], sender: Sender | None = None) -> str:
@@ -68,7 +70,7 @@ def replay(run: Path, name: str, roots: Mapping[str, Path], sender: Sender | Non
 
     Raises:
         DataError: no such row or call, no ledger, or (with a sender) media that are not those of
-            the call.
+            the call, or of an evaluation set that is not configured.
         ConfigError: with a sender, no such role is configured any more.
         EngineError: the model cannot be used.
     """
@@ -87,7 +89,7 @@ def replay(run: Path, name: str, roots: Mapping[str, Path], sender: Sender | Non
 
 
 def _find(run: Path, ledger: LedgerReader, name: str) -> list[StoredCall]:
-    """The calls of a row in the order in which they were made, or the one with that key."""
+    """The calls of a row, role by role in the order in which they were made, or that of a key."""
     keys = _keys_of_row(run, name)
     if keys is None:
         keys = _keys_like(ledger, name)
@@ -135,10 +137,11 @@ def _unknown(run: Path, name: str) -> str:
     known = [row["id"] for row in _rows(run, ("id",))]
     if not known:
         return f"{name!r}: no such call, and no dataset in {run}; run `avrt build`"
-    close = difflib.get_close_matches(name, known, N_MATCHES) or known[:N_MATCHES]
+    ending = sorted((id_ for id_ in known if id_.endswith(name)), key=len)[:N_MATCHES]
+    close = list(dict.fromkeys(ending + difflib.get_close_matches(name, known, N_MATCHES)))
     return (
         f"{name!r}: neither a row of {run / 'dataset'} nor a key in the ledger; "
-        f"did you mean {', '.join(close)}?"
+        f"did you mean {', '.join((close or known)[:N_MATCHES])}?"
     )
 
 
@@ -146,9 +149,8 @@ def _files(call: StoredCall, roots: Mapping[str, Path]) -> list[MediaFile]:
     """The files of the media in the request, each compared with the file of then."""
     files: list[MediaFile] = []
     for kind, (name, sha256) in call.files.items():
-        root = roots.get(call.dataset)
-        path = root / name if root is not None else Path(name)
-        now = file_digest(path) if path.is_file() else None
+        path = roots[call.dataset] / name if call.dataset in roots else None
+        now = file_digest(path) if path is not None and path.is_file() else None
         files.append(MediaFile(kind, name, path, sha256, now))
     return files
 
@@ -165,7 +167,11 @@ def _describe(call: StoredCall, files: Sequence[MediaFile]) -> str:
         recipe = _pairs(request["recipe"][file.kind])
         lines.append(f"{file.kind:<9} {file.name}, sha256 {file.sha256}")
         lines.append(f"          {recipe}, decoded sha256 {request[file.kind]}")
-        if file.is_changed:
+        if file.path is None:
+            lines.append(
+                f"          file unknown: eval.benchmarks.{call.dataset} is not configured"
+            )
+        elif file.is_changed:
             now = file.sha256_now
             state = "is not there" if now is None else f"has sha256 {now}"
             lines.append(f"          CHANGED since the call was made: now it {state}")
@@ -210,6 +216,11 @@ def _send(sender: Sender, call: StoredCall, files: Sequence[MediaFile]) -> tuple
 
 def _read_again(media: MediaConfig, call: StoredCall, file: MediaFile) -> Any:
     """The frames or the sound that the call was made with."""
+    if file.path is None:
+        raise DataError(
+            f"eval.benchmarks.{call.dataset} is not configured; name it, with its root, so that "
+            f"{file.name} can be read"
+        )
     if file.is_changed:
         raise DataError(
             f"{file.path}: not the file that this call was made from; bring that back, or look "

@@ -74,7 +74,7 @@ def ledger_retry(settings: tuple[str, ...], error_class: str) -> None:
 def replay_row(settings: tuple[str, ...], row: str, send: bool) -> None:
     """Show the model calls behind a row of the dataset.
 
-    Example: avrt replay configs/paper.yaml --row 183
+    Example: avrt replay configs/paper.yaml --row avqa-train-183
     """
     from avrt.cli import replay
 

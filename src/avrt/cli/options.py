@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,9 +55,10 @@ def _parse_shard(_ctx: click.Context, _param: click.Parameter, value: str | None
     from avrt.ask.budget import Shard
 
     try:
-        return Shard.parse(value)
+        shard = Shard.parse(value)
     except ConfigError as error:
         raise click.BadParameter(str(error)) from error
+    return shard if shard.count > 1 else None  # the only part is all of the work
 
 
 def budget_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -70,7 +73,12 @@ def budget_options(command: Callable[..., None]) -> Callable[..., None]:
         metavar="N",
         help="Start no further call after N tokens of prompts and replies.",
     )
-    @click.option("--limit", type=click.IntRange(1), metavar="N", help="Use the first N samples.")
+    @click.option(
+        "--limit",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Use the first N samples; the stage is not finished then.",
+    )
     @click.option(
         "--shard",
         callback=_parse_shard,
@@ -95,8 +103,15 @@ def budget_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def split_settings(settings: Sequence[str]) -> tuple[list[Path], list[str]]:
     """The configuration files, which stand first, and the overrides."""
-    files = [Path(text) for text in itertools.takewhile(lambda text: "=" not in text, settings)]
+    files = [Path(text) for text in itertools.takewhile(_is_file, settings)]
     return files, list(settings[len(files) :])
+
+
+def _is_file(text: str) -> bool:
+    """Paths may hold "=", and values may end as files do: `student.deepspeed=zero.yaml`."""
+    if "=" not in text or os.path.isfile(text):  # noqa: PTH113  # Path refuses a long text
+        return True
+    return text.endswith((".yaml", ".yml")) and not re.match(r"[\w-]+(\.[\w-]+)+=", text)
 
 
 def load_settings(settings: Sequence[str]) -> Config:

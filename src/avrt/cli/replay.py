@@ -44,8 +44,6 @@ def _engine_of(config: Config, call: StoredCall) -> Engine:
         return engine_of_role(_configured("judges", config.judges, call.role), config.media)
     if call.stage == "rubric":
         return engine_of_role(config.rubric, config.media)
-    if call.stage == "judge":
-        return engine_of_role(_configured("judges", config.judges, call.role), config.media)
     return engine_of_role(_configured("teachers", config.teachers, call.role), config.media)
 
 

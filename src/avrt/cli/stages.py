@@ -118,7 +118,10 @@ def build(settings: tuple[str, ...], dry_run: bool) -> None:
 def generate(settings: tuple[str, ...], dry_run: bool, budget: Budget) -> None:
     """Run trace, merge, judge and build, one after the other.
 
-    Example: avrt generate configs/recommended.yaml --limit 100
+    A stage that an option below stops is the last. For a small dataset, set data.limit here and in
+    `avrt prepare`.
+
+    Example: avrt generate configs/recommended.yaml run.name=small data.limit=100
     """
     from avrt.generate import build, judge, merge, trace
 

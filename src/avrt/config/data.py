@@ -6,17 +6,23 @@ The text below a field is its documentation, from which docs/config.md is made.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from avrt.config.section import Section
+from avrt.config.section import Section, check_name
 
 __all__ = ["DataConfig", "MediaConfig", "PrepareConfig", "RunConfig"]
 
 
 class RunConfig(Section):
-    name: str = Field(default="run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: Annotated[
+        str,
+        check_name(
+            r"[A-Za-z0-9][A-Za-z0-9._-]*",
+            "a name may have letters, digits, `.`, `_` and `-`, and begins with a letter or digit",
+        ),
+    ] = "run"
     """Name of the run; its directory is `dir`/`name`."""
     dir: Path = Path("runs")
     """Folder that holds the run directories."""

@@ -17,7 +17,16 @@ class _Repeated(yaml.YAMLError):
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader, which by itself keeps the last of several values without a word."""
+    """The safe loader, which by itself keeps the last of several values without a word, and makes
+    values without end.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        node = super().compose_node(parent, index)
+        if node is not None and node.end_mark is None:  # an alias of a node that still begins
+            line = node.start_mark.line + 1
+            raise yaml.YAMLError(f"an alias stands inside the value that it names (line {line})")
+        return node
 
     def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -37,7 +46,7 @@ def parse_yaml(text: str | bytes) -> Any:
     """The value of a YAML text; bytes may be UTF-8 or, with their mark, UTF-16.
 
     Raises:
-        yaml.YAMLError: not YAML, or a key stands twice in one mapping.
+        yaml.YAMLError: not YAML, a key stands twice in one mapping, or an alias holds itself.
     """
     return yaml.load(text, _Loader)
 

@@ -44,6 +44,8 @@ __all__ = ["Config", "dump_config", "load_config"]
 
 NAMED = (("teachers",), ("judges",), ("eval", "models"), ("eval", "benchmarks"))
 """Settings by name; null takes a name out."""
+COMMAND_LINE = "command line"
+"""The origin of overrides, in messages."""
 
 
 class Config(Section):
@@ -59,7 +61,9 @@ class Config(Section):
             for name, role in DEFAULT_ROLES["teachers"].items()
         }
     )
-    """The models that answer the questions, by name."""
+    """The models that answer the questions, by name. null takes a named teacher out; an empty
+    mapping changes nothing.
+    """
     generate: GenerateConfig = GenerateConfig()
     merger: ModelRole = ModelRole.model_validate(DEFAULT_ROLES["merger"])
     judges: dict[RoleName, JudgeRole] = Field(default={})
@@ -86,11 +90,11 @@ def load_config(
             key or an impossible value.
     """
     files = [paths] if isinstance(paths, Path) else list(paths or ())
-    layers = {str(path): expand_presets(read_yaml(path)) for path in files}
+    layers = {str(path): _expanded(str(path), read_yaml(path)) for path in files}
     tree: dict[str, Any] = {}
     for layer in layers.values():
         tree = merge_trees(tree, layer)
-    layers["command line"] = given = {}
+    layers[COMMAND_LINE] = given = {}
     # A preset on the command line wins over the files, and other overrides win over the preset.
     for override in sorted(overrides, key=lambda text: not _names_preset(text)):
         _apply(tree, override)
@@ -122,7 +126,8 @@ def dump_config(config: Config) -> str:
 
 def _completed(tree: dict[str, Any]) -> dict[str, Any]:
     """The tree with its presets, the default roles and the home folder for `~`."""
-    tree = merge_trees(DEFAULT_ROLES, expand_presets(tree))
+    # The files are expanded, so a preset that is refused here was given as `merger={preset: …}`.
+    tree = merge_trees(DEFAULT_ROLES, _expanded(COMMAND_LINE, tree))
     for path in NAMED:
         section: Any = tree
         for key in path[:-1]:
@@ -139,6 +144,14 @@ def _completed(tree: dict[str, Any]) -> dict[str, Any]:
             for name, judge in judges.items()
         }
     return _with_home(tree)
+
+
+def _expanded(origin: str, tree: dict[str, Any]) -> dict[str, Any]:
+    """The tree with its presets; a refusal names the file, or the command line."""
+    try:
+        return expand_presets(tree)
+    except ConfigError as error:
+        raise ConfigError(f"{origin}: {error}") from error
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:
@@ -167,8 +180,8 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     for section in reversed(sections):
         layer = {section: layer}
     if _names_preset(override):
-        tree.update(merge_trees(tree, expand_presets(layer)))
-    else:
+        tree.update(merge_trees(tree, _expanded(COMMAND_LINE, layer)))
+    elif value != {} or (*sections, name) not in NAMED:  # of those, as in a file, {} changes none
         node[name] = value
 
 
@@ -198,9 +211,17 @@ def _explain(
     if problem["type"] == "extra_forbidden":
         return f"{origin}: unknown key {where!r}{_suggestion(location)}"
     message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] in ("model_type", "dict_type"):
+    value = problem["input"]
+    if value is None and location in NAMED:
+        message = f"null takes nothing out; take each out by its name, as {where}.NAME=null"
+    elif value is None and problem["type"] in ("path_type", "string_type"):
+        message = 'expected a text; an unquoted ~ is null in YAML: quote it ("~", "~/…")'
+    elif problem["type"] == "path_type":
+        message = "expected a path"
+    elif problem["type"] in ("model_type", "dict_type"):
         message = "expected settings by name, such as {key: value}"
-    return f"{origin}: {where or 'configuration'} = {problem['input']!r}: {message}"
+    given_text = "null" if value is None else repr(value)
+    return f"{origin}: {where or 'configuration'} = {given_text}: {message}"
 
 
 def _holds(layer: Any, location: Sequence[str | int]) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from textwrap import fill
 from typing import Any
@@ -111,84 +111,93 @@ def expand_presets(tree: dict[str, Any]) -> dict[str, Any]:
     """The tree with every role that names a preset completed by it; the tree stays as it is.
 
     Raises:
-        ConfigError: no such preset, or a preset that does not fit its role.
+        ConfigError: no such preset, or a preset that does not fit its role; the message begins with
+            the setting.
     """
     expanded = dict(tree)
-    for section, role_of in {"merger": _merger_role, "rubric": _grader_role}.items():
+    for section, role_of in (
+        ("merger", partial(_text_role, "the merger")),
+        ("rubric", partial(_grader_role, "the model that grades by rubrics")),
+    ):
         if section in expanded:
-            expanded[section] = _completed(expanded[section], role_of)
-    for section, role_of in {"teachers": _teacher_role, "judges": _grader_role}.items():
-        if isinstance(roles := expanded.get(section), dict):
-            expanded[section] = {name: _completed(role, role_of) for name, role in roles.items()}
-    teachers = expanded.get("teachers")
-    for name, role in teachers.items() if isinstance(teachers, dict) else ():
-        _check_modality(name, role)
+            expanded[section] = _completed(section, expanded[section], role_of)
+    if isinstance(teachers := tree.get("teachers"), dict):
+        expanded["teachers"] = {
+            name: _completed(f"teachers.{name}", role, partial(_teacher_role, name))
+            for name, role in teachers.items()
+        }
+    if isinstance(judges := tree.get("judges"), dict):
+        role_of = partial(_grader_role, "a judge")
+        expanded["judges"] = {
+            name: _completed(f"judges.{name}", role, role_of) for name, role in judges.items()
+        }
     evaluation = tree.get("eval")
-    models = evaluation.get("models") if isinstance(evaluation, dict) else None
-    if isinstance(evaluation, dict) and isinstance(models, dict):
-        models = {name: _completed(role, _evaluated_role) for name, role in models.items()}
-        expanded["eval"] = evaluation | {"models": models}
+    if isinstance(evaluation, dict) and isinstance(models := evaluation.get("models"), dict):
+        completed = {
+            name: _completed(f"eval.models.{name}", role, _evaluated_role)
+            for name, role in models.items()
+        }
+        expanded["eval"] = evaluation | {"models": completed}
     return expanded
 
 
-def _completed(role: Any, role_of: Callable[[str], dict[str, Any]]) -> Any:
+def _completed(setting: str, role: Any, role_of: Callable[[str], dict[str, Any]]) -> Any:
+    """The role of that setting with the preset that it names below it."""
     if not isinstance(role, dict) or not isinstance(role.get("preset"), str):
         return role
-    return merge_trees(role_of(role["preset"]), role)
+    try:
+        return merge_trees(role_of(role["preset"]), role)
+    except ConfigError as error:
+        raise ConfigError(f"{setting}.preset: {error}") from error
 
 
-def _teacher_role(name: str) -> dict[str, Any]:
-    return _fitting_role(name, is_teacher=True)
-
-
-def _merger_role(name: str) -> dict[str, Any]:
-    return _fitting_role(name, is_teacher=False)
-
-
-def _grader_role(name: str) -> dict[str, Any]:
-    """A text model that grades is asked with its own prompt and sampling, not the merger's."""
-    role = _fitting_role(name, is_teacher=False)
-    return {key: role[key] for key in ("model", "revision", "engine") if key in role}
-
-
-def _fitting_role(name: str, is_teacher: bool) -> dict[str, Any]:
-    role = load_preset(name).role
-    if is_teacher != ("modality" in role):
-        wanted, other = ("a teacher", "the merger") if is_teacher else ("the merger", "a teacher")
+def _teacher_role(name: str, preset: str) -> dict[str, Any]:
+    """The packaged teachers stay what they are called: `vision` is not replaced by ears."""
+    role = load_preset(preset).role
+    if "modality" not in role:
         raise ConfigError(
-            f"preset {name!r} is for {other}, not for {wanted}; "
+            f"preset {preset!r} is for the merger, not for a teacher; "
+            "`avrt list teachers` says what each preset is for"
+        )
+    wanted, modality = DEFAULT_ROLES["teachers"].get(name, {}).get("modality"), role["modality"]
+    if wanted is not None and wanted != modality:
+        raise ConfigError(
+            f"preset {preset!r} has modality {modality} and would replace a teacher of "
+            f"modality {wanted}; choose another (`avrt list teachers` lists all), or give the "
+            "teacher another name"
+        )
+    return role
+
+
+def _text_role(user: str, preset: str) -> dict[str, Any]:
+    role = load_preset(preset).role
+    if "modality" in role:
+        raise ConfigError(
+            f"preset {preset!r} is for a teacher, not for {user}; "
             "`avrt list teachers` says what each preset is for"
         )
     return role
 
 
-def _evaluated_role(name: str) -> dict[str, Any]:
-    if name in baselines():
-        return role_of_baseline(name)
-    if name not in preset_names():
-        close = difflib.get_close_matches(name.lower(), [*baselines(), *preset_names()], n=3)
+def _grader_role(user: str, preset: str) -> dict[str, Any]:
+    """A text model that grades is asked with its own prompt and sampling, not the merger's."""
+    role = _text_role(user, preset)
+    return {key: role[key] for key in ("model", "revision", "engine") if key in role}
+
+
+def _evaluated_role(preset: str) -> dict[str, Any]:
+    if preset in baselines():
+        return role_of_baseline(preset)
+    if preset not in preset_names():
+        close = difflib.get_close_matches(preset.lower(), [*baselines(), *preset_names()], n=3)
         meant = f"did you mean {' or '.join(close)}? " if close else ""
         raise ConfigError(
-            f"no preset {name!r}; {meant}`avrt list baselines` and `avrt list teachers` list all"
+            f"no preset {preset!r}; {meant}`avrt list baselines` and `avrt list teachers` list all"
         )
-    role = load_preset(name).role
+    role = load_preset(preset).role
     if "modality" not in role:
-        raise ConfigError(f"preset {name!r} is for the merger, which sees no clip")
+        raise ConfigError(f"preset {preset!r} is for the merger, which sees no clip")
     return role
-
-
-def _check_modality(name: str, role: Any) -> None:
-    """The packaged teachers stay what they are called: `vision` is not replaced by ears."""
-    if not isinstance(role, dict) or not isinstance(role.get("preset"), str):
-        return
-    wanted = DEFAULT_ROLES["teachers"].get(name, {}).get("modality")
-    modality = load_preset(role["preset"]).role["modality"]
-    if wanted is not None and wanted != modality:
-        raise ConfigError(
-            f"preset {role['preset']!r} has modality {modality} and would replace a teacher of "
-            f"modality {wanted}; choose another (`avrt list teachers` lists all), or give the "
-            "teacher another name"
-        )
 
 
 def render_all() -> str:

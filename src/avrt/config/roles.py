@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from avrt.config.section import Section
+from avrt.config.section import Section, check_name
 from avrt.types import Given
 
 __all__ = [
@@ -190,7 +190,13 @@ def refuse_equal_answers(setting: str, n_answers: int, temperature: float) -> No
         )
 
 
-RoleName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+RoleName = Annotated[
+    str,
+    check_name(
+        r"[a-z][a-z0-9_]*",
+        "a name may have small letters, digits and `_`, and begins with a letter",
+    ),
+]
 """Name of a teacher or a judge; columns of the dataset begin with it."""
 DEFAULT_ROLES: dict[str, dict[str, Any]] = {
     "teachers": {

@@ -6,13 +6,13 @@ As in `avrt.config.data`, the text below a field is its documentation.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from avrt.config.data import DataConfig
 from avrt.config.roles import EngineConfig, refuse_equal_answers
-from avrt.config.section import Section
+from avrt.config.section import Section, check_name
 from avrt.types import Given
 
 __all__ = [
@@ -93,7 +93,13 @@ class GrpoConfig(Section):
     """The prompts: the training split of the dataset, or every sample that `avrt prepare` found
     usable in both modalities. Neither needs traces.
     """
-    output: str = Field(default="grpo", pattern=r"^grpo[A-Za-z0-9_-]*$")
+    output: Annotated[
+        str,
+        check_name(
+            r"grpo[A-Za-z0-9_-]*",
+            "the folder's name begins with `grpo`, and may have letters, digits, `_` and `-`",
+        ),
+    ] = "grpo"
     """Folder in the run directory; a run may hold several, such as grpo and grpo-base."""
     max_steps: int = Field(default=500, ge=1)
     """Optimizer steps."""

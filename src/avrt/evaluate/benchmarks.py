@@ -7,6 +7,7 @@ prompts in `prompts/official/`.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -144,7 +145,9 @@ def render(name: str) -> str:
         ConfigError: no benchmark has that name.
     """
     if name not in BENCHMARKS:
-        raise ConfigError(f"no benchmark {name!r}; there are: {', '.join(BENCHMARKS)}")
+        close = difflib.get_close_matches(name.lower(), BENCHMARKS, n=1)
+        meant = f"did you mean {close[0]}? " if close else ""
+        raise ConfigError(f"no benchmark {name!r}; {meant}`avrt list benchmarks` lists all")
     benchmark = BENCHMARKS[name]
     files = " or ".join(FORMATS[name].files)
     parts = {

@@ -161,10 +161,14 @@ def _findings(judgements: Sequence[Judgement]) -> list[dict[str, str]] | None:
 
 
 def _call_keys(entry: Entry) -> list[str]:
-    """The calls of the teachers, of the trace, and of everything that was asked about it."""
+    """The calls of the teachers, all of the merger, and all of the judges, each as they were made.
+
+    A judgement names the merger's tries in their order, of which the one that counts may be a later
+    one; only a trace without judgements is named by itself.
+    """
     keys = [trace.key for of in (entry.answers or {}).values() for trace in of if trace.key]
-    keys += [entry.merged.key] if entry.merged is not None else []
     keys += [key for judgement in entry.judgements for key in judgement.calls]
+    keys += [entry.merged.key] if entry.merged is not None else []
     return list(dict.fromkeys(keys))
 
 

@@ -54,6 +54,8 @@ __all__ = ["Merger", "make_merger", "plan", "run", "shown_sample"]
 
 BATCH = 500
 """Samples whose replies are taken from the ledger together."""
+TRACE_FAILED = "dropped/trace_failed"
+"""Reason of the samples that no teacher of a modality answered: not for merge to try again."""
 
 
 def run(config: Config, budget: Budget | None = None) -> Result:
@@ -82,7 +84,8 @@ def run(config: Config, budget: Budget | None = None) -> Result:
     save_config(config)
     selected = [sample for sample in samples if reasons[sample.id] is None]
     counts = Counter({"read": len(samples), "kept": 0})
-    counts.update(reason for reason in reasons.values() if reason is not None)
+    for reason in filter(None, reasons.values()):  # a failure here is one of the stage trace
+        counts[TRACE_FAILED if reason.startswith("failed/") else reason] += 1
     with open_ledger(path, budget.shard) as ledger:
         chosen = budget.take(selected)
         each = (merger.draft(sample, answers[sample.id]) for sample in chosen)
@@ -230,7 +233,7 @@ def _open(config: Config) -> Stage:
 
 
 def _is_done(run: Path, stage: Stage) -> bool:
-    """Done, the file is still there, and no failed call is left to try again."""
+    """Done, the file is still there, and no failed call of the merger is left to try again."""
     if not stage.done or not merged_path(run).is_file():
         return False
     return not any(key.startswith("failed/") for key in stage.counts())
