@@ -168,6 +168,16 @@ def test_a_missing_run_of_an_item_does_not_weigh_more_than_other_items():
     assert (accuracy.k, accuracy.n, accuracy.value, accuracy.n_runs) == (1.0, 2, 0.5, 2)
 
 
+@pytest.mark.parametrize("n_same", [0, 5])
+def test_models_with_several_answers_that_differ_on_a_single_item_are_no_different(n_same):
+    same = {str(item): [True, False] for item in range(n_same)}
+    first, second = same | {"x": [False, False]}, same | {"x": [True, False]}
+    comparison = compare_paired(first, second)
+    assert comparison is not None
+    assert (comparison.p, comparison.b, comparison.c) == (1.0, 0, 1)
+    assert comparison.low <= comparison.difference <= comparison.high
+
+
 def test_models_with_several_answers_are_compared_over_items():
     first, second = answers(300, 4, 0.5, 1), answers(300, 4, 0.5, 2)
     better = {item: [True] * 2 + runs[2:] for item, runs in first.items()}

@@ -184,7 +184,7 @@ def _sign_flips(differences: Sequence[float]) -> float:
     from scipy import stats
 
     moved = np.array([difference for difference in differences if difference])
-    if not len(moved):
+    if len(moved) < 2:  # of a single item, both signs are as extreme; SciPy refuses it
         return 1.0
     permuted = stats.permutation_test(
         (moved,),
