@@ -15,11 +15,11 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import IO, Any, get_args
 
 from avrt.errors import ConfigError, DataError
 from avrt.evaluate.protocol import protocol_id
@@ -137,16 +137,17 @@ def read_log(path: Path) -> list[Line]:
         DataError: a line that is not an answer in this format version, or an answer twice.
     """
     lines: dict[tuple[str, int], Line] = {}
-    for row, text in enumerate(path.read_bytes().split(b"\n"), start=1):
-        if not text:
-            continue
-        line = _parse(text, f"{path}:{row}")
-        if line.id in lines:
-            raise DataError(
-                f"{path}:{row}: item {line.sample_id!r} stands twice; delete this file, the same "
-                f"command writes it again"
-            )
-        lines[line.id] = line
+    with path.open("rb") as file:
+        for row, text in enumerate(file, start=1):
+            if text == b"\n":
+                continue
+            line = _parse(text, f"{path}:{row}")
+            if line.id in lines:
+                raise DataError(
+                    f"{path}:{row}: item {line.sample_id!r} stands twice; delete this file, the "
+                    f"same command writes it again"
+                )
+            lines[line.id] = line
     return list(lines.values())
 
 
@@ -191,16 +192,13 @@ def check_settings(path: Path, settings: Settings) -> None:
         )
 
 
-def write_log(path: Path, meta: LogMeta, lines: Sequence[Line]) -> None:
-    """Write a log and its settings; equal answers give equal bytes.
+def write_log(path: Path, meta: LogMeta, lines: Iterable[Line]) -> None:
+    """Write a log and its settings, line by line; equal answers give equal bytes.
 
     Raises:
         ConfigError, DataError: as `check_settings`.
     """
     check_settings(path, meta.settings)
-    rows = [json.dumps(vars(line), ensure_ascii=False, sort_keys=True) for line in lines]
-    # A lone surrogate in a text becomes its JSON escape instead of stopping the run.
-    content = "".join(f"{row}\n" for row in rows).encode("utf-8", errors="backslashreplace")
     write_json(
         _meta_path(path),
         {
@@ -213,7 +211,14 @@ def write_log(path: Path, meta: LogMeta, lines: Sequence[Line]) -> None:
             "version": LOG_VERSION,
         },
     )
-    write_atomic(path, lambda file: file.write(content))
+
+    def write(file: IO[bytes]) -> None:
+        for line in lines:
+            row = json.dumps(vars(line), ensure_ascii=False, sort_keys=True)
+            # A lone surrogate in a text becomes its JSON escape instead of stopping the run.
+            file.write(f"{row}\n".encode("utf-8", errors="backslashreplace"))
+
+    write_atomic(path, write)
 
 
 @contextmanager

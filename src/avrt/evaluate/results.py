@@ -118,7 +118,7 @@ class ModelResult:
     @property
     def think_words(self) -> float | None:
         """Mean length of the thought before the answer, in words, where there is one."""
-        thoughts = [match[1] for line in self.lines if (match := _THOUGHT.match(line.text))]
+        thoughts = (match[1] for line in self.lines if (match := _THOUGHT.match(line.text)))
         lengths = [len(thought.split()) for thought in thoughts]
         return fmean(lengths) if lengths else None
 

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -184,7 +185,8 @@ def _ask(run: Path, ledger: Ledger, engine: Engine, tasks: Sequence[Task], budge
     for task in tasks:
         outcomes: dict[Hashable, Outcome] = {}
         items = budget.take(task.benchmark.asked)
-        drafts = Drafts(task.title, task.count_drafts(items), task.drafts(items), task.media)
+        each = task.drafts(items, task.modalities)
+        drafts = Drafts(task.title, task.count_drafts(items), each, task.media)
         try:
             outcomes = call_all(ledger, engine, drafts, budget)
         finally:
@@ -199,11 +201,11 @@ def _write_logs(run: Path, task: Task, outcomes: Mapping[Hashable, Outcome]) -> 
     items = task.benchmark.asked
     with lock_logs(run), read_ledger(run) as ledger:
         if len(outcomes) < task.count_drafts(items):
-            stored = find_outcomes(ledger, task.model.identity, task.drafts(items))
-            outcomes = {**outcomes, **stored}
-        keys = {outcome.key for outcome in outcomes.values() if outcome.key is not None}
-        lines = task.lines(outcomes, ledger.find_calls(sorted(keys)))
-        for given, of_log in lines.items():
+            drafts = task.drafts(items, task.modalities)
+            outcomes = {**outcomes, **find_outcomes(ledger, task.model.identity, drafts)}
+        for given in task.modalities:
             path = log_path(run, task.benchmark.name, task.model.name, given)
-            if of_log or path.is_file():
-                write_log(path, task.meta, of_log)
+            lines = task.lines(given, outcomes, ledger)
+            first = list(islice(lines, 1))
+            if first or path.is_file():
+                write_log(path, task.meta, chain(first, lines))
