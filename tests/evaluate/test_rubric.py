@@ -156,7 +156,7 @@ def test_replies_are_scored_once_and_no_reply_earns_nothing(tmp_path, no_engine)
     result = rubric.run(config)
     assert result.counts == {"scored": 3, "incomplete": 0}
     assert re.search(r"sounds/student/A: 50\.0 % \[.*\] of the points, n = 3", result.summary)
-    assert "100.0 % [100.0, 100.0] of the 1 with the right answer" in result.summary
+    assert "100.0 % [16.7, 100.0] of the 1 with the right answer" in result.summary
     assert [entry["points"] for entry in scores(config)] == [[1, 1], [0, 1], [0, 0]]
     assert [entry["key"] is None for entry in scores(config)] == [False, False, True]
     no_engine()

@@ -17,9 +17,8 @@ from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from math import sqrt
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import get_args
 
 from avrt.ask.budget import Budget
@@ -40,8 +39,8 @@ from avrt.errors import AvrtError, ConfigError, DataError
 from avrt.evaluate.logs import Line, lock_logs, log_path, read_log
 from avrt.evaluate.questions import Question
 from avrt.evaluate.scoring import score
-from avrt.evaluate.statistics import Z_95
-from avrt.evaluate.summary import failures_text
+from avrt.evaluate.statistics import mean_interval
+from avrt.evaluate.summary import failures_text, interval_text, percent
 from avrt.prompts import PromptTemplate, format_options, load_prompt
 from avrt.runs import Result, save_config, write_atomic
 from avrt.types import BenchmarkItem, Completion, Given
@@ -318,10 +317,7 @@ def _summarize(
 
 
 def _mean(shares: Sequence[float]) -> str:
-    """The mean with its 95 % interval, which has no width for one value."""
+    """The mean with its 95 % interval."""
     if not shares:
         return "–"
-    mean = fmean(shares)
-    margin = Z_95 * stdev(shares) / sqrt(len(shares)) if len(shares) > 1 else 0.0
-    low, high = max(mean - margin, 0.0), min(mean + margin, 1.0)
-    return f"{100 * mean:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+    return f"{percent(fmean(shares))} {interval_text(*mean_interval(shares))}"
