@@ -37,7 +37,9 @@ def make_difficulty(config: Config, teachers: Sequence[str]) -> Result:
     """
     if len(set(teachers)) < 2:
         raise ConfigError("name two teachers or more, each evaluated in a modality of its own")
-    results = [result for result in read_results(config) if result.model in teachers]
+    results = [
+        result for result in read_results(config, with_texts=False) if result.model in teachers
+    ]
     counts: Counter[str] = Counter()
     texts = []
     for benchmark in sorted({result.benchmark for result in results}):

@@ -34,6 +34,7 @@ __all__ = [
     "Settings",
     "check_settings",
     "find_logs",
+    "iter_log",
     "lock_logs",
     "log_path",
     "read_log",
@@ -130,25 +131,30 @@ def find_logs(run: Path) -> list[Path]:
     )
 
 
-def read_log(path: Path) -> list[Line]:
-    """The answers of a log.
+def iter_log(path: Path) -> Iterator[Line]:
+    """The answers of a log, one after another.
 
     Raises:
         DataError: a line that is not an answer in this format version, or an answer twice.
     """
-    lines: dict[tuple[str, int], Line] = {}
+    ids: set[tuple[str, int]] = set()
     with path.open("rb") as file:
         for row, text in enumerate(file, start=1):
             if text == b"\n":
                 continue
             line = _parse(text, f"{path}:{row}")
-            if line.id in lines:
+            if line.id in ids:
                 raise DataError(
                     f"{path}:{row}: item {line.sample_id!r} stands twice; delete this file, the "
                     f"same command writes it again"
                 )
-            lines[line.id] = line
-    return list(lines.values())
+            ids.add(line.id)
+            yield line
+
+
+def read_log(path: Path) -> list[Line]:
+    """All answers of a log; raises as `iter_log`."""
+    return list(iter_log(path))
 
 
 def read_meta(log: Path) -> LogMeta:

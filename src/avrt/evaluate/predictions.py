@@ -69,7 +69,9 @@ def score_predictions(config: Config, path: Path, choice: Choice) -> Result:
     with lock_logs(config.run.path):
         write_items(config.run.path, benchmark)
         write_log(log, meta, lines)
-    results = [r for r in read_results(config) if (r.model, r.benchmark) == (model, name)]
+    results = [
+        r for r in read_results(config, with_texts=False) if (r.model, r.benchmark) == (model, name)
+    ]
     n_missing = sum(item.sample.id not in texts for item in benchmark.asked)
     warning = f"{n_missing} of {len(benchmark.asked)} items have no prediction and count as wrong\n"
     text = summary_text(results, config.eval)

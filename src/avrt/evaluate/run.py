@@ -98,7 +98,7 @@ def run(config: Config, choice: Choice = Choice(), budget: Budget | None = None)
         with open_ledger(path, budget.shard, _scope(name)) as ledger, closing(engine):
             made[name] = _ask(path, ledger, engine, of_model, budget)
     names = {*config.eval.models, *config.eval.pools}
-    results = [result for result in read_results(config) if result.model in names]
+    results = [result for result in read_results(config, with_texts=False) if result.model in names]
     counts: Counter[str] = Counter()
     for result in results:
         counts.update(result.counts)
