@@ -5,6 +5,7 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
+from avrt.ask.budget import Budget
 from avrt.config import EvalModel
 from avrt.errors import ConfigError, DataError
 from avrt.evaluate import Choice, run
@@ -103,6 +104,15 @@ def test_teachers_that_have_not_answered_are_named(config, tmp_path):
         make_difficulty(config, ("vision",))
     with pytest.raises(ConfigError, match="no set that all of vision, audio have finished"):
         make_difficulty(config, ("vision", "audio"))
+
+
+def test_a_set_that_a_budget_stopped_is_refused_with_the_answers_that_are_left(config, tmp_path):
+    config = with_teachers(config, tmp_path)
+    run(config, budget=Budget(samples=2))
+    with pytest.raises(ConfigError, match="vision has 4 answers to clips left; audio has 4"):
+        make_difficulty(config, ("vision", "audio"))
+    run(config)
+    assert "left" not in make_difficulty(config, ("vision", "audio")).summary
 
 
 def test_a_model_of_several_modalities_is_no_teacher(config, tmp_path):

@@ -178,6 +178,8 @@ def test_media_that_do_not_arrive_stop_the_evaluation(
 def test_a_failed_call_says_nothing_about_media(config, use_completions):
     lost = replace(failure("timeout", "no reply"), n_frame_tokens=0, n_audio_tokens=0)
     use_completions(lambda _: lost)
+    may_fail = config.generate.model_copy(update={"max_failure_rate": 1})
+    config = config.model_copy(update={"generate": may_fail})
     result = run(config, Choice(models=["base"], modalities=["v"]))
     assert result.counts == {"failed": N_ITEMS}
 

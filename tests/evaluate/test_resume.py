@@ -7,7 +7,7 @@ import re
 import pytest
 
 from avrt.ask.budget import Budget, Shard
-from avrt.ask.ledger import read_ledger
+from avrt.ask.ledger import LedgerReader, read_ledger
 from avrt.cli.replay import replay_row
 from avrt.config import EvalModel
 from avrt.errors import ConfigError
@@ -55,6 +55,42 @@ def test_deleted_logs_come_back_without_a_call_a_model_or_a_decoder(config, no_e
     )
     run(config)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_logs_are_derived_a_batch_of_replies_at_a_time(config, monkeypatch):
+    run(config)
+    before = logs_of(config)
+    sizes = []
+    find_calls = LedgerReader.find_calls
+
+    def measured(ledger, keys):
+        sizes.append(len(keys))
+        return find_calls(ledger, keys)
+
+    monkeypatch.setattr(LedgerReader, "find_calls", measured)
+    monkeypatch.setattr("avrt.evaluate.tasks._BATCH", 4)
+    run(config)
+    assert logs_of(config) == before
+    assert (sum(sizes), max(sizes)) == (N_CALLS, 4)
+
+
+def test_a_log_that_cannot_be_finished_stays_as_it_was(config, monkeypatch):
+    run(config, V)
+    path = log_path(config.run.path, "clips", "base", "v")
+    before = path.read_bytes()
+    find_calls = LedgerReader.find_calls
+
+    def full(ledger, keys):
+        if len(keys) < 4:
+            raise OSError("no space left")
+        return find_calls(ledger, keys)
+
+    monkeypatch.setattr(LedgerReader, "find_calls", full)
+    monkeypatch.setattr("avrt.evaluate.tasks._BATCH", 4)
+    with pytest.raises(OSError, match="no space left"):
+        run(config, V)
+    assert path.read_bytes() == before
+    assert {each.suffix for each in path.parent.iterdir()} == {".jsonl", ".json"}
 
 
 def test_a_damaged_log_is_written_again(config):

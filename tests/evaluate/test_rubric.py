@@ -17,7 +17,7 @@ from avrt.ask.ledger import LedgerReader
 from avrt.cli import cli
 from avrt.config import Config, EvalConfig, ModelRole, RunConfig, dump_config
 from avrt.datasets import read_items
-from avrt.errors import ConfigError, DataError
+from avrt.errors import AvrtError, ConfigError, DataError
 from avrt.evaluate import rubric
 from avrt.evaluate.logs import Line, LogMeta, Settings, log_path, write_log
 from avrt.evaluate.rubric import ask, criteria_of, read_points
@@ -156,7 +156,7 @@ def test_replies_are_scored_once_and_no_reply_earns_nothing(tmp_path, no_engine)
     result = rubric.run(config)
     assert result.counts == {"scored": 3, "incomplete": 0}
     assert re.search(r"sounds/student/A: 50\.0 % \[.*\] of the points, n = 3", result.summary)
-    assert "100.0 % [100.0, 100.0] of the 1 with the right answer" in result.summary
+    assert "100.0 % [16.7, 100.0] of the 1 with the right answer" in result.summary
     assert [entry["points"] for entry in scores(config)] == [[1, 1], [0, 1], [0, 0]]
     assert [entry["key"] is None for entry in scores(config)] == [False, False, True]
     no_engine()
@@ -167,12 +167,28 @@ def test_replies_are_scored_once_and_no_reply_earns_nothing(tmp_path, no_engine)
     assert "0 of them" in rubric.plan(config)
 
 
+def test_too_many_failed_calls_are_an_error_after_the_scores_are_stored_and_shown(
+    tmp_path, use_answers, capsys
+):
+    config = make_config(tmp_path, models=("student", "twin"))
+    use_answers(lambda _: None)
+    with pytest.raises(AvrtError, match=r"rubric: 2 of 2 calls failed .*max_failure_rate = 0\.2"):
+        rubric.run(config)
+    assert [entry["error_class"] for entry in scores(config)] == ["no_reply", "no_reply", None]
+    shown = capsys.readouterr().out
+    assert "2 not fully scored" in shown
+    assert "2 of 2 calls failed (2 no_reply); repeat the command to try them again" in shown
+
+
 def test_a_failed_call_is_made_again(tmp_path, use_answers):
     config = make_config(tmp_path)
+    half = config.generate.model_copy(update={"max_failure_rate": 0.5})
+    config = config.model_copy(update={"generate": half})
     use_answers(lambda prompt: "1: 1\n2: 1" if "Plucked" in prompt.text else None)
     first = rubric.run(config)
     assert first.counts == {"scored": 3, "incomplete": 1}
     assert "1 not fully scored" in first.summary
+    assert "1 of 2 calls failed (1 no_reply); repeat the command to try them again" in first.summary
     assert [entry["error_class"] for entry in scores(config)] == [None, "no_reply", None]
     assert "1 of them" in rubric.plan(config)
     asked = use_answers(lambda _: "1: 0\n2: 1")

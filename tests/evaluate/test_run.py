@@ -3,13 +3,15 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from click.testing import CliRunner
 
 from avrt import engines
+from avrt.cli import cli
 from avrt.cli.replay import replay_row
-from avrt.config import DataConfig, EvalModel, load_config
+from avrt.config import DataConfig, EvalModel, dump_config, load_config
 from avrt.datasets import read_samples, write_samples
 from avrt.engines import make_engine
-from avrt.errors import ConfigError, DataError
+from avrt.errors import AvrtError, ConfigError, DataError
 from avrt.evaluate import Choice, compare, plan, run
 from avrt.evaluate.logs import log_path, read_log
 from avrt.evaluate.results import read_results
@@ -81,12 +83,43 @@ def test_a_modality_that_no_item_has_is_skipped_and_said(config, bench_root, cap
     assert [r.modality for r in read_results(config)] == ["a"]
 
 
+def test_too_many_failed_calls_are_an_error_after_all_is_stored_and_shown(
+    config, use_answers, capsys
+):
+    def answer(prompt: Prompt) -> str | None:
+        return None if prompt.frames is not None else answer_a(prompt)
+
+    use_answers(answer)
+    refusal = r"eval, base: 11 of 16 calls failed \(11 no_reply; .*max_failure_rate = 0\.2"
+    with pytest.raises(AvrtError, match=refusal):
+        run(config)
+    logs = {(r.model, r.modality): r.counts for r in read_results(config)}
+    assert logs["base", "v"] == logs["other", "v"] == {"failed": N_ITEMS}
+    assert logs["other", "a"]["scored"] == N_ITEMS - 1
+    shown = capsys.readouterr().out
+    assert "base V: official 0.0 %, invalid –, 6 failed" in shown
+    assert "22 of 32 calls failed (22 no_reply); repeat the command to try them again" in shown
+    asked = use_answers(answer_a)
+    assert "calls failed" not in run(config).summary
+    assert len(asked) == 22
+
+
+def test_a_command_with_only_failed_calls_exits_with_1(config, tmp_path, use_answers):
+    use_answers(lambda _: None)
+    saved = tmp_path / "config.yaml"
+    saved.write_text(dump_config(config))
+    done = CliRunner().invoke(cli, ["eval", str(saved), "--model", "base", "--modality", "v"])
+    assert done.exit_code == 1
+    assert "6 of 6 calls failed (6 no_reply); repeat the command" in done.output
+
+
 def test_a_failed_call_is_counted_and_tried_again_by_the_same_command(config, use_answers):
     use_answers(lambda prompt: None if "Question 0" in prompt.text else "I cannot tell")
     first = evaluate(config, modalities=["v"])
     assert first.counts == {"failed": 1, "unparsable": N_ITEMS - 1}
     assert "0.0 % [0.0, 39.0]" in first.summary
     assert "base V: official 0.0 %, invalid 100.0 %, 5 unparsable, 1 failed" in first.summary
+    assert "1 of 6 calls failed (1 no_reply); repeat the command to try them again" in first.summary
     asked = use_answers(answer_a)
     again = evaluate(config, modalities=["v"])
     assert ["Question 0" in prompt.text for prompt in asked] == [True]

@@ -15,6 +15,7 @@ from avrt.evaluate.statistics import (
     bootstrap,
     compare_paired,
     mcnemar,
+    mean_interval,
     pooled,
     wilson,
 )
@@ -57,6 +58,53 @@ def test_impossible_counts_are_refused():
         wilson(5, 4)
     with pytest.raises(ValueError, match="negative"):
         mcnemar(-1, 2)
+
+
+def test_the_mean_of_no_shares_is_unknown_and_values_that_are_no_shares_are_refused():
+    assert mean_interval([]) == pytest.approx((0.0, 1.0))
+    with pytest.raises(ValueError, match=r"not shares of \[0, 1\]: 0\.5 to 2"):
+        mean_interval([0.5, 2])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_equal_shares_leave_an_interval_that_narrows_with_their_number(share):
+    widths = []
+    for n in (1, 2, 5, 40):
+        low, high = mean_interval([share] * n)
+        assert low <= share <= high
+        widths.append(high - low)
+    assert widths == sorted(widths, reverse=True)
+    assert widths[-1] > 0.05
+
+
+@given(st.lists(st.floats(0, 1)))
+def test_the_interval_of_a_mean_contains_it_and_stays_inside_zero_and_one(shares):
+    low, high = mean_interval(shares)
+    assert 0 <= low <= high <= 1
+    if shares:
+        assert low - 1e-9 <= sum(shares) / len(shares) <= high + 1e-9
+
+
+def test_shares_of_all_or_nothing_have_the_published_interval_of_their_proportion():
+    """Agresti and Coull (1998) add z^2 / 2 successes and as many failures to 81 of 263."""
+    n, k = 263 + 3.8414588, 81 + 1.9207294
+    margin = 1.9599640 * (k / n * (1 - k / n) / n) ** 0.5
+    low, high = mean_interval([1.0] * 81 + [0.0] * 182)
+    assert (low, high) == pytest.approx((k / n - margin, k / n + margin))
+    assert (low, high) == pytest.approx(wilson(81, 263), abs=1e-3)
+
+
+@pytest.mark.parametrize(("n", "least"), [(5, 900), (20, 930), (200, 930)])
+@pytest.mark.parametrize("weights", [(1, 1, 1), (0, 1, 9), (8, 1, 1), (0, 0, 1)])
+def test_the_interval_of_a_mean_covers_the_truth_at_least_about_as_often_as_it_says(
+    n, least, weights
+):
+    draw, n_inside, values = random.Random(0), 0, (0.0, 0.5, 1.0)
+    truth = sum(v * w for v, w in zip(values, weights, strict=True)) / sum(weights)
+    for _ in range(1000):
+        low, high = mean_interval(draw.choices(values, weights, k=n))
+        n_inside += low <= truth <= high
+    assert n_inside >= least
 
 
 @pytest.mark.parametrize(
@@ -166,6 +214,16 @@ def test_an_interval_over_items_covers_the_truth_about_as_often_as_it_says():
 def test_a_missing_run_of_an_item_does_not_weigh_more_than_other_items():
     accuracy = pooled({"x": [True, True], "y": [False]})
     assert (accuracy.k, accuracy.n, accuracy.value, accuracy.n_runs) == (1.0, 2, 0.5, 2)
+
+
+@pytest.mark.parametrize("n_same", [0, 5])
+def test_models_with_several_answers_that_differ_on_a_single_item_are_no_different(n_same):
+    same = {str(item): [True, False] for item in range(n_same)}
+    first, second = same | {"x": [False, False]}, same | {"x": [True, False]}
+    comparison = compare_paired(first, second)
+    assert comparison is not None
+    assert (comparison.p, comparison.b, comparison.c) == (1.0, 0, 1)
+    assert comparison.low <= comparison.difference <= comparison.high
 
 
 def test_models_with_several_answers_are_compared_over_items():

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from avrt.ask.budget import Budget
 from avrt.config import Config
 from avrt.config.baselines import baselines
 from avrt.errors import ConfigError
@@ -117,6 +118,14 @@ def test_table_6_is_by_difficulty_and_shows_the_second_version(config):
 def test_every_published_model_is_in_some_table(full_run):
     text = run(full_run, "csv", None).summary
     assert all(one.title in text for one in baselines().values())
+
+
+def test_a_half_finished_evaluation_is_shown_with_the_answers_that_are_left(config):
+    other = config.model_copy(update={"run": config.run.model_copy(update={"name": "part"})})
+    evaluate(other, Choice(models=["base"], modalities=["av"]), Budget(samples=3))
+    assert (
+        "base on omnibench AV: 9 of 12 not evaluated yet." in run(other, "markdown", None).summary
+    )
 
 
 def test_latex_is_escaped(config):

@@ -22,7 +22,9 @@ def compare(config: Config, first: str, second: str, force: bool = False) -> str
         ConfigError: a model has no logs, the two have no item in common, or they were evaluated
             under different protocols and `force` is not set.
     """
-    results = {(r.benchmark, r.modality, r.model): r for r in read_results(config)}
+    results = {
+        (r.benchmark, r.modality, r.model): r for r in read_results(config, with_texts=False)
+    }
     models = {model for _, _, model in results}
     for name in (first, second):
         if name not in models:

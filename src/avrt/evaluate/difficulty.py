@@ -37,12 +37,20 @@ def make_difficulty(config: Config, teachers: Sequence[str]) -> Result:
     """
     if len(set(teachers)) < 2:
         raise ConfigError("name two teachers or more, each evaluated in a modality of its own")
-    results = [result for result in read_results(config) if result.model in teachers]
+    results = [
+        result for result in read_results(config, with_texts=False) if result.model in teachers
+    ]
     counts: Counter[str] = Counter()
-    texts = []
+    texts: list[str] = []
+    left: list[str] = []
     for benchmark in sorted({result.benchmark for result in results}):
         own = [_own_result(results, benchmark, name) for name in teachers]
         finished = [result for result in own if result is not None and not result.n_left]
+        left += [
+            f"{result.model} has {result.n_left} answers to {benchmark} left"
+            for result in own
+            if result is not None and result.n_left
+        ]
         if len(finished) == len(own):
             path = difficulty_path(config.run.path, benchmark)
             levels = _write(path, finished)
@@ -51,10 +59,11 @@ def make_difficulty(config: Config, teachers: Sequence[str]) -> Result:
             texts.append(f"{benchmark}: {shares}; {path}{_unasked(finished)}")
     if not texts:
         raise ConfigError(
-            f"{config.run.path}/eval: no set that all of {', '.join(teachers)} have finished; run "
-            f"`avrt eval` with each of them in eval.models, with a modality of its own"
+            f"{config.run.path}/eval: no set that all of {', '.join(teachers)} have finished"
+            f"{''.join(f'; {text}' for text in left)}; run `avrt eval` with each of them in "
+            f"eval.models, with a modality of its own"
         )
-    return Result("\n".join(texts), counts)
+    return Result("\n".join([*texts, *left]), counts)
 
 
 def _own_result(results: Sequence[ModelResult], benchmark: str, name: str) -> ModelResult | None:

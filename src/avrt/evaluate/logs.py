@@ -12,14 +12,11 @@ scorer costs no model call.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import IO, Any, get_args
 
 from avrt.errors import ConfigError, DataError
 from avrt.evaluate.protocol import protocol_id
@@ -34,7 +31,7 @@ __all__ = [
     "Settings",
     "check_settings",
     "find_logs",
-    "lock_logs",
+    "iter_log",
     "log_path",
     "read_log",
     "read_meta",
@@ -130,24 +127,30 @@ def find_logs(run: Path) -> list[Path]:
     )
 
 
-def read_log(path: Path) -> list[Line]:
-    """The answers of a log.
+def iter_log(path: Path) -> Iterator[Line]:
+    """The answers of a log, one after another.
 
     Raises:
         DataError: a line that is not an answer in this format version, or an answer twice.
     """
-    lines: dict[tuple[str, int], Line] = {}
-    for row, text in enumerate(path.read_bytes().split(b"\n"), start=1):
-        if not text:
-            continue
-        line = _parse(text, f"{path}:{row}")
-        if line.id in lines:
-            raise DataError(
-                f"{path}:{row}: item {line.sample_id!r} stands twice; delete this file, the same "
-                f"command writes it again"
-            )
-        lines[line.id] = line
-    return list(lines.values())
+    ids: set[tuple[str, int]] = set()
+    with path.open("rb") as file:
+        for row, text in enumerate(file, start=1):
+            if text == b"\n":
+                continue
+            line = _parse(text, f"{path}:{row}")
+            if line.id in ids:
+                raise DataError(
+                    f"{path}:{row}: item {line.sample_id!r} stands twice; delete this file, the "
+                    f"same command writes it again"
+                )
+            ids.add(line.id)
+            yield line
+
+
+def read_log(path: Path) -> list[Line]:
+    """All answers of a log; raises as `iter_log`."""
+    return list(iter_log(path))
 
 
 def read_meta(log: Path) -> LogMeta:
@@ -191,16 +194,13 @@ def check_settings(path: Path, settings: Settings) -> None:
         )
 
 
-def write_log(path: Path, meta: LogMeta, lines: Sequence[Line]) -> None:
-    """Write a log and its settings; equal answers give equal bytes.
+def write_log(path: Path, meta: LogMeta, lines: Iterable[Line]) -> None:
+    """Write a log and its settings, line by line; equal answers give equal bytes.
 
     Raises:
         ConfigError, DataError: as `check_settings`.
     """
     check_settings(path, meta.settings)
-    rows = [json.dumps(vars(line), ensure_ascii=False, sort_keys=True) for line in lines]
-    # A lone surrogate in a text becomes its JSON escape instead of stopping the run.
-    content = "".join(f"{row}\n" for row in rows).encode("utf-8", errors="backslashreplace")
     write_json(
         _meta_path(path),
         {
@@ -213,20 +213,14 @@ def write_log(path: Path, meta: LogMeta, lines: Sequence[Line]) -> None:
             "version": LOG_VERSION,
         },
     )
-    write_atomic(path, lambda file: file.write(content))
 
+    def write(file: IO[bytes]) -> None:
+        for line in lines:
+            row = json.dumps(vars(line), ensure_ascii=False, sort_keys=True)
+            # A lone surrogate in a text becomes its JSON escape instead of stopping the run.
+            file.write(f"{row}\n".encode("utf-8", errors="backslashreplace"))
 
-@contextmanager
-def lock_logs(run: Path) -> Iterator[None]:
-    """Write the logs of a run alone; waits for other processes, such as shards."""
-    path = run / "eval" / "logs.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+    write_atomic(path, write)
 
 
 def _meta_path(log: Path) -> Path:

@@ -5,10 +5,9 @@ Nothing is loaded here.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from avrt.config import Config, EngineConfig, EvalConfig, EvalModel, MediaConfig
@@ -71,13 +70,6 @@ class Model:
             return self.template.digest
         name = BENCHMARKS[benchmark.data.format].prompt
         return fingerprint(["official", load_prompt(name).digest])
-
-    def sampling_of(self, sample_id: str, k: int, run_seed: int) -> Sampling:
-        """The sampling of one answer, with a seed of its own whatever the order of the items."""
-        if self.sampling.temperature == 0:
-            return self.sampling
-        digest = hashlib.sha256(f"{run_seed}:{sample_id}:{k}".encode()).digest()
-        return replace(self.sampling, seed=int.from_bytes(digest[:4], "big") >> 1)
 
 
 def choose_models(config: Config, chosen: Mapping[str, str | EvalModel]) -> list[Model]:

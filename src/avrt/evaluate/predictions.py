@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from avrt.ask.locks import take_turns
 from avrt.config import Config, EvalConfig
 from avrt.engines.base import failure
 from avrt.errors import ConfigError, DataError
@@ -24,7 +25,6 @@ from avrt.evaluate.logs import (
     LogMeta,
     Settings,
     check_settings,
-    lock_logs,
     log_path,
     write_log,
 )
@@ -66,10 +66,12 @@ def score_predictions(config: Config, path: Path, choice: Choice) -> Result:
         for item in benchmark.asked
     ]
     save_config(config)
-    with lock_logs(config.run.path):
+    with take_turns(config.run.path / "eval"):
         write_items(config.run.path, benchmark)
         write_log(log, meta, lines)
-    results = [r for r in read_results(config) if (r.model, r.benchmark) == (model, name)]
+    results = [
+        r for r in read_results(config, with_texts=False) if (r.model, r.benchmark) == (model, name)
+    ]
     n_missing = sum(item.sample.id not in texts for item in benchmark.asked)
     warning = f"{n_missing} of {len(benchmark.asked)} items have no prediction and count as wrong\n"
     text = summary_text(results, config.eval)

@@ -16,9 +16,9 @@ from statistics import fmean
 
 from avrt.config import Config
 from avrt.errors import ConfigError
-from avrt.evaluate.benchmarks import BENCHMARKS, Rule
+from avrt.evaluate.benchmarks import BENCHMARKS
 from avrt.evaluate.levels import LEVELS, difficulty_path, read_levels
-from avrt.evaluate.logs import Line, Settings, find_logs, read_log, read_meta
+from avrt.evaluate.logs import Line, Settings, find_logs, iter_log, read_meta
 from avrt.evaluate.official import Official
 from avrt.evaluate.scoring import score
 from avrt.evaluate.sets import StoredSet, read_stored_set
@@ -41,10 +41,12 @@ class ModelResult:
     model: str
     modality: str
     lines: Sequence[Line]
-    """The log, scored by today's parser."""
+    """The log, scored by today's parser; their texts may have been left out."""
     n_items: int
     """How many items the log will have when it is finished."""
     settings: Settings
+    thoughts: Sequence[int] = ()
+    """Words of the thought before the answer, of each reply that has one."""
     n_answers: int = 1
     """Of each item."""
     items: Mapping[str, BenchmarkItem] = field(default_factory=dict)
@@ -118,9 +120,7 @@ class ModelResult:
     @property
     def think_words(self) -> float | None:
         """Mean length of the thought before the answer, in words, where there is one."""
-        thoughts = [match[1] for line in self.lines if (match := _THOUGHT.match(line.text))]
-        lengths = [len(thought.split()) for thought in thoughts]
-        return fmean(lengths) if lengths else None
+        return fmean(self.thoughts) if self.thoughts else None
 
     def mean(self, name: str) -> float | None:
         """Mean of a number in the lines of replies, such as `n_audio_tokens`; None if unknown."""
@@ -171,8 +171,10 @@ def group_order(values: Iterable[str]) -> list[str]:
     return sorted(values, key=lambda value: (value in LEVELS and LEVELS.index(value), value))
 
 
-def read_results(config: Config) -> list[ModelResult]:
+def read_results(config: Config, with_texts: bool = True) -> list[ModelResult]:
     """All results of a run, sorted by benchmark, model and modality; pools behind them.
+
+    Without texts, those of the lines are empty, so that memory does not grow with them.
 
     Raises:
         DataError: a log or a question file that cannot be read.
@@ -185,7 +187,7 @@ def read_results(config: Config) -> list[ModelResult]:
         if benchmark not in sets:
             made_elsewhere = config.eval.difficulty.get(benchmark)
             sets[benchmark] = _read_set(config.run.path, benchmark, made_elsewhere)
-        results.append(_read_result(log, sets[benchmark]))
+        results.append(_read_result(log, sets[benchmark], with_texts))
     return results + list(_pool_all(results, config.eval.pools))
 
 
@@ -207,12 +209,25 @@ def _read_set(run: Path, benchmark: str, made_elsewhere: Path | None) -> StoredS
     return replace(stored, items=items)
 
 
-def _read_result(log: Path, stored: StoredSet) -> ModelResult:
+def _read_result(log: Path, stored: StoredSet, with_texts: bool) -> ModelResult:
     meta = read_meta(log)
-    lines = [_score_line(line, stored.items.get(line.sample_id)) for line in read_log(log)]
     known = BENCHMARKS.get(stored.format or "")
     rules = {"official": known.official, **known.variants} if known else {}
-    verdicts = {name: _apply(rule, lines, stored) for name, rule in rules.items()}
+    verdicts: dict[str, list[Official]] = {name: [] for name in rules}
+    lines: list[Line] = []
+    thoughts: list[int] = []
+    for line in iter_log(log):
+        item = stored.items.get(line.sample_id)
+        if match := _THOUGHT.match(line.text):
+            thoughts.append(len(match[1].split()))
+        if item is None:  # the set has it no more: then the rules have no verdict on the log
+            rules, verdicts = {}, {}
+        else:
+            reply = line.text if line.status in ("scored", "unparsable") else None
+            for name, rule in rules.items():
+                verdicts[name].append(rule(reply, item))
+        scored = _score_line(line, item)
+        lines.append(scored if with_texts else replace(scored, text=""))
     officials = verdicts.pop("official", ())
     return ModelResult(
         benchmark=log.parent.parent.name,
@@ -221,25 +236,13 @@ def _read_result(log: Path, stored: StoredSet) -> ModelResult:
         lines=lines,
         n_items=meta.n_items,
         settings=meta.settings,
+        thoughts=thoughts,
         n_answers=meta.n_answers,
         items=stored.items,
         set_notes=meta.notes,
         officials=officials,
         variants={name: by_rule for name, by_rule in verdicts.items() if by_rule},
     )
-
-
-def _apply(rule: Rule, lines: Sequence[Line], stored: StoredSet) -> Sequence[Official]:
-    """The rule's verdict on each line; none at all where an item is not known."""
-    if any(line.sample_id not in stored.items for line in lines):
-        return ()
-    return [
-        rule(
-            line.text if line.status in ("scored", "unparsable") else None,
-            stored.items[line.sample_id],
-        )
-        for line in lines
-    ]
 
 
 def _score_line(line: Line, item: BenchmarkItem | None) -> Line:
@@ -288,6 +291,7 @@ def _pool(name: str, parts: Sequence[ModelResult]) -> ModelResult:
         parts[0],
         model=name,
         lines=lines,
+        thoughts=[n_words for result in parts for n_words in result.thoughts],
         officials=[verdict for result in parts for verdict in result.officials],
         variants={
             name: [verdict for result in parts for verdict in result.variants[name]]

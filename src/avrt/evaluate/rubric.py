@@ -17,23 +17,31 @@ from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from math import sqrt
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import get_args
 
 from avrt.ask.budget import Budget
-from avrt.ask.calls import Draft, Drafts, Outcome, call_all, find_outcomes, sampling_of
+from avrt.ask.calls import (
+    Draft,
+    Drafts,
+    Outcome,
+    call_all,
+    check_failure_rate,
+    find_outcomes,
+    sampling_of,
+)
 from avrt.ask.ledger import ledger_shards, open_ledger, read_ledger
-from avrt.ask.locks import check_free
+from avrt.ask.locks import check_free, take_turns
 from avrt.config import Config, EvalConfig, ModelRole
 from avrt.datasets import read_items
 from avrt.engines import engine_of_role
-from avrt.errors import ConfigError, DataError
-from avrt.evaluate.logs import Line, lock_logs, log_path, read_log
+from avrt.errors import AvrtError, ConfigError, DataError
+from avrt.evaluate.logs import Line, log_path, read_log
 from avrt.evaluate.questions import Question
 from avrt.evaluate.scoring import score
-from avrt.evaluate.statistics import Z_95
+from avrt.evaluate.statistics import mean_interval
+from avrt.evaluate.summary import failures_text, interval_text, percent
 from avrt.prompts import PromptTemplate, format_options, load_prompt
 from avrt.runs import Result, save_config, write_atomic
 from avrt.types import BenchmarkItem, Completion, Given
@@ -100,6 +108,7 @@ def run(config: Config, budget: Budget | None = None) -> Result:
             works on the run.
         DataError: an item without a rubric, or with one that is not MMAR's.
         EngineError: the text model cannot be used.
+        AvrtError: too many calls failed; everything is stored, and the summary printed.
     """
     path, role, budget = config.run.path, config.rubric, budget or Budget()
     replies, template = _read_replies(path, config.eval), load_prompt(role.prompt)
@@ -111,8 +120,8 @@ def run(config: Config, budget: Budget | None = None) -> Result:
     ):
         chosen = budget.take([reply for reply in replies if not reply.is_empty])
         each = _drafts(chosen, role, config.run.seed, template)
-        call_all(ledger, engine, Drafts("rubric", len(chosen), each, config.media), budget)
-    with lock_logs(path), read_ledger(path) as ledger:  # with the replies of all shards
+        made = call_all(ledger, engine, Drafts("rubric", len(chosen), each, config.media), budget)
+    with take_turns(path / "eval"), read_ledger(path) as ledger:  # with the replies of all shards
         drafts = _drafts(replies, role, config.run.seed, template)
         outcomes = find_outcomes(ledger, engine.identity, drafts)
         completions = ledger.find_all([o.key for o in outcomes.values() if o.key is not None])
@@ -120,8 +129,16 @@ def run(config: Config, budget: Budget | None = None) -> Result:
         for log, of_log in scores.items():
             _write_scores(log.parent / "rubric" / log.name, of_log)
     lines = _summarize(scores, Counter(reply.log for reply in replies))
+    by_key = {outcome.key: outcome for outcome in made.values()}  # equal replies have one call
+    if failures := failures_text(by_key.values()):
+        lines.append(failures)
     if budget.stopped_by is not None:
         lines.append(budget.summarize("rubric"))
+    try:
+        check_failure_rate("rubric", by_key.values(), config.generate.max_failure_rate)
+    except AvrtError:
+        print("\n".join(lines))
+        raise
     rows = [row for of_log in scores.values() for row in of_log]
     n_incomplete = sum(None in row.points for row in rows)
     return Result("\n".join(lines), {"scored": len(rows), "incomplete": n_incomplete})
@@ -301,10 +318,7 @@ def _summarize(
 
 
 def _mean(shares: Sequence[float]) -> str:
-    """The mean with its 95 % interval, which has no width for one value."""
+    """The mean with its 95 % interval."""
     if not shares:
         return "–"
-    mean = fmean(shares)
-    margin = Z_95 * stdev(shares) / sqrt(len(shares)) if len(shares) > 1 else 0.0
-    low, high = max(mean - margin, 0.0), min(mean + margin, 1.0)
-    return f"{100 * mean:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+    return f"{percent(fmean(shares))} {interval_text(*mean_interval(shares))}"

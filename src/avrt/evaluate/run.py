@@ -13,22 +13,23 @@ from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import TypeVar
 
 from avrt.ask.budget import Budget
-from avrt.ask.calls import Drafts, Outcome, call_all, find_outcomes
+from avrt.ask.calls import Drafts, Outcome, call_all, check_failure_rate, find_outcomes
 from avrt.ask.ledger import Ledger, open_ledger, read_ledger
-from avrt.ask.locks import check_free
+from avrt.ask.locks import check_free, take_turns
 from avrt.config import Config
 from avrt.engines import Engine, LazyEngine
-from avrt.errors import ConfigError
-from avrt.evaluate.logs import check_settings, lock_logs, log_path, write_log
+from avrt.errors import AvrtError, ConfigError
+from avrt.evaluate.logs import check_settings, log_path, write_log
 from avrt.evaluate.models import check_names, choose_models, settings_of
 from avrt.evaluate.protocol import files_digest, media_cache, read_files
 from avrt.evaluate.results import read_results
 from avrt.evaluate.sets import EvalSet, read_benchmark, write_items
-from avrt.evaluate.summary import summary_text
+from avrt.evaluate.summary import failures_text, summary_text
 from avrt.evaluate.tasks import Task
 from avrt.runs import Result, save_config, write_json
 from avrt.types import Given
@@ -72,6 +73,7 @@ def run(config: Config, choice: Choice = Choice(), budget: Budget | None = None)
             that another process works on.
         DataError: a benchmark that cannot be read.
         EngineError: a model that cannot be used, or does not get the media it is given.
+        AvrtError: too many calls of a model failed; everything is stored, and the summary printed.
     """
     path, budget = config.run.path, budget or Budget()
     tasks = _tasks(config, choice)
@@ -90,19 +92,27 @@ def run(config: Config, choice: Choice = Choice(), budget: Budget | None = None)
     by_model: dict[str, list[Task]] = {}
     for task in tasks:
         by_model.setdefault(task.model.name, []).append(task)
+    made: dict[str, list[Outcome]] = {}
     for name, of_model in by_model.items():
         model = of_model[0].model
         engine = LazyEngine(model.engine, model.checkpoint, model.revision, config.media)
         with open_ledger(path, budget.shard, _scope(name)) as ledger, closing(engine):
-            _ask(path, ledger, engine, of_model, budget)
+            made[name] = _ask(path, ledger, engine, of_model, budget)
     names = {*config.eval.models, *config.eval.pools}
-    results = [result for result in read_results(config) if result.model in names]
+    results = [result for result in read_results(config, with_texts=False) if result.model in names]
     counts: Counter[str] = Counter()
     for result in results:
         counts.update(result.counts)
-    text = summary_text(results, config.eval)
+    parts = [summary_text(results, config.eval), failures_text(chain(*made.values()))]
     if budget.stopped_by is not None:
-        text = f"{text}\n\n{budget.summarize('eval')}"
+        parts.append(budget.summarize("eval"))
+    text = "\n\n".join(filter(None, parts))
+    try:
+        for name, outcomes in made.items():
+            check_failure_rate(f"eval, {name}", outcomes, config.generate.max_failure_rate)
+    except AvrtError:
+        print(text)  # the other models' results are worth as much as ever
+        raise
     return Result(text, counts)
 
 
@@ -180,16 +190,25 @@ def _print_exceptions(benchmark: EvalSet, wanted: Sequence[Given]) -> None:
         print(f"{benchmark.name}: {note}")
 
 
-def _ask(run: Path, ledger: Ledger, engine: Engine, tasks: Sequence[Task], budget: Budget) -> None:
-    """Ask one model all that the ledger lacks, then derive its logs, also after an error."""
+def _ask(
+    run: Path, ledger: Ledger, engine: Engine, tasks: Sequence[Task], budget: Budget
+) -> list[Outcome]:
+    """Ask one model all that the ledger lacks, then derive its logs, also after an error.
+
+    Gives the outcomes of all of its calls.
+    """
+    made: list[Outcome] = []
     for task in tasks:
         outcomes: dict[Hashable, Outcome] = {}
         items = budget.take(task.benchmark.asked)
-        drafts = Drafts(task.title, task.count_drafts(items), task.drafts(items), task.media)
+        each = task.drafts(items, task.modalities)
+        drafts = Drafts(task.title, task.count_drafts(items), each, task.media)
         try:
             outcomes = call_all(ledger, engine, drafts, budget)
         finally:
             _write_logs(run, task, outcomes)
+        made.extend(outcomes.values())
+    return made
 
 
 def _write_logs(run: Path, task: Task, outcomes: Mapping[Hashable, Outcome]) -> None:
@@ -198,13 +217,13 @@ def _write_logs(run: Path, task: Task, outcomes: Mapping[Hashable, Outcome]) -> 
     `outcomes` are those of this process: media that it could not read may be in no ledger.
     """
     items = task.benchmark.asked
-    with lock_logs(run), read_ledger(run) as ledger:
+    with take_turns(run / "eval"), read_ledger(run) as ledger:
         if len(outcomes) < task.count_drafts(items):
-            stored = find_outcomes(ledger, task.model.identity, task.drafts(items))
-            outcomes = {**outcomes, **stored}
-        keys = {outcome.key for outcome in outcomes.values() if outcome.key is not None}
-        lines = task.lines(outcomes, ledger.find_calls(sorted(keys)))
-        for given, of_log in lines.items():
+            drafts = task.drafts(items, task.modalities)
+            outcomes = {**outcomes, **find_outcomes(ledger, task.model.identity, drafts)}
+        for given in task.modalities:
             path = log_path(run, task.benchmark.name, task.model.name, given)
-            if of_log or path.is_file():
-                write_log(path, task.meta, of_log)
+            lines = task.lines(given, outcomes, ledger)
+            first = list(islice(lines, 1))
+            if first or path.is_file():
+                write_log(path, task.meta, chain(first, lines))

@@ -23,6 +23,7 @@ __all__ = [
     "bootstrap",
     "compare_paired",
     "mcnemar",
+    "mean_interval",
     "pooled",
     "wilson",
 ]
@@ -47,6 +48,23 @@ def wilson(k: float, n: float, z: float = Z_95) -> tuple[float, float]:
     low = 0.0 if k == 0 else (centre - margin) / scale
     high = 1.0 if k == n else (centre + margin) / scale
     return low, high
+
+
+def mean_interval(shares: Sequence[float]) -> tuple[float, float]:
+    """95 % interval of the mean of shares in [0, 1]; nothing known is (0, 1).
+
+    The normal interval of the mean, with the variance of the shares, after as many pseudo-values as
+    Agresti and Coull (1998), The American Statistician 52, 119, add to a proportion: half of z^2
+    zeros and as many ones. For shares that are all 0 or 1 it is their interval; for others it is
+    narrower, and equal shares, which have no variance, still leave it a width.
+    """
+    if not all(0 <= share <= 1 for share in shares):
+        raise ValueError(f"not shares of [0, 1]: {min(shares)} to {max(shares)}")
+    n = len(shares) + Z_95**2
+    mean = (sum(shares) + Z_95**2 / 2) / n
+    variance = (sum(share * share for share in shares) + Z_95**2 / 2) / n - mean * mean
+    margin = Z_95 * sqrt(variance / n)
+    return max(mean - margin, 0.0), min(mean + margin, 1.0)
 
 
 def mcnemar(b: int, c: int) -> float:
@@ -184,7 +202,7 @@ def _sign_flips(differences: Sequence[float]) -> float:
     from scipy import stats
 
     moved = np.array([difference for difference in differences if difference])
-    if not len(moved):
+    if len(moved) < 2:  # of a single item, both signs are as extreme; SciPy refuses it
         return 1.0
     permuted = stats.permutation_test(
         (moved,),

@@ -6,15 +6,18 @@ which its numbers were made; the verdict by the authors' own rule stands below.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
+from avrt.ask.calls import Outcome
 from avrt.config import EvalConfig
 from avrt.evaluate.results import MODALITIES, ModelResult, group_order
 from avrt.evaluate.statistics import Accuracy
 
 __all__ = [
     "detail_text",
+    "failures_text",
     "in_order",
     "interval_text",
     "p_text",
@@ -46,6 +49,19 @@ def in_order(present: AbstractSet[str], configured: Iterable[str]) -> list[str]:
     """The names that are present in the configured order; others behind them by name."""
     first = [name for name in configured if name in present]
     return first + sorted(present - set(first))
+
+
+def failures_text(outcomes: Iterable[Outcome]) -> str:
+    """How many of the calls failed, by class, and how to go on; empty when none did."""
+    made = [outcome for outcome in outcomes if outcome.key is not None]
+    failures = Counter(outcome.status for outcome in made if outcome.failure is not None)
+    if not failures:
+        return ""
+    classes = ", ".join(f"{n} {name}" for name, n in failures.most_common())
+    return (
+        f"{failures.total()} of {len(made)} calls failed ({classes}); repeat the command to try "
+        f"them again"
+    )
 
 
 def summary_text(

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 
 from avrt.ask.calls import Draft, Outcome, seeded
-from avrt.ask.ledger import StoredCall
+from avrt.ask.ledger import LedgerReader, StoredCall
 from avrt.ask.payloads import Clips, File
 from avrt.config import MediaConfig
 from avrt.evaluate.logs import Line, LogMeta, Settings
@@ -23,6 +24,9 @@ from avrt.evaluate.sets import EvalSet
 from avrt.types import BenchmarkItem, Given, Sample
 
 __all__ = ["Task"]
+
+_BATCH = 500
+"""Calls, with their texts, that are taken from the ledger together."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +64,14 @@ class Task:
         """The number of drafts about these items."""
         return len(items) * len(self.modalities) * self.model.k
 
-    def drafts(self, items: Sequence[BenchmarkItem]) -> Iterator[Draft]:
+    def drafts(
+        self, items: Sequence[BenchmarkItem], modalities: Sequence[Given]
+    ) -> Iterator[Draft]:
         """Every question about these items; the id of a draft is `(item, modality, k)`."""
         for item in items:
             sample = item.sample
             clip = self._clips.of(sample)
-            for given in self.modalities:
+            for given in modalities:
                 system, text = self.model.ask(item, given, self.benchmark, self.media.n_frames)
                 for k in range(self.model.k):
                     yield Draft(
@@ -83,21 +89,22 @@ class Task:
                     )
 
     def lines(
-        self, outcomes: Mapping[Hashable, Outcome], calls: Mapping[str, StoredCall]
-    ) -> dict[Given, list[Line]]:
-        """The lines of each log in the order of the items; an item without an outcome is left out.
+        self, given: Given, outcomes: Mapping[Hashable, Outcome], ledger: LedgerReader
+    ) -> Iterator[Line]:
+        """The lines of a log in the order of the items; an item without an outcome is left out.
 
-        `calls` has the calls of the outcomes by their key.
+        The calls are taken from the ledger a batch at a time.
         """
-        lines: dict[Given, list[Line]] = {given: [] for given in self.modalities}
         protocol = self.settings.protocol_id
-        for draft in self.drafts(self.benchmark.asked):
-            outcome = outcomes.get(draft.id)
-            if outcome is not None:
+        drafts = self.drafts(self.benchmark.asked, [given])
+        waiting = (draft for draft in drafts if draft.id in outcomes)
+        while batch := list(islice(waiting, _BATCH)):
+            keys = [outcomes[draft.id].key for draft in batch]
+            calls = ledger.find_calls([key for key in keys if key is not None])
+            for draft, key in zip(batch, keys, strict=True):
                 sample = self.benchmark.by_id[draft.sample_id].sample
-                call = None if outcome.key is None else calls[outcome.key]
-                lines[draft.given].append(_to_line(sample, draft, outcome, call, protocol))
-        return lines
+                call = None if key is None else calls[key]
+                yield _to_line(sample, draft, outcomes[draft.id], call, protocol)
 
 
 def _to_line(

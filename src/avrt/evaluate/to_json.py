@@ -20,7 +20,11 @@ def results_to_json(config: Config) -> list[dict[str, Any]]:
         DataError: a log that cannot be read.
     """
     names = {*config.eval.models, *config.eval.pools}
-    return [_to_json(result) for result in read_results(config) if result.model in names]
+    return [
+        _to_json(result)
+        for result in read_results(config, with_texts=False)
+        if result.model in names
+    ]
 
 
 def _to_json(result: ModelResult) -> dict[str, Any]:

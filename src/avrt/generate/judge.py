@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from avrt.datasets.prepare import load_prepared
 from avrt.engines import LazyEngine, engine_of_role
 from avrt.errors import ConfigError
 from avrt.generate.findings import FINDINGS
-from avrt.generate.gates import GATES
+from avrt.generate.gates import GATES, Case
 from avrt.generate.judged import Judgement, case_of, check_all, judged_path, write_judged
 from avrt.generate.merge import Merger, make_merger
 from avrt.generate.records import (
@@ -43,9 +44,12 @@ from avrt.generate.records import (
 from avrt.generate.verdict import UNJUDGED, Verdict, describe_judge, draft_votes, read_verdict
 from avrt.prompts import load_prompt
 from avrt.runs import Result, Stage, check_sums, fingerprint, open_stage, save_config
-from avrt.types import Completion, Sample
+from avrt.types import Sample
 
 __all__ = ["plan", "run"]
+
+BATCH = 500
+"""Traces whose verdicts are taken from the ledger together."""
 
 
 def run(config: Config, budget: Budget | None = None) -> Result:
@@ -123,8 +127,8 @@ class _Asker:
 
     def __call__(
         self, title: str, role: ModelRole, n: int, drafts: Iterable[Draft]
-    ) -> tuple[dict[Hashable, Outcome], dict[str, Completion]]:
-        """The outcomes by draft, and the replies by key; less when the budget is spent."""
+    ) -> dict[Hashable, Outcome]:
+        """The outcomes by draft; less when the budget is spent."""
         name = f"{role.model} {role.revision} {role.engine.model_dump_json()}"
         if name not in self.engines:
             engine = engine_of_role(role, self.media)
@@ -132,8 +136,7 @@ class _Asker:
         each = Drafts(title, n, drafts, self.media)
         outcomes = call_all(self.ledger, self.engines[name], each, self.budget)
         self.outcomes.extend(outcomes.values())
-        keys = [outcome.key for outcome in outcomes.values() if outcome.key is not None]
-        return outcomes, self.ledger.find_all(keys)
+        return outcomes
 
 
 @dataclass(frozen=True)
@@ -209,17 +212,31 @@ def _judge(bench: _Bench, traces: Sequence[tuple[Sample, MergedTrace]]) -> dict[
     for name, judge in bench.judges.items():
         drafts = draft_votes(name, judge, bench.seed, passing)
         n_drafts = len(passing) * judge.votes
-        outcomes, replies = bench.ask(f"judge {name}", judge, n_drafts, drafts)
-        for id_, case in passing.items():
-            votes = [outcomes.get((id_, vote)) for vote in range(judge.votes)]
-            if None not in votes:
-                finished = [vote for vote in votes if vote is not None]
-                verdicts[id_][name] = read_verdict(finished, replies, case.text)
+        outcomes = bench.ask(f"judge {name}", judge, n_drafts, drafts)
+        for id_, verdict in _read_verdicts(bench.ask.ledger, judge.votes, passing, outcomes):
+            verdicts[id_][name] = verdict
     return {
         sample.id: _Try(trace, objections[sample.id], verdicts[sample.id])
         for sample, trace in traces
         if sample.id not in passing or len(verdicts[sample.id]) == len(bench.judges)
     }
+
+
+def _read_verdicts(
+    ledger: Ledger, n_votes: int, cases: Mapping[str, Case], outcomes: Mapping[Hashable, Outcome]
+) -> Iterator[tuple[str, Verdict]]:
+    """The verdict on each trace of which all votes are in, by id; replies are read in batches."""
+    ids = ((id_, [(id_, vote) for vote in range(n_votes)]) for id_ in cases)
+    waiting = (
+        (id_, [outcomes[vote] for vote in votes])
+        for id_, votes in ids
+        if all(vote in outcomes for vote in votes)
+    )
+    while batch := list(islice(waiting, BATCH)):
+        keys = [vote.key for _, votes in batch for vote in votes if vote.key is not None]
+        replies = ledger.find_all(keys)
+        for id_, votes in batch:
+            yield id_, read_verdict(votes, replies, cases[id_].text)
 
 
 def _merge_again(
@@ -231,7 +248,9 @@ def _merge_again(
         quotes = next(attempt.leaks for attempt in reversed(tries[sample.id]) if attempt.leaks)
         _, text = note.fill(quote="\n".join(f'"{quote}"' for quote in quotes))
         drafts.append(bench.merger.draft(sample, bench.answers[sample.id], k, f"\n\n{text}"))
-    outcomes, replies = bench.ask("merger, again", bench.merger.role, len(drafts), drafts)
+    outcomes = bench.ask("merger, again", bench.merger.role, len(drafts), drafts)
+    keys = [outcome.key for outcome in outcomes.values() if outcome.key is not None]
+    replies = bench.ask.ledger.find_all(keys)  # the new traces hold these texts anyway
     return [
         (sample, bench.merger.to_trace(sample, outcomes[draft.id], replies))
         for sample, draft in zip(samples, drafts, strict=True)

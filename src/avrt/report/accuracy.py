@@ -92,8 +92,11 @@ def headline_table(benchmark: BenchmarkResults) -> Table:
         _protocol_note(benchmark),
     ]
     notes += dict.fromkeys(n for cell in benchmark.cells.values() for n in cell.set_notes)
-    if len(benchmark.models) > 1:
-        notes.append(f"Differences to {benchmark.models[0]} on the same items, exact McNemar test.")
+    base, *others = benchmark.models
+    pairs = [((base, m), (model, m)) for model in others for m in benchmark.modalities]
+    comparisons = [benchmark.compare(first, second) for first, second in pairs]
+    if tests := dict.fromkeys(pair.test for pair in comparisons if pair is not None):
+        notes.append(f"Differences to {base} on the same items; test: {' or '.join(tests)}.")
     if chance is not None:
         notes.append(f"Guessing would be right on {percent(chance)}.")
     header = ("Model", *(LABELS[m] for m in benchmark.modalities))

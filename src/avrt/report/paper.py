@@ -186,7 +186,7 @@ def paper_tables(config: Config) -> list[tuple[PaperTable, list[Row]]]:
     names = _published_names(settings)
     results = {
         (benchmark, r.model, r.modality): r
-        for r in read_results(config)
+        for r in read_results(config, with_texts=False)
         if (benchmark := _paper_benchmark(settings.benchmarks, r.benchmark)) is not None
     }
     models = in_order({model for _, model, _ in results}, [*settings.models, *settings.pools])
