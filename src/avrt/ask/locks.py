@@ -51,7 +51,7 @@ def hold_scope(run: Path, shard: Shard | None = None, scope: str = "") -> Iterat
 
 @contextmanager
 def take_turns(folder: Path) -> Iterator[None]:
-    """Wait until no other process is in this block with the same folder, which is made if absent."""
+    """Make the folder, and wait until no other process is in this block with the same folder."""
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)
     try:
