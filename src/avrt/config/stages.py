@@ -32,7 +32,9 @@ class GenerateConfig(Section):
     stored order before anything is compared or merged.
     """
     max_failure_rate: float = Field(default=0.2, ge=0, le=1)
-    """A stage stops with exit code 1 when more than this share of its model calls fail."""
+    """A stage ends with exit code 1 when more than this share of its model calls fail; so do `avrt
+    eval`, for each model, and `avrt rubric`.
+    """
     leak_retries: int = Field(default=0, ge=0)
     """How often the merger is asked again, with the quote, when a judge finds a leak."""
 
