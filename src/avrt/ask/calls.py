@@ -286,9 +286,7 @@ def _known_keys(
     failed: dict[Hashable, Outcome] = {}
     keys: dict[Hashable, str] = {}
     for group in groups:
-        digests = {
-            source.kind: _known_digest(ledger, source) for source in _sources(group) if source
-        }
+        digests = {source.kind: _known_digest(ledger, source) for source in _sources(group)}
         for draft in group:
             wanted = _wanted(draft, digests)
             if isinstance(wanted, MediaError):

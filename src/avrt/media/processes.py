@@ -76,9 +76,8 @@ def map_files(
             item, future = waiting.popleft()
             result = future.result()
             waiting.extend((following, pool.submit(following)) for following in islice(source, 1))
-            if isinstance(result, _Failure):
-                path = path_of(item) if result.path is None else result.path
-                result = MediaError(result.error_class, path, result.detail)
+            if isinstance(result, MediaError) and not result.path:  # only this process knows it
+                result = MediaError(result.error_class, path_of(item), result.detail)
             yield item, result
 
 
@@ -87,16 +86,6 @@ def _run_here(function: Callable[[Item], Output], item: Item) -> Output | MediaE
         return function(item)
     except MediaError as error:
         return error
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """A MediaError as it travels between processes."""
-
-    error_class: str
-    path: str | None
-    """None: the file of the item itself, which only the parent can name."""
-    detail: str
 
 
 @dataclass(frozen=True)
@@ -119,7 +108,7 @@ class _Pool:
         self._is_closed = False
 
     def submit(self, item: Any) -> Future[Any]:
-        """Give the future of the function's result for the item, or of a `_Failure`."""
+        """Give the future of the function's result for the item, or of a `MediaError`."""
         payload = pickle.dumps((self._function, item, self._timeout_s))
         return self._threads.submit(self._call, payload)
 
@@ -196,15 +185,16 @@ class _Worker:
         return self.process.exitcode
 
 
-def _explain_death(exit_code: int | None, timeout_s: float) -> _Failure:
+def _explain_death(exit_code: int | None, timeout_s: float) -> MediaError:
+    """The failure of the item over which a process died; its path is left empty."""
     if exit_code == -signal.SIGALRM:
         detail = f"not read after {timeout_s:g} s; download it again, or raise media.timeout_s"
-        return _Failure("timeout", None, detail)
+        return MediaError("timeout", "", detail)
     if exit_code == -signal.SIGKILL:
         detail = "its process was killed, most likely for lack of memory; use fewer media.workers"
-        return _Failure("killed", None, detail)
+        return MediaError("killed", "", detail)
     detail = f"the decoder crashed (exit code {exit_code}); convert it again"
-    return _Failure("undecodable", None, detail)
+    return MediaError("undecodable", "", detail)
 
 
 def _serve(pipe: Connection) -> None:
@@ -236,10 +226,10 @@ def _run(payload: bytes) -> bytes:
         result = function(item)
         return pickle.dumps(result, pickle.HIGHEST_PROTOCOL)
     except MediaError as error:
-        return pickle.dumps(_Failure(error.error_class, error.path, error.detail))
+        return pickle.dumps(error)
     except MemoryError:
         detail = "not enough memory; use fewer media.workers"
-        return pickle.dumps(_Failure("undecodable", None, detail))
+        return pickle.dumps(MediaError("undecodable", "", detail))
     except Exception as error:  # noqa: BLE001 - raised again in the parent
         return _pack(error, traceback.format_exc())
     finally:
