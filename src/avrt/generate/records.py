@@ -8,7 +8,8 @@ from it is marked as to do again.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
@@ -36,6 +37,7 @@ __all__ = [
     "load_merged",
     "load_teachers",
     "merged_path",
+    "redo_derived",
     "stage_settings",
     "stratum_of",
     "teachers_path",
@@ -282,7 +284,6 @@ def _write(
     derived: Sequence[str],
 ) -> None:
     """Write some rows at a time, so that they never lie in memory together."""
-    before = file_digest(path) if path.is_file() else None
 
     def write(file: IO[bytes]) -> None:
         waiting = iter(traces)
@@ -291,7 +292,15 @@ def _write(
                 columns = {name: [getattr(trace, name) for trace in group] for name in schema.names}
                 writer.write_table(pa.table(columns, schema))
 
-    write_atomic(path, write)
+    with redo_derived(run, path, derived):
+        write_atomic(path, write)
+
+
+@contextmanager
+def redo_derived(run: Path, path: Path, stages: Iterable[str]) -> Iterator[None]:
+    """Mark the stages that are derived from a file as to do again, if this block changes it."""
+    before = file_digest(path) if path.is_file() else None
+    yield
     if before is not None and file_digest(path) != before:
-        for stage in derived:
+        for stage in stages:
             (run / "manifests" / f"{stage}.json").unlink(missing_ok=True)
