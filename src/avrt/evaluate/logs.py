@@ -20,9 +20,9 @@ from typing import IO, Any, get_args
 
 from avrt.errors import ConfigError, DataError
 from avrt.evaluate.protocol import protocol_id
-from avrt.evaluate.scoring import STATUSES, Status
+from avrt.evaluate.scoring import STATUSES, Score, Status
 from avrt.runs import fingerprint, write_atomic, write_json
-from avrt.types import Given
+from avrt.types import Completion, Given, Sample
 
 __all__ = [
     "LOG_VERSION",
@@ -36,6 +36,7 @@ __all__ = [
     "read_log",
     "read_meta",
     "samples_path",
+    "to_line",
     "write_log",
 ]
 
@@ -83,6 +84,29 @@ class Line:
     def id(self) -> tuple[str, int]:
         """The item, and which of its answers."""
         return self.sample_id, self.k
+
+
+def to_line(
+    sample: Sample,
+    completion: Completion,
+    result: Score,
+    protocol: str,
+    prompt_digest: str | None = None,
+) -> Line:
+    """The line of a scored completion, with nothing about a call."""
+    return Line(
+        sample_id=sample.id,
+        text=completion.text,
+        answer=result.answer,
+        target=sample.target,
+        correct=result.value == 1.0,
+        status=result.status,
+        error_class=completion.error_class,
+        explanation=result.explanation,
+        finish_reason=completion.finish_reason,
+        prompt_digest=prompt_digest,
+        protocol=protocol,
+    )
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from avrt.evaluate.logs import (
     Settings,
     check_settings,
     log_path,
+    to_line,
     write_log,
 )
 from avrt.evaluate.models import check_names, check_new_name
@@ -169,17 +170,4 @@ def _line(sample: Sample, text: str | None, protocol: str) -> Line:
         if text is None
         else Completion(text, "stop")
     )
-    result = score(completion, sample)
-    return Line(
-        sample_id=sample.id,
-        text=completion.text,
-        answer=result.answer,
-        target=sample.target,
-        correct=result.value == 1.0,
-        status=result.status,
-        error_class=completion.error_class,
-        explanation=result.explanation,
-        finish_reason=completion.finish_reason,
-        prompt_digest=None,
-        protocol=protocol,
-    )
+    return to_line(sample, completion, score(completion, sample), protocol)

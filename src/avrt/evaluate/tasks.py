@@ -15,7 +15,7 @@ from avrt.ask.calls import Draft, Outcome, seeded
 from avrt.ask.ledger import LedgerReader, StoredCall
 from avrt.ask.payloads import Clips, File
 from avrt.config import MediaConfig
-from avrt.evaluate.logs import Line, LogMeta, Settings
+from avrt.evaluate.logs import Line, LogMeta, Settings, to_line
 from avrt.evaluate.models import Model
 from avrt.evaluate.protocol import ABSENT, Files
 from avrt.evaluate.questions import question_digest
@@ -116,26 +116,13 @@ def _to_line(
     if call is None:
         reason = f"{completion.error_class}: {completion.error}"
         result = Score(0.0, None, reason, "missing_media")
-    line = Line(
-        sample_id=sample.id,
-        text=completion.text,
-        answer=result.answer,
-        target=sample.target,
-        correct=result.value == 1.0,
-        status=result.status,
-        error_class=completion.error_class,
-        explanation=result.explanation,
-        finish_reason=None,
-        prompt_digest=question_digest((draft.system, draft.text)),
-        protocol=protocol,
-        k=draft.k,
-    )
+    asked = question_digest((draft.system, draft.text))
+    line = replace(to_line(sample, completion, result, protocol, asked), k=draft.k)
     if call is None:
-        return line
+        return replace(line, finish_reason=None)
     return replace(
         line,
         key=call.key,
-        finish_reason=completion.finish_reason,
         frames_digest=call.request["frames"],
         audio_digest=call.request["audio"],
         n_frames=call.n_frames,
