@@ -141,8 +141,9 @@ def require_media(root: Path, samples: Iterable[Sample]) -> None:
     if names and not any(map(present.has, names)):
         nearest = "".join(f"\n  {line}" for line in nearest_names(root, names, names))
         raise ConfigError(
-            f"{root}: none of the {len(names)} media files is here, such as {shown(names[0])}; copy "
-            "the media into this folder, or set data.root to the folder that holds them" + nearest
+            f"{root}: none of the {len(names)} media files is here, such as "
+            f"{shown(names[0])[1:-1]}; copy the media into this folder, or set data.root to the "
+            f"folder that holds them{nearest}"
         )
 
 

@@ -25,7 +25,7 @@ from avrt.datasets.rows import (
 from avrt.texts import shown
 from avrt.types import BenchmarkItem, Relation, Sample
 
-__all__ = ["MEDIA_FOLDERS", "RELATION_OF", "find_video", "read_avqa"]
+__all__ = ["RELATION_OF", "find_video", "names_in_folders", "read_avqa"]
 
 RELATION_OF: dict[str, Relation] = {
     "view": "visual",
@@ -67,9 +67,18 @@ def read_avqa(root: Path, split: str, counts: Counter[str] | None = None) -> Ite
         )
         return BenchmarkItem(sample, {}, {})
 
-    rows = _with_options(read_json_list(path), counts)
+    rows = _with_options(path, counts)
     required = ("multi_choice", "question_text", "video_name")
     return (item.sample for item in read_annotations(path, rows, required, to_item))
+
+
+def names_in_folders(root: Path) -> dict[str, frozenset[str]]:
+    """List the files in each folder that may hold AVQA's media."""
+    folders = {folder: root / folder for folder in MEDIA_FOLDERS}
+    return {
+        folder: frozenset(file.name for file in path.iterdir()) if path.is_dir() else frozenset()
+        for folder, path in folders.items()
+    }
 
 
 def find_video(name: str, names: MediaNames) -> str:
@@ -94,10 +103,8 @@ def find_video(name: str, names: MediaNames) -> str:
     )
 
 
-def _with_options(
-    rows: Iterator[tuple[int, Any]], counts: Counter[str]
-) -> Iterator[tuple[int, Any]]:
-    for number, row in rows:
+def _with_options(path: Path, counts: Counter[str]) -> Iterator[tuple[int, Any]]:
+    for number, row in enumerate(read_json_list(path), start=1):
         if isinstance(row, dict) and not row.get("multi_choice", True):
             counts["dropped/no_options"] += 1
         else:

@@ -59,4 +59,4 @@ def read_daily_omni(root: Path, path: Path) -> Iterator[BenchmarkItem]:
         return BenchmarkItem(sample, groups, row)
 
     required = ("Question", "Choice", "Answer", "video_id")
-    return read_annotations(path, read_json_list(path), required, to_item)
+    return read_annotations(path, enumerate(read_json_list(path), 1), required, to_item)

@@ -1,9 +1,10 @@
 """Faults of a sample, the modalities that they cost, and remedies.
 
 Faults of its options are here too, so that one table names whatever keeps a question from being
-asked: no stage behind `prepare` looks again. A fault of its media is a class of `MEDIA_ERROR_CLASSES`, when the file cannot be used or lacks picture or sound,
-or a note of the probe, when the file can be used but is unusual. `PrepareConfig` sets which
-modalities each fault takes from a sample: none, one or both.
+asked, and no later stage has to look. A fault of its media is a class of `MEDIA_ERROR_CLASSES`,
+when the file cannot be used or lacks picture or sound, or a note of the probe, when the file can be
+used but is unusual. `PrepareConfig` sets which modalities each fault takes from a sample: none, one
+or both.
 """
 
 from __future__ import annotations

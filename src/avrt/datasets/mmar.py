@@ -60,5 +60,5 @@ def read_mmar(root: Path, path: Path) -> Iterator[BenchmarkItem]:
         }
         return BenchmarkItem(sample, groups, row)
 
-    rows = read_json_lines(path) if path.suffix == ".jsonl" else read_json_list(path)
+    rows = read_json_lines(path) if path.suffix == ".jsonl" else enumerate(read_json_list(path), 1)
     return read_annotations(path, rows, ("audio_path", "modality"), to_item)

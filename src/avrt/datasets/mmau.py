@@ -60,4 +60,6 @@ def read_mmau(root: Path, path: Path) -> Iterator[BenchmarkItem]:
         }
         return BenchmarkItem(sample, groups, row)
 
-    return read_annotations(path, read_json_list(path), ("audio_id", "task", "difficulty"), to_item)
+    return read_annotations(
+        path, enumerate(read_json_list(path), 1), ("audio_id", "task", "difficulty"), to_item
+    )

@@ -66,7 +66,7 @@ def read_omnivideobench(root: Path, path: Path) -> Iterator[BenchmarkItem]:
 def _questions(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Number the questions; each has the fields of its video, then its own."""
     n_questions = 0
-    for number, video in read_json_list(path):
+    for number, video in enumerate(read_json_list(path), start=1):
         if not isinstance(video, dict) or not isinstance(video.get("questions"), list):
             raise DataError(
                 f"{path}: video {number}: not an object with a list of questions; set the format "

@@ -162,7 +162,7 @@ def plan(config: Config) -> str:
         f"prepare: read {n_read} questions from {annotation_path(config.data)}, "
         f"probe {len(names) - len(known)} media files ({n_missing} missing; {len(known)} more are "
         f"known before), write {' and '.join(FILES)} into {config.run.path}\n"
-        f"  questions about files with faults: {policies}"
+        f"  questions with faults: {policies}"
     )
 
 
@@ -187,7 +187,7 @@ def refuse_faults(policies: PrepareConfig, counts: Mapping[str, int], strict: bo
         rule = "their policy in the section `prepare` is fail"
     if refused:
         numbers = ", ".join(f"{n} {name}" for name, n in sorted(refused.items()))
-        raise AvrtError(f"prepare: questions about files with faults: {numbers}; {rule}")
+        raise AvrtError(f"prepare: questions with faults: {numbers}; {rule}")
 
 
 def load_usable(run: Path) -> list[tuple[Sample, Modality]]:

@@ -41,8 +41,8 @@ _LETTER = re.compile(r"(?:option\s*)?[(\[]?\s*([a-h])\s*[)\]]?\s*[.:]?")
 _INDEX = re.compile(r"(\d{1,3})(?:\.0*)?")
 
 
-def read_json_list(path: Path) -> Iterator[tuple[int, Any]]:
-    """Yield the rows of a JSON list with their numbers from 1.
+def read_json_list(path: Path) -> list[Any]:
+    """Read the rows of a JSON list.
 
     Raises:
         DataError: the file cannot be read, or holds no list.
@@ -50,7 +50,7 @@ def read_json_list(path: Path) -> Iterator[tuple[int, Any]]:
     content = read_json(path)
     if not isinstance(content, list):
         raise DataError(f"{path}: a {type(content).__name__}, not a list of questions")
-    yield from enumerate(content, start=1)
+    return content
 
 
 def read_annotations(
@@ -154,6 +154,8 @@ def options_and_gold(
         return options, first
     if form != "index":
         del readings["index"]
+    elif not isinstance(answer, str):
+        readings = {}
     found = {index for index in readings.values() if index is not None}
     if len(found) == 1:
         return options, found.pop()

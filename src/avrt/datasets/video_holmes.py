@@ -54,7 +54,7 @@ def read_video_holmes(root: Path, path: Path) -> Iterator[BenchmarkItem]:
         return BenchmarkItem(sample, {"task_type": group(row, "Question Type")}, row)
 
     required = ("video ID", "Question Type", "Options")
-    return read_annotations(path, read_json_list(path), required, to_item)
+    return read_annotations(path, enumerate(read_json_list(path), 1), required, to_item)
 
 
 def _options(row: dict[str, Any]) -> list[Any]:
