@@ -297,7 +297,9 @@ def test_fail_and_strict_stop_after_everything_is_written(make_known):
     config = make_known("broken", broken="fail", no_audio="vision_only")
     counts = prepare.run(config).counts
     assert all((config.run.path / name).is_file() for name in TABLES)
-    with pytest.raises(AvrtError, match=r"questions with faults: 1 missing, 1 truncated; .*`prepare`"):
+    with pytest.raises(
+        AvrtError, match=r"questions with faults: 1 missing, 1 truncated; .*`prepare`"
+    ):
         prepare.refuse_faults(config.prepare, counts, strict=False)
     with pytest.raises(
         AvrtError, match=r": 1 missing, 1 no_audio, 1 no_video, 1 truncated; --strict"
