@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from avrt.datasets import dataset_row_to_sample
-from avrt.datasets.avqa import RELATION_OF, find_video, names_in_folders
+from avrt.datasets.avqa import RELATION_OF, find_video
+from avrt.datasets.names import MediaNames
 from avrt.errors import DataError
 from avrt.exchange.imports.columns import (
     SPLITS,
@@ -155,7 +156,7 @@ def _survey(rows: Sequence[Row], root: Path) -> dict[str, Any]:
                 name for name, find in _ANSWERS.items() if find(answer, options) is not None
             )
     best = max(_ANSWERS, key=lambda form: fitting[form])
-    return {"find": _ANSWERS[best], "present": names_in_folders(root)}
+    return {"find": _ANSWERS[best], "present": MediaNames(root)}
 
 
 def _by_index(answer: str, options: Sequence[str]) -> int | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from avrt.datasets.rows import without_letters
+from avrt.datasets.rows import same_options, without_letters
 from avrt.texts import clean
 from avrt.types import LETTERS, Sample
 
@@ -77,10 +77,7 @@ def options_of(values: object) -> tuple[str, ...]:
     Raises:
         MalformedError: the value does not hold two to eight texts.
     """
-    try:
-        options = without_letters(texts_of(values))
-    except ValueError as error:
-        raise MalformedError("empty_option") from error
+    options = without_letters(texts_of(values))
     if not 2 <= len(options) <= len(LETTERS):
         raise MalformedError("bad_number_of_options" if options else "no_options")
     if not all(options):
@@ -96,7 +93,7 @@ def target_of(index: int | None, options: Sequence[str]) -> int:
     """
     if index is None or index >= len(options):
         raise MalformedError("bad_answer")
-    if options.count(options[index]) > 1:
+    if index in same_options(options):
         raise MalformedError("ambiguous_answer")
     return index
 
