@@ -8,6 +8,8 @@ wrong use, 130 interrupted.
 from __future__ import annotations
 
 import errno
+import sys
+import threading
 import time
 from typing import Any
 
@@ -68,6 +70,8 @@ _DISK_ERRORS = (
 )
 """Errors of a full, locked or misnamed folder: no defect of AVRT."""
 
+QUIET_S = 60.0
+"""After how long without a line about the work a command says that it is still there."""
 GRACE_S = 15.0
 """How long another process than the main one waits before it says why it failed."""
 
@@ -80,6 +84,8 @@ class MethodGroup(click.Group):
         return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
+        over = threading.Event()
+        threading.Thread(target=_say_still_here, args=(over,), daemon=True).start()
         try:
             return super().invoke(ctx)
         except AvrtError as error:
@@ -92,6 +98,18 @@ class MethodGroup(click.Group):
             _stop(ctx, f"{error.filename or 'write'}: {error.strerror}", 1)
         except KeyboardInterrupt:
             _stop(ctx, "interrupted; the same command goes on or starts this stage again", 130)
+        finally:
+            over.set()
+
+
+def _say_still_here(over: threading.Event) -> None:
+    """For work that counts nothing, such as loading a model: a line after each quiet minute."""
+    started_s = time.monotonic()
+    while not over.wait(QUIET_S):
+        from avrt.runs import format_duration, quiet_s, say
+
+        if quiet_s() >= QUIET_S and not sys.stderr.isatty():  # there a bar may stand
+            say(f"avrt: at work for {format_duration(time.monotonic() - started_s)}")
 
 
 def _stop(ctx: click.Context, message: str, exit_code: int) -> None:
