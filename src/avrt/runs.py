@@ -27,6 +27,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 from avrt.config import Config, dump_config
 from avrt.errors import ConfigError, DataError
 from avrt.ranks import is_main
+from avrt.texts import printable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -298,15 +299,16 @@ def _is_terminal() -> bool:
 def say(line: str, end: str = "\n") -> None:
     """Write a line about the work to stderr, over a line that is still changing on a terminal.
 
-    Of a launch, the main process does. A stderr that is gone stops no work.
+    Of a launch, the main process does; none does when the log level is `error`. A stderr that is
+    gone stops no work.
     """
     global _said_s
-    if not is_main():
+    if not is_main() or os.environ.get("AVRT_LOG") == "error":
         return
     _said_s = time.monotonic()
     start, clear = ("\r", "\x1b[K") if _is_terminal() else ("", "")
     with suppress(AttributeError, OSError, ValueError):
-        sys.stderr.write(f"{start}{line}{clear}{end}")
+        sys.stderr.write(f"{start}{printable(line)}{clear}{end}")
         sys.stderr.flush()
 
 
