@@ -76,13 +76,11 @@ ENCODINGS = {
 
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_no_encoding_of_a_terminal_is_too_narrow(tmp_path, name):
-    run_dir = tmp_path / "Läufe-声"
+    folder = "runs" if name in ("C", "POSIX") else "Läufe-声"  # there no file can be called so
     commands = [
         (["list", "teachers"], 0),
-        (["sft", f"run.dir={run_dir}", "run.name=声"], 2),
-        (["stats", f"run.dir={run_dir}"], 2),
-        (["build", f"run.dir={run_dir}", "--dry-run"], 0),
-        (["doctor", "--json"], 0),
+        (["stats", f"run.dir={folder}", "student.prompt=声"], 2),
+        (["build", f"run.dir={folder}", 'student.prompt="\\u58f0"', "--dry-run"], 0),
     ]
     environment = {**os.environ, **ENCODINGS[name]}
     for arguments, exit_code in commands:
@@ -113,7 +111,7 @@ def test_json_is_ascii_and_holds_the_same_text(avrt, tmp_path):
         ((key,), *_) = ledger.execute("SELECT key FROM calls")
     result = avrt("ledger", "show", key, *settings, "--json")
     assert result.output.isascii()
-    assert HOSTILE.strip() in json.loads(result.output)["attempts"][0]["text"]
+    assert HOSTILE in json.loads(result.output)["text"]
 
 
 # The shell
