@@ -69,3 +69,44 @@ def test_a_packaged_model_that_is_not_there_is_answered_with_the_known_ones(avrt
     result = avrt("checkpoint", *arguments)
     assert result.exit_code == 2
     assert "world:x: no such model in the package; known: audio_teacher, " in result.output
+
+
+# Without a checkout
+
+
+@pytest.fixture
+def installed(tmp_path):
+    """Run commands of a copy of the package that lies as in an installation."""
+    package, checkout = tmp_path / "site" / "avrt", Path(__file__).parents[2]
+    package.mkdir(parents=True)
+    for path in (checkout / "src" / "avrt").iterdir():
+        (package / path.name).symlink_to(path)
+    (package / "configs").symlink_to(checkout / "configs")
+    (tmp_path / "here").mkdir()
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "PYTHONPATH": str(package.parent)}
+        command = [sys.executable, "-m", "avrt", *arguments]
+        folder = tmp_path / "here"
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, cwd=folder, env=environment
+        )
+
+    return run
+
+
+def test_an_installed_copy_has_its_configurations_and_models(installed):
+    assert installed("config", "list").stdout.startswith("demo ")
+    assert installed("config", "copy", "paper", "configs").returncode == 0
+    assert installed("sft", "configs/paper.yaml", "--dry-run").returncode == 0
+    assert "127 tensors" in installed("checkpoint", "describe", "world:student").stdout
+    refused = installed("demo", "sft.epoch=3")
+    assert refused.stderr.endswith("unknown key 'sft.epoch'; did you mean 'sft.epochs'?\n")
+
+
+def test_no_message_asks_for_a_checkout():
+    """Nothing that is printed names make, an editable installation or the constraints."""
+    root = Path(__file__).parents[2] / "src" / "avrt"
+    wrong = re.compile(r"make (setup|docs|test)|pip install .*-e |constraints\.txt|-c constraints")
+    found = [path for path in root.rglob("*.py") if wrong.search(path.read_text("utf-8"))]
+    assert found == []
