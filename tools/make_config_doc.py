@@ -10,10 +10,9 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel
@@ -63,8 +62,7 @@ is set as `teachers.vision.engine.kind`.
 """
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """A section of the configuration, with its place and the meaning of that place."""
 
     where: str
