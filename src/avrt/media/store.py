@@ -17,6 +17,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ import soxr
 from PIL import features
 
 import avrt
-from avrt.runs import fingerprint, write_atomic
+from avrt.runs import fingerprint
 from avrt.types import EncodedFrames, EncodedSound
 
 __all__ = ["PayloadStore"]
@@ -112,4 +114,13 @@ def _versions() -> dict[str, Any]:
 
 
 def _write(path: Path, content: bytes) -> None:
-    write_atomic(path, lambda file: file.write(content), durable=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
