@@ -1,20 +1,21 @@
 """The command `avrt`: its commands in the order of the method, and the handling of their errors.
 
 Nothing heavy is imported before a command needs it, so `avrt --help` answers at once. Errors meant
-for a person are printed as one message without a traceback; exit codes are 0 done, 1 failed, 2
-wrong use, 130 interrupted.
+for a person, and faults of the machine, are printed as one message without a traceback; exit codes
+are 0 done, 1 failed, 2 wrong use, 130 interrupted (Ctrl-C), 143 ended (SIGTERM), 129 (SIGHUP).
 """
 
 from __future__ import annotations
 
-import errno
 import io
 import itertools
 import logging
 import os
+import signal
 import sys
 import threading
 import time
+from types import FrameType
 from typing import Any
 
 import click
@@ -42,24 +43,15 @@ from avrt.cli.stages import (
     trace,
 )
 from avrt.cli.world import world
-from avrt.errors import AvrtError, install_command
+from avrt.errors import AvrtError, install_command, machine_fault
 from avrt.ranks import is_main
 
 __all__ = ["cli", "main"]
 
-_DISK_ERRORS = (
-    errno.EACCES,
-    errno.EDQUOT,
-    errno.EEXIST,
-    errno.ENOSPC,
-    errno.ENOTDIR,
-    errno.EPERM,
-    errno.EROFS,
-)
-"""Errors of a full, locked or misnamed folder: no defect of AVRT."""
-
 QUIET_S = 60.0
 """After how long without a line about the work a command says that it is still there."""
+_stopped_by: list[int] = []
+"""The signal that ends this process, once there was one."""
 GRACE_S = 15.0
 """How long another process than the main one waits before it says why it failed."""
 
@@ -88,12 +80,13 @@ class MethodGroup(click.Group):
             _stop(ctx, str(error), error.exit_code)
         except ModuleNotFoundError as error:
             _stop(ctx, _install_advice(error), 2)
-        except OSError as error:
-            if error.errno not in _DISK_ERRORS:
-                raise
-            _stop(ctx, f"{error.filename or 'write'}: {error.strerror}", 1)
         except KeyboardInterrupt:
-            _stop(ctx, "interrupted; the same command goes on or starts this stage again", 130)
+            _stop_interrupted(ctx)
+        except (OSError, MemoryError, ImportError, RuntimeError) as error:
+            message = machine_fault(error)
+            if message is None:
+                raise
+            _stop(ctx, message, 1)
         finally:
             over.set()
 
@@ -106,6 +99,28 @@ def _say_still_here(over: threading.Event) -> None:
 
         if quiet_s() >= QUIET_S and not sys.stderr.isatty():  # there a bar may stand
             say(f"avrt: at work for {format_duration(time.monotonic() - started_s)}")
+
+
+def _stop_interrupted(ctx: click.Context) -> None:
+    what = f"stopped by {signal.Signals(_stopped_by[0]).name}" if _stopped_by else "interrupted"
+    message = f"{what}; the same command goes on or starts this stage again"
+    echo(f"avrt: error: {message}", err=True)
+    ctx.exit(128 + (_stopped_by[0] if _stopped_by else signal.SIGINT))
+
+
+def _end_as_interrupted(number: int, frame: FrameType | None) -> None:
+    """End as by Ctrl-C, which libraries know; a second signal, to the whole group, changes nothing.
+
+    Slurm, systemd and containers send SIGTERM, a terminal that is closed SIGHUP.
+    """
+    if _stopped_by:
+        return
+    _stopped_by.append(number)
+    interrupt = signal.getsignal(signal.SIGINT)
+    if callable(interrupt):
+        interrupt(signal.SIGINT, frame)
+    else:  # ignored, as in the background of a script
+        raise KeyboardInterrupt
 
 
 def _stop(ctx: click.Context, message: str, exit_code: int) -> None:
@@ -191,4 +206,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # an encoding may lack a letter of a name
             stream.reconfigure(errors="backslashreplace")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:  # not under `nohup`
+            signal.signal(number, _end_as_interrupted)
     cli(prog_name="avrt")

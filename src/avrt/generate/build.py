@@ -48,6 +48,7 @@ from avrt.generate.views import check_views, condition_of, in_view
 from avrt.runs import (
     Result,
     Stage,
+    alone,
     check_sums,
     file_digest,
     open_stage,
@@ -89,6 +90,7 @@ class _Rules:
         return is_merged and self.objection(entry) is None
 
 
+@alone(lambda config: config.run.path / "dataset")
 def run(config: Config) -> Result:
     """Build the dataset.
 
@@ -123,6 +125,7 @@ def run(config: Config) -> Result:
     parts = _split(entries, build.validation_fraction, seed)
     counts = _count(entries, parts)
     check_sums("build", len(entries), counts)
+    stage.begin()
     for name, part in parts.items():
         schema = REJECTED_SCHEMA if name == "rejected" else DATASET_SCHEMA
         write_parquet(folder / f"{name}.parquet", [to_row(entry) for entry in part], schema)

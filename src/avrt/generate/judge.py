@@ -88,6 +88,7 @@ def run(config: Config, budget: Budget | None = None) -> Result:
         tries = _judge_and_repair(bench, chosen, config.generate.leak_retries)
     if budget.stopped_by is not None:
         return Result(budget.summarize("judge"), {})
+    stage.begin()
     write_judged(path, (row for id_, of in tries.items() for row in _rows(id_, of)))
     check_failure_rate("judge", bench.ask.outcomes, config.generate.max_failure_rate)
     counts = _count(tries)

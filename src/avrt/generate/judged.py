@@ -19,8 +19,8 @@ from avrt.generate.findings import Findings
 from avrt.generate.gates import Case, check
 from avrt.generate.merge import shown_sample
 from avrt.generate.option_order import places_in, restore_letters
-from avrt.generate.records import Answers, MergedTrace, best_answer, redo_derived
-from avrt.runs import read_parquet, track, write_parquet
+from avrt.generate.records import Answers, MergedTrace, best_answer
+from avrt.runs import manifest_path, read_parquet, track, write_parquet
 from avrt.types import Sample
 
 __all__ = [
@@ -110,8 +110,8 @@ def load_judged(run: Path) -> dict[str, list[Judgement]]:
 def write_judged(run: Path, judgements: Iterable[Judgement]) -> None:
     """Write the judgements in sample order; a dataset built from others is to be built again."""
     path = judged_path(run)
-    with redo_derived(run, path, ("build",)):
-        write_parquet(path, [_to_row(judgement) for judgement in judgements], _SCHEMA)
+    rows = [_to_row(judgement) for judgement in judgements]
+    write_parquet(path, rows, _SCHEMA, derived=[manifest_path(run, "build")])
 
 
 def _to_row(judgement: Judgement) -> Mapping[str, Any]:

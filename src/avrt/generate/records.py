@@ -8,8 +8,7 @@ from it is marked as to do again.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
@@ -20,7 +19,7 @@ import pyarrow.parquet as pq
 
 from avrt.config import TeacherRole
 from avrt.errors import ConfigError, DataError
-from avrt.runs import file_digest, read_parquet, write_atomic
+from avrt.runs import file_digest, manifest_path, read_parquet, write_atomic
 
 __all__ = [
     "ABSENT",
@@ -37,7 +36,6 @@ __all__ = [
     "load_merged",
     "load_teachers",
     "merged_path",
-    "redo_derived",
     "stage_settings",
     "stratum_of",
     "teachers_path",
@@ -260,7 +258,7 @@ def stage_settings(run: Path, stage: Literal["trace", "merge", "judge"]) -> dict
     Raises:
         DataError: the stage did not finish since its inputs changed.
     """
-    path = run / "manifests" / f"{stage}.json"
+    path = manifest_path(run, stage)
     if not path.is_file():
         raise DataError(f"{path}: not found: {stage} is not finished; run `avrt {stage}` again")
     return json.loads(path.read_text(encoding="utf-8"))["settings"]
@@ -292,15 +290,4 @@ def _write(
                 columns = {name: [getattr(trace, name) for trace in group] for name in schema.names}
                 writer.write_table(pa.table(columns, schema))
 
-    with redo_derived(run, path, derived):
-        write_atomic(path, write)
-
-
-@contextmanager
-def redo_derived(run: Path, path: Path, stages: Iterable[str]) -> Iterator[None]:
-    """Mark the stages that are derived from a file as to do again, if this block changes it."""
-    before = file_digest(path) if path.is_file() else None
-    yield
-    if before is not None and file_digest(path) != before:
-        for stage in stages:
-            (run / "manifests" / f"{stage}.json").unlink(missing_ok=True)
+    write_atomic(path, write, derived=[manifest_path(run, stage) for stage in derived])

@@ -20,7 +20,7 @@ from avrt.answers import is_well_formed, split_trace
 from avrt.config import Config
 from avrt.errors import ConfigError
 from avrt.generate import strata
-from avrt.runs import Result, read_parquet, write_json
+from avrt.runs import Result, alone, read_parquet, write_json
 from avrt.types import LETTERS, RELATIONS
 
 __all__ = ["plan", "run"]
@@ -59,6 +59,7 @@ COMPARED = {
 """Published sets: thousands of questions, modalities (audio, video, image), reasoning chains."""
 
 
+@alone(lambda config: config.run.path / "dataset")
 def run(config: Config) -> Result:
     """Compute, store and print the statistics.
 
