@@ -102,7 +102,7 @@ def _parts(section: BaseModel, where: str, about: str) -> Iterator[Part]:
             value = absent()
         if isinstance(value, BaseModel):
             inner += _parts(value, path, _meaning(field))
-        elif _is_named(value):
+        elif isinstance(value, dict) and _is_named(value):
             for key, part in value.items():
                 inner += _parts(part, f"{path}.{key}", _meaning(field))
     if where:

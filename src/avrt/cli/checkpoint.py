@@ -6,12 +6,19 @@ from pathlib import Path
 
 import click
 
-from avrt.cli.options import checkpoint_type, echo, folder_type, load_settings, settings_argument
+from avrt.cli.options import (
+    OrderedGroup,
+    checkpoint_type,
+    echo,
+    folder_type,
+    load_settings,
+    settings_argument,
+)
 
 __all__ = ["checkpoint"]
 
 
-@click.group()
+@click.group(cls=OrderedGroup)
 def checkpoint() -> None:
     """Take thinkers out of Qwen2.5-Omni and put them back.
 

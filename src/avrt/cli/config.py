@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from avrt.cli.options import echo
+from avrt.cli.options import OrderedGroup, echo
 
 __all__ = ["config"]
 
 
-@click.group()
+@click.group(cls=OrderedGroup)
 def config() -> None:
     """List, show or copy the packaged configurations.
 

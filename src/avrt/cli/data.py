@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from avrt.cli.options import (
+    OrderedGroup,
     echo,
     echo_json,
     folder_type,
@@ -18,7 +19,7 @@ from avrt.cli.options import (
 __all__ = ["export", "import_set", "ledger", "list_known", "replay_row"]
 
 
-@click.group()
+@click.group(cls=OrderedGroup)
 def ledger() -> None:
     """Count, show and retry the model calls of a run.
 
@@ -139,7 +140,7 @@ def export(
     echo(run(load_settings(settings), name, options, output).summary)
 
 
-@click.group("list")
+@click.group("list", cls=OrderedGroup)
 def list_known() -> None:
     """List benchmarks, teachers, views or baselines.
 

@@ -28,7 +28,7 @@ from avrt.cli.data import export, import_set, ledger, list_known, replay_row
 from avrt.cli.demo import demo
 from avrt.cli.doctor import doctor
 from avrt.cli.evaluate import difficulty, evaluate, rubric, tables
-from avrt.cli.options import echo
+from avrt.cli.options import OrderedGroup, echo
 from avrt.cli.packages import extra_of
 from avrt.cli.stages import (
     build,
@@ -56,20 +56,12 @@ GRACE_S = 15.0
 """How long another process than the main one waits before it says why it failed."""
 
 
-class MethodGroup(click.Group):
+class MethodGroup(OrderedGroup):
     """A group that turns the errors meant for a person into one message and an exit code."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """In the order of the method, not of the alphabet."""
-        return list(self.commands)
-
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """Below a title for each part of the method."""
-        width = max(map(len, self.commands))
         for title, commands in PARTS.items():
-            with formatter.section(title):
-                rows = [(f"{c.name:<{width}}", c.get_short_help_str(80)) for c in commands]
-                formatter.write_dl(rows)
+            self.write_commands(formatter, title, commands)
 
     def invoke(self, ctx: click.Context) -> Any:
         over = threading.Event()

@@ -7,7 +7,7 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from avrt.runs import Result
 
 __all__ = [
+    "OrderedGroup",
     "budget_options",
     "checkpoint_type",
     "dry_run_option",
@@ -62,6 +63,26 @@ _USED = {
 """The sections that a command with --dry-run shows whole, besides those that differ."""
 
 
+class OrderedGroup(click.Group):
+    """A group that lists its commands in the order of the code, each with its whole sentence."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(self.commands)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        self.write_commands(formatter, "Commands", self.commands.values())
+
+    def write_commands(
+        self, formatter: click.HelpFormatter, title: str, commands: Iterable[click.Command]
+    ) -> None:
+        """Write some of the commands below a title, all in columns of one width."""
+        width = max(map(len, self.commands))
+        with formatter.section(title):
+            formatter.write_dl(
+                [(f"{each.name:<{width}}", each.get_short_help_str(200)) for each in commands]
+            )
+
+
 class CheckpointType(click.Path):
     """A folder, or `world:NAME` for a model inside the package, which becomes its folder."""
 
@@ -73,7 +94,7 @@ class CheckpointType(click.Path):
             from avrt.engines.weights import resolve
 
             value = resolve(value)
-        return super().convert(value, param, ctx)
+        return Path(str(super().convert(value, param, ctx)))
 
 
 checkpoint_type = CheckpointType()

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from avrt.cli.options import echo, folder_type
+from avrt.cli.options import OrderedGroup, echo, folder_type
 
 __all__ = ["world"]
 
 
-@click.group()
+@click.group(cls=OrderedGroup)
 def world() -> None:
     """Make the packaged procedural world, or train its small models.
 
