@@ -28,13 +28,18 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = [
+    "ParquetRows",
     "Result",
     "Stage",
+    "atomic_file",
     "check_sums",
     "file_digest",
     "fingerprint",
+    "iter_parquet",
+    "open_parquet",
     "open_stage",
     "read_parquet",
+    "read_table",
     "replace_folder",
     "save_config",
     "student_path",
@@ -56,15 +61,16 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write to a temporary file beside `path`, flush to disk, rename: a reader never sees half a
-    file.
+@contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """A temporary file beside `path` that takes its name at the end, flushed to disk: a reader
+    never sees half a file. After an error nothing has changed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
-            write(file)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(0o644)
@@ -72,6 +78,12 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Let a function write an `atomic_file`."""
+    with atomic_file(path) as file:
+        write(file)
 
 
 @contextmanager
@@ -108,34 +120,111 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, lambda file: file.write(text.encode() + b"\n"))
 
 
-def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> None:
-    """Write rows under a fixed schema, atomically; equal rows give equal bytes."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
-    write_atomic(path, lambda file: pq.write_table(table, file, compression="zstd"))
+_GROUP_ROWS = 10_000
+_GROUP_BYTES = 64 << 20
+"""A group of rows ends at either size, so that memory does not grow with a file."""
+_BATCH_ROWS = 500
 
 
-def read_parquet(path: Path) -> list[dict[str, Any]]:
-    """Rows of a file that an earlier stage wrote.
+class ParquetRows:
+    """A Parquet file that takes row after row; equal rows give equal bytes."""
+
+    def __init__(self, file: IO[bytes], schema: pa.Schema) -> None:
+        import pyarrow.parquet as pq
+
+        self._schema = schema
+        self._writer = pq.ParquetWriter(file, schema, compression="zstd")
+        self._rows: list[Mapping[str, Any]] = []
+        self._batches: list[pa.RecordBatch] = []
+        self._is_empty = True
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        self._rows.append(row)
+        if len(self._rows) == _BATCH_ROWS:
+            self._pack()
+            n_rows = sum(batch.num_rows for batch in self._batches)
+            n_bytes = sum(batch.nbytes for batch in self._batches)
+            if n_rows >= _GROUP_ROWS or n_bytes >= _GROUP_BYTES:
+                self._write_group()
+
+    def close(self) -> None:
+        self._pack()
+        if self._batches or self._is_empty:
+            self._write_group()
+        self._writer.close()
+
+    def _pack(self) -> None:
+        import pyarrow as pa
+
+        if self._rows:
+            self._batches.append(pa.RecordBatch.from_pylist(self._rows, self._schema))
+            self._rows = []
+
+    def _write_group(self) -> None:
+        import pyarrow as pa
+
+        group = pa.Table.from_batches(self._batches, self._schema)
+        self._batches = []
+        self._writer.write_table(group.combine_chunks())
+        self._is_empty = False
+
+
+@contextmanager
+def open_parquet(path: Path, schema: pa.Schema) -> Iterator[ParquetRows]:
+    """A file that takes rows, and stands at `path` once the block has ended without an error."""
+    with atomic_file(path) as file:
+        rows = ParquetRows(file, schema)
+        yield rows
+        rows.close()
+
+
+def write_parquet(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:
+    """Write rows under a fixed schema, atomically and some at a time."""
+    with open_parquet(path, schema) as file:
+        for row in rows:
+            file.add(row)
+
+
+def iter_parquet(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Rows of a file that an earlier stage wrote, some at a time, with all columns or with those
+    of `columns` that it has.
 
     Raises:
-        DataError: if the file is absent or not Parquet; the message names the stage that writes it.
+        DataError: the file is absent or not Parquet; the message names the stage that writes it.
     """
+    with _reading(path) as file:
+        for batch in file.iter_batches(_BATCH_ROWS, columns=columns):
+            yield from batch.to_pylist()
+
+
+def read_table(path: Path, columns: Sequence[str]) -> pa.Table:
+    """Columns of a file that an earlier stage wrote; they take a small part of the memory that
+    rows do. Raises as `iter_parquet`.
+    """
+    with _reading(path) as file:
+        return file.read(columns).combine_chunks()
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        # Not `read_table`, which imports a whole framework for data in many files.
+        # Not `pq.read_table`, which imports a whole framework for data in many files.
         with pq.ParquetFile(path) as file:
-            return file.read().to_pylist()
+            yield file
     except FileNotFoundError as error:
         raise DataError(
             f"{path}: not found; run the stage that writes it first (see `avrt --help`)"
         ) from error
-    except pa.ArrowInvalid as error:
+    except pa.ArrowException as error:
         raise DataError(f"{path}: not a readable Parquet file: {error}") from error
+
+
+def read_parquet(path: Path) -> list[dict[str, Any]]:
+    """All rows of a file; raises as `iter_parquet`."""
+    return list(iter_parquet(path))
 
 
 def save_config(config: Config) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from avrt.ask.ledger import open_ledger
 from avrt.config import Config
 from avrt.datasets import dataset_row_to_sample, prepare
+from avrt.datasets.prepared import load_prepared
 from avrt.errors import ConfigError, DataError
 from avrt.generate import build, merge, trace
 from avrt.generate.gates import GATES
@@ -151,7 +152,7 @@ def test_a_kept_row_holds_the_question_the_gold_and_all_texts(make_config: MakeC
 def test_a_row_of_the_dataset_gives_its_sample_back(make_config: MakeConfig) -> None:
     config = make_config()
     built(config)
-    prepared = {sample.id: sample for sample in prepare.load_prepared(config.run.path)}
+    prepared = {sample.id: sample for sample in load_prepared(config.run.path)}
     row = read(config)["train"][0]
     sample = prepared[row["id"]]
     assert dataset_row_to_sample(row, sample.source) == sample

@@ -20,8 +20,9 @@ _PLAIN_S = 30.0
 class Progress:
     """Counts drafts and calls and prints them to stderr; silent as long as no call is made."""
 
-    def __init__(self, title: str, n_drafts: int) -> None:
-        self._title, self._n_drafts = title, n_drafts
+    def __init__(self, title: str, n_drafts: int, kept: str = "kept") -> None:
+        """`kept`: what replies are called that can be kept."""
+        self._title, self._n_drafts, self._kept = title, n_drafts, kept
         self._n_done = self._n_called = self._n_calls = self._n_tokens = self._n_in_flight = 0
         self._n_kept: int | None = None
         self._failures: Counter[str] = Counter()
@@ -80,7 +81,11 @@ class Progress:
         elapsed_s = max(time.monotonic() - self._started_s, 1e-3)
         parts = [
             f"{self._title}: {self._n_done:,}/{self._n_drafts:,}",
-            *([] if self._n_kept is None else [f"{self._n_kept / self._n_called:.0%} kept"]),
+            *(
+                []
+                if self._n_kept is None
+                else [f"{self._n_kept / self._n_called:.0%} {self._kept}"]
+            ),
             f"{self._n_calls / elapsed_s:.1f} calls/s",
             f"{self._n_tokens / elapsed_s:,.0f} tokens/s",
             f"{self._n_in_flight} in flight",

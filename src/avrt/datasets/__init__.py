@@ -6,7 +6,7 @@ A missing media file is no error of a reader: the sample then holds the usual pa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -42,6 +42,7 @@ __all__ = [
     "read_avrt_parquet",
     "read_items",
     "read_samples",
+    "require_files",
     "require_media",
     "row_to_sample",
     "sample_to_row",
@@ -135,7 +136,11 @@ def require_media(root: Path, samples: Iterable[Sample]) -> None:
     Raises:
         ConfigError: no media file exists.
     """
-    names = media_paths(samples)
+    require_files(root, media_paths(samples))
+
+
+def require_files(root: Path, names: Sequence[str]) -> None:
+    """As `require_media`, for the files that the samples name."""
     if names and not any((root / name).exists() for name in names):
         raise ConfigError(
             f"{root}: none of the {len(names)} media files is here, such as {names[0]}; copy the "
