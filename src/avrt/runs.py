@@ -26,6 +26,7 @@ from avrt.ranks import is_main
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 __all__ = [
     "ParquetRows",
@@ -129,11 +130,8 @@ _BATCH_ROWS = 500
 class ParquetRows:
     """A Parquet file that takes row after row; equal rows give equal bytes."""
 
-    def __init__(self, file: IO[bytes], schema: pa.Schema) -> None:
-        import pyarrow.parquet as pq
-
-        self._schema = schema
-        self._writer = pq.ParquetWriter(file, schema, compression="zstd")
+    def __init__(self, writer: pq.ParquetWriter, schema: pa.Schema) -> None:
+        self._writer, self._schema = writer, schema
         self._rows: list[Mapping[str, Any]] = []
         self._batches: list[pa.RecordBatch] = []
         self._is_empty = True
@@ -147,11 +145,11 @@ class ParquetRows:
             if n_rows >= _GROUP_ROWS or n_bytes >= _GROUP_BYTES:
                 self._write_group()
 
-    def close(self) -> None:
+    def finish(self) -> None:
+        """Write the rows that wait; a file without rows gets an empty group."""
         self._pack()
         if self._batches or self._is_empty:
             self._write_group()
-        self._writer.close()
 
     def _pack(self) -> None:
         import pyarrow as pa
@@ -172,10 +170,15 @@ class ParquetRows:
 @contextmanager
 def open_parquet(path: Path, schema: pa.Schema) -> Iterator[ParquetRows]:
     """A file that takes rows, and stands at `path` once the block has ended without an error."""
-    with atomic_file(path) as file:
-        rows = ParquetRows(file, schema)
+    import pyarrow.parquet as pq
+
+    with (
+        atomic_file(path) as file,
+        pq.ParquetWriter(file, schema, compression="zstd") as writer,
+    ):
+        rows = ParquetRows(writer, schema)
         yield rows
-        rows.close()
+        rows.finish()
 
 
 def write_parquet(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:

@@ -16,7 +16,7 @@ from avrt.ask.ledger import open_ledger
 from avrt.config import Config
 from avrt.datasets import dataset_row_to_sample, prepare
 from avrt.datasets.prepared import load_prepared
-from avrt.errors import ConfigError, DataError
+from avrt.errors import AvrtError, ConfigError, DataError
 from avrt.generate import build, merge, trace
 from avrt.generate.gates import GATES
 from avrt.runs import read_parquet
@@ -170,17 +170,34 @@ def test_no_clip_is_in_train_and_validation(make_config: MakeConfig) -> None:
     assert not train & validation
 
 
-def test_an_empty_dataset_is_no_error_and_says_so(make_config: MakeConfig) -> None:
+def test_an_empty_dataset_says_so_with_the_reasons_each_time(make_config: MakeConfig) -> None:
     config = make_config(dict.fromkeys(replies(), "I cannot tell."))
-    result = built(config)
-    assert result.counts["kept"] == 0
-    assert "the dataset is empty: everything was dropped" in result.summary
-    assert "(7 samples) at view for dropped/no_answer" in result.summary
+    said = "the dataset is empty: of 8 samples 7 dropped/no_answer, 1 failed/no_audio; see .*reject"
+    for _ in range(2):
+        with pytest.raises(AvrtError, match=said):
+            built(config)
     assert {name: len(part) for name, part in read(config).items()} == {
         "train": 0,
         "validation": 0,
         "rejected": 8,
     }
+
+
+@pytest.mark.parametrize(
+    ("script", "change", "reason"),
+    [
+        (None, "build.view=id='nobody'", "7 dropped/outside_view"),
+        ({("MERGE", n): "no form" for n in range(1, 9)}, "run.seed=0", "7 dropped/bad_format"),
+        ({("MERGE", n): None for n in range(1, 9)}, "run.seed=0", "7 failed/no_reply"),
+        ({("AUDIO", n): None for n in range(1, 9)}, "run.seed=0", "7 failed/no_reply"),
+    ],
+)
+def test_whatever_empties_a_dataset_is_named(
+    make_config: MakeConfig, script: dict[tuple[str, int], str | None], change: str, reason: str
+) -> None:
+    config = make_config(replies(script or {}), change, "generate.max_failure_rate=1")
+    with pytest.raises(AvrtError, match=f"the dataset is empty: of 8 samples {reason}"):
+        built(config)
 
 
 def test_the_card_has_a_header_the_losses_and_the_models(
