@@ -37,6 +37,7 @@ from avrt.media import MediaInfo
 from avrt.runs import (
     Result,
     Stage,
+    alone,
     check_sums,
     open_stage,
     save_config,
@@ -94,13 +95,15 @@ FILES = ("samples.parquet", "media.parquet")
 N_EXAMPLES = 3
 
 
+@alone(lambda config: config.run.path / FILES[0])
 def run(config: Config) -> Result:
     """Prepare the dataset of `config.data` for the run.
 
     Faults of files are data here, whatever the settings say; `refuse_faults` raises for them.
 
     Raises:
-        ConfigError: there is no dataset or no media file, or it was prepared with other settings.
+        ConfigError: there is no dataset or no media file, it was prepared with other settings, or
+            another process prepares it.
         DataError: an annotation is malformed.
     """
     run_folder, policies = config.run.path, config.prepare
@@ -110,7 +113,7 @@ def run(config: Config) -> Result:
     known = known_probes(run_folder, config.data.root, names, config.media)
     if _is_done(run_folder, stage, names, known):
         return Result(f"prepare: nothing to do, {run_folder} is prepared", stage.counts())
-    stage.manifest_path.unlink(missing_ok=True)  # from here on the tables are out of date
+    stage.begin()
     save_config(config)
     infos = probe_files(run_folder, config.data.root, names, config.media)
     outcomes = _Outcomes(counts)

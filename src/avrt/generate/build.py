@@ -52,6 +52,7 @@ from avrt.generate.views import Selection, check_views, condition_of
 from avrt.runs import (
     Result,
     Stage,
+    alone,
     check_sums,
     file_digest,
     open_parquet,
@@ -87,6 +88,7 @@ class _Rules:
         return None
 
 
+@alone(lambda config: config.run.path / "dataset")
 def run(config: Config) -> Result:
     """Build the dataset.
 
@@ -126,6 +128,7 @@ def run(config: Config) -> Result:
     parts = _split(fates, source.samples, build.validation_fraction, seed)
     counts = _count(fates, parts)
     check_sums("build", len(source.samples), counts)
+    stage.begin()
     _write(folder, source, fates, parts)
     write_matches(folder / "contamination.parquet", matches)
     (folder / "statistics.json").unlink(missing_ok=True)  # of the dataset that was here before

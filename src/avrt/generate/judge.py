@@ -107,6 +107,7 @@ def run(config: Config, budget: Budget | None = None) -> Result:
         chosen = budget.take(samples)
         tries = _judge_and_repair(bench, chosen, config.generate.leak_retries)
         if budget.stopped_by is None:
+            stage.begin()
             write_judged(path, _judgements(ledger, tries))
     if budget.stopped_by is not None:
         return Result(budget.summarize("judge"), {})

@@ -18,8 +18,8 @@ import pyarrow as pa
 from avrt.generate.findings import Findings
 from avrt.generate.gates import Case, check
 from avrt.generate.option_order import places_in, restore_letters
-from avrt.generate.records import Answers, MergedTrace, best_answer, redo_derived
-from avrt.runs import iter_parquet, write_parquet
+from avrt.generate.records import Answers, MergedTrace, best_answer
+from avrt.runs import iter_parquet, manifest_path, write_parquet
 from avrt.types import Sample
 
 __all__ = [
@@ -123,8 +123,8 @@ def load_judged(run: Path) -> dict[str, list[Judgement]]:
 def write_judged(run: Path, judgements: Iterable[Judgement]) -> None:
     """Write the judgements in sample order; a dataset built from others is to be built again."""
     path = judged_path(run)
-    with redo_derived(run, path, ("build",)):
-        write_parquet(path, map(_to_row, judgements), _SCHEMA)
+    derived = [manifest_path(run, "build")]
+    write_parquet(path, map(_to_row, judgements), _SCHEMA, derived=derived)
 
 
 def _to_row(judgement: Judgement) -> Mapping[str, Any]:

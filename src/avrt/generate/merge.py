@@ -93,6 +93,7 @@ def run(config: Config, budget: Budget | None = None) -> Result:
             outcomes = call_all(ledger, engine, drafts, budget)
         if budget.stopped_by is None:
             traces = _to_traces(merger, ledger, selected, outcomes)
+            stage.begin()
             write_merged(path, _count(traces, counts))
     if budget.stopped_by is not None:
         return Result(budget.summarize("merge"), {})

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -20,7 +19,7 @@ import pyarrow as pa
 from avrt.config import TeacherRole
 from avrt.datasets.prepared import PreparedSamples
 from avrt.errors import ConfigError, DataError
-from avrt.runs import file_digest, iter_parquet, read_table, write_parquet
+from avrt.runs import file_digest, iter_parquet, manifest_path, read_table, write_parquet
 from avrt.types import Sample
 
 __all__ = [
@@ -42,7 +41,6 @@ __all__ = [
     "load_merged",
     "load_teachers",
     "merged_path",
-    "redo_derived",
     "stage_settings",
     "stratum_of",
     "teachers_path",
@@ -314,7 +312,7 @@ def stage_settings(run: Path, stage: Literal["trace", "merge", "judge"]) -> dict
     Raises:
         DataError: the stage did not finish since its inputs changed.
     """
-    path = run / "manifests" / f"{stage}.json"
+    path = manifest_path(run, stage)
     if not path.is_file():
         raise DataError(f"{path}: not found: {stage} is not finished; run `avrt {stage}` again")
     return json.loads(path.read_text(encoding="utf-8"))["settings"]
@@ -338,15 +336,4 @@ def _write(
     derived: Sequence[str],
 ) -> None:
     rows = ({name: getattr(trace, name) for name in schema.names} for trace in traces)
-    with redo_derived(run, path, derived):
-        write_parquet(path, rows, schema)
-
-
-@contextmanager
-def redo_derived(run: Path, path: Path, stages: Iterable[str]) -> Iterator[None]:
-    """Mark the stages that are derived from a file as to do again, if this block changes it."""
-    before = file_digest(path) if path.is_file() else None
-    yield
-    if before is not None and file_digest(path) != before:
-        for stage in stages:
-            (run / "manifests" / f"{stage}.json").unlink(missing_ok=True)
+    write_parquet(path, rows, schema, derived=[manifest_path(run, stage) for stage in derived])

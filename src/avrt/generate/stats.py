@@ -22,7 +22,7 @@ from avrt.answers import is_well_formed, split_trace
 from avrt.config import Config
 from avrt.errors import ConfigError
 from avrt.generate import strata
-from avrt.runs import Result, iter_parquet, write_json
+from avrt.runs import Result, alone, iter_parquet, write_json
 from avrt.types import LETTERS, RELATIONS
 
 __all__ = ["plan", "run"]
@@ -70,6 +70,7 @@ COMPARED = {
 """Published sets: thousands of questions, modalities (audio, video, image), reasoning chains."""
 
 
+@alone(lambda config: config.run.path / "dataset")
 def run(config: Config) -> Result:
     """Compute, store and print the statistics.
 

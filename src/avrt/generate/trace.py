@@ -100,6 +100,7 @@ def run(config: Config, budget: Budget | None = None) -> Result:
         }
         if budget.stopped_by is None:
             answers = _read_answers(teachers, ledger, usable, outcomes)
+            stage.begin()
             write_teachers(path, _count(answers, counts))
     if budget.stopped_by is not None:
         return Result(budget.summarize("trace"), {})

@@ -17,8 +17,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,7 +28,7 @@ import soxr
 from PIL import features
 
 import avrt
-from avrt.runs import fingerprint
+from avrt.runs import fingerprint, write_atomic
 from avrt.types import EncodedFrames, EncodedSound
 
 __all__ = ["PayloadStore"]
@@ -114,13 +112,4 @@ def _versions() -> dict[str, Any]:
 
 
 def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_atomic(path, lambda file: file.write(content), durable=False)

@@ -25,7 +25,7 @@ from avrt.report.dataset import dataset_table
 from avrt.report.gallery import Roots, collect, show_media
 from avrt.report.sections import Part, facts, parts_of
 from avrt.report.tables import to_markdown
-from avrt.runs import Result, write_atomic
+from avrt.runs import Result, hold_output, write_atomic
 
 __all__ = ["plan", "run"]
 
@@ -40,7 +40,12 @@ def run(config: Config) -> Result:
     path = config.run.path
     if not path.is_dir():
         raise ConfigError(f"{path}: no such run; set run.dir and run.name, or run `avrt prepare`")
-    template = _load_template()
+    with hold_output(path / "report"):
+        return _write(config)
+
+
+def _write(config: Config) -> Result:
+    path, template = config.run.path, _load_template()
     benchmarks = by_benchmark(read_results(config), config.eval)
     parts = parts_of(path, dataset_table(config), benchmarks)
     roots = {name: data.root for name, data in config.eval.benchmarks.items()}

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from avrt.datasets import write_samples
 from avrt.errors import ConfigError
-from avrt.runs import Result, write_json
+from avrt.runs import Result, alone, remove_leftovers, write_json
 from avrt.types import Sample
 from avrt.world.content import Scene, WorldSet, draw_scene
 from avrt.world.render import (
@@ -43,6 +43,7 @@ RELATIONS = {"Where": "View"}
 """AVQA's word for the sense that a question type needs; all others need both."""
 
 
+@alone(lambda root: root)
 def run(
     root: Path, n_train: int = 2_000, n_bench: int = 400, n_audio: int = 400, seed: int = 0
 ) -> Result:
@@ -79,6 +80,7 @@ def run(
 def _claim(root: Path, made_with: dict[str, int]) -> None:
     """Refuse a folder that holds other files than the same world, unfinished."""
     unfinished = root / UNFINISHED
+    remove_leftovers(root)
     if unfinished.is_file() and json.loads(unfinished.read_text()) == made_with:
         return
     if root.exists() and (not root.is_dir() or any(root.iterdir())):

@@ -15,7 +15,6 @@ import json
 import math
 import os
 import random
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -30,7 +29,7 @@ from transformers import PreTrainedModel
 
 from avrt.engines.encode import merge_media
 from avrt.errors import ConfigError
-from avrt.runs import Result, fingerprint, write_atomic
+from avrt.runs import Result, fingerprint, hold_output, replace_folder, write_atomic
 from avrt.world import curriculum, networks
 from avrt.world.content import draw_scene
 from avrt.world.curriculum import Example, Lesson
@@ -340,9 +339,9 @@ def _train_model(name: str, output: Path, seed: int) -> str:
         clips = build_pool(recipe.n_clips, seed, work / f"clips-{seed}", os.cpu_count() or 1)
     encoder = Encoder(processor, clips, padded_sound=name == "audio_teacher")
     train(model, encoder, training)
-    shutil.rmtree(target, ignore_errors=True)
-    model.eval().bfloat16().save_pretrained(target)
-    processor.save_pretrained(target)
+    with replace_folder(target) as temporary:
+        model.eval().bfloat16().save_pretrained(temporary)
+        processor.save_pretrained(temporary)
     figures = measure_model(name, target, work)
     minutes = sum(row["seconds"] for row in _read_log(training.log_path)) / 60
     write_card(target, name, training.description, figures, minutes)
@@ -375,5 +374,6 @@ def run(output: Path, only: tuple[str, ...] = (), seed: int = 0) -> Result:
     lines = []
     for name in MODELS:
         if not only or name in only:
-            lines.append(_train_model(name, output, seed))
+            with hold_output(output / ".work" / name):
+                lines.append(_train_model(name, output, seed))
     return Result("\n".join(lines), {"kept": len(lines)})

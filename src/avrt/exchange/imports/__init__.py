@@ -35,6 +35,7 @@ from avrt.generate.dataset import DATASET_SCHEMA, REJECTED_SCHEMA, question_colu
 from avrt.generate.gates import GATES, Case, check
 from avrt.runs import (
     Result,
+    alone,
     check_sums,
     fingerprint,
     open_stage,
@@ -50,6 +51,7 @@ SOURCES = {"avrt-20k": AVRT_20K, "avqa-r1-6k": AVQA_R1_6K}
 """Every set that AVRT can import."""
 
 
+@alone(lambda config: config.run.path / "dataset")
 def run(config: Config, name: str, folder: Path | str, from_hub: bool = False) -> Result:
     """Import the set `name` from `folder`, which with `from_hub` is an id on the Hub.
 
@@ -86,6 +88,7 @@ def run(config: Config, name: str, folder: Path | str, from_hub: bool = False) -
     counts = _count(rows, parts)
     check_sums("import", len(rows), counts)
     save_config(config)
+    stage.begin()
     for part, of_part in parts.items():
         schema = REJECTED_SCHEMA if part == "rejected" else DATASET_SCHEMA
         write_parquet(dataset / f"{part}.parquet", of_part, schema)
