@@ -31,6 +31,7 @@ from avrt.datasets import (
     sample_to_row,
 )
 from avrt.datasets.faults import REMEDIES, Fault, find_faults, judge, policy_on, reason_of
+from avrt.datasets.names import MediaNames, nearest_names
 from avrt.datasets.probing import known_probes, probe_files, probe_settings
 from avrt.errors import AvrtError
 from avrt.media import MediaInfo
@@ -128,6 +129,8 @@ def run(config: Config) -> Result:
         f"({len(infos) - len(known)} probed, {len(known)} known before)"
     )
     lines = [title, *_summarize(policies, counts, outcomes.examples)]
+    missing = [name for name, info in infos.items() if info.status == "missing"]
+    lines += [f"  {line}" for line in nearest_names(config.data.root, missing, infos)]
     lines.append(f"wrote {' and '.join(FILES)} into {run_folder}")
     if not counts["kept"]:
         lines.append("no question can be used: mend the files named above, then prepare again")
@@ -142,14 +145,15 @@ def plan(config: Config) -> str:
     known = known_probes(config.run.path, config.data.root, names, config.media)
     if _is_done(config.run.path, stage, names, known):
         return f"prepare: nothing to do, {config.run.path} is prepared"
-    n_missing = sum(not (config.data.root / name).exists() for name in names)
+    present = MediaNames(config.data.root)
+    n_missing = sum(not present.has(name) for name in names)
     n_read = n_samples + counts["dropped/no_options"]
     policies = ", ".join(f"{name} {policy}" for name, policy in config.prepare)
     return (
         f"prepare: read {n_read} questions from {annotation_path(config.data)}, "
         f"probe {len(names) - len(known)} media files ({n_missing} missing; {len(known)} more are "
         f"known before), write {' and '.join(FILES)} into {config.run.path}\n"
-        f"  questions about files with faults: {policies}"
+        f"  questions with faults: {policies}"
     )
 
 
@@ -174,7 +178,7 @@ def refuse_faults(policies: PrepareConfig, counts: Mapping[str, int], strict: bo
         rule = "their policy in the section `prepare` is fail"
     if refused:
         numbers = ", ".join(f"{n} {name}" for name, n in sorted(refused.items()))
-        raise AvrtError(f"prepare: questions about files with faults: {numbers}; {rule}")
+        raise AvrtError(f"prepare: questions with faults: {numbers}; {rule}")
 
 
 def _open(run: Path, data: DataConfig, policies: PrepareConfig, media: MediaConfig) -> Stage:
