@@ -92,7 +92,7 @@ def test_questions_with_unclear_options_are_counted_by_name(
     result = prepare.run(config)
     n_kept = 1 + outcome.startswith("note")
     assert result.counts == {"read": 2, "kept": n_kept, outcome: 1}
-    assert len(prepare.load_prepared(config.run.path)) == n_kept
+    assert len(load_prepared(config.run.path)) == n_kept
     assert f"{outcome.partition('/')[2]}" in result.summary
     assert "such as train_qa.json:2\n" in result.summary
     prepare.refuse_faults(PrepareConfig(), result.counts, strict=False)

@@ -6,6 +6,7 @@ import sys
 import time
 from collections import Counter
 
+from avrt.ask.forecast import Forecast
 from avrt.types import Completion
 
 __all__ = ["Progress", "format_duration"]
@@ -27,6 +28,7 @@ class Progress:
         self._n_kept: int | None = None
         self._failures: Counter[str] = Counter()
         self._samples: set[str] | None = set()
+        self._pace = Forecast()
         self._is_live = sys.stderr.isatty()
         self._started_s = self._printed_s = time.monotonic()
 
@@ -51,6 +53,7 @@ class Progress:
         self._n_calls += 1
         self._n_done += len(sample_ids)
         self._n_called += len(sample_ids)
+        self._pace.finish(len(sample_ids))
         self._n_tokens += completion.n_prompt_tokens + completion.n_completion_tokens
         if kept is not None:
             self._n_kept = (self._n_kept or 0) + sum(kept)
@@ -91,26 +94,30 @@ class Progress:
             f"{self._n_in_flight} in flight",
             *(f"{n:,} {name}" for name, n in self._failures.most_common()),
         ]
-        if self._n_done < self._n_drafts:
-            parts.append(f"{format_duration(self._remaining_s())} left")
+        if left := self._left():
+            parts.append(f"{left} left")
         return ", ".join(parts)
 
-    def _remaining_s(self) -> float:
-        elapsed_s = time.monotonic() - self._started_s
-        return elapsed_s / max(self._n_called, 1) * (self._n_drafts - self._n_done)
+    def _left(self) -> str:
+        """The time that is left, once it can be told."""
+        range_s = self._pace.remaining_s(self._n_drafts - self._n_done)
+        if self._n_done >= self._n_drafts or range_s is None:
+            return ""
+        least, most = map(format_duration, range_s)
+        return least if least == most else f"{least} to {most}"
 
     def _forecast(self) -> None:
-        """Once: all calls still to make, from those made so far."""
+        """Once: all calls and tokens, from those so far; and the time, where it can be told."""
         n_left = self._n_drafts - self._n_done
         if not n_left:
             return
         n_calls = self._n_calls + round(self._n_calls / self._n_called * n_left)
         n_tokens = round(self._n_tokens / self._n_calls * n_calls)
-        total_s = time.monotonic() - self._started_s + self._remaining_s()
+        left = self._left()
         start = "\r\x1b[K" if self._is_live else ""
         sys.stderr.write(
             f"{start}{self._title}: forecast from the first {_N_FORECAST} samples: {n_calls:,} "
-            f"calls, {n_tokens:,} tokens, {format_duration(total_s)}\n"
+            f"calls, {n_tokens:,} tokens{f', {left} left' if left else ''}\n"
         )
         sys.stderr.flush()
 

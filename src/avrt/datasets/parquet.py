@@ -147,6 +147,8 @@ def read_parquet_rows(
                 for row in rows:
                     number += 1
                     yield number, clean_value(row)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: not found; {remedy}") from error
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path}: not a readable Parquet file: {shown(error, 200)}") from error
 
