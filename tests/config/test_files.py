@@ -66,7 +66,7 @@ def test_files_of_other_editors_are_read(tmp_path, encoding):
 def test_another_encoding_is_refused_with_the_way_out(tmp_path, encoding):
     path = tmp_path / "config.yaml"
     path.write_bytes("data: {root: Vidéos}\n".encode(encoding))
-    with pytest.raises(ConfigError, match=r"config\.yaml: not UTF-8 .*; save it as UTF-8"):
+    with pytest.raises(ConfigError, match=r"config\.yaml: line 1: not UTF-8 .*; save it as UTF-8"):
         load_config(path)
 
 

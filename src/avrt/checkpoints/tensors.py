@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from avrt.errors import DataError
 from avrt.runs import track
+from avrt.texts import read_json
 
 __all__ = ["INDEX", "StoredTensor", "read_tensors", "write_tensors"]
 
@@ -96,10 +97,10 @@ def read_tensors(folder: Path) -> dict[str, StoredTensor]:
 
 def _read_index(path: Path) -> dict[str, str]:
     try:
-        shard_of = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+        shard_of = read_json(path)["weight_map"]
         return {str(tensor): str(shard) for tensor, shard in shard_of.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: not the index of a checkpoint: {error!r}") from error
+    except (DataError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: not the index of a checkpoint: {error}") from error
 
 
 def _read_header(path: Path) -> dict[str, StoredTensor]:

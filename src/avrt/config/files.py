@@ -7,13 +7,15 @@ server's switch may be written so; where a text belongs it is refused.
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from avrt.errors import ConfigError
+from avrt.errors import ConfigError, DataError
+from avrt.texts import clean, read_text, shown
 
 __all__ = ["parse_yaml", "read_yaml", "write_yaml"]
 
@@ -33,6 +35,10 @@ _PLAIN = {
 """Words without quotes that are not texts, by their type, and their first characters; `\\0` stands
 for nothing at all.
 """
+
+
+MAX_VALUES = 100_000
+"""Values of a file; aliases of aliases can make billions of a few lines."""
 
 
 class _Repeated(yaml.YAMLError):
@@ -55,16 +61,19 @@ class _Loader(yaml.SafeLoader):
 
     def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
-        lines: dict[tuple[str, str], int] = {}
+        lines: dict[Any, int] = {}  # by what is read: `no` and `off` are one key
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
                 continue
-            line = key.start_mark.line + 1
-            if (key.tag, key.value) in lines:
-                first = lines[key.tag, key.value]
-                raise _Repeated(f"`{key.value}` stands at lines {first} and {line}")
-            lines[key.tag, key.value] = line
+            line, read = key.start_mark.line + 1, self.construct_object(key)
+            if read in lines:
+                name = shown(key.value)[1:-1]
+                raise _Repeated(f"`{name}` stands at lines {lines[read]} and {line}")
+            lines[read] = line
         return node
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        return clean(super().construct_scalar(node))
 
 
 class _Dumper(yaml.SafeDumper):
@@ -80,13 +89,38 @@ for _name, (_pattern, _first) in _PLAIN.items():
         )
 
 
-def parse_yaml(text: str | bytes) -> Any:
-    """The value of a YAML text; bytes may be UTF-8 or, with their mark, UTF-16.
+def parse_yaml(text: str) -> Any:
+    """The value of a YAML text; half surrogate pairs and NUL in its texts become U+FFFD.
 
     Raises:
-        yaml.YAMLError: not YAML, a key stands twice in one mapping, or an alias holds itself.
+        yaml.YAMLError: not YAML, a key stands twice in one mapping, an alias holds itself, or
+            aliases and nesting make more of the text than any configuration is.
     """
-    return yaml.load(text, _Loader)
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if _size(node, {}) > MAX_VALUES:
+            raise yaml.YAMLError(f"its aliases make over {MAX_VALUES:,} values of it")
+        return None if node is None else loader.construct_document(node)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise yaml.YAMLError(f"line {line}: {shown(text[error.position])} is no text") from error
+    except RecursionError as error:
+        raise yaml.YAMLError("too many levels of nesting") from error
+    except (AttributeError, TypeError, ValueError) as error:  # the library lets them through
+        raise yaml.YAMLError(f"a value is not what its form or tag says: {error}") from error
+
+
+def _size(node: yaml.Node | None, sizes: dict[int, int]) -> int:
+    """The number of values that a node stands for, with what its aliases repeat."""
+    if id(node) not in sizes:
+        parts: Any = getattr(node, "value", ())
+        if isinstance(node, yaml.MappingNode):
+            parts = itertools.chain.from_iterable(parts)
+        elif not isinstance(node, yaml.SequenceNode):
+            parts = ()
+        sizes[id(node)] = 1 + sum(_size(part, sizes) for part in parts)
+    return sizes[id(node)]
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -97,15 +131,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
             something else than sections.
     """
     try:
-        tree = parse_yaml(path.read_bytes())
-    except OSError as error:
+        tree = parse_yaml(read_text(path))
+    except DataError as error:
         is_yaml = path.suffix in (".yaml", ".yml")
         hint = "" if is_yaml else "; give a value of a setting as section.key=value"
-        raise ConfigError(
-            f"{path}: cannot read the configuration: {error.strerror}{hint}"
-        ) from error
-    except yaml.reader.ReaderError as error:
-        raise ConfigError(f"{path}: not UTF-8 ({error.reason}); save it as UTF-8") from error
+        raise ConfigError(f"{error}{hint}") from error
     except _Repeated as error:
         raise ConfigError(f"{path}: {error}; keep one of them") from error
     except yaml.YAMLError as error:

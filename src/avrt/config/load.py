@@ -41,6 +41,7 @@ from avrt.config.stages import (
     SftConfig,
 )
 from avrt.errors import ConfigError
+from avrt.texts import shown
 
 __all__ = ["Config", "describe_config", "dump_config", "load_config"]
 
@@ -108,6 +109,7 @@ def load_config(
     for layer in layers.values():
         tree = merge_trees(tree, layer)
     layers[COMMAND_LINE] = given = {}
+    _refuse_repeated(overrides)
     # A preset on the command line wins over the files, and other overrides win over the preset.
     for override in sorted(overrides, key=lambda text: not _names_preset(text)):
         _apply(tree, override)
@@ -240,15 +242,15 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise ConfigError(
-            f"override {override!r} is not of the form section.key=value; files stand before all "
-            "overrides"
+            f"override {shown(override)} is not of the form section.key=value; files stand before "
+            "all overrides"
         )
     try:
         value = parse_yaml(text)
     except yaml.YAMLError as error:
         problem = getattr(error, "problem", None) or error
         raise ConfigError(
-            f"override {override!r}: {text!r} is not valid YAML: {problem}"
+            f"override {shown(key)}: {shown(text)} is not valid YAML: {problem}"
         ) from error
     *sections, name = key.split(".")
     node, layer = tree, {name: value}
@@ -257,13 +259,25 @@ def _apply(tree: dict[str, Any], override: str) -> None:
             node[section] = {}
         node = node[section]
         if not isinstance(node, dict):
-            raise ConfigError(f"override {override!r}: {section!r} is a value, not a section")
+            raise ConfigError(f"override {shown(key)}: {shown(section)} is a value, not a section")
     for section in reversed(sections):
         layer = {section: layer}
     if _names_preset(override):
         tree.update(merge_trees(tree, _expanded(COMMAND_LINE, layer)))
     elif value != {} or (*sections, name) not in NAMED:  # of those, as in a file, {} changes none
         node[name] = value
+
+
+def _refuse_repeated(overrides: Sequence[str]) -> None:
+    """Refuse an override that would undo another one on the same command line."""
+    keys = [override.partition("=")[0] for override in overrides]
+    for place, key in enumerate(keys):
+        lost = [other for other in keys[:place] if f"{other}.".startswith(f"{key}.")]
+        if lost:
+            raise ConfigError(
+                f"{COMMAND_LINE}: {shown(lost[0])[1:-1]} is set, and then {shown(key)[1:-1]} sets "
+                "it again; keep one of them"
+            )
 
 
 def _names_preset(override: str) -> bool:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from avrt.config import Config, dump_config
 from avrt.errors import ConfigError, DataError
@@ -27,12 +27,18 @@ from avrt.runs.files import (
     write_atomic,
 )
 from avrt.runs.locks import alone, hold_lock, hold_output, lock_file
+from avrt.runs.parquet import (
+    ParquetRows,
+    iter_parquet,
+    open_parquet,
+    read_parquet,
+    read_table,
+    write_parquet,
+)
 from avrt.runs.progress import Ticker, format_duration, quiet_s, say, track
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 __all__ = [
+    "ParquetRows",
     "Result",
     "Stage",
     "Ticker",
@@ -44,11 +50,14 @@ __all__ = [
     "format_duration",
     "hold_lock",
     "hold_output",
+    "iter_parquet",
     "lock_file",
     "manifest_path",
+    "open_parquet",
     "open_stage",
     "quiet_s",
     "read_parquet",
+    "read_table",
     "remove_leftovers",
     "replace_folder",
     "save_config",
@@ -65,44 +74,6 @@ def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically."""
     text = json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True, default=str)
     write_atomic(path, lambda file: file.write(text.encode() + b"\n"))
-
-
-def write_parquet(
-    path: Path,
-    rows: Sequence[Mapping[str, Any]],
-    schema: pa.Schema,
-    *,
-    derived: Iterable[Path] = (),
-) -> None:
-    """Write rows under a fixed schema, as `write_atomic`; equal rows give equal bytes."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
-    write_atomic(
-        path, lambda file: pq.write_table(table, file, compression="zstd"), derived=derived
-    )
-
-
-def read_parquet(path: Path) -> list[dict[str, Any]]:
-    """Rows of a file that an earlier stage wrote.
-
-    Raises:
-        DataError: if the file is absent or not Parquet; the message names the stage that writes it.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        # Not `read_table`, which imports a whole framework for data in many files.
-        with pq.ParquetFile(path) as file:
-            return file.read().to_pylist()
-    except FileNotFoundError as error:
-        raise DataError(
-            f"{path}: not found; run the stage that writes it first (see `avrt --help`)"
-        ) from error
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{path}: not a readable Parquet file: {error}") from error
 
 
 def save_config(config: Config) -> None:

@@ -20,7 +20,7 @@ from datasets import Dataset
 
 from avrt.config import GrpoConfig, MediaConfig
 from avrt.datasets import dataset_row_to_sample
-from avrt.datasets.prepare import load_prepared
+from avrt.datasets.prepared import load_prepared
 from avrt.engines.encode import Encoded, encode
 from avrt.errors import DataError, MediaError
 from avrt.media import load_media
