@@ -8,6 +8,7 @@ from PIL import Image
 from avrt.config import Config, DataConfig, MediaConfig, PrepareConfig, RunConfig
 from avrt.datasets import prepare, read_samples, write_samples
 from avrt.datasets.faults import REMEDIES
+from avrt.datasets.prepared import load_prepared
 from avrt.errors import MEDIA_ERROR_CLASSES, AvrtError, ConfigError, DataError
 from avrt.runs import read_parquet
 from avrt.types import Sample
@@ -35,7 +36,7 @@ def test_every_row_is_accounted_for_under_its_name(config):
         "failed/truncated": 1,
         "failed/missing": 1,
     }
-    samples = prepare.load_prepared(config.run.path)
+    samples = load_prepared(config.run.path)
     assert [sample.id for sample in samples] == ["avqa-train-1", "avqa-train-2"]
     rows = {row["path"]: row for row in read_parquet(config.run.path / "media.parquet")}
     assert rows["videos/good_000001.mp4"]["n_frames"] == 10
@@ -91,7 +92,7 @@ def test_questions_with_unclear_options_are_counted_by_name(
     result = prepare.run(config)
     n_kept = 1 + outcome.startswith("note")
     assert result.counts == {"read": 2, "kept": n_kept, outcome: 1}
-    assert len(prepare.load_prepared(config.run.path)) == n_kept
+    assert len(load_prepared(config.run.path)) == n_kept
     assert f"{outcome.partition('/')[2]}" in result.summary
     assert "such as train_qa.json:2\n" in result.summary
     prepare.refuse_faults(PrepareConfig(), result.counts, strict=False)
@@ -138,7 +139,7 @@ def test_a_root_without_media_is_refused_with_exit_code_2(write_avqa, tmp_path):
 
 def test_a_run_that_was_not_prepared_is_named(tmp_path):
     with pytest.raises(DataError, match=r"samples\.parquet: not found"):
-        prepare.load_prepared(tmp_path)
+        load_prepared(tmp_path)
 
 
 def test_a_file_that_hangs_or_crashes_the_decoder_is_named_and_tried_again(config, monkeypatch):
@@ -192,7 +193,7 @@ def test_policies_decide_on_files_that_lack_something(make_known, policies, want
     assert found["1"] == ("av", "ok")
     assert counts["kept"] == sum(halves is not None for halves, _ in found.values())
     for modality in ("a", "v", "av"):
-        ids = [sample.id for sample in prepare.load_prepared(config.run.path, modality)]
+        ids = [sample.id for sample in load_prepared(config.run.path, modality)]
         assert ids == [
             f"avqa-train-{number}"
             for number, (halves, _) in found.items()

@@ -6,7 +6,7 @@ A missing media file is no error of a reader: the sample then holds the usual pa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -44,6 +44,7 @@ __all__ = [
     "read_avrt_parquet",
     "read_items",
     "read_samples",
+    "require_files",
     "require_media",
     "row_to_sample",
     "sample_to_row",
@@ -137,7 +138,12 @@ def require_media(root: Path, samples: Iterable[Sample]) -> None:
     Raises:
         ConfigError: no media file exists.
     """
-    names, present = media_paths(samples), MediaNames(root)
+    require_files(root, media_paths(samples))
+
+
+def require_files(root: Path, names: Sequence[str]) -> None:
+    """As `require_media`, for the files that the samples name."""
+    present = MediaNames(root)
     if names and not any(map(present.has, names)):
         nearest = "".join(f"\n  {line}" for line in nearest_names(root, names, names))
         raise ConfigError(

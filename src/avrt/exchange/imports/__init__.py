@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tqdm import tqdm
 
 from avrt.config import Config
 from avrt.datasets.avqa import names_in_folders
@@ -36,10 +35,12 @@ from avrt.generate.dataset import DATASET_SCHEMA, REJECTED_SCHEMA, question_colu
 from avrt.generate.gates import GATES, Case, check
 from avrt.runs import (
     Result,
+    alone,
     check_sums,
     fingerprint,
     open_stage,
     save_config,
+    track,
     write_atomic,
     write_parquet,
 )
@@ -52,6 +53,7 @@ SOURCES = {"avrt-20k": AVRT_20K, "avqa-r1-6k": AVQA_R1_6K}
 """Every set that AVRT can import."""
 
 
+@alone(lambda config: config.run.path / "dataset")
 def run(config: Config, name: str, folder: Path | str, from_hub: bool = False) -> Result:
     """Import the set `name` from `folder`, which with `from_hub` is an id on the Hub.
 
@@ -87,6 +89,7 @@ def run(config: Config, name: str, folder: Path | str, from_hub: bool = False) -
     counts = _count(rows, parts)
     check_sums("import", len(rows), counts)
     save_config(config)
+    stage.begin()
     for part, of_part in parts.items():
         schema = REJECTED_SCHEMA if part == "rejected" else DATASET_SCHEMA
         write_parquet(dataset / f"{part}.parquet", of_part, schema)
@@ -103,7 +106,7 @@ def _convert(
 ) -> Iterator[dict[str, Any]]:
     """Give every row the columns of the dataset; rejected rows have `stage` and `reason`."""
     used: set[str] = set()
-    for row in tqdm(rows, desc="import", unit="row", leave=False, disable=None):
+    for row in track(rows, "import", "rows"):
         name = row.id if row.id not in used else f"{row.id}#{row.source}"
         try:
             if name != row.id:

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from avrt.datasets import dataset_row_to_sample
 from avrt.datasets.avqa import RELATION_OF, find_video
 from avrt.datasets.names import MediaNames
+from avrt.datasets.parquet import check_unpacked
 from avrt.errors import DataError
 from avrt.exchange.imports.columns import (
     SPLITS,
@@ -94,7 +95,9 @@ def _read_file(path: Path) -> Iterator[Row]:
         present = file.schema_arrow.names
         _check_columns(path.name, present)
         # A set with media holds gigabytes in columns of no use here.
-        table = file.read(columns=[name for name in present if name in REJECTED_SCHEMA.names])
+        columns = [name for name in present if name in REJECTED_SCHEMA.names]
+        check_unpacked(path, columns)
+        table = file.read(columns=columns)
     yield from _rows(table, path.name)
 
 
