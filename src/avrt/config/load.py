@@ -167,9 +167,8 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     try:
         value = parse_yaml(text)
     except yaml.YAMLError as error:
-        problem = getattr(error, "problem", None) or error
         raise ConfigError(
-            f"override {shown(key)}: {shown(text)} is not valid YAML: {problem}"
+            f"override {shown(key)}: {shown(text)} is not valid YAML: {error}"
         ) from error
     *sections, name = key.split(".")
     node, layer = tree, {name: value}
