@@ -18,9 +18,6 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from avrt.cli import doctor
-from avrt.cli.main import EXTRAS
-
 TOOLS = ("check_imports", "check_sizes", "check_texts", "make_config_doc")
 NOT_IN_DEV = {"deepspeed"}
 """Extras that the tests do without; what they bring is only known where they are installed."""
@@ -235,11 +232,6 @@ def test_ten_core_dependencies_and_no_more(repository):
     project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
     names = [Requirement(line).name for line in project["dependencies"]]
     assert len(names) <= 10
-    assert set(names) == set(doctor.CORE)
-    extras = project["optional-dependencies"]
-    assert {Requirement(line).name for line in extras["train"]} == set(doctor.TRAIN)
-    for extra in ("train", "report"):
-        assert {Requirement(line).name for line in extras[extra]} <= set(EXTRAS[extra])
 
 
 def test_constraints_pin_everything_that_would_be_installed(repository):

@@ -12,6 +12,7 @@ __all__ = [
     "DataError",
     "EngineError",
     "MediaError",
+    "install_command",
 ]
 
 MEDIA_ERROR_CLASSES = (
@@ -29,6 +30,13 @@ MEDIA_ERROR_CLASSES = (
     "killed",
 )
 """Closed list: every way in which a media file can fail."""
+
+
+def install_command(extra: str = "") -> str:
+    """The command that installs what AVRT, or one of its extras, needs, whether AVRT itself came
+    from a package or a checkout.
+    """
+    return f'pip install "avrt[{extra}]"' if extra else "pip install avrt"
 
 
 class AvrtError(Exception):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from avrt.errors import DataError
+from avrt.runs import track
 from avrt.texts import read_json
 
 __all__ = ["INDEX", "StoredTensor", "read_tensors", "write_tensors"]
@@ -180,7 +181,7 @@ def _write_shard(path: Path, tensors: Mapping[str, StoredTensor], names: Sequenc
     text += b" " * (-len(text) % 8)
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
-        for name in ordered:
+        for name in track(ordered, f"write {path.name}", "tensors"):
             _copy(tensors[name], file)
 
 

@@ -15,12 +15,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from tqdm import tqdm
-
 from avrt.answers import PARSER_VERSION
 from avrt.datasets import media_paths
 from avrt.media.probe import file_stamp
-from avrt.runs import file_digest, fingerprint
+from avrt.runs import file_digest, fingerprint, track
 from avrt.types import Sample
 
 __all__ = [
@@ -62,8 +60,7 @@ def read_files(samples: Sequence[Sample], root: Path, cache: Path) -> Files:
     """Every media file that the questions name; the digest of a missing file is `ABSENT`."""
     known = _read_cache(cache)
     files: Files = {}
-    names = tqdm(media_paths(samples), desc="media", unit="file", leave=False, disable=None)
-    for name in names:
+    for name in track(media_paths(samples), "eval: digest media", "files"):
         stamp, entry = list(file_stamp(root / name)), known.get(name)
         if entry is None or entry[0] != stamp:
             entry = [stamp, _digest(root / name)]

@@ -20,7 +20,7 @@ from avrt.generate.gates import Case, check
 from avrt.generate.merge import shown_sample
 from avrt.generate.option_order import places_in, restore_letters
 from avrt.generate.records import Answers, MergedTrace, best_answer, redo_derived
-from avrt.runs import read_parquet, write_parquet
+from avrt.runs import read_parquet, track, write_parquet
 from avrt.types import Sample
 
 __all__ = [
@@ -92,7 +92,8 @@ def check_all(cases: Iterable[Case], n: int) -> list[dict[str, str | None]]:
     if n < MIN_PARALLEL:
         return [check(case) for case in cases]
     with get_context("spawn").Pool() as pool:
-        return list(pool.imap(check, cases, chunksize=100))
+        flagged = pool.imap(check, cases, chunksize=100)
+        return list(track(flagged, "gates", "traces", n))
 
 
 def judged_path(run: Path) -> Path:

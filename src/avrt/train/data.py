@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from tqdm import tqdm
 
 from avrt.config import GrpoConfig, MediaConfig
 from avrt.datasets import dataset_row_to_sample
@@ -27,7 +26,7 @@ from avrt.errors import DataError, MediaError
 from avrt.media import load_media
 from avrt.prompts import format_options, load_prompt
 from avrt.ranks import is_main
-from avrt.runs import check_sums, read_parquet, write_atomic
+from avrt.runs import check_sums, read_parquet, track, write_atomic
 from avrt.types import Prompt, Sample
 
 __all__ = [
@@ -199,13 +198,7 @@ def keep_usable(
         DataError: no example is left.
     """
     usable = UsableExamples()
-    for example in tqdm(
-        examples,
-        desc=f"{stage}: encoding",
-        unit="sample",
-        leave=False,
-        disable=None if is_main() else True,  # None: where there is no terminal
-    ):
+    for example in track(examples, f"{stage}: encode", "samples"):
         lost = {"sample_id": example.sample.id}
         try:
             n_tokens = length(example)
