@@ -98,7 +98,7 @@ def find_video(name: str, names: MediaNames) -> str:
         *(
             f"{folder}/{variant}{ending or '.mp4'}".lstrip("/")
             for folder in MEDIA_FOLDERS
-            for variant in variants
+            for variant in dict.fromkeys(variants)
         )
     )
 

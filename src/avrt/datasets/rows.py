@@ -144,19 +144,19 @@ def options_and_gold(
     answer = row[answer_field]
     if isinstance(answer, bool) or not isinstance(answer, str | int | float):
         raise ValueError(f"{answer_field} is {shown(answer)}, not an index, a letter or a text")
-    readings = {
-        "index": _by_index(answer, len(options)),
-        "letter": _by_letter(answer, len(options)),
-        "text": _by_text(answer, options, published),
+    readings: dict[str, Callable[[], int | None]] = {
+        "index": lambda: _by_index(answer, len(options)),
+        "letter": lambda: _by_letter(answer, len(options)),
+        "text": lambda: _by_text(answer, options, published),
     }
-    first = readings[form]
+    first = readings[form]()
     if first is not None:
         return options, first
     if form != "index":
         del readings["index"]
     elif not isinstance(answer, str):
         readings = {}
-    found = {index for index in readings.values() if index is not None}
+    found = {index for read in readings.values() if (index := read()) is not None}
     if len(found) == 1:
         return options, found.pop()
     given = f"{answer_field} is {shown(answer)}"
