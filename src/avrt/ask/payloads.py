@@ -115,7 +115,9 @@ class Clips:
 
     def __post_init__(self) -> None:
         frames = self.media.model_dump(include=_FRAME_SETTINGS)
-        audio = {"max_audio_s": self.media.max_audio_s, "rate_hz": SAMPLE_RATE_HZ}
+        audio: dict[str, Any] = {"max_audio_s": self.media.max_audio_s, "rate_hz": SAMPLE_RATE_HZ}
+        if self.media.opposite_phase != "mix":  # so that the keys of older calls hold
+            audio["opposite_phase"] = self.media.opposite_phase
         recipes = {"frames": {"kind": "frames", **frames}, "audio": {"kind": "audio", **audio}}
         object.__setattr__(self, "_recipes", recipes)
         object.__setattr__(self, "_limits", self.media.model_dump(include=_LIMITS))

@@ -90,6 +90,7 @@ MEDIA_SCHEMA = pa.schema(
         pa.field("audio_start_s", pa.float64()),
         pa.field("rms_dbfs", pa.float64()),
         pa.field("peak_dbfs", pa.float64()),
+        pa.field("mono_loss_db", pa.float64()),
         pa.field("status", pa.string(), nullable=False),
         pa.field("reason", pa.string()),
         pa.field("notes", pa.list_(pa.string()), nullable=False),
