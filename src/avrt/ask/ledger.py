@@ -27,7 +27,7 @@ from typing import Any
 
 from avrt.ask.budget import Shard
 from avrt.ask.locks import hold_scope, take_turns
-from avrt.errors import AvrtError, DataError, MediaError
+from avrt.errors import PASSING_CLASSES, AvrtError, DataError, MediaError
 from avrt.runs import fingerprint
 from avrt.types import Completion, Prompt, Sampling
 
@@ -46,8 +46,6 @@ __all__ = [
 SCHEMA = 1
 """Version of the key and of the tables."""
 
-_PASSING = ("missing", "permission", "timeout", "killed")
-"""Media failures that say nothing about the file's content, so they are not remembered."""
 _BATCH = 500
 """Keys in one query."""
 _BUSY_S = 60.0
@@ -295,7 +293,7 @@ class Ledger(LedgerReader):
     ) -> None:
         """Remember the digest that a file decodes to, or that its content cannot be decoded."""
         failure = outcome if isinstance(outcome, MediaError) else None
-        if failure is not None and failure.error_class in _PASSING:
+        if failure is not None and failure.error_class in ("missing", *PASSING_CLASSES):
             return
         stored = (
             (outcome, None, None)

@@ -141,7 +141,7 @@ def read_sources(
     """The media of one clip: encoded where there is a store, else as pixels and samples.
 
     Raises:
-        OSError: the store cannot be read or written.
+        AvrtError: the store cannot be written.
     """
     stored = {} if store is None else _find_stored(sources, settings, store)
     left = [source for source in sources if source.kind not in stored]

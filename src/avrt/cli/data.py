@@ -7,7 +7,13 @@ from pathlib import Path
 
 import click
 
-from avrt.cli.options import folder_type, json_option, load_settings, settings_argument
+from avrt.cli.options import (
+    echo_result,
+    folder_type,
+    json_option,
+    load_settings,
+    settings_argument,
+)
 
 __all__ = ["export", "import_set", "ledger", "list_known", "replay_row"]
 
@@ -127,7 +133,7 @@ def export(
     from avrt.exchange.exports.formats import ExportOptions
 
     options = ExportOptions(with_media=with_media, grpo=grpo, absolute=absolute)
-    click.echo(run(load_settings(settings), name, options, output).summary)
+    echo_result(run(load_settings(settings), name, options, output))
 
 
 @click.group("list")

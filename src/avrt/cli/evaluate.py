@@ -20,6 +20,7 @@ from avrt.cli.options import (
     print_plan,
     run_or_plan,
     settings_argument,
+    stop_on_fault,
 )
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ def evaluate(
         from avrt.evaluate.to_json import results_to_json
 
         click.echo(json.dumps(results_to_json(config), indent=2, ensure_ascii=False))
+        stop_on_fault(result)
     else:
         echo_result(result)
 

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -30,6 +30,7 @@ from avrt.ask.calls import (
     check_failure_rate,
     describe_role,
     sampling_of,
+    unread_text,
 )
 from avrt.ask.ledger import Ledger, count_finished, open_ledger
 from avrt.ask.locks import check_free
@@ -103,14 +104,16 @@ def run(config: Config, budget: Budget | None = None) -> Result:
         if budget.stopped_by is None:
             answers = _read_answers(teachers, ledger, [sample for sample, _ in usable], outcomes)
             write_teachers(path, _count(answers, counts))
+    asked = chain.from_iterable(of_teacher.values() for of_teacher in outcomes.values())
+    fault = unread_text("trace", asked)
     if budget.stopped_by is not None:
-        return Result(budget.summarize("trace"), {})
+        return Result(budget.summarize("trace"), {}, fault)
     for name, of_teacher in outcomes.items():
         limit = config.generate.max_failure_rate
         check_failure_rate(f"trace, {name} teacher", of_teacher.values(), limit)
     check_sums("trace", len(usable), counts)
     stage.finish(counts)
-    return Result(_summarize(list(teachers), counts), counts)
+    return Result(_summarize(list(teachers), counts), counts, fault)
 
 
 def plan(config: Config) -> str:

@@ -20,7 +20,7 @@ from PIL import Image
 
 from avrt.errors import MediaError
 
-__all__ = ["NO_MEMORY", "decoding", "is_short_of_memory", "machine_failure"]
+__all__ = ["NO_MEMORY", "NO_SUCH_FILE", "decoding", "is_short_of_memory", "machine_failure"]
 
 NO_MEMORY = "not enough memory; use fewer media.workers, then repeat the command"
 NO_SUCH_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
