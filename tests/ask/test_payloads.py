@@ -18,8 +18,7 @@ from typing import Any
 import pytest
 
 import reading_tasks
-from avrt.ask import calls
-from avrt.config import Config
+from avrt.ask import payloads
 from avrt.generate import trace
 from avrt.generate.records import teachers_path
 from chat_server import Reply, Server, chat
@@ -33,7 +32,7 @@ import sys
 import reading_tasks
 from avrt.config import load_config
 from avrt.ask import calls
-from avrt.generate import trace
+from avrt.ask import payloads
 
 if __name__ == "__main__":
     calls.read_sources = reading_tasks.hang
@@ -76,7 +75,7 @@ def served(server: Server) -> tuple[str, ...]:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, reader: object) -> None:
-    monkeypatch.setattr(calls, "read_sources", reader)
+    monkeypatch.setattr(payloads, "read_sources", reader)
 
 
 def calls_in(bodies: list[dict[str, Any]]) -> list[str]:

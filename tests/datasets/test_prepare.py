@@ -87,15 +87,18 @@ def test_a_file_that_hangs_or_crashes_the_decoder_is_named_and_tried_again(confi
     hook = config.run.dir.parent / "hooks" / "sitecustomize.py"
     hook.parent.mkdir()
     hook.write_text(HOOK)
-    monkeypatch.setenv("PYTHONPATH", str(hook.parent))
-    counts = prepare.run(slow).counts
+    with monkeypatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(hook.parent), prepend=os.pathsep)
+        result = prepare.run(slow)
+    counts = result.counts
     assert (counts["failed/timeout"], counts["failed/undecodable"], counts["kept"]) == (1, 1, 2)
     reasons = {row["path"]: row["reason"] for row in read_parquet(slow.run.path / TABLES[1])}
     assert "not read after 0.7 s" in reasons["videos/mute.mp4"]
     assert "the decoder crashed" in reasons["videos/dark.mp4"]
-    monkeypatch.delenv("PYTHONPATH")
+    assert result.fault.startswith("prepare: 1 files could not be read now (1 timeout; the first: ")
     again = prepare.run(slow)
     assert probed(again) == 2
+    assert again.fault == ""
     assert (again.counts["failed/timeout"], again.counts["failed/no_audio"]) == (0, 1)
 
 

@@ -251,7 +251,8 @@ def start(folder: Path, timeout_s: float, *names: str) -> subprocess.Popen[bytes
     script = folder / "script.py"
     script.write_text(HOLD)
     (folder / "pids").mkdir()
-    environment = {**os.environ, "PYTHONPATH": str(Path(worker_tasks.__file__).parent)}
+    paths = [str(Path(worker_tasks.__file__).parent), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     command = [sys.executable, str(script), str(folder / "pids"), str(timeout_s), *names]
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -116,13 +116,13 @@ def test_a_full_disk_is_one_message_and_leaves_no_half_of_a_file(store):
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "cannot keep encoded media: File too large; free space" in done.stdout
     assert [len(path.read_bytes()) for path in blobs(store)] == [900]
-    assert not list((store._folder / ".new").iterdir())
+    assert not list((store._folder / "new").iterdir())
 
 
 def test_what_a_killed_writer_left_is_removed_but_not_what_another_writes_now(store):
     store.remove_leftovers()  # nothing is there yet
     store.add("aa", RECIPE, FRAMES)
-    old, new = (store._folder / ".new" / name for name in ("old", "new"))
+    old, new = (store._folder / "new" / name for name in ("old", "new"))
     for path in (old, new):
         path.write_bytes(b"half")
     os.utime(old, (1, 1))
@@ -170,4 +170,4 @@ def test_several_processes_write_the_same_payloads_at_once(tmp_path):
         writer.join()
     assert [writer.exitcode for writer in writers] == [0, 0, 0]
     assert len(blobs(PayloadStore(tmp_path / "payloads"))) == 41
-    assert not list((tmp_path / "payloads" / ".new").iterdir())
+    assert not list((tmp_path / "payloads" / "new").iterdir())

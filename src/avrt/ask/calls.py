@@ -20,18 +20,16 @@ from collections import Counter
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import chain, groupby, islice
 from typing import Any
 
 from avrt.ask.budget import Budget
 from avrt.ask.ledger import Call, Ledger, LedgerReader
-from avrt.ask.payloads import HALVES, NO_CLIP, Clip, Kind, Media, Source, read_sources
+from avrt.ask.payloads import HALVES, NO_CLIP, Clip, Kind, Media, Source, read_ahead
 from avrt.ask.progress import Progress
 from avrt.config import MediaConfig, ModelRole
 from avrt.engines import Engine, engine_identity
 from avrt.errors import PASSING_CLASSES, AvrtError, EngineError, MediaError
-from avrt.media.processes import map_files
 from avrt.media.store import PayloadStore
 from avrt.prompts import load_prompt
 from avrt.types import Completion, Given, Prompt, Request, Sampling
@@ -195,9 +193,10 @@ def call_all(
     store = PayloadStore(ledger.folder / "payloads") if engine.takes_encoded else None
     if store is not None:
         store.remove_leftovers()
+    with_sources = ((group, _sources(group)) for group in chain([first], missing))
     with (
         closing(progress),
-        closing(_read_ahead(chain([first], missing), drafts.media, store)) as waiting,
+        closing(read_ahead(with_sources, drafts.media, store)) as waiting,
         closing(_requests(work, waiting)) as pending,
     ):
         engine.generate(pending, work.store)
@@ -456,36 +455,6 @@ def _prompt(draft: Draft, payloads: Mapping[Kind, Any]) -> Prompt:
     if audio is not None and "frames" not in payloads:
         audio = replace(audio, start_s=None)  # a start beside pictures that are not there
     return Prompt(draft.text, draft.system, payloads.get("frames"), audio)
-
-
-def _read_ahead(
-    groups: Iterator[list[Draft]], settings: MediaConfig, store: PayloadStore | None
-) -> Generator[tuple[list[Draft], Media | MediaError]]:
-    """Yield the groups with the media of their clips; files are read in other processes."""
-    for has_media, same in groupby(groups, key=lambda group: bool(_sources(group))):
-        if has_media:
-            yield from _read_processes(same, settings, store)
-        else:
-            yield from ((group, {}) for group in same)
-
-
-def _read_processes(
-    groups: Iterable[list[Draft]], settings: MediaConfig, store: PayloadStore | None
-) -> Generator[tuple[list[Draft], Media | MediaError]]:
-    ahead: dict[int, list[Draft]] = {}
-
-    def sources() -> Iterator[list[Source]]:
-        for group in groups:
-            own = _sources(group)
-            ahead[id(own)] = group
-            yield own
-
-    read = partial(read_sources, settings=settings, store=store)
-    limits = {"timeout_s": settings.timeout_s, "workers": settings.workers}
-    results = map_files(read, sources(), path_of=lambda sources: sources[0].name, **limits)
-    with closing(results):
-        for own, media in results:
-            yield ahead.pop(id(own)), media
 
 
 def _media_failure(error: MediaError, unread: bool = False) -> Outcome:

@@ -44,8 +44,8 @@ def known_probes(
 ) -> dict[str, MediaInfo]:
     """Read from the journal the probes of files below `root` that have not changed.
 
-    The journal leaves out results that another attempt may change: a file without permission, or a
-    file whose process the watchdog ended.
+    The journal leaves out what another attempt may change: a file that could not be read now, or
+    whose process ended.
     """
     journal = _read_journal(_journal_path(run), media)
     known: dict[str, MediaInfo] = {}
@@ -61,10 +61,13 @@ def probe_files(
 ) -> dict[str, MediaInfo]:
     """Probe the files, in their order; paths in the result are relative to `root`."""
     infos = known_probes(run, root, names, media)
-    unknown = [name for name in names if name not in infos]
+    unknown: dict[Path, list[str]] = {}  # "./x" and "x" are one file
+    for name in names:
+        if name not in infos:
+            unknown.setdefault(root / name, []).append(name)
     results = map_files(
         partial(probe, media=media),  # a module that is light to import in every worker
-        (root / name for name in unknown),
+        unknown,
         timeout_s=media.timeout_s,
         workers=media.workers,
         ahead=AHEAD,
@@ -75,14 +78,15 @@ def probe_files(
     bar = tqdm(total=len(names), initial=len(infos), desc="probe", unit="file", disable=None)
     with closing(results), bar, path.open("a", encoding="utf-8", buffering=1) as journal:
         journal.write("\n")  # ends the line that a kill may have cut off
-        for name, (_, info) in zip(unknown, results, strict=True):
-            if isinstance(info, MediaError):
-                infos[name] = MediaInfo(name, status=info.error_class, reason=info.detail)
-            else:
-                infos[name] = replace(info, path=name)
-                line = {"settings": settings, "info": asdict(infos[name])}
-                journal.write(json.dumps(line) + "\n")
-            bar.update()
+        for file, info in results:
+            for name in unknown[file]:
+                if isinstance(info, MediaError):
+                    infos[name] = MediaInfo(name, status=info.error_class, reason=info.detail)
+                else:
+                    infos[name] = replace(info, path=name)
+                    line = {"settings": settings, "info": asdict(infos[name])}
+                    journal.write(json.dumps(line) + "\n")
+                bar.update()
     return {name: infos[name] for name in names}
 
 
@@ -102,6 +106,6 @@ def _read_journal(path: Path, media: MediaConfig) -> dict[str, MediaInfo]:
             except json.JSONDecodeError:  # cut off by a kill
                 continue
             fields = entry["info"]
-            if entry["settings"] == settings and fields["status"] != "permission":
+            if entry["settings"] == settings:
                 journal[fields["path"]] = MediaInfo(**fields | {"notes": tuple(fields["notes"])})
     return journal

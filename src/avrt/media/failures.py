@@ -34,8 +34,10 @@ ROOM = 2**30
 
 
 @contextmanager
-def decoding(path: Path) -> Iterator[None]:
+def decoding(path: Path, damage: str | None = None) -> Iterator[None]:
     """Turn whatever is raised in the body into the `MediaError` of the file.
+
+    `damage` describes a damaged file; None: after the error.
 
     Raises:
         MediaError: with the class of the failure; the detail holds no path.
@@ -45,7 +47,7 @@ def decoding(path: Path) -> Iterator[None]:
     except MediaError:
         raise
     except Exception as error:
-        raise machine_failure(path, error) or _own_failure(path, error) from error
+        raise machine_failure(path, error) or _own_failure(path, error, damage) from error
 
 
 def machine_failure(path: Path, error: Exception) -> MediaError | None:
@@ -93,13 +95,11 @@ def _read_through(path: Path) -> MediaError | None:
     return None
 
 
-def _own_failure(path: Path, error: Exception) -> MediaError:
+def _own_failure(path: Path, error: Exception, damage: str | None) -> MediaError:
     if isinstance(error, Image.DecompressionBombError):
         return MediaError("too_large", str(path), f"{error}; scale the picture down")
-    if isinstance(error, OSError) and "truncated" in str(error).lower():
-        detail = "the picture is cut off; download it again"
-        return MediaError("truncated", str(path), detail)
     # The text of an unexpected error may hold an address or a path, which differ from run to run.
     reason = getattr(error, "strerror", None) or type(error).__name__
-    detail = f"does not decode ({reason}); download it again, or convert it"
-    return MediaError("undecodable", str(path), detail)
+    is_cut = isinstance(error, OSError) and "truncated" in str(error).lower()  # Pillow's word
+    detail = damage or f"does not decode ({reason}); download it again, or convert it"
+    return MediaError("truncated" if is_cut else "undecodable", str(path), detail)

@@ -21,6 +21,7 @@ _PICTURES = (
     (b"MM\0+", "TIFF"),
     (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG2000"),
     (b"\xff\x4f\xff\x51", "JPEG2000"),
+    *((b"P" + digit + space, "PPM") for digit in (b"5", b"6") for space in (b"\n", b" ", b"\r")),
 )
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
 _AVIF_BRANDS = (b"avif", b"avis")
@@ -39,6 +40,11 @@ _FOREIGN = (
     (b"version https://git-lfs", "not_media", "a Git LFS pointer; fetch it with `git lfs pull`"),
     (b"<!doctype html", "not_media", "an HTML page, mostly a saved error page; download it again"),
     (b"<html", "not_media", "an HTML page, mostly a saved error page; download it again"),
+    (
+        b"<?xml",
+        "not_media",
+        "an XML document: a saved error message, or an SVG drawing to be converted to PNG",
+    ),
     (b"{", "not_media", "JSON, mostly a saved error message; download it again"),
     (b"PK\3\4", "not_media", "a ZIP archive; unpack it"),
     (b"\x1f\x8b", "not_media", "a gzip archive; unpack it"),

@@ -70,7 +70,8 @@ def open_picture(path: Path, kind: str, media: MediaConfig) -> Picture:
     Raises:
         MediaError: too_large, truncated, unsupported or undecodable.
     """
-    with decoding(path), warnings.catch_warnings():
+    damage = "the picture is damaged or cut off; download it again"
+    with decoding(path, damage), warnings.catch_warnings():
         # Pillow warns of odd metadata, and of pictures above its own limit; ours is checked first.
         warnings.simplefilter("ignore")
         try:

@@ -5,7 +5,7 @@
 
 An entry is named by the file's sha256, the recipe and the versions of all libraries that take part.
 The folder can be deleted at any time; AVRT then makes its files again. Several processes may write
-at once: every file is written under a temporary name of its own in FOLDER/.new, then renamed.
+at once: every file is written under a temporary name of its own in FOLDER/new, then renamed.
 
 The decision to question: files are not flushed to disk, which would cost more than the decoding. A
 power cut may leave torn files; every blob is compared with its name and every entry with its
@@ -40,7 +40,7 @@ __all__ = ["PayloadStore"]
 
 _SCHEMA = 3
 """Version of the entries; a change makes every stored payload a miss."""
-_TEMPORARY = ".new"
+_TEMPORARY = "new"
 """Folder of the files that are being written."""
 _ABANDONED_S = 3600.0
 """A file is written in milliseconds; one that is older than this has no writer any more."""
