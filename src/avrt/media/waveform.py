@@ -66,6 +66,8 @@ class SoundDecoder:
         self._pieces: list[NDArray[np.float32]] = []
         self._channels: list[NDArray[np.float32]] = []
         """Of each piece, shape (channels, n), where they may be wanted."""
+        self._n_channels = 0
+        """The most that a frame has."""
         self._mixed = self._mean = self._unrelated = 0.0
         """Energy of the mono mix; the mean of the channels' energies; and the energy of the mix if
         the channels had nothing to do with each other.
@@ -86,7 +88,7 @@ class SoundDecoder:
         measure, in sound of one channel and in silence.
         """
         is_heard = self._mean > self._n_samples * 10 ** (SILENT_DBFS / 10)
-        if not is_heard or self._unrelated == self._mixed:
+        if not is_heard or self._n_channels < 2:
             return None
         return round(min(MOST_DB, _ratio_db(self._mean, self._mixed)), 2) + 0.0
 
@@ -195,6 +197,7 @@ class SoundDecoder:
 
     def _measure(self, samples: NDArray[Any], mono: NDArray[np.float32]) -> None:
         n = len(samples)
+        self._n_channels = max(n, self._n_channels)
         mixed = float(np.dot(mono, mono))
         channels = [mixed] if n == 1 else [_energy(channel) for channel in samples]
         self._mixed += mixed
