@@ -16,6 +16,7 @@ from avrt.errors import MEDIA_ERROR_CLASSES, AvrtError, ConfigError, DataError
 from avrt.runs import read_parquet
 from avrt.types import Sample
 from clips import encode_clip, tone
+from failing_opens import fail_opens
 
 from .conftest import QUIET, TABLES, make_config, probed
 
@@ -120,21 +121,6 @@ sys.addaudithook(audit)
 '''
 
 
-PASSING_HOOK = '''
-"""Lets opening mute.mp4 fail as AVRT_TEST_HOW says, in every process that starts from here."""
-import errno, os, signal, sys
-
-def audit(event, arguments):
-    if event == "open" and str(arguments[0]).endswith("mute.mp4"):
-        how = os.environ["AVRT_TEST_HOW"]
-        if how == "killed":
-            os.kill(os.getpid(), signal.SIGKILL)
-        raise OSError(getattr(errno, how), os.strerror(getattr(errno, how)), arguments[0])
-
-sys.addaudithook(audit)
-'''
-
-
 @pytest.mark.parametrize(
     ("how", "error_class"),
     [
@@ -150,13 +136,9 @@ sys.addaudithook(audit)
 def test_what_says_nothing_about_a_file_ends_with_1_and_is_mended_by_the_same_command(
     config, monkeypatch, how, error_class
 ):
-    hook = config.run.dir.parent / "hooks" / "sitecustomize.py"
-    hook.parent.mkdir()
-    hook.write_text(PASSING_HOOK)
     command = ["prepare", f"data.root={config.data.root}", f"run.dir={config.run.dir}"]
     with monkeypatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(hook.parent), prepend=os.pathsep)
-        patch.setenv("AVRT_TEST_HOW", how)
+        fail_opens(patch, config.run.dir.parent / "hooks", "mute.mp4", how)
         lost = CliRunner().invoke(cli, [*command, "media.workers=1"])
     assert lost.exit_code == 1, lost.output
     assert (
