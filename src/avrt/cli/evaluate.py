@@ -21,6 +21,7 @@ from avrt.cli.options import (
     print_plan,
     run_or_plan,
     settings_argument,
+    stop_on_fault,
 )
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ def evaluate(
         from avrt.evaluate.to_json import results_to_json
 
         echo_json(results_to_json(config))
+        stop_on_fault(result)
     else:
         echo_result(result)
 
