@@ -30,10 +30,12 @@ from avrt.ask.payloads import HALVES, NO_CLIP, Clip, Kind, Media, Source, read_s
 from avrt.ask.progress import Progress
 from avrt.config import MediaConfig, ModelRole
 from avrt.engines import Engine, engine_identity
+from avrt.engines.base import is_of_server
 from avrt.errors import AvrtError, EngineError, MediaError
 from avrt.media.processes import map_files
 from avrt.media.store import PayloadStore
 from avrt.prompts import load_prompt
+from avrt.texts import clean
 from avrt.types import Completion, Given, Prompt, Request, Sampling
 
 __all__ = [
@@ -50,6 +52,10 @@ __all__ = [
 
 _BATCH = 500
 """Drafts that are looked up together."""
+_MOST_FAILURES = 50
+"""Calls that may fail one after another before a model has given its first reply."""
+_MOST_DEFERRED = 10_000
+"""Groups of drafts that are kept for the end."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +174,7 @@ def call_all(
     outcomes: dict[Hashable, Outcome] = {}
     progress = Progress(drafts.title, drafts.n)
     known = _Known(ledger, dict(engine.identity), outcomes, progress)
-    missing = _missing(known, drafts.each, defers=budget.is_limited)
+    missing = _missing(known, drafts.each)
     first = next(missing, None)
     if first is None:
         return outcomes
@@ -237,11 +243,11 @@ class _Known:
     progress: Progress
 
 
-def _missing(known: _Known, drafts: Iterable[Draft], defers: bool) -> Iterator[list[Draft]]:
+def _missing(known: _Known, drafts: Iterable[Draft]) -> Iterator[list[Draft]]:
     """The drafts that need a call, those about one clip together; settles the others.
 
-    With `defers`, calls that failed before come last: under a budget they would take the place of
-    calls that were never made, again and again.
+    Calls that failed before come last: under a budget they would take the place of calls that were
+    never made, and where many are refused the run would stop at them, again and again.
     """
     deferred: list[list[Draft]] = []
     for batch in _batches(_groups(drafts)):
@@ -250,14 +256,16 @@ def _missing(known: _Known, drafts: Iterable[Draft], defers: bool) -> Iterator[l
         settled = failed | {id_: Outcome(key) for id_, key in keys.items() if key in finished}
         known.outcomes.update(settled)
         known.progress.settle(len(settled))
-        tried = known.ledger.failed(list(keys.values())) if defers else set()
+        tried = known.ledger.failed([key for key in keys.values() if key not in finished])
         for group in batch:
             left = [draft for draft in group if draft.id not in settled]
             again = [draft for draft in left if keys.get(draft.id) in tried]
             if first := [draft for draft in left if keys.get(draft.id) not in tried]:
                 yield first
-            if again:
+            if again and len(deferred) < _MOST_DEFERRED:
                 deferred.append(again)
+            elif again:
+                yield again
     yield from deferred
 
 
@@ -354,6 +362,10 @@ class _Work:
     keeps: Callable[[Draft, Completion], bool] | None
     in_flight: dict[str, _Flight] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    failures: Counter[str] = field(default_factory=Counter)
+    """Failures of the server by class, until it gives a reply."""
+    replied: threading.Event = field(default_factory=threading.Event)
+    """Set when the model has given a reply, now or in an earlier command."""
 
     def begin(self, draft: Draft, call: Call) -> bool | None:
         """True when the call is to be made now; None when nothing more may be begun."""
@@ -380,9 +392,9 @@ class _Work:
 
     def store(self, request: Request, completion: Completion) -> None:
         """Commit a reply before anything else is seen; an engine's `on_completion`."""
-        # Servers may send half a surrogate pair, which no file can hold.
-        text = completion.text.encode("utf-8", "replace").decode()
-        completion = replace(completion, text=text)
+        # No file can hold half a surrogate pair or NUL.
+        error = None if completion.error is None else clean(completion.error)
+        completion = replace(completion, text=clean(completion.text), error=error)
         failure = completion if completion.finish_reason == "error" else None
         with self.lock:
             flight = self.in_flight[request.key]
@@ -397,6 +409,30 @@ class _Work:
                 None if self.keeps is None else [self.keeps(d, completion) for d in flight.drafts]
             )
             self.progress.finish(completion, [d.sample_id for d in flight.drafts], kept)
+            self._check_refusals(completion, flight.call)
+
+    def _check_refusals(self, completion: Completion, call: Call) -> None:
+        """Stop before thousands of calls are refused for the same reason.
+
+        Raises:
+            EngineError: many calls failed one after another, and the model never gave a reply.
+        """
+        if completion.finish_reason != "error":
+            self.replied.set()
+        elif is_of_server(completion.error_class or "") and not self.replied.is_set():
+            self.failures[completion.error_class or ""] += 1
+            n = self.failures.total()
+            if n < _MOST_FAILURES:
+                return
+            if self.ledger.has_reply(call):
+                self.replied.set()
+                return
+            classes = ", ".join(f"{n} {name}" for name, n in self.failures.most_common())
+            raise EngineError(
+                f"{call.stage}, {call.role}: the first {n} calls failed ({classes}), the last as: "
+                f"{completion.error}; correct the settings, or repeat the command, which asks the "
+                "other calls first"
+            )
 
 
 def _requests(

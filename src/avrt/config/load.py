@@ -29,6 +29,7 @@ from avrt.config.roles import (
     StudentConfig,
     TeacherRole,
 )
+from avrt.config.secrets import mask
 from avrt.config.section import Section
 from avrt.config.stages import (
     BuildConfig,
@@ -220,7 +221,8 @@ def _explain(
         message = "expected a path"
     elif problem["type"] in ("model_type", "dict_type"):
         message = "expected settings by name, such as {key: value}"
-    given_text = "null" if value is None else repr(value)
+    name = str(location[-1]) if location else ""
+    given_text = "null" if value is None else repr(mask(value, name))
     return f"{origin}: {where or 'configuration'} = {given_text}: {message}"
 
 
