@@ -28,9 +28,9 @@ from avrt.ask.budget import Budget
 from avrt.ask.ledger import Call, Ledger, LedgerReader
 from avrt.ask.payloads import HALVES, NO_CLIP, Clip, Kind, Media, Source, read_sources
 from avrt.ask.progress import Progress
+from avrt.ask.refusals import Refusals
 from avrt.config import MediaConfig, ModelRole
 from avrt.engines import Engine, engine_identity
-from avrt.engines.base import is_of_server
 from avrt.errors import AvrtError, EngineError, MediaError
 from avrt.media.processes import map_files
 from avrt.media.store import PayloadStore
@@ -52,8 +52,6 @@ __all__ = [
 
 _BATCH = 500
 """Drafts that are looked up together."""
-_MOST_FAILURES = 50
-"""Calls that may fail one after another before a model has given its first reply."""
 _MOST_DEFERRED = 10_000
 """Groups of drafts that are kept for the end."""
 
@@ -181,7 +179,8 @@ def call_all(
     if budget.is_spent:
         budget.stop()
         return outcomes
-    work = _Work(ledger, dict(engine.identity), budget, outcomes, progress, drafts.keeps)
+    identity, refusals = dict(engine.identity), Refusals(ledger)
+    work = _Work(ledger, identity, budget, outcomes, progress, drafts.keeps, refusals)
     store = PayloadStore(ledger.folder / "payloads") if engine.takes_encoded else None
     with (
         closing(progress),
@@ -360,12 +359,9 @@ class _Work:
     outcomes: dict[Hashable, Outcome]
     progress: Progress
     keeps: Callable[[Draft, Completion], bool] | None
+    refusals: Refusals
     in_flight: dict[str, _Flight] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
-    failures: Counter[str] = field(default_factory=Counter)
-    """Failures of the server by class, until it gives a reply."""
-    replied: threading.Event = field(default_factory=threading.Event)
-    """Set when the model has given a reply, now or in an earlier command."""
 
     def begin(self, draft: Draft, call: Call) -> bool | None:
         """True when the call is to be made now; None when nothing more may be begun."""
@@ -409,30 +405,7 @@ class _Work:
                 None if self.keeps is None else [self.keeps(d, completion) for d in flight.drafts]
             )
             self.progress.finish(completion, [d.sample_id for d in flight.drafts], kept)
-            self._check_refusals(completion, flight.call)
-
-    def _check_refusals(self, completion: Completion, call: Call) -> None:
-        """Stop before thousands of calls are refused for the same reason.
-
-        Raises:
-            EngineError: many calls failed one after another, and the model never gave a reply.
-        """
-        if completion.finish_reason != "error":
-            self.replied.set()
-        elif is_of_server(completion.error_class or "") and not self.replied.is_set():
-            self.failures[completion.error_class or ""] += 1
-            n = self.failures.total()
-            if n < _MOST_FAILURES:
-                return
-            if self.ledger.has_reply(call):
-                self.replied.set()
-                return
-            classes = ", ".join(f"{n} {name}" for name, n in self.failures.most_common())
-            raise EngineError(
-                f"{call.stage}, {call.role}: the first {n} calls failed ({classes}), the last as: "
-                f"{completion.error}; correct the settings, or repeat the command, which asks the "
-                "other calls first"
-            )
+            self.refusals.note(flight.call, completion)
 
 
 def _requests(

@@ -11,6 +11,7 @@ decides replies and must stay in a call's key.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -111,5 +112,9 @@ def hide(text: str, secrets: Iterable[str]) -> str:
 
 def hidden_forms(secrets: Iterable[str]) -> tuple[str, ...]:
     """List the forms in which secrets can come back, the longest first; placeholders are none."""
-    forms = {form for secret in secrets for form in (secret, quote(secret, safe=""))}
+    forms = {
+        form
+        for secret in secrets
+        for form in (secret, quote(secret, safe=""), json.dumps(secret)[1:-1])
+    }
     return tuple(sorted((form for form in forms if len(form) >= SHORTEST), key=len, reverse=True))

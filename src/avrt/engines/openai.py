@@ -164,8 +164,8 @@ class OpenAIEngine:
             (await self._complete(session, request, self._encode(request)))[0]
             for request in group[len(completions) :]
         ]
-        if any(completion.finish_reason != "error" for completion in alone):
-            self._takes_n = False
+        if len(completions) < 2 and any(one.finish_reason != "error" for one in alone):
+            self._takes_n = False  # it ignores or refuses `n`
         return completions + alone
 
     async def _complete(
