@@ -75,6 +75,7 @@ def settings_of(root: Path, server: Server) -> list[str]:
         *overrides(root),
         *(f"{role}.engine={given}" for role in roles),
         "generate.max_failure_rate=1",
+        "build.gates=[]",
         f"judges={json.dumps({'strict': {'model': 'judge', 'engine': engine}})}",
         f"eval.benchmarks={json.dumps({'bench': bench})}",
         f"eval.models={json.dumps({'served': {'model': 'm', 'engine': engine}})}",
