@@ -61,7 +61,7 @@ FAILURES: dict[str, tuple[Reply, dict[str, Any], str]] = {
         {},
         "50 http_400.*no such parameter",
     ),
-    "a redirect": ((302, {"Location": "http://a.invalid"}, b"moved"), {}, "50 http_302.*moved"),
+    "a redirect": ((302, {"Location": "http://a.invalid"}, b""), {}, "50 http_302.*moved to http"),
     "a fault that does not pass": (
         (500, {}, b"wrong model name"),
         {"max_attempts": 1},

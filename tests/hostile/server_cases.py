@@ -118,6 +118,7 @@ def all_cases() -> list[ServerCase]:
     return cases
 
 
+BOTH = b'{"error": {"message": "`temperature` and `top_p` cannot both be specified."}}'
 OVERLOADED = "Upstream error: service temporarily overloaded"
 
 
@@ -174,6 +175,15 @@ def _refusals() -> list[ServerCase]:
         good("max_tokens renamed", renamed, settings={"max_tokens_as": "max_completion_tokens"}),
         bad("seed refused", no_seed, "http_422", r"; set engine.omit=\[seed\]$"),
         good("seed left out", no_seed, settings={"omit": ["seed"]}),
+        bad("a fault in something else, with our request",
+            (422, {}, json.dumps({"detail": [{"type": "missing", "loc": ["body", "stream"], "msg":
+             "Field required instead", "input": {"seed": 1, "top_p": 1}}]}).encode()), "http_422",
+            "^body.stream: Field required instead$"),
+        bad("a parameter beside the message", (400, {}, json.dumps({"error": {"message":
+            "This parameter is not supported", "param": "top_p"}}).encode()), "http_400",
+            r"^This parameter is not supported \(top_p\); set engine.omit=\[top_p\]$"),
+        bad("two keys that exclude each other", (400, {}, BOTH), "http_400",
+            r"; set engine.omit=\[top_p\]$"),
         bad("temperature refused", without("temperature"), "http_400",
             r"; set engine.omit=\[temperature\]$"),
         bad("a second key refused", without("temperature", "top_p"), "http_400",
@@ -245,6 +255,8 @@ def _ends() -> list[ServerCase]:
         good("cut before a word", choice({"content": None}, "length"), text="", finish="length"),
         bad("an end unheard of", choice({"content": WHOLE}, "whatever"), "bad_reply", "'whatever'"),
         bad("an end that is a number", choice({"content": WHOLE}, 7), "bad_reply", "reason is 7"),
+        good("null at the limit", body(choices=[{"message": {"content": WHOLE}}],
+             usage={"prompt_tokens": 7, "completion_tokens": 12}), finish="length"),
         bad("null and empty", choice({"content": ""}, None), "server_error", "without content", 3),
     ]  # fmt: skip
 
@@ -287,7 +299,8 @@ def _shapes() -> list[ServerCase]:
         bad("words that steer a terminal", (400, {}, b"\x1b[2Jno\x07 \xff"), "http_400",
             r"^\\x1b\[2Jno\\x07"),
         bad("words with half a pair", (400, {}, b'{"error": "\\ud800 no"}'), "http_400", "no$"),
-        bad("a redirect", (302, {"Location": "http://elsewhere.invalid/"}, b""), "http_302"),
+        bad("a redirect", (302, {"Location": "http://elsewhere.invalid/"}, b""), "http_302",
+            "^moved to http://elsewhere.invalid/; set engine.base_url to where it is$"),
     ]  # fmt: skip
 
 

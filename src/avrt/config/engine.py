@@ -35,8 +35,8 @@ class EngineConfig(Section):
     may end before or after `/chat/completions`; a query (`?api-version=…`) is kept.
     """
     api_key_env: str = "OPENAI_API_KEY"
-    """Environment variable that holds the server's key, if it needs one (openai). The key itself is
-    never written.
+    """Environment variable that holds the server's key, if it needs one; empty: no `Authorization`
+    is sent (openai). The key itself is never written.
     """
     headers: dict[str, str] = Field(default={})
     """Further headers of every request; `$NAME` in a value stands for the environment variable
@@ -200,7 +200,9 @@ def chat_url(url: str) -> str:
             "https://…, with an IPv6 address in brackets"
         )
     if parts.fragment or MASK in url:
-        raise ValueError(f"base_url: {shown!r} holds {MASK if MASK in url else 'a #'}; remove it")
+        found = f"{MASK}, for a key that AVRT took out; give the key again"
+        found = found if MASK in url else "a #; remove it"
+        raise ValueError(f"base_url: {shown!r} holds {found}")
     path = parts.path.rstrip("/")
     return parts._replace(path=path if path.endswith(_CHAT) else path + _CHAT).geturl()
 

@@ -16,6 +16,7 @@ import io
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -51,6 +52,8 @@ __all__ = ["OpenAIEngine"]
 
 _TOKENS_OF_MARKS = 3
 """Begin, placeholder, end: a chat template writes them even for an item that was dropped."""
+_MOST_CHECKS = 3
+"""Tries to find out whether media reach a server's model."""
 _HOPELESS = {
     401: "the server refused the key; set the environment variable {api_key_env} to a valid one",
     402: "the account of the key in the environment variable {api_key_env} has no credit left",
@@ -88,6 +91,8 @@ class OpenAIEngine:
         self._media = media
         self._checked: set[str] = set()
         """Servers that pass media on to the model."""
+        self._n_unclear: Counter[str] = Counter()
+        """Checks of each server that said nothing."""
         self._takes_n = config.n_per_request
         self._secrets = config.secrets()
         self.identity = wire_identity(config, model, revision, media)
@@ -191,7 +196,7 @@ class OpenAIEngine:
             replica, slot = await replicas.take()
             try:
                 response = await self._post(session, replica, body)
-                completions = self._read(response, replica, n)
+                completions = self._read(response, replica, n, request.sampling.max_new_tokens)
                 wait_s = response.retry_after_s if isinstance(response, Response) else 0.0
                 self._learn(replicas, replica, slot, completions[0], wait_s)
                 error_class = completions[0].error_class
@@ -233,18 +238,23 @@ class OpenAIEngine:
         replica.down = False
         return response
 
-    def _read(self, response: Response | Completion, replica: Replica, n: int) -> list[Completion]:
+    def _read(
+        self, response: Response | Completion, replica: Replica, n: int, max_tokens: int
+    ) -> list[Completion]:
         """Read the completions in a response, or its failure."""
         if isinstance(response, Completion):
             return [response]
         if not 200 <= response.status < 300:
             return [self._refusal(response, replica)]
         try:
-            completions = read_reply(response.body, n).completions(response.latency_s)
+            reply = read_reply(response.body, n, max_tokens)
         except FailedReplyError as error:
-            words = self._show(str(error)) + remedy_of(response.body, self._config)
+            words = self._show(str(error)) + remedy_of(str(error), self._config)
             return [failure(error.error_class, words, response.latency_s)]
-        return [replace(one, text=hide(one.text, self._secrets)) for one in completions]
+        return [
+            replace(one, text=hide(one.text, self._secrets))
+            for one in reply.completions(response.latency_s)
+        ]
 
     def _learn(
         self,
@@ -279,7 +289,8 @@ class OpenAIEngine:
             )
 
     def _refusal(self, response: Response, replica: Replica) -> Completion:
-        status, reason = response.status, self._show(server_words(response.body))
+        status, words = response.status, server_words(response.body)
+        reason = self._show(words)
         hopeless = _HOPELESS.get(status, "").format(
             url=_shown(replica), api_key_env=self._config.api_key_env
         )
@@ -292,12 +303,12 @@ class OpenAIEngine:
             raise EngineError(
                 f"{_shown(replica)}: HTTP {status} for model {self._model!r}: {reason}; {hopeless}"
             )
-        remedy = "" if can_pass(f"http_{status}") else remedy_of(response.body, self._config)
+        remedy = "" if can_pass(f"http_{status}") else remedy_of(words, self._config)
         return failure(f"http_{status}", reason + remedy, response.latency_s)
 
     def _show(self, words: str) -> str:
         """Give a server's words on one line, without secrets, not too long."""
-        words = hide(" ".join(words.split()), self._secrets)
+        words = hide(" ".join(words.split()), self._secrets).rstrip(".")
         return words if len(words) <= _MOST_WORDS else f"{words[:_MOST_WORDS]}…"
 
     async def _check_media(
@@ -325,12 +336,14 @@ class OpenAIEngine:
                 sampling = replace(request.sampling, max_new_tokens=1)
                 without = Request(request.key, replace(prompt, **{name: None}), sampling)
                 response = await self._post(session, replica, self._encode(without))
-                if isinstance(response, Completion) or can_pass(f"http_{response.status}"):
-                    return  # the next reply is checked instead
-                n_with, n_without = completion.n_prompt_tokens, count_prompt_tokens(response.body)
-                if not n_without:
-                    words = self._show(server_words(response.body))
-                    self._note(replica, present, f"it refuses a prompt without {name}: {words}")
+                body = b"" if isinstance(response, Completion) else response.body
+                n_with, n_without = completion.n_prompt_tokens, count_prompt_tokens(body)
+                if not n_without:  # the next reply is checked instead, a few times
+                    self._n_unclear[replica.url] += 1
+                    if self._n_unclear[replica.url] == _MOST_CHECKS:
+                        words = self._show(server_words(body))
+                        reason = f"it gives no reply to a prompt without {name}: {words}"
+                        self._note(replica, present, reason)
                     return
                 if n_with - n_without <= _TOKENS_OF_MARKS * n_items[name]:
                     raise EngineError(

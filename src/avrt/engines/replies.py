@@ -65,8 +65,9 @@ _NOT_TAKEN = re.compile(
     re.IGNORECASE,
 )
 """In the words of a server that takes a request without one of its keys."""
-_TAG = re.compile(r"(?is)<(script|style)\b.*?</\1>|<[^>]*>")
-_MOST_WORDS = 20_000
+_TAG = re.compile(r"(?is)<(script|style)\b.*?</\1>|<[^<>]*>")
+_MOST_WORDS = 4_000
+"""Characters of a server's words that are looked at."""
 _CHARACTERS_OF_TOKEN = 8
 """More than tokens have on average, in any language."""
 
@@ -107,8 +108,10 @@ class Reply:
         ]
 
 
-def read_reply(body: bytes, n: int = 1) -> Reply:
+def read_reply(body: bytes, n: int = 1, max_tokens: int | None = None) -> Reply:
     """Read up to `n` answers; of several, those that failed are left out.
+
+    An answer that does not say how it ended is whole unless it has `max_tokens` tokens.
 
     Raises:
         FailedReplyError: there is no answer. Its class is `http_CODE` for an error object with a
@@ -116,7 +119,7 @@ def read_reply(body: bytes, n: int = 1) -> Reply:
             `content_filter` or `bad_reply`.
     """
     try:
-        return _read(_parse(body), n)
+        return _read(_parse(body), n, max_tokens)
     except RecursionError:
         raise FailedReplyError("bad_reply", "JSON that is nested too deeply") from None
 
@@ -124,15 +127,17 @@ def read_reply(body: bytes, n: int = 1) -> Reply:
 def server_words(body: bytes) -> str:
     """Give what a server says of a failure: the message of its error object, or a page's text."""
     try:
-        words = _message(json.loads(body[:_MOST_WORDS]))
+        words = _message(json.loads(body))
     except (ValueError, RecursionError):
         words = _TAG.sub(" ", body[:_MOST_WORDS].decode(errors="replace"))
-    return printable(" ".join(words.split()))
+    return _one_line(words)
 
 
-def remedy_of(body: bytes, config: EngineConfig) -> str:
-    """Name the setting that helps when a server does not take a key of the request, if one does."""
-    words = body[:_MOST_WORDS].decode(errors="replace")
+def remedy_of(words: str, config: EngineConfig) -> str:
+    """Name the setting that helps when a server does not take a key of the request, if one does.
+
+    `words` are the server's.
+    """
     if not _NOT_TAKEN.search(words):
         return ""
 
@@ -175,7 +180,7 @@ def _parse(body: bytes) -> Any:
         raise FailedReplyError("bad_reply", problem + server_words(body)) from None
 
 
-def _read(reply: Any, n: int) -> Reply:
+def _read(reply: Any, n: int, max_tokens: int | None) -> Reply:
     if isinstance(reply, list) and len(reply) == 1:  # some gateways wrap their errors
         reply = reply[0]
     if not isinstance(reply, dict):
@@ -199,6 +204,12 @@ def _read(reply: Any, n: int) -> Reply:
     usage = reply.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     n_new = _count(usage, ("completion_tokens", "output_tokens"))
+    if (
+        len(choices) == 1
+        and not choices[0].get("finish_reason")
+        and n_new >= (max_tokens or n_new + 1)
+    ):
+        texts = [(text, "length") for text, _ in texts]
     return Reply(
         texts,
         _count(usage, _PROMPT),
@@ -320,8 +331,7 @@ def _error(error: Any, around: Mapping[str, Any]) -> FailedReplyError:
         for key in ("code", "status_code", "status", "type")
         if isinstance(part.get(key), int | float | str)
     ]
-    words = _message(error) if _says_error(error) else ""
-    words = printable(" ".join(words.split())) or "a reply without choices"
+    words = _one_line(_message(error) if _says_error(error) else "") or "a reply without choices"
     for name in map(str, names):
         if re.fullmatch(r"[45]\d\d(\.0)?", name):
             return FailedReplyError(f"http_{name[:3]}", words)
@@ -335,14 +345,27 @@ def _message(error: Any) -> str:
     """The words in an error object, wherever they stand."""
     if isinstance(error, str):
         return error
+    if isinstance(error, list) and error:
+        return "; ".join(map(_message, error[:5]))
+    if isinstance(error, dict) and isinstance(
+        error.get("loc"), list
+    ):  # FastAPI; its `input` is ours
+        place = ".".join(map(str, error["loc"]))
+        return f"{place}: {error.get('msg') or error.get('type')}"
     if isinstance(error, dict):
         keys = ("error", "errors", "detail", "message", "msg", "error_message", "error_msg")
         for key in (*keys, "status_msg", "reason", "base_resp"):
             if error.get(key):
-                return _message(error[key])
+                words, parameter = _message(error[key]), error.get("param")
+                is_new = isinstance(parameter, str) and parameter not in words
+                return f"{words} ({parameter})" if is_new else words
         if "choices" in error:
             return ""
     return json.dumps(error, ensure_ascii=False)
+
+
+def _one_line(words: str) -> str:
+    return printable(" ".join(words[:_MOST_WORDS].split()))
 
 
 def _count(usage: Mapping[str, Any], names: Iterable[str]) -> int:

@@ -78,6 +78,8 @@ async def read_body(reply: aiohttp.ClientResponse, most: int) -> bytes:
         UnreadableError: a reply that is longer, also when unpacked, or packed in another way than
             gzip.
     """
+    if 300 <= reply.status < 400 and (there := reply.headers.get("Location")):
+        return f"moved to {there}; set engine.base_url to where it is".encode()
     pieces: list[bytes] = []
     size = 0
     async for piece in reply.content.iter_any():
