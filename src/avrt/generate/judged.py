@@ -75,7 +75,7 @@ def case_of(sample: Sample, answers: Answers, trace: MergedTrace) -> Case:
     for traces in answers.values():
         best = best_answer(traces)
         if best.modality != "none":
-            text = restore_letters(best.text, places_in(trace.order))
+            text = restore_letters(best.text, places_in(trace.order), sample.options)
             texts[best.modality] = f"{texts.get(best.modality, '')}{text}\n"
     return Case(
         text=trace.text,

@@ -136,7 +136,7 @@ def _describe(
     ):
         counts = Counter(row[column] for row in rows)
         described |= {f"{title} {value}, %": _percent(counts[value], len(rows)) for value in values}
-    n_others = sum(row["question_type"] not in PUBLISHED_TYPES for row in rows)
+    n_others = sum(row["question_type"] not in types for row in rows)
     return described | {"type all others, %": _percent(n_others, len(rows))}
 
 
