@@ -86,7 +86,9 @@ def calls_in(bodies: list[dict[str, Any]]) -> list[str]:
 
 
 def forget_calls(config: Config) -> None:
-    for path in [*config.run.path.glob("ledger.*"), config.run.path / "manifests" / "trace.json"]:
+    run = config.run.path
+    manifest, traces = run / "manifests" / "trace.json", run / "traces" / "teachers.parquet"
+    for path in [*run.glob("ledger.*"), manifest, traces]:
         path.unlink()
 
 

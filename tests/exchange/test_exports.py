@@ -225,7 +225,7 @@ def test_a_failure_on_the_way_leaves_nothing(
     monkeypatch.setitem(FORMATS, "trl", replace(FORMATS["trl"], write=fail))
     with pytest.raises(OSError, match="No space left"):
         exports.run(config, "trl", MEDIA, tmp_path / "out" / "trl")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 # No bytes, no place of this machine, the same bytes again

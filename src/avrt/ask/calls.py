@@ -17,7 +17,16 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import Counter
-from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Generator,
+    Hashable,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import chain, groupby, islice
@@ -38,6 +47,7 @@ __all__ = [
     "Draft",
     "Drafts",
     "Outcome",
+    "Outcomes",
     "call_all",
     "check_failure_rate",
     "describe_role",
@@ -104,9 +114,11 @@ class Drafts:
     """How the clips are decoded and encoded."""
     keeps: Callable[[Draft, Completion], bool] | None = None
     """Whether a reply can be kept, for the progress line alone."""
+    kept: str = "kept"
+    """What the progress line calls such a reply."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """The end of a draft: a reply in the ledger, or a failure."""
 
@@ -121,6 +133,33 @@ class Outcome:
     def status(self) -> str:
         """`ok`, or the class of the failure."""
         return "ok" if self.failure is None else self.failure.error_class or "unknown"
+
+
+class Outcomes(MutableMapping[Hashable, Outcome]):
+    """Outcomes by draft; of a reply only the 32 bytes of its key are held."""
+
+    def __init__(self) -> None:
+        self._held: dict[Hashable, bytes | Outcome] = {}
+
+    def __getitem__(self, id_: Hashable) -> Outcome:
+        held = self._held[id_]
+        return Outcome(held.hex()) if isinstance(held, bytes) else held
+
+    def __setitem__(self, id_: Hashable, outcome: Outcome) -> None:
+        is_reply = outcome.key is not None and outcome.failure is None
+        self._held[id_] = bytes.fromhex(outcome.key or "") if is_reply else outcome
+
+    def __delitem__(self, id_: Hashable) -> None:
+        del self._held[id_]
+
+    def __iter__(self) -> Iterator[Hashable]:
+        return iter(self._held)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __contains__(self, id_: object) -> bool:
+        return id_ in self._held
 
 
 def sampling_of(role: ModelRole, run_seed: int, sample_id: str, k: int = 0) -> Sampling:
@@ -168,9 +207,7 @@ def unread_text(title: str, outcomes: Iterable[Outcome]) -> str:
     )
 
 
-def call_all(
-    ledger: Ledger, engine: Engine, drafts: Drafts, budget: Budget
-) -> dict[Hashable, Outcome]:
+def call_all(ledger: Ledger, engine: Engine, drafts: Drafts, budget: Budget) -> Outcomes:
     """The outcome of every draft by its id: from the ledger, else from the engine.
 
     When the budget stops the work, the drafts that were not begun have none.
@@ -179,8 +216,8 @@ def call_all(
         EngineError: the model cannot be used at all, or got other media than it was given; the
             calls that were finished before are in the ledger.
     """
-    outcomes: dict[Hashable, Outcome] = {}
-    progress = Progress(drafts.title, drafts.n)
+    outcomes = Outcomes()
+    progress = Progress(drafts.title, drafts.n, drafts.kept)
     known = _Known(ledger, dict(engine.identity), outcomes, progress)
     missing = _missing(known, drafts.each, defers=budget.is_limited)
     first = next(missing, None)
@@ -208,15 +245,15 @@ def call_all(
 
 def find_outcomes(
     ledger: LedgerReader, identity: Mapping[str, Any], drafts: Iterable[Draft]
-) -> dict[Hashable, Outcome]:
+) -> Outcomes:
     """The outcomes that the ledger has, also of failed calls; opens no file and makes no call.
 
     `identity` is that of the engine.
     """
-    outcomes: dict[Hashable, Outcome] = {}
+    outcomes = Outcomes()
     for batch in _batches(_groups(drafts)):
         failed, keys = _known_keys(ledger, identity, batch)
-        outcomes |= failed
+        outcomes.update(failed)
         completions = ledger.find_all(list(keys.values()))
         for id_, key in keys.items():
             completion = completions.get(key)
@@ -250,7 +287,7 @@ class _Known:
 
     ledger: Ledger
     identity: Mapping[str, Any]
-    outcomes: dict[Hashable, Outcome]
+    outcomes: Outcomes
     progress: Progress
 
 
@@ -279,9 +316,9 @@ def _missing(known: _Known, drafts: Iterable[Draft], defers: bool) -> Iterator[l
 
 
 def _groups(drafts: Iterable[Draft]) -> Iterator[list[Draft]]:
-    """Drafts in a row about one clip; those without media by the batch."""
-    for clip, same in groupby(drafts, key=lambda draft: draft.clip):
-        while group := list(islice(same, _BATCH if clip == NO_CLIP else None)):
+    """Drafts in a row about one clip, at most a batch of them."""
+    for _, same in groupby(drafts, key=lambda draft: draft.clip):
+        while group := list(islice(same, _BATCH)):
             yield group
 
 
@@ -366,7 +403,7 @@ class _Work:
     ledger: Ledger
     identity: Mapping[str, Any]
     budget: Budget
-    outcomes: dict[Hashable, Outcome]
+    outcomes: Outcomes
     progress: Progress
     keeps: Callable[[Draft, Completion], bool] | None
     in_flight: dict[str, _Flight] = field(default_factory=dict)

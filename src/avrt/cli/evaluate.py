@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -13,6 +12,8 @@ import click
 from avrt.cli.options import (
     budget_options,
     dry_run_option,
+    echo,
+    echo_json,
     echo_result,
     folder_type,
     json_option,
@@ -97,7 +98,7 @@ def evaluate(
         raise click.UsageError("--json prints results, so it goes with no --dry-run or --compare")
     config = load_settings(settings)
     if compare:
-        click.echo(evaluation.compare(config, *compare, force=force))
+        echo(evaluation.compare(config, *compare, force=force))
         return
     if dry_run:
         print_plan(choice.restrict(config), evaluation.plan(config, choice))
@@ -111,7 +112,7 @@ def evaluate(
     if as_json:
         from avrt.evaluate.to_json import results_to_json
 
-        click.echo(json.dumps(results_to_json(config), indent=2, ensure_ascii=False))
+        echo_json(results_to_json(config))
         stop_on_fault(result)
     else:
         echo_result(result)
@@ -177,7 +178,7 @@ def difficulty(settings: tuple[str, ...], teachers: tuple[str, ...]) -> None:
         for name, model in config.eval.models.items()
         if not isinstance(model, str) and model.modality in ("a", "v")
     )
-    click.echo(make_difficulty(config, teachers or single).summary)
+    echo(make_difficulty(config, teachers or single).summary)
 
 
 @click.command()
@@ -203,6 +204,6 @@ def tables(settings: tuple[str, ...], form: str, output: Path | None, as_json: b
         raise click.UsageError("--json prints all tables: no --format and no --output")
     config = load_settings(settings)
     if as_json:
-        click.echo(json.dumps(paper.tables_to_json(config), indent=2, ensure_ascii=False))
+        echo_json(paper.tables_to_json(config))
     else:
-        click.echo(paper.run(config, form, output).summary)
+        echo(paper.run(config, form, output).summary)

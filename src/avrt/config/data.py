@@ -115,7 +115,7 @@ class MediaConfig(Section):
 
 
 class PrepareConfig(Section):
-    """The policy on questions about a file with a fault.
+    """The policy on questions with a fault of their own or of their file.
 
     `keep`: as if it were none. `drop`: the questions are left out, by name. `vision_only` and
     `audio_only`: only that teacher is asked. `fail`: left out, and `avrt prepare` ends with exit
@@ -123,7 +123,9 @@ class PrepareConfig(Section):
     """
 
     broken: Literal["drop", "fail"] = "drop"
-    """A file that is missing or cannot be read, whatever the reason."""
+    """A file that is missing or cannot be read, whatever the reason; a question with a blank
+    option, or whose answer stands twice among its options.
+    """
     no_video: Literal["drop", "audio_only", "fail"] = "drop"
     """No picture."""
     no_audio: Literal["drop", "vision_only", "fail"] = "drop"

@@ -1,8 +1,10 @@
-"""Faults of a sample's media, the modalities that they cost, and remedies.
+"""Faults of a sample, the modalities that they cost, and remedies.
 
-A fault is a class of `MEDIA_ERROR_CLASSES`, when the file cannot be used or lacks picture or sound,
-or a note of the probe, when the file can be used but is unusual. `PrepareConfig` sets which
-modalities each fault takes from a sample: none, one or both.
+Faults of its options are here too, so that one table names whatever keeps a question from being
+asked, and no later stage has to look. A fault of its media is a class of `MEDIA_ERROR_CLASSES`,
+when the file cannot be used or lacks picture or sound, or a note of the probe, when the file can be
+used but is unusual. `PrepareConfig` sets which modalities each fault takes from a sample: none, one
+or both.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from avrt.config import PrepareConfig
+from avrt.datasets.rows import folded, same_options
 from avrt.errors import MEDIA_ERROR_CLASSES
 from avrt.media import MediaInfo
 from avrt.types import Sample
@@ -40,6 +43,9 @@ REMEDIES = {
     "short_audio": "listen to it; prepare.short_audio=vision_only or =drop leaves the sound out",
     "late_audio": "models get it undelayed; prepare.late_audio=vision_only leaves the sound out",
     "still": "look at it; prepare.still=audio_only or =drop leaves the picture out",
+    "repeated_gold": "make the options differ, so that one letter is right",
+    "blank_option": "give every option a text, or take the option out",
+    "repeated_option": "the wrong options read alike; make them differ",
 }
 """The remedy of each fault."""
 
@@ -54,11 +60,11 @@ LOST = {"keep": "", "vision_only": "a", "audio_only": "v", "drop": "av", "fail":
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault of a sample's media."""
+    """A fault of a sample."""
 
     name: str
     path: str
-    """The file, relative to the dataset's folder; the annotation when it names no file."""
+    """The file, relative to the dataset's folder; the annotation when it is about no file."""
     detail: str
     policy: str
     """The policy that the settings give the fault: a key of `LOST`."""
@@ -66,6 +72,8 @@ class Fault:
 
 def policy_on(name: str, policies: PrepareConfig) -> str:
     """Give the policy that the settings have for a fault: a key of `LOST`."""
+    if name == "repeated_option":
+        return "keep"
     own = name in HALF_OF_NOTE or name in ("no_video", "no_audio")
     return getattr(policies, name if own else "broken")
 
@@ -77,6 +85,7 @@ def find_faults(
     halves = {"v": sample.picture_path, "a": sample.sound_path}
     files = {half: infos[path] for half, path in halves.items() if path is not None}
     details = [*_broken(files), *_absent(sample, files), *_odd(files)]
+    details += _unclear(sample)
     faults = [Fault(*fault, policy_on(fault[0], policies)) for fault in details]
     faults += [Fault(note, path, "still used", "keep") for note, path in _let_in(files)]
     return sorted(faults, key=lambda fault: list(LOST).index(fault.policy), reverse=True)
@@ -98,6 +107,17 @@ def reason_of(row: Mapping[str, Any]) -> str | None:
         return None
     kind = "failed" if row["status"] in MEDIA_ERROR_CLASSES else "dropped"
     return f"{kind}/{row['status']}"
+
+
+def _unclear(sample: Sample) -> Iterator[tuple[str, str, str]]:
+    """What is wrong with the options: no reply could be scored fairly, or a letter is wasted."""
+    same = same_options(sample.options)
+    if not all(map(folded, sample.options)):
+        yield "blank_option", sample.source, "an option is blank"
+    elif sample.answer_index in same:
+        yield "repeated_gold", sample.source, "another option reads like the answer"
+    elif same:
+        yield "repeated_option", sample.source, "two options read alike"
 
 
 def _broken(files: Mapping[str, MediaInfo]) -> Iterator[tuple[str, str, str]]:

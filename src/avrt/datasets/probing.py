@@ -19,14 +19,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from avrt.config import MediaConfig
 from avrt.errors import MediaError
 from avrt.media import MediaInfo, probe
 from avrt.media.probe import PROBE_SETTINGS, PROBE_VERSION, file_stamp
 from avrt.media.processes import map_files
-from avrt.runs import fingerprint
+from avrt.runs import fingerprint, track
 
 __all__ = ["known_probes", "probe_files", "probe_settings"]
 
@@ -74,11 +72,10 @@ def probe_files(
     )
     path, settings = _journal_path(run), fingerprint(probe_settings(media))
     path.parent.mkdir(parents=True, exist_ok=True)
-    # disable=None: no bar where stderr is a file
-    bar = tqdm(total=len(names), initial=len(infos), desc="probe", unit="file", disable=None)
-    with closing(results), bar, path.open("a", encoding="utf-8", buffering=1) as journal:
+    with closing(results), path.open("a", encoding="utf-8", buffering=1) as journal:
         journal.write("\n")  # ends the line that a kill may have cut off
-        for file, info in results:
+        probed = track(results, "prepare: probe", "files", len(names), len(infos))
+        for file, info in probed:
             for name in unknown[file]:
                 if isinstance(info, MediaError):
                     infos[name] = MediaInfo(name, status=info.error_class, reason=info.detail)
@@ -86,7 +83,6 @@ def probe_files(
                     infos[name] = replace(info, path=name)
                     line = {"settings": settings, "info": asdict(infos[name])}
                     journal.write(json.dumps(line) + "\n")
-                bar.update()
     return {name: infos[name] for name in names}
 
 

@@ -16,14 +16,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from tqdm import tqdm
-
 from avrt.answers import PARSER_VERSION
 from avrt.datasets import media_paths
 from avrt.errors import AvrtError
 from avrt.media.failures import NO_SUCH_FILE
 from avrt.media.probe import file_stamp
-from avrt.runs import file_digest, fingerprint
+from avrt.runs import file_digest, fingerprint, track
 from avrt.types import Sample
 
 __all__ = [
@@ -71,8 +69,8 @@ def read_files(samples: Sequence[Sample], root: Path, cache: Path) -> Files:
     files: Files = {}
     unread: dict[str, OSError] = {}
     names = media_paths(samples)
-    bar = tqdm(names, desc="media", unit="file", leave=False, disable=None)
-    for name in chain(bar, unread):  # what failed is tried once more, after all others
+    tracked = track(names, "eval: digest media", "files")
+    for name in chain(tracked, unread):  # what failed is tried once more, after all others
         stamp, entry = list(file_stamp(root / name)), known.get(name)
         if entry is None or entry[0] != stamp:
             try:
@@ -113,7 +111,7 @@ def _digest(path: Path) -> str:
     """
     try:
         return file_digest(path)
-    except IsADirectoryError:
+    except (IsADirectoryError, ValueError):  # ValueError: a name that no file can have
         return ABSENT
     except OSError as error:
         if error.errno in NO_SUCH_FILE:

@@ -18,17 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from tqdm import tqdm
 
 from avrt.config import GrpoConfig, MediaConfig
 from avrt.datasets import dataset_row_to_sample
-from avrt.datasets.prepare import load_prepared
+from avrt.datasets.prepared import load_prepared
 from avrt.engines.encode import Encoded, encode
 from avrt.errors import PASSING_CLASSES, AvrtError, DataError, MediaError
 from avrt.media import load_media
 from avrt.prompts import format_options, load_prompt
 from avrt.ranks import is_main
-from avrt.runs import check_sums, read_parquet, write_atomic
+from avrt.runs import check_sums, read_parquet, track, write_atomic
 from avrt.types import Prompt, Sample
 
 __all__ = [
@@ -203,15 +202,10 @@ def keep_usable(
         DataError: no example is left.
     """
     usable = UsableExamples()
-    bar = tqdm(
-        examples,
-        desc=f"{stage}: encoding",
-        unit="sample",
-        leave=False,
-        disable=None if is_main() else True,  # None: where there is no terminal
-    )
     again: dict[str, Example] = {}
-    for example in chain(bar, again.values()):  # what may pass is tried once more, after all others
+    tracked = track(examples, f"{stage}: encode", "samples")
+    # What may pass is tried once more, after all others.
+    for example in chain(tracked, again.values()):
         lost = {"sample_id": example.sample.id}
         try:
             n_tokens = length(example)

@@ -27,7 +27,7 @@ from avrt.datasets import require_media
 from avrt.engines.encode import suppress_token_ids
 from avrt.errors import ConfigError
 from avrt.ranks import n_processes
-from avrt.runs import Result, open_stage, save_config, student_path
+from avrt.runs import Result, alone, open_stage, save_config, student_path
 from avrt.train.callbacks import require_trackers
 from avrt.train.checkpoint import (
     count_parameters,
@@ -91,6 +91,7 @@ settings.
 SHOWN = {"reward": "reward", "kl": "kl", "eval_accuracy": "held-out accuracy"}
 
 
+@alone(lambda config: config.run.path / config.grpo.output)
 def run(config: Config) -> Result:
     """Train the policy; continue an interrupted training, and skip a finished one."""
     grpo, student, run_folder = config.grpo, config.student, config.run.path

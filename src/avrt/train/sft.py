@@ -23,7 +23,7 @@ from avrt.config import Config
 from avrt.datasets import require_media
 from avrt.engines.encode import Encoded, collate
 from avrt.ranks import n_processes
-from avrt.runs import Result, open_stage, save_config
+from avrt.runs import Result, alone, open_stage, save_config
 from avrt.train.callbacks import require_trackers
 from avrt.train.checkpoint import (
     count_parameters,
@@ -129,6 +129,7 @@ class OmniSFTTrainer(SFTTrainer):
         return prepared
 
 
+@alone(lambda config: config.run.path / "sft")
 def run(config: Config) -> Result:
     """Fine-tune the student; continue an interrupted training, and skip a finished one."""
     sft, student, run_folder = config.sft, config.student, config.run.path

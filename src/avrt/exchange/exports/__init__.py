@@ -13,7 +13,6 @@ nothing on another.
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -29,7 +28,7 @@ from avrt.exchange.exports.hub import HUB
 from avrt.exchange.exports.r1 import VIDEO_R1
 from avrt.exchange.exports.shards import WEBDATASET
 from avrt.prompts import PromptTemplate, format_options, load_prompt
-from avrt.runs import Result, check_sums, read_parquet
+from avrt.runs import Result, check_sums, read_parquet, replace_folder
 
 __all__ = ["FORMATS", "run"]
 
@@ -57,8 +56,7 @@ def run(config: Config, name: str, options: ExportOptions, output: Path | None =
     form = _format(name, options)
     run_folder, root = config.run.path, config.data.root
     folder = output or run_folder / "export" / (f"{name}-grpo" if options.grpo else name)
-    if folder.exists() and not (folder / INCOMPLETE).is_file():
-        raise ConfigError(f"{folder}: already exists; delete it, or name another --output")
+    _refuse_existing(folder)
     prompt = load_prompt(config.student.prompt)
     dataset = run_folder / "dataset"
     entries = {split: list(_read(dataset / f"{split}.parquet", prompt)) for split in SPLITS}
@@ -66,9 +64,8 @@ def run(config: Config, name: str, options: ExportOptions, output: Path | None =
     kept = {
         split: list(_usable(of_split, form, options, lost)) for split, of_split in entries.items()
     }
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    out = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
+    with replace_folder(folder) as out:
+        _refuse_existing(folder)  # made by another process meanwhile
         if options.with_media:
             extract = partial(
                 extract_clip,
@@ -87,14 +84,12 @@ def run(config: Config, name: str, options: ExportOptions, output: Path | None =
         fault = _unread_text(folder, lost)
         if fault:
             (out / INCOMPLETE).write_text(f"{fault}\n", encoding="utf-8")
-        out.chmod(0o755)
-        if folder.exists():
-            shutil.rmtree(folder)
-        out.rename(folder)
-    except BaseException:
-        shutil.rmtree(out, ignore_errors=True)
-        raise
     return Result(_summarize(name, form, folder, counts, lost, options), counts, fault)
+
+
+def _refuse_existing(folder: Path) -> None:
+    if folder.exists() and not (folder / INCOMPLETE).is_file():
+        raise ConfigError(f"{folder}: already exists; delete it, or name another --output")
 
 
 def _format(name: str, options: ExportOptions) -> ExportFormat:
