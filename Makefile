@@ -4,21 +4,38 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Changes whenever an installation finished; newer than the files that say what to install.
 READY := $(VENV)/.ready
+LOWEST := .venv-lowest
+LATEST := .venv-latest
+# A minute of tests that reach every dependency but those of the extra `train`.
+LOWEST_TESTS := tests/test_answers.py tests/test_runs.py tests/test_types.py tests/config tests/prompts \
+	tests/datasets/test_readers.py tests/datasets/test_parquet.py tests/datasets/test_prepare.py \
+	tests/media/test_frames.py tests/media/test_waveform.py tests/media/test_picture.py \
+	tests/media/test_probe.py tests/ask/test_ledger.py tests/engines/test_openai.py \
+	tests/generate/test_trace.py tests/generate/test_merge.py tests/generate/test_build.py \
+	tests/generate/test_decontaminate.py tests/exchange/test_round_trips.py \
+	tests/evaluate/test_results.py tests/evaluate/test_statistics.py tests/report/test_page.py
+# What a release of transformers, TRL or peft breaks first.
+LATEST_TESTS := tests/engines/test_encode.py tests/engines/test_transformers.py tests/checkpoints \
+	tests/train/test_data.py tests/train/test_rewards.py tests/train/test_rollout.py \
+	tests/train/test_shared_prefix.py tests/train/test_lora.py tests/train/test_sft.py \
+	tests/train/test_grpo.py tests/exchange/test_exports.py
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help setup demo test check format docs clean
+.PHONY: help setup demo test check lowest latest format docs clean
 
 help:
 	@echo "make demo    set up, then run the whole method on the packaged world"
 	@echo "make test    set up, then run all tests"
 	@echo "make check   lint, format, sizes, documentation, changelog, imports, types"
+	@echo "make lowest  run a part of the tests with the lowest versions of all packages"
+	@echo "make latest  say which tests the newest transformers and TRL still pass"
 	@echo "make format  format the code and fix what the linter can fix"
 	@echo "make docs    write the generated pages again"
 	@echo "make setup   only set up: .venv with everything in it"
-	@echo "make clean   remove .venv, caches and builds; runs/ stays"
+	@echo "make clean   remove .venv*, caches and builds; runs/ stays"
 
 setup: $(READY)
 
@@ -51,6 +68,26 @@ check: $(READY)
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pyright
 
+lowest: $(LOWEST)/.ready
+	$(LOWEST)/bin/python -m pytest -q -p no:cacheprovider -m "not slow" $(LOWEST_TESTS)
+
+$(LOWEST)/.ready: pyproject.toml constraints-lowest.txt
+	test -x $(LOWEST)/bin/pip || $(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/pip install -c constraints-lowest.txt -e ".[data,eval,report]" hypothesis pytest soundfile
+	@touch $@
+
+# In place of the versions in pyproject.toml the newest of all; torch stays. It always ends well: its
+# output is what it is for.
+latest:
+	test -x $(LATEST)/bin/pip || $(PYTHON) -m venv $(LATEST)
+	$(LATEST)/bin/pip install -c constraints.txt "$$(grep '^torch==' constraints.txt)"
+	$(LATEST)/bin/pip install --no-deps "$$(grep '^torchvision==' constraints.txt)"
+	$(LATEST)/bin/pip install -c constraints.txt -e ".[data,train,lora,eval,report]" hypothesis pytest soundfile \
+	  webdataset
+	$(LATEST)/bin/pip install --upgrade accelerate datasets peft transformers trl
+	-$(LATEST)/bin/python -m pytest -q -p no:cacheprovider -m "not slow" -W default $(LATEST_TESTS)
+	@$(LATEST)/bin/pip list | grep -E '^(accelerate|datasets|peft|torch|transformers|trl) '
+
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -59,5 +96,5 @@ docs: $(READY)
 	$(BIN)/python tools/make_config_doc.py
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) $(LATEST) build dist .pytest_cache .ruff_cache .hypothesis
 	find src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +

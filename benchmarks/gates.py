@@ -126,7 +126,7 @@ def judge_all(config: Config, name: str, cases: Mapping[str, Case]) -> dict[str,
     again.
     """
     judge, folder = config.judges[name], config.run.path / "exam"
-    drafts = list(draft_votes(name, judge, config.run.seed, cases))
+    drafts = list(draft_votes(name, judge, config.run.seed, cases.items()))
     with open_ledger(folder) as ledger, closing(engine_of_role(judge, config.media)) as engine:
         each = Drafts(f"exam of {name}", len(drafts), drafts, config.media)
         outcomes = call_all(ledger, engine, each, Budget())

@@ -42,11 +42,10 @@ from avrt.ask.ledger import Call, Ledger, open_ledger
 from avrt.ask.payloads import Clips, Kind
 from avrt.config import Config, load_config
 from avrt.datasets import prepare
-from avrt.datasets.prepare import load_prepared, load_usable
+from avrt.datasets.prepared import load_prepared, load_usable
 from avrt.engines import engine_of_role
 from avrt.generate import build, merge, trace
-from avrt.generate.records import load_teachers
-from avrt.generate.views import selected_by
+from avrt.generate.records import answers_about
 from avrt.runs import fingerprint, read_parquet, write_parquet
 from avrt.types import LETTERS, Completion, Prompt
 
@@ -323,7 +322,7 @@ def _prose(seed: str, n_words: int) -> str:
 
 def _fill(config: Config) -> int:
     """Record a reply to every call: teachers are mostly right, the merger always."""
-    usable = [sample for sample, _ in load_usable(config.run.path)]
+    usable = load_usable(config.run.path)
     targets = {sample.id: sample.target for sample in usable}
     n_calls = 0
 
@@ -353,15 +352,15 @@ def _fill(config: Config) -> int:
             for draft in asked.drafts(usable, clips):
                 record(ledger, engine, draft, teacher)
     trace.run(config)
-    samples, answers = load_prepared(config.run.path), load_teachers(config.run.path)
-    reasons = selected_by(config.build, samples, answers)
+    samples = load_prepared(config.run.path)
+    reasons = merge._select(config.build, config.run.path, samples)
     writer = merge.make_merger(config)
     engine = engine_of_role(writer.role, config.media).identity
     with open_ledger(config.run.path) as ledger:
         ledger._own.execute("PRAGMA synchronous=OFF")
-        for sample in samples:
+        for sample, answers in answers_about(config.run.path, samples):
             if reasons[sample.id] is None:
-                record(ledger, engine, writer.draft(sample, answers[sample.id]), merger)
+                record(ledger, engine, writer.draft(sample, answers), merger)
     merge.run(config)
     build.run(config)
     return n_calls

@@ -17,9 +17,7 @@ from types import ModuleType
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-
-from avrt.cli import doctor
-from avrt.cli.main import EXTRAS
+from packaging.version import Version
 
 TOOLS = ("check_imports", "check_sizes", "check_texts", "make_config_doc")
 NOT_IN_DEV = {"deepspeed"}
@@ -235,22 +233,37 @@ def test_ten_core_dependencies_and_no_more(repository):
     project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
     names = [Requirement(line).name for line in project["dependencies"]]
     assert len(names) <= 10
-    assert set(names) == set(doctor.CORE)
-    extras = project["optional-dependencies"]
-    assert {Requirement(line).name for line in extras["train"]} == set(doctor.TRAIN)
-    for extra in ("train", "report"):
-        assert {Requirement(line).name for line in extras[extra]} <= set(EXTRAS[extra])
+
+
+def read_pins(path: Path) -> dict[str, Version]:
+    """The versions in a file of constraints, all of which are exact and name no build."""
+    lines = path.read_text().splitlines()
+    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    assert all(re.fullmatch(r"==[\w.]+", str(pin.specifier)) for pin in pins)
+    return {canonicalize_name(pin.name): Version(str(pin.specifier)[2:]) for pin in pins}
+
+
+def direct_requirements(repository: Path) -> list[Requirement]:
+    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    return [Requirement(line) for group in groups for line in group]
+
+
+def test_the_lowest_versions_are_those_that_are_tested(repository):
+    floors: dict[str, Version] = {}
+    for requirement in direct_requirements(repository):
+        (floor,) = (spec for spec in requirement.specifier if spec.operator == ">=")
+        name = canonicalize_name(requirement.name)
+        assert floors.setdefault(name, Version(floor.version)) == Version(floor.version), name
+    assert floors == read_pins(repository / "constraints-lowest.txt")
+    newest = read_pins(repository / "constraints.txt")
+    assert [name for name, floor in floors.items() if floor > newest[name]] == []
 
 
 def test_constraints_pin_everything_that_would_be_installed(repository):
-    lines = (repository / "constraints.txt").read_text().splitlines()
-    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
-    assert all(re.fullmatch(r"==[\w.]+", str(pin.specifier)) for pin in pins), "exact, no build"
-    pinned = {canonicalize_name(pin.name) for pin in pins}
+    pinned = read_pins(repository / "constraints.txt").keys()
     needed: set[str] = set()
-    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
-    groups = [project["dependencies"], *project["optional-dependencies"].values()]
-    waiting = [Requirement(line) for group in groups for line in group]
+    waiting = direct_requirements(repository)
     seen: set[tuple[str, frozenset[str]]] = set()
     while waiting:
         requirement = waiting.pop()

@@ -23,6 +23,7 @@ from avrt.errors import DataError
 
 __all__ = [
     "clean",
+    "clean_value",
     "decode",
     "parse_json",
     "printable",
@@ -130,14 +131,15 @@ def parse_json(text: str, where: object) -> Any:
             parse_float=_float,
             parse_constant=lambda name: _RefusedError(f"{name} is no JSON number; write null"),
         )
-        return _taken(value, 0)
+        return clean_value(value)
     except json.JSONDecodeError as error:
         raise DataError(
             f"{_name(where)}: {_line(text, error.pos)}not valid JSON: {error.msg} "
             f"(column {error.colno})"
         ) from error
     except RecursionError as error:
-        place = _line(text, _deep_position(text))
+        position = _deep_position(text)
+        place = _line(text, position) or f"column {position + 1}: "
         raise DataError(f"{_name(where)}: {place}over {MAX_DEPTH} levels of nesting") from error
     except _RefusedError as error:
         raise DataError(f"{_name(where)}: {_place(error.place)}{error.reason}") from error
@@ -146,6 +148,33 @@ def parse_json(text: str, where: object) -> Any:
 def clean(text: str) -> str:
     """Put U+FFFD for half surrogate pairs and NUL, which no file, database or server takes."""
     return _NO_TEXT.sub("\ufffd", text)
+
+
+def clean_value(value: Any, depth: int = 0) -> Any:
+    """Clean all texts in a value made of lists and objects; lists are changed in place."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, _RefusedError):
+        raise value
+    if not isinstance(value, dict | list):
+        return value
+    if depth == MAX_DEPTH:
+        raise _RefusedError(f"over {MAX_DEPTH} levels of nesting")
+    key: Any = None
+    try:
+        if isinstance(value, list):
+            for key, part in enumerate(value):
+                value[key] = clean_value(part, depth + 1)
+            return value
+        taken: dict[str, Any] = {}
+        for key, part in value.items():
+            taken[clean(key)] = clean_value(part, depth + 1)
+        if len(taken) < len(value):
+            raise _RefusedError("two fields differ in half surrogate pairs or NUL alone")
+        return taken
+    except _RefusedError as error:
+        error.place.append(key)
+        raise
 
 
 def printable(text: str) -> str:
@@ -180,31 +209,6 @@ def _float(digits: str) -> Any:
     return (
         value if math.isfinite(value) else _RefusedError(f"{shown(digits)} is too large a number")
     )
-
-
-def _taken(value: Any, depth: int) -> Any:
-    """The value with clean texts; raises what was refused in it with its place."""
-    if isinstance(value, str):
-        return clean(value)
-    if isinstance(value, _RefusedError):
-        raise value
-    if not isinstance(value, dict | list):
-        return value
-    if depth == MAX_DEPTH:
-        raise _RefusedError(f"over {MAX_DEPTH} levels of nesting")
-    key: Any = None
-    try:
-        if isinstance(value, list):
-            for key, part in enumerate(value):
-                value[key] = _taken(part, depth + 1)
-            return value
-        taken: dict[str, Any] = {}
-        for key, part in value.items():
-            taken[clean(key)] = _taken(part, depth + 1)
-        return taken
-    except _RefusedError as error:
-        error.place.append(key)
-        raise
 
 
 def _place(place: list[str | int]) -> str:

@@ -144,7 +144,7 @@ def test_a_file_that_is_no_configuration_is_refused_by_name(write, text, complai
 
 
 def test_a_missing_file_is_refused_by_name(tmp_path):
-    with pytest.raises(ConfigError, match=r"absent\.yaml: cannot read the configuration: No such"):
+    with pytest.raises(ConfigError, match=r"absent\.yaml: cannot be read: No such"):
         load_config(tmp_path / "absent.yaml")
 
 

@@ -15,7 +15,7 @@ def read(root, split="train", counts=None):
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"answer": 4}, "answer 4"),
+        ({"answer": 4}, "answer is 4; expected an index from 0 to 3"),
         ({"answer": None}, "None"),
         ({"answer": 1.5}, "1.5"),
         ({"multi_choice": ["one"]}, "1 options"),
@@ -42,7 +42,7 @@ def test_a_missing_field_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        ("[{", "line 1: not valid JSON"),
+        ("[{", "not valid JSON"),
         ('{"a": 1}', "a dict, not a list"),
         ("[3]", "row 1"),
         ("[null]", "row 1"),
@@ -55,7 +55,7 @@ def test_a_file_of_another_shape_is_refused(tmp_path, content, complaint):
 
 
 def test_a_duplicate_id_names_both_rows(write_avqa):
-    with pytest.raises(DataError, match="rows 1 and 3 have the same id 1"):
+    with pytest.raises(DataError, match="rows 1 and 3 have the same id 'avqa-train-1'"):
         read(write_avqa({}, {}, {"id": 1}))
 
 

@@ -49,28 +49,32 @@ def first_question(name, content):
 
 
 MALFORMED = [
-    ("omnibench", {"answer": "The cook sings."}, "is not among the options"),
+    (
+        "omnibench",
+        {"answer": "The cook sings."},
+        "expected a letter from A to D or the text of one of",
+    ),
     ("omnibench", {"options": "A. x B. y"}, "options is a str, not a list"),
     ("omnibench", {"options": ["one"], "answer": "one"}, "1 options"),
     ("omnibench", {"options": [None, "x"], "answer": "x"}, "option None is not a text"),
     ("omnibench", {"image_path": "../../secret.png"}, "leaves the dataset's folder"),
-    ("omnibench", {"index": None}, "NoneType"),
-    ("daily_omni", {"Answer": "E"}, "'E' is not among the letters A, B, C, D"),
-    ("daily_omni", {"Answer": "AB"}, "'AB' is not among the letters"),
-    ("daily_omni", {"Choice": ["A. x", "B. ", "C. z"]}, "is only a letter"),
+    ("omnibench", {"index": None}, "index is None, neither a name nor a whole number"),
+    ("daily_omni", {"Answer": "E"}, "'E'; expected a letter from A to D"),
+    ("daily_omni", {"Answer": "AB"}, "'AB'; expected a letter"),
+    ("daily_omni", {"Answer": 1}, "Answer is 1; expected a letter"),
     ("daily_omni", {"video_id": "../x"}, "leaves the dataset's folder"),
-    ("mmar", {"answer": "Bassoon"}, "is not among the options"),
+    ("mmar", {"answer": "Bassoon"}, "answer is 'Bassoon'; expected"),
     ("mmar", {"choices": [str(n) for n in range(9)], "answer": "1"}, "9 options"),
     ("mmar", {"audio_path": "/etc/passwd"}, "leaves the dataset's folder"),
     ("mmau", {"question": " "}, "question is ' ', not a text"),
     ("mmau", {"choices": {"A": "x"}}, "choices is a dict"),
-    ("video_holmes", {"Answer": "G"}, "'G' is not among the letters A, B, C, D, E, F"),
+    ("video_holmes", {"Answer": "G"}, "'G'; expected a letter from A to F"),
     ("video_holmes", {"Options": ["x", "y"]}, "Options is a list, not an object"),
     ("video_holmes", {"Options": {"B": "x", "A": "y"}}, "has the letters B, A"),
-    ("worldsense", {"answer": ""}, "answer is '', not a text"),
+    ("worldsense", {"answer": ""}, "answer is ''; expected"),
     ("worldsense", {"candidates": None}, "candidates is a NoneType"),
-    ("omnivideobench", {"correct_option": "Z"}, "'Z' is not among the letters"),
-    ("omnivideobench", {"options": []}, "is not among the letters"),
+    ("omnivideobench", {"correct_option": "Z"}, "'Z'; expected a letter"),
+    ("omnivideobench", {"options": []}, "options has 0 options; need 2 to 8"),
 ]
 
 
@@ -132,7 +136,7 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path, name):
     with pytest.raises(DataError, match="not valid JSON"):
         list(read_items(data))
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match="not UTF-8"):
+    with pytest.raises(DataError, match="save it as UTF-8"):
         list(read_items(data))
 
 

@@ -42,7 +42,7 @@ def write_row(root, **changes):
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"answer_index": 2}, "answer 2 is outside"),
+        ({"answer_index": 2}, "answer_index is 2; expected an index from 0 to 1"),
         ({"options": ["one"]}, "1 options"),
         ({"question_relation": "smell"}, "'smell' is not one of"),
         ({"video": "/etc/passwd"}, "leaves the dataset's folder"),

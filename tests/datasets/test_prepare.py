@@ -2,16 +2,22 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
+from avrt.cli import cli
 from avrt.config import Config, DataConfig, MediaConfig, PrepareConfig, RunConfig
-from avrt.datasets import prepare, write_samples
+from avrt.datasets import prepare, read_samples, write_samples
 from avrt.datasets.faults import REMEDIES
+from avrt.datasets.prepared import load_prepared
+from avrt.datasets.probing import probe_files
 from avrt.errors import MEDIA_ERROR_CLASSES, AvrtError, ConfigError, DataError
 from avrt.runs import read_parquet
 from avrt.types import Sample
 from clips import encode_clip, tone
+from failing_opens import fail_opens
 
 from .conftest import QUIET, TABLES, make_config, probed
 
@@ -35,7 +41,7 @@ def test_every_row_is_accounted_for_under_its_name(config):
         "failed/truncated": 1,
         "failed/missing": 1,
     }
-    samples = prepare.load_prepared(config.run.path)
+    samples = load_prepared(config.run.path)
     assert [sample.id for sample in samples] == ["avqa-train-1", "avqa-train-2"]
     rows = {row["path"]: row for row in read_parquet(config.run.path / "media.parquet")}
     assert rows["videos/good_000001.mp4"]["n_frames"] == 10
@@ -56,6 +62,66 @@ def test_the_summary_names_three_files_at_most(write_avqa, tmp_path):
     text = prepare.run(make_config(root, tmp_path / "runs")).summary
     names = ", ".join(f"videos/gone{n}.mp4" for n in range(3))
     assert f"5 missing, such as {names}\n" in text
+
+
+CLEAR = ["drum", "train", "clock", "bell"]
+
+
+@pytest.mark.parametrize(
+    ("options", "answer", "outcome"),
+    [
+        (["drum", "train", "clock", "drum"], 0, "dropped/repeated_gold"),
+        (["drum", "train", "clock", "Drum "], 3, "dropped/repeated_gold"),
+        (["a  drum", "train", "clock", "Ａ drum"], 0, "dropped/repeated_gold"),
+        (["A. drum", "B. train", "C. clock", "D. drum"], "drum", "dropped/repeated_gold"),
+        (["drum", "train", " ", "bell"], 0, "dropped/blank_option"),
+        (["A. drum", "B. ", "C. clock", "D. bell"], "A", "dropped/blank_option"),
+        (["drum", "", "", "bell"], 0, "dropped/blank_option"),
+        (["drum", "train", "Train", "bell"], 0, "note/repeated_option"),
+    ],
+)
+@pytest.mark.parametrize("format_name", ["avqa", "parquet"])
+def test_questions_with_unclear_options_are_counted_by_name(
+    write_avqa, tmp_path, options, answer, outcome, format_name
+):
+    root = write_avqa(
+        {"multi_choice": CLEAR, "answer": 0, "video_name": "clip"},
+        {"multi_choice": options, "answer": answer, "video_name": "clip"},
+    )
+    encode_clip(root / "clip.mp4", n_frames=4, sound=tone(0.4))
+    data = DataConfig(root=root)
+    if format_name == "parquet":
+        write_samples(root / "train.parquet", list(read_samples(data)))
+    data = data.model_copy(update={"format": format_name})
+    config = make_config(root, tmp_path / "runs").model_copy(update={"data": data})
+    result = prepare.run(config)
+    n_kept = 1 + outcome.startswith("note")
+    assert result.counts == {"read": 2, "kept": n_kept, outcome: 1}
+    assert len(load_prepared(config.run.path)) == n_kept
+    assert f"{outcome.partition('/')[2]}" in result.summary
+    assert "such as train_qa.json:2\n" in result.summary
+    prepare.refuse_faults(PrepareConfig(), result.counts, strict=False)
+    if n_kept == 1:
+        with pytest.raises(AvrtError, match="1 "):
+            prepare.refuse_faults(PrepareConfig(broken="fail"), result.counts, strict=False)
+
+
+def test_the_summary_names_files_that_are_almost_meant(write_avqa, tmp_path):
+    root = write_avqa({"video_name": "Clip"}, {"video_name": "here"})
+    encode_clip(root / "here.mp4", n_frames=4, sound=tone(0.4))
+    (root / "videos").mkdir()
+    (root / "videos/clip.mp4").touch()
+    config = make_config(root, tmp_path / "runs")
+    for text in (prepare.plan(config), prepare.run(config).summary):
+        assert "'videos/Clip.mp4' is missing, but 'videos/clip.mp4' is there; rename one" in text
+
+
+def test_names_of_thousands_of_characters_are_missing_files(write_avqa, tmp_path):
+    root = write_avqa({"video_name": "x" * 5000}, {"video_name": "here"})
+    encode_clip(root / "here.mp4", n_frames=4, sound=tone(0.4))
+    config = make_config(root, tmp_path / "runs")
+    assert "1 missing" in prepare.plan(config)
+    assert prepare.run(config).counts == {"read": 2, "kept": 1, "failed/missing": 1}
 
 
 def test_every_fault_has_a_remedy_and_a_row_in_the_page(repository):
@@ -79,7 +145,7 @@ def test_a_root_without_media_is_refused_with_exit_code_2(write_avqa, tmp_path):
 
 def test_a_run_that_was_not_prepared_is_named(tmp_path):
     with pytest.raises(DataError, match=r"samples\.parquet: not found"):
-        prepare.load_prepared(tmp_path)
+        load_prepared(tmp_path)
 
 
 def test_a_file_that_hangs_or_crashes_the_decoder_is_named_and_tried_again(config, monkeypatch):
@@ -87,15 +153,18 @@ def test_a_file_that_hangs_or_crashes_the_decoder_is_named_and_tried_again(confi
     hook = config.run.dir.parent / "hooks" / "sitecustomize.py"
     hook.parent.mkdir()
     hook.write_text(HOOK)
-    monkeypatch.setenv("PYTHONPATH", str(hook.parent))
-    counts = prepare.run(slow).counts
+    with monkeypatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(hook.parent), prepend=os.pathsep)
+        result = prepare.run(slow)
+    counts = result.counts
     assert (counts["failed/timeout"], counts["failed/undecodable"], counts["kept"]) == (1, 1, 2)
     reasons = {row["path"]: row["reason"] for row in read_parquet(slow.run.path / TABLES[1])}
     assert "not read after 0.7 s" in reasons["videos/mute.mp4"]
     assert "the decoder crashed" in reasons["videos/dark.mp4"]
-    monkeypatch.delenv("PYTHONPATH")
+    assert result.fault.startswith("prepare: 1 files could not be read now (1 timeout; the first: ")
     again = prepare.run(slow)
     assert probed(again) == 2
+    assert again.fault == ""
     assert (again.counts["failed/timeout"], again.counts["failed/no_audio"]) == (0, 1)
 
 
@@ -111,6 +180,49 @@ def audit(event, arguments):
 
 sys.addaudithook(audit)
 '''
+
+
+@pytest.mark.parametrize(
+    ("how", "error_class"),
+    [
+        ("killed", "killed"),
+        ("EACCES", "permission"),
+        ("EIO", "unreadable"),
+        ("EMFILE", "unreadable"),
+        ("ENOMEM", "unreadable"),
+        ("ESTALE", "unreadable"),
+        ("ENOTCONN", "unreadable"),
+    ],
+)
+def test_what_says_nothing_about_a_file_ends_with_1_and_is_mended_by_the_same_command(
+    config, monkeypatch, how, error_class
+):
+    command = ["prepare", f"data.root={config.data.root}", f"run.dir={config.run.dir}"]
+    with monkeypatch.context() as patch:
+        fail_opens(patch, config.run.dir.parent / "hooks", "mute.mp4", how)
+        lost = CliRunner().invoke(cli, [*command, "media.workers=1"])
+    assert lost.exit_code == 1, lost.output
+    assert (
+        f"prepare: 1 files could not be read now (1 {error_class}; the first: videos/mute.mp4: "
+        in (lost.output)
+    )
+    rows = {row["path"]: row["status"] for row in read_parquet(config.run.path / TABLES[1])}
+    assert rows["videos/mute.mp4"] == error_class
+    assert usable(config)["1"] == ("av", "ok"), "the rest is done"
+    assert "mute.mp4" not in (config.run.path / "media.probes.jsonl").read_text()
+    mended = CliRunner().invoke(cli, [*command, "media.workers=1"])
+    assert mended.exit_code == 0, mended.output
+    assert "(1 probed, 4 known before)" in mended.output
+    assert usable(config)["3"] == (None, "no_audio")
+
+
+def test_two_names_of_one_file_are_probed_once(tmp_path):
+    encode_clip(tmp_path / "clip.mp4", n_frames=8, sound=tone(0.4))
+    names = ["clip.mp4", "./clip.mp4"]
+    infos = probe_files(tmp_path / "run", tmp_path, names, MediaConfig(workers=1))
+    assert [(name, info.path, info.status) for name, info in infos.items()] == [
+        (name, name, "ok") for name in names
+    ]
 
 
 # What becomes of the samples
@@ -133,7 +245,7 @@ def test_policies_decide_on_files_that_lack_something(make_known, policies, want
     assert found["1"] == ("av", "ok")
     assert counts["kept"] == sum(halves is not None for halves, _ in found.values())
     for modality in ("a", "v", "av"):
-        ids = [sample.id for sample in prepare.load_prepared(config.run.path, modality)]
+        ids = [sample.id for sample in load_prepared(config.run.path, modality)]
         assert ids == [
             f"avqa-train-{number}"
             for number, (halves, _) in found.items()
@@ -190,6 +302,42 @@ def test_a_cut_clip_can_be_used_and_is_noted(write_avqa, tmp_path):
         prepare.refuse_faults(config.prepare, counts, strict=True)
 
 
+@pytest.mark.parametrize(
+    ("policy", "wanted"),
+    [
+        ("keep", ("av", "ok", None)),
+        ("vision_only", ("v", "opposite_phase", "sound.wav: opposite phase, 120 dB are lost")),
+        ("drop", (None, "opposite_phase", "sound.wav: opposite phase, 120 dB are lost")),
+        ("fail", (None, "opposite_phase", "sound.wav: opposite phase, 120 dB are lost")),
+    ],
+)
+def test_a_policy_decides_on_channels_in_opposite_phase(tmp_path, policy, wanted):
+    left = tone(0.5)[:1]
+    encode_clip(tmp_path / "sound.wav", n_frames=0, sound=np.concatenate([left, -left]))
+    Image.new("RGB", (60, 60)).save(tmp_path / "a.png")
+    files = {"video": None, "image": "a.png", "audio": "sound.wav"}
+    question = {"question": "?", "options": ("a", "b"), "answer_index": 0, "question_type": "W"}
+    more = {"question_relation": "both", "video_id": "s", "source": "here:1"}
+    write_samples(tmp_path / "train.parquet", [Sample(id="s", **question, **more, **files)])
+    config = Config(
+        run=RunConfig(dir=tmp_path / "runs"),
+        data=DataConfig(root=tmp_path, format="parquet"),
+        media=MediaConfig(workers=1),
+        prepare=PrepareConfig(opposite_phase=policy),
+    )
+    result = prepare.run(config)
+    (row,) = read_parquet(config.run.path / "samples.parquet")
+    assert (row["usable"], row["status"]) == wanted[:2]
+    assert row["reason"] is wanted[2] or row["reason"].startswith(wanted[2])
+    sound = read_parquet(config.run.path / "media.parquet")[1]
+    assert (sound["notes"], sound["mono_loss_db"]) == (["opposite_phase"], 120.0)
+    assert "opposite_phase" in result.summary
+    assert "media.opposite_phase=loudest_channel makes it heard" in result.summary
+    if policy == "fail":
+        with pytest.raises(AvrtError, match="1 opposite_phase"):
+            prepare.refuse_faults(config.prepare, result.counts, strict=False)
+
+
 def test_a_picture_beside_a_sound_is_judged_by_both_files(tmp_path):
     def sample(name, **files):
         paths = {"video": None, "image": None, "audio": None} | files
@@ -238,7 +386,9 @@ def test_fail_and_strict_stop_after_everything_is_written(make_known):
     config = make_known("broken", broken="fail", no_audio="vision_only")
     counts = prepare.run(config).counts
     assert all((config.run.path / name).is_file() for name in TABLES)
-    with pytest.raises(AvrtError, match=r"files with faults: 1 missing, 1 truncated; .*`prepare`"):
+    with pytest.raises(
+        AvrtError, match=r"questions with faults: 1 missing, 1 truncated; .*`prepare`"
+    ):
         prepare.refuse_faults(config.prepare, counts, strict=False)
     with pytest.raises(
         AvrtError, match=r": 1 missing, 1 no_audio, 1 no_video, 1 truncated; --strict"

@@ -5,7 +5,7 @@ import pytest
 from avrt.config import EngineConfig, MediaConfig
 from avrt.engines import make_engine
 from avrt.engines.scripted import ScriptedEngine, read_script
-from avrt.errors import ConfigError
+from avrt.errors import ConfigError, DataError
 
 
 def test_a_scripted_engine_without_a_script_is_refused():
@@ -14,7 +14,7 @@ def test_a_scripted_engine_without_a_script_is_refused():
 
 
 def test_a_missing_script_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r"absent\.jsonl: cannot read the script"):
+    with pytest.raises(DataError, match=r"absent\.jsonl: cannot be read"):
         read_script(tmp_path / "absent.jsonl", "m")
 
 
@@ -25,7 +25,7 @@ def test_a_missing_script_is_refused(tmp_path):
 def test_a_bad_line_is_refused_with_file_and_row(tmp_path, line):
     path = tmp_path / "script.jsonl"
     path.write_text(f'{{"match": "a", "reply": "b"}}\n\n{line}\n')
-    with pytest.raises(ConfigError, match=r"script\.jsonl:3: "):
+    with pytest.raises(DataError, match=r"script\.jsonl: line 3: "):
         read_script(path, "m")
 
 

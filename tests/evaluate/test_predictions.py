@@ -185,7 +185,7 @@ def test_predictions_are_not_tested_against_a_model_unless_forced(config, predic
         ([{"id": "q0"}], r"p.jsonl:1: not a prediction.*for text it has none"),
         ([{"id": "q0", "text": ["A"]}], r"p.jsonl:1: not a prediction.*\['A'\] is neither"),
         ([{"id": "q0", "text": True}], r"p.jsonl:1: not a prediction"),
-        ([{"id": "q0", "text": float("nan")}], r"p.jsonl:1: text: NaN is no JSON number"),
+        ([{"id": "q0", "text": float("nan")}], "p.jsonl: line 1: text: NaN is no JSON number"),
         ([{"id": None, "text": "A"}], r"p.jsonl:1: not a prediction.*for id None is neither"),
         ([{"id": True, "text": "A"}], r"p.jsonl:1: not a prediction"),
         ([{"id": ["q0"], "text": "A"}], r"p.jsonl:1: not a prediction"),
@@ -202,9 +202,9 @@ def test_a_file_that_holds_something_else_is_refused(config, tmp_path, rows, mes
 @pytest.mark.parametrize(
     ("name", "content", "error", "message"),
     [
-        ("p.jsonl", b"{", DataError, r"p.jsonl:1: not valid JSON"),
+        ("p.jsonl", b"{", DataError, "p.jsonl: line 1: not valid JSON"),
         ("p.jsonl", b'{"id": "q0", "text": "\xff"}\n', DataError, "not UTF-8"),
-        ("p.jsonl", b'{"id": "q0", "text": ' + b"[" * 5000, DataError, "p.jsonl:1"),
+        ("p.jsonl", b'{"id": "q0", "text": ' + b"[" * 5000, DataError, "p.jsonl: line 1: "),
         ("p.jsonl", b'{"id": "q0", "text": ' + b"9" * 5000 + b"}", DataError, "5000 digits"),
         ("p.jsonl", b'{"id": "q0", "id": "q1", "text": "A"}', DataError, "'id' stands twice"),
         ("p.csv", b"id;text\nq0;A\n", DataError, r"p.csv:2: not a prediction"),

@@ -18,7 +18,7 @@ from avrt.config import Config, load_config
 from avrt.errors import ConfigError, DataError
 from avrt.exchange import exports, imports
 from avrt.exchange.exports.formats import ExportOptions
-from avrt.exchange.imports.columns import strip_letters
+from avrt.exchange.imports.columns import options_of
 from avrt.generate import stats
 from avrt.generate.dataset import DATASET_SCHEMA, REJECTED_SCHEMA
 from avrt.generate.gates import GATES
@@ -130,10 +130,10 @@ def test_files_of_another_form_are_named(config: Config, tmp_path: Path) -> None
     with pytest.raises(DataError, match=r"x\.parquet: not a readable Parquet file"):
         imports.run(config, "avrt-20k", other)
     (other / "omni_rl_format_train.json").write_text('{"problem_id": 1}')
-    with pytest.raises(DataError, match="not a list of rows"):
+    with pytest.raises(DataError, match="not a list of questions"):
         imports.run(config, "avqa-r1-6k", other)
     (other / "omni_rl_format_train.json").write_text("[")
-    with pytest.raises(DataError, match="not readable JSON"):
+    with pytest.raises(DataError, match="not valid JSON"):
         imports.run(config, "avqa-r1-6k", other)
 
 
@@ -390,4 +390,4 @@ def test_imported_pictures_and_sounds_can_be_exported_with_their_media(
 def test_letters_are_taken_off_only_where_all_options_have_their_own(
     given: list[str], wanted: tuple[str, ...]
 ) -> None:
-    assert strip_letters(given) == wanted
+    assert options_of(given) == wanted

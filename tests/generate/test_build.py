@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from avrt.ask.ledger import open_ledger
 from avrt.config import Config
 from avrt.datasets import dataset_row_to_sample, prepare
-from avrt.errors import ConfigError, DataError
+from avrt.datasets.prepared import load_prepared
+from avrt.errors import AvrtError, ConfigError, DataError
 from avrt.generate import build, merge, trace
 from avrt.generate.gates import GATES
 from avrt.runs import read_parquet
@@ -151,7 +152,7 @@ def test_a_kept_row_holds_the_question_the_gold_and_all_texts(make_config: MakeC
 def test_a_row_of_the_dataset_gives_its_sample_back(make_config: MakeConfig) -> None:
     config = make_config()
     built(config)
-    prepared = {sample.id: sample for sample in prepare.load_prepared(config.run.path)}
+    prepared = {sample.id: sample for sample in load_prepared(config.run.path)}
     row = read(config)["train"][0]
     sample = prepared[row["id"]]
     assert dataset_row_to_sample(row, sample.source) == sample
@@ -169,17 +170,34 @@ def test_no_clip_is_in_train_and_validation(make_config: MakeConfig) -> None:
     assert not train & validation
 
 
-def test_an_empty_dataset_is_no_error_and_says_so(make_config: MakeConfig) -> None:
+def test_an_empty_dataset_says_so_with_the_reasons_each_time(make_config: MakeConfig) -> None:
     config = make_config(dict.fromkeys(replies(), "I cannot tell."))
-    result = built(config)
-    assert result.counts["kept"] == 0
-    assert "the dataset is empty: everything was dropped" in result.summary
-    assert "(7 samples) at view for dropped/no_answer" in result.summary
+    said = "the dataset is empty: of 8 samples 7 dropped/no_answer, 1 failed/no_audio; see .*reject"
+    for _ in range(2):
+        with pytest.raises(AvrtError, match=said):
+            built(config)
     assert {name: len(part) for name, part in read(config).items()} == {
         "train": 0,
         "validation": 0,
         "rejected": 8,
     }
+
+
+@pytest.mark.parametrize(
+    ("script", "change", "reason"),
+    [
+        (None, "build.view=id='nobody'", "7 dropped/outside_view"),
+        ({("MERGE", n): "no form" for n in range(1, 9)}, "run.seed=0", "7 dropped/bad_format"),
+        ({("MERGE", n): None for n in range(1, 9)}, "run.seed=0", "7 failed/no_reply"),
+        ({("AUDIO", n): None for n in range(1, 9)}, "run.seed=0", "7 failed/no_reply"),
+    ],
+)
+def test_whatever_empties_a_dataset_is_named(
+    make_config: MakeConfig, script: dict[tuple[str, int], str | None], change: str, reason: str
+) -> None:
+    config = make_config(replies(script or {}), change, "generate.max_failure_rate=1")
+    with pytest.raises(AvrtError, match=f"the dataset is empty: of 8 samples {reason}"):
+        built(config)
 
 
 def test_the_card_has_a_header_the_losses_and_the_models(

@@ -48,4 +48,4 @@ def test_replies_are_read_a_batch_at_a_time_and_the_verdicts_are_the_same(
     judge.run(config)
     assert load_judged(config.run.path) == before
     assert [of[0].status for of in before.values()].count("failed/no_reply") == 2
-    assert sizes == [6, 6, 2]
+    assert sizes == [6, 6, 2, 3, 3, 1]  # the votes, then the texts of the traces

@@ -12,7 +12,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from avrt.config import Config
-from avrt.errors import DataError
+from avrt.errors import AvrtError, DataError
 from avrt.evaluate.statistics import wilson
 from avrt.generate import build, merge, stats, strata, trace
 from avrt.generate.views import VIEWS
@@ -59,7 +59,14 @@ def test_the_table_stands_beside_the_published_one(make_config: MakeConfig) -> N
 
 
 def test_an_empty_dataset_has_no_values_and_no_error(make_config: MakeConfig) -> None:
-    table, stored = described(make_config(dict.fromkeys(replies(), "?")))
+    config = make_config(dict.fromkeys(replies(), "?"))
+    for stage in (trace, merge):
+        stage.run(config)
+    with pytest.raises(AvrtError, match="the dataset is empty"):
+        build.run(config)
+    stats.run(config)
+    stored = json.loads((config.run.path / "dataset" / "statistics.json").read_text())
+    table = stats.run(config).summary
     assert row(table, "samples")[1:3] == ["0", "0"]
     assert stored["train"]["think length"] is None
 
@@ -134,7 +141,10 @@ def test_a_blind_teacher_is_right_when_most_of_its_answers_are() -> None:
         teacher = {"modality": "none", "k": 4, "answered": 4, "right": n_right}
         return {"id": str(n_right), "question_type": "x", "stratum": "both", "teachers": [teacher]}
 
-    table = strata.count_strata([row(n_right) for n_right in range(5)])
+    losses = strata.Losses()
+    for n_right in range(5):
+        losses.add(row(n_right) | {"gates": None})
+    table = losses.strata()
     both = {one["blind"]: one["n"] for one in table if one["question_type"] == "all" and one["n"]}
     assert both == {"not right": 3, "right": 2}
 

@@ -14,11 +14,12 @@ import pytest
 
 from avrt.config import Config, load_config
 from avrt.datasets import prepare
+from avrt.datasets.prepared import load_prepared
 from avrt.errors import ConfigError
 from avrt.generate import build, merge, trace
 from avrt.generate.option_order import in_order, restore_letter
-from avrt.generate.records import load_teachers
-from avrt.generate.views import view_rows
+from avrt.generate.records import answers_about, load_teachers
+from avrt.generate.views import view_row
 from avrt.runs import read_parquet
 from avrt.types import LETTERS, Prompt
 from scripted_run import OPTIONS, Answer, MakeConfig, overrides, right, write_dataset, wrong
@@ -396,7 +397,7 @@ def test_a_third_teacher_of_both_reaches_the_merger_among_the_analyses(
     row = rows_of(config)[0]
     assert [one["role"] for one in row["teachers"]] == ["vision", "audio", "both"]
     assert row["stratum"] == "both"
-    columns = view_rows(prepare.load_prepared(config.run.path), load_teachers(config.run.path))[0]
+    columns = view_row(*next(answers_about(config.run.path, load_prepared(config.run.path))))
     assert (columns["both_right"], columns["both_first"]) == (1, 1)
 
 

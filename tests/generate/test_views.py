@@ -3,7 +3,12 @@ from __future__ import annotations
 import pytest
 
 from avrt.errors import ConfigError
-from avrt.generate.views import VIEWS, condition_of, matching
+from avrt.generate.views import VIEWS, ViewTable, condition_of
+
+
+def matching(view, condition, rows):
+    with ViewTable(rows) as table:
+        return table.matching(view, condition)
 
 
 def row(name, vision=None, audio=None, blind=0, k=4, **more):

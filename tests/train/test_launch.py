@@ -207,7 +207,7 @@ def test_deepspeed_needs_its_package_and_a_launcher(make_config, monkeypatch):
     ("text", "message"),
     [
         (None, "No such file or directory; name a JSON file, or packaged settings: zero2"),
-        ("{", "not DeepSpeed's JSON settings"),
+        ("{", "not valid JSON"),
         ("[]", "not DeepSpeed's JSON settings"),
         ('{"zero_optimization": {"stage": 3}}', "stage 3 hangs.*use stage 2"),
         ('{"fp16": {"enabled": true}}', "fp16 is not supported"),

@@ -9,23 +9,16 @@ that holds a lock alone has its name in it. A killed process lets go of its lock
 from __future__ import annotations
 
 import fcntl
-import os
-import socket
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
-from itertools import takewhile
+from functools import partial
 from pathlib import Path
 
 from avrt.ask.budget import Shard
 from avrt.errors import ConfigError
+from avrt.runs import hold_lock, lock_file
 
 __all__ = ["check_free", "hold_scope", "take_turns"]
-
-_TRIES, _WAIT_S = 5, 0.05
-"""A process that only looks (`check_free`) holds a lock for less than that."""
 
 
 @contextmanager
@@ -35,6 +28,7 @@ def hold_scope(run: Path, shard: Shard | None = None, scope: str = "") -> Iterat
     Raises:
         ConfigError: another process holds one; the message names that process.
     """
+    run.mkdir(parents=True, exist_ok=True)
     base = _path(run, scope)
     if shard is None:
         with _hold(base, fcntl.LOCK_EX):
@@ -53,12 +47,8 @@ def hold_scope(run: Path, shard: Shard | None = None, scope: str = "") -> Iterat
 def take_turns(folder: Path) -> Iterator[None]:
     """Make the folder, and wait until no other process is in this block with the same folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with lock_file(folder / ".turn.lock", fcntl.LOCK_EX, removes=True):
         yield
-    finally:
-        os.close(descriptor)
 
 
 def check_free(run: Path, shard: Shard | None = None, scope: str = "") -> None:
@@ -69,11 +59,8 @@ def check_free(run: Path, shard: Shard | None = None, scope: str = "") -> None:
     """
     path = _path(run, scope, shard.name if shard else "")
     if path.is_file():
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            _lock(descriptor, path, fcntl.LOCK_SH)
-        finally:
-            os.close(descriptor)
+        with _hold(path, fcntl.LOCK_SH):
+            pass
 
 
 def _path(run: Path, *parts: str) -> Path:
@@ -82,18 +69,9 @@ def _path(run: Path, *parts: str) -> Path:
 
 @contextmanager
 def _hold(path: Path, kind: int) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        _lock(descriptor, path, kind)
-        if kind == fcntl.LOCK_EX:
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, f"{_own_name()}\n".encode())
+    remedy = "choose another run.name, or divide the work with --shard"
+    with hold_lock(path, kind, path.parent, remedy, partial(_shards_at_work, path)):
         yield
-        if kind == fcntl.LOCK_EX:
-            os.ftruncate(descriptor, 0)
-    finally:
-        os.close(descriptor)
 
 
 def _refuse_other_counts(run: Path, shard: Shard, scope: str) -> None:
@@ -108,43 +86,15 @@ def _refuse_other_counts(run: Path, shard: Shard, scope: str) -> None:
             )
 
 
-def _lock(descriptor: int, path: Path, kind: int) -> None:
-    for n_tries_left in reversed(range(_TRIES)):
-        try:
-            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-            return
-        except BlockingIOError as error:
-            holders = _holders(descriptor, path)
-            if holders or not n_tries_left:
-                raise ConfigError(
-                    f"{path.parent}: in use by {', '.join(holders) or 'an unknown process'}; wait "
-                    "for it, stop it, choose another run.name, or divide the work with --shard"
-                ) from error
-        time.sleep(_WAIT_S)
-
-
-def _holders(descriptor: int, path: Path) -> list[str]:
-    """The names of the processes that hold a lock, alone or as shards."""
-    holder = os.pread(descriptor, 500, 0).decode(errors="replace").strip()
-    if holder:
-        return [holder]
+def _shards_at_work(path: Path) -> list[str]:
+    """The names of the processes that hold shards of the scope of a lock."""
     locks = sorted(path.parent.glob(f"{path.stem}.*of*.lock"))
     return [lock.read_text(errors="replace").strip() for lock in locks if _is_held(lock)]
 
 
 def _is_held(path: Path) -> bool:
-    descriptor = os.open(path, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with lock_file(path, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            return False
     except BlockingIOError:
         return True
-    finally:
-        os.close(descriptor)
-    return False
-
-
-def _own_name() -> str:
-    """This process for a reader elsewhere; its command without settings, which may hold paths."""
-    words = [Path(sys.argv[0]).name, *takewhile(str.isalpha, sys.argv[1:])]
-    since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
-    return f"process {os.getpid()} on {socket.gethostname()} since {since} ({' '.join(words)})"

@@ -191,9 +191,9 @@ def _write(
     tensors: Mapping[str, StoredTensor],
     companions: Iterable[Path],
 ) -> None:
-    if out.exists():
-        raise ConfigError(f"{out}: already exists; name a new folder")
     with replace_folder(out) as temporary:
+        if out.exists():
+            raise ConfigError(f"{out}: already exists; name a new folder")
         write_tensors(temporary, tensors)
         for path in companions:
             shutil.copyfile(path, temporary / path.name)

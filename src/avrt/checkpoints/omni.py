@@ -7,12 +7,12 @@ prefix of the whole model, as trainers may write it, is read too.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from avrt.checkpoints.tensors import StoredTensor, read_tensors
 from avrt.errors import ConfigError, DataError
+from avrt.texts import read_json
 
 __all__ = [
     "CONFIG",
@@ -51,9 +51,9 @@ def read_checkpoint(
             f"{folder}: no checkpoint here, {CONFIG} is missing; name the folder of a checkpoint"
         )
     try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        config: dict[str, Any] = read_json(path)
         model_type: Any = config.get("model_type")
-    except (ValueError, AttributeError) as error:
+    except (DataError, AttributeError) as error:
         raise DataError(f"{path}: not the configuration of a model: {error}") from error
     if model_type not in (OMNI, THINKER) or wanted not in (None, model_type):
         raise ConfigError(f"{folder}: {_unsuited(model_type, wanted)}")

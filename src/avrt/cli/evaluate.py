@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -13,6 +12,8 @@ import click
 from avrt.cli.options import (
     budget_options,
     dry_run_option,
+    echo,
+    echo_json,
     echo_result,
     folder_type,
     json_option,
@@ -20,6 +21,7 @@ from avrt.cli.options import (
     print_plan,
     run_or_plan,
     settings_argument,
+    stop_on_fault,
 )
 
 if TYPE_CHECKING:
@@ -96,7 +98,7 @@ def evaluate(
         raise click.UsageError("--json prints results, so it goes with no --dry-run or --compare")
     config = load_settings(settings)
     if compare:
-        click.echo(evaluation.compare(config, *compare, force=force))
+        echo(evaluation.compare(config, *compare, force=force))
         return
     if dry_run and predictions:
         click.echo(evaluation.plan_predictions(config, predictions, choice))
@@ -113,7 +115,8 @@ def evaluate(
     if as_json:
         from avrt.evaluate.to_json import results_to_json
 
-        click.echo(json.dumps(results_to_json(config), indent=2, ensure_ascii=False))
+        echo_json(results_to_json(config))
+        stop_on_fault(result)
     else:
         echo_result(result)
 
@@ -178,7 +181,7 @@ def difficulty(settings: tuple[str, ...], teachers: tuple[str, ...]) -> None:
         for name, model in config.eval.models.items()
         if not isinstance(model, str) and model.modality in ("a", "v")
     )
-    click.echo(make_difficulty(config, teachers or single).summary)
+    echo(make_difficulty(config, teachers or single).summary)
 
 
 @click.command()
@@ -204,6 +207,6 @@ def tables(settings: tuple[str, ...], form: str, output: Path | None, as_json: b
         raise click.UsageError("--json prints all tables: no --format and no --output")
     config = load_settings(settings)
     if as_json:
-        click.echo(json.dumps(paper.tables_to_json(config), indent=2, ensure_ascii=False))
+        echo_json(paper.tables_to_json(config))
     else:
-        click.echo(paper.run(config, form, output).summary)
+        echo(paper.run(config, form, output).summary)

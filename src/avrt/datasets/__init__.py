@@ -6,7 +6,7 @@ A missing media file is no error of a reader: the sample then holds the usual pa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,6 +17,7 @@ from avrt.datasets.daily_omni import read_daily_omni
 from avrt.datasets.hub import fetch_annotations
 from avrt.datasets.mmar import read_mmar
 from avrt.datasets.mmau import read_mmau
+from avrt.datasets.names import MediaNames, nearest_names
 from avrt.datasets.omnibench import read_omnibench
 from avrt.datasets.omnivideobench import read_omnivideobench
 from avrt.datasets.parquet import (
@@ -30,6 +31,7 @@ from avrt.datasets.parquet import (
 from avrt.datasets.video_holmes import read_video_holmes
 from avrt.datasets.worldsense import read_worldsense
 from avrt.errors import ConfigError
+from avrt.texts import shown
 from avrt.types import BenchmarkItem, Sample
 
 __all__ = [
@@ -42,6 +44,7 @@ __all__ = [
     "read_avrt_parquet",
     "read_items",
     "read_samples",
+    "require_files",
     "require_media",
     "row_to_sample",
     "sample_to_row",
@@ -102,8 +105,17 @@ def annotation_path(data: DataConfig) -> Path:
     """Find the file that `data` names; a missing file is first downloaded from `data.hub`.
 
     Raises:
-        ConfigError: the folder or the file does not exist, or the Hub cannot be reached.
+        ConfigError: the folder or the file does not exist or has an impossible name, or the Hub
+            cannot be reached.
     """
+    try:
+        return _find_annotations(data)
+    except OSError as error:
+        where = shown(str(data.root / data.split))
+        raise ConfigError(f"data.root, data.split: {where}: {error.strerror}") from error
+
+
+def _find_annotations(data: DataConfig) -> Path:
     names = [name.format(split=data.split) for name in FORMATS[data.format].files]
     if data.hub is not None and not any((data.root / name).is_file() for name in names):
         fetch_annotations(data.hub, data.root, names)
@@ -135,11 +147,18 @@ def require_media(root: Path, samples: Iterable[Sample]) -> None:
     Raises:
         ConfigError: no media file exists.
     """
-    names = media_paths(samples)
-    if names and not any((root / name).exists() for name in names):
+    require_files(root, media_paths(samples))
+
+
+def require_files(root: Path, names: Sequence[str]) -> None:
+    """As `require_media`, for the files that the samples name."""
+    present = MediaNames(root)
+    if names and not any(map(present.has, names)):
+        nearest = "".join(f"\n  {line}" for line in nearest_names(root, names, names))
         raise ConfigError(
-            f"{root}: none of the {len(names)} media files is here, such as {names[0]}; copy the "
-            "media into this folder, or set data.root to the folder that holds them"
+            f"{root}: none of the {len(names)} media files is here, such as "
+            f"{shown(names[0])[1:-1]}; copy the media into this folder, or set data.root to the "
+            f"folder that holds them{nearest}"
         )
 
 

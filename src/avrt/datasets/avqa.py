@@ -11,12 +11,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from avrt.datasets.rows import option_texts, read_json_list, text
-from avrt.errors import DataError
-from avrt.types import Relation, Sample
+from avrt.datasets.names import MediaNames, split_ending
+from avrt.datasets.rows import (
+    identifier,
+    options_and_gold,
+    read_annotations,
+    read_json_list,
+    text,
+)
+from avrt.texts import shown
+from avrt.types import BenchmarkItem, Relation, Sample
 
 __all__ = ["RELATION_OF", "find_video", "names_in_folders", "read_avqa"]
 
@@ -36,25 +43,33 @@ def read_avqa(root: Path, split: str, counts: Counter[str] | None = None) -> Ite
         DataError: the file has another format, or an id occurs twice; file and row are named.
     """
     path = root / f"{split}_qa.json"
-    present = names_in_folders(root)
-    first_row: dict[str, int] = {}
-    for row, item in enumerate(read_json_list(path), start=1):
-        source = f"{path.name}:{row}"
-        try:
-            if not item["multi_choice"]:
-                if counts is not None:
-                    counts["dropped/no_options"] += 1
-                continue
-            sample = _to_sample(item, f"avqa-{split}-{item['id']}", present, source)
-        except KeyError as error:
-            raise DataError(f"{path}: row {row}: the field {error} is missing; add it") from error
-        except (TypeError, ValueError) as error:
-            raise DataError(f"{path}: row {row}: {error}; correct the row or remove it") from error
-        if sample.id in first_row:
-            both = f"rows {first_row[sample.id]} and {row}"
-            raise DataError(f"{path}: {both} have the same id {item['id']!r}; make ids unique")
-        first_row[sample.id] = row
-        yield sample
+    names = MediaNames(root)
+    counts = Counter() if counts is None else counts
+
+    def to_item(row: dict[str, Any], source: str) -> BenchmarkItem:
+        relation = text(row, "question_relation").lower()
+        if relation not in RELATION_OF:
+            known = ", ".join(RELATION_OF)
+            raise ValueError(f"question_relation {shown(relation)} is not one of {known}")
+        options, gold = options_and_gold(row, "multi_choice", "answer", "index")
+        sample = Sample(
+            id=f"avqa-{split}-{identifier(row, 'id')}",
+            question=text(row, "question_text"),
+            options=options,
+            answer_index=gold,
+            question_type=" ".join(text(row, "question_type").split()),
+            question_relation=RELATION_OF[relation],
+            video_id=identifier(row, "video_id"),
+            video=find_video(identifier(row, "video_name"), names),
+            image=None,
+            audio=None,
+            source=source,
+        )
+        return BenchmarkItem(sample, {}, {})
+
+    rows = _with_options(path, counts)
+    required = ("multi_choice", "question_text", "video_name")
+    return (item.sample for item in read_annotations(path, rows, required, to_item))
 
 
 def names_in_folders(root: Path) -> dict[str, frozenset[str]]:
@@ -66,41 +81,31 @@ def names_in_folders(root: Path) -> dict[str, frozenset[str]]:
     }
 
 
-def find_video(name: str, present: dict[str, frozenset[str]]) -> str:
+def find_video(name: str, names: MediaNames) -> str:
     """Find the path of a clip relative to the root; give the usual path of a missing clip.
 
     Raises:
         ValueError: the name leaves the folder.
     """
     if "/" in name or "\\" in name:
-        raise ValueError(f"video_name {name!r} holds a folder separator")
-    clip, _, start = name.rpartition("_")
-    variants = [name]
-    if clip and start.isdecimal():
+        raise ValueError(f"video_name {shown(name)} holds a folder separator")
+    stem, ending = split_ending(name)
+    clip, _, start = stem.rpartition("_")
+    variants = [stem]
+    if clip and start.isdecimal() and len(start) < 10:
         variants += [f"{clip}_{int(start):06d}", f"{clip}_{int(start)}"]
-    for folder in MEDIA_FOLDERS:
-        for variant in variants:
-            if f"{variant}.mp4" in present[folder]:
-                return str(PurePosixPath(folder, f"{variant}.mp4"))
-    return f"videos/{name}.mp4"
-
-
-def _to_sample(
-    item: dict[str, Any], sample_id: str, present: dict[str, frozenset[str]], source: str
-) -> Sample:
-    relation = text(item, "question_relation").lower()
-    if relation not in RELATION_OF:
-        raise ValueError(f"question_relation {relation!r} is not one of {', '.join(RELATION_OF)}")
-    return Sample(
-        id=sample_id,
-        question=text(item, "question_text"),
-        options=option_texts(item, "multi_choice"),
-        answer_index=int(str(item["answer"])),
-        question_type=text(item, "question_type"),
-        question_relation=RELATION_OF[relation],
-        video_id=str(item["video_id"]),
-        video=find_video(text(item, "video_name"), present),
-        image=None,
-        audio=None,
-        source=source,
+    return names.find(
+        *(
+            f"{folder}/{variant}{ending or '.mp4'}".lstrip("/")
+            for folder in MEDIA_FOLDERS
+            for variant in dict.fromkeys(variants)
+        )
     )
+
+
+def _with_options(path: Path, counts: Counter[str]) -> Iterator[tuple[int, Any]]:
+    for number, row in enumerate(read_json_list(path), start=1):
+        if isinstance(row, dict) and not row.get("multi_choice", True):
+            counts["dropped/no_options"] += 1
+        else:
+            yield number, row

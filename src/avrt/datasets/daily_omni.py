@@ -14,16 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from avrt.datasets.rows import (
-    group,
-    index_of_letter,
-    option_texts,
-    present_or_first,
-    read_annotations,
-    read_json_list,
-    text,
-    without_letters,
-)
+from avrt.datasets.names import MediaNames
+from avrt.datasets.rows import group, options_and_gold, read_annotations, read_json_list, text
 from avrt.types import BenchmarkItem, Sample
 
 __all__ = ["read_daily_omni"]
@@ -36,20 +28,21 @@ def read_daily_omni(root: Path, path: Path) -> Iterator[BenchmarkItem]:
         DataError: not Daily-Omni's format; file and row are named.
     """
     seen: Counter[str] = Counter()
+    names = MediaNames(root)
 
     def to_item(row: dict[str, Any], source: str) -> BenchmarkItem:
         clip = text(row, "video_id")
         seen[clip] += 1
-        options = without_letters(option_texts(row, "Choice"))
+        options, gold = options_and_gold(row, "Choice", "Answer", "letter")
         folder = f"Videos/{clip}/{clip}"
-        video = present_or_first(root, f"{folder}_video.mp4", f"{clip}/{clip}_video.mp4")
-        audio = present_or_first(root, f"{folder}_audio.wav", f"{clip}/{clip}_audio.wav")
-        has_own_sound = not (root / audio).is_file() and (root / video).is_file()
+        video = names.find(f"{folder}_video.mp4", f"{clip}/{clip}_video.mp4")
+        audio = names.find(f"{folder}_audio.wav", f"{clip}/{clip}_audio.wav")
+        has_own_sound = not names.has(audio) and names.has(video)
         sample = Sample(
             id=f"daily_omni-{clip}-{seen[clip]}",
             question=text(row, "Question"),
             options=options,
-            answer_index=index_of_letter(options, text(row, "Answer")),
+            answer_index=gold,
             question_type=group(row, "Type"),
             question_relation="both",
             video_id=clip,
@@ -66,4 +59,4 @@ def read_daily_omni(root: Path, path: Path) -> Iterator[BenchmarkItem]:
         return BenchmarkItem(sample, groups, row)
 
     required = ("Question", "Choice", "Answer", "video_id")
-    return read_annotations(path, read_json_list(path), required, to_item)
+    return read_annotations(path, enumerate(read_json_list(path), 1), required, to_item)

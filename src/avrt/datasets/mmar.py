@@ -13,16 +13,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from avrt.datasets.names import MediaNames
 from avrt.datasets.rows import (
     group,
-    index_of_text,
-    option_texts,
-    present_or_first,
+    identifier,
+    options_and_gold,
     read_annotations,
-    read_json_lines,
     read_json_list,
     text,
 )
+from avrt.texts import read_json_lines
 from avrt.types import BenchmarkItem, Sample
 
 __all__ = ["read_mmar"]
@@ -34,21 +34,22 @@ def read_mmar(root: Path, path: Path) -> Iterator[BenchmarkItem]:
     Raises:
         DataError: not MMAR's format, or an id that occurs twice; file and row are named.
     """
+    names = MediaNames(root)
 
     def to_item(row: dict[str, Any], source: str) -> BenchmarkItem:
-        options = option_texts(row, "choices", may_be_empty=True)
-        name = text(row, "id")
+        options, gold = options_and_gold(row, "choices", "answer", "text")
+        name = identifier(row, "id")
         sample = Sample(
             id=f"mmar-{name}",
             question=text(row, "question"),
             options=options,
-            answer_index=index_of_text(options, str(row["answer"]).strip()),
+            answer_index=gold,
             question_type=group(row, "category"),
             question_relation="sound",
             video_id=name,
             video=None,
             image=None,
-            audio=present_or_first(root, text(row, "audio_path"), f"{name}.wav"),
+            audio=names.find(text(row, "audio_path"), f"{name}.wav"),
             source=source,
         )
         groups = {
@@ -59,5 +60,5 @@ def read_mmar(root: Path, path: Path) -> Iterator[BenchmarkItem]:
         }
         return BenchmarkItem(sample, groups, row)
 
-    rows = read_json_lines(path) if path.suffix == ".jsonl" else read_json_list(path)
+    rows = read_json_lines(path) if path.suffix == ".jsonl" else enumerate(read_json_list(path), 1)
     return read_annotations(path, rows, ("audio_path", "modality"), to_item)

@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from avrt.datasets.names import MediaNames
 from avrt.datasets.rows import (
     group,
-    index_of_text,
-    option_texts,
-    present_or_first,
+    identifier,
+    options_and_gold,
     read_annotations,
     read_json_list,
     text,
@@ -33,22 +33,23 @@ def read_mmau(root: Path, path: Path) -> Iterator[BenchmarkItem]:
     Raises:
         DataError: not MMAU's format, or an id that occurs twice; file and row are named.
     """
+    names = MediaNames(root)
 
     def to_item(row: dict[str, Any], source: str) -> BenchmarkItem:
-        options = option_texts(row, "choices")
-        name = text(row, "id")
+        options, gold = options_and_gold(row, "choices", "answer", "text")
+        name = identifier(row, "id")
         sound = text(row, "audio_id")
         sample = Sample(
             id=f"mmau-{name}",
             question=text(row, "question"),
             options=options,
-            answer_index=index_of_text(options, str(row["answer"]).strip()),
+            answer_index=gold,
             question_type=group(row, "sub-category"),
             question_relation="sound",
             video_id=name,
             video=None,
             image=None,
-            audio=present_or_first(root, sound, f"test-mini-audios/{name}.wav", f"{name}.wav"),
+            audio=names.find(sound, f"test-mini-audios/{name}.wav", f"{name}.wav"),
             source=source,
         )
         groups = {
@@ -59,4 +60,6 @@ def read_mmau(root: Path, path: Path) -> Iterator[BenchmarkItem]:
         }
         return BenchmarkItem(sample, groups, row)
 
-    return read_annotations(path, read_json_list(path), ("audio_id", "task", "difficulty"), to_item)
+    return read_annotations(
+        path, enumerate(read_json_list(path), 1), ("audio_id", "task", "difficulty"), to_item
+    )

@@ -14,15 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from avrt.datasets.rows import (
-    group,
-    index_of_text,
-    option_texts,
-    present_or_first,
-    read_annotations,
-    read_json_lines,
-    text,
-)
+from avrt.datasets.names import MediaNames
+from avrt.datasets.rows import group, identifier, options_and_gold, read_annotations, text
+from avrt.texts import read_json_lines
 from avrt.types import BenchmarkItem, Sample
 
 __all__ = ["read_omnibench"]
@@ -34,22 +28,22 @@ def read_omnibench(root: Path, path: Path) -> Iterator[BenchmarkItem]:
     Raises:
         DataError: not OmniBench's format, or an index that occurs twice; file and row are named.
     """
+    names = MediaNames(root)
 
     def to_item(row: dict[str, Any], source: str) -> BenchmarkItem:
-        options = option_texts(row, "options")
-        index = int(row["index"])
+        options, gold = options_and_gold(row, "options", "answer", "text")
         sound, picture = text(row, "audio_path"), text(row, "image_path")
         sample = Sample(
-            id=f"omnibench-{index}",
+            id=f"omnibench-{identifier(row, 'index')}",
             question=text(row, "question"),
             options=options,
-            answer_index=index_of_text(options, text(row, "answer")),
+            answer_index=gold,
             question_type=group(row, "task type"),
             question_relation="both",
             video_id=picture,
             video=None,
-            image=present_or_first(root, f"mm_data/image/{picture}", f"image/{picture}"),
-            audio=present_or_first(root, f"mm_data/audio/{sound}", f"audio/{sound}"),
+            image=names.find(f"mm_data/image/{picture}", f"image/{picture}"),
+            audio=names.find(f"mm_data/audio/{sound}", f"audio/{sound}"),
             source=source,
         )
         groups = {

@@ -9,22 +9,16 @@ and n. `answer` repeats the gold option in words, at times in others, and is not
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from avrt.datasets.rows import (
-    group,
-    index_of_letter,
-    option_texts,
-    present_or_first,
-    read_annotations,
-    read_json_list,
-    text,
-    without_letters,
-)
+from avrt.datasets.names import MediaNames
+from avrt.datasets.rows import group, options_and_gold, read_annotations, read_json_list, text
 from avrt.errors import DataError
+from avrt.texts import shown
 from avrt.types import BenchmarkItem, Sample
 
 __all__ = ["read_omnivideobench"]
@@ -38,20 +32,21 @@ def read_omnivideobench(root: Path, path: Path) -> Iterator[BenchmarkItem]:
         named.
     """
     seen: Counter[str] = Counter()
+    names = MediaNames(root)
 
     def to_item(row: dict[str, Any], source: str) -> BenchmarkItem:
-        options = without_letters(option_texts(row, "options"))
+        options, gold = options_and_gold(row, "options", "correct_option", "letter")
         name = text(row, "video")
         seen[name] += 1
         sample = Sample(
             id=f"omnivideobench-{name}-{seen[name]}",
             question=text(row, "question"),
             options=options,
-            answer_index=index_of_letter(options, text(row, "correct_option")),
+            answer_index=gold,
             question_type=group(row, "question_type"),
             question_relation="both",
             video_id=name,
-            video=present_or_first(root, f"videos/{name}.mp4", f"{name}.mp4"),
+            video=names.find(f"videos/{name}.mp4", f"{name}.mp4"),
             image=None,
             audio=None,
             source=source,
@@ -68,8 +63,9 @@ def read_omnivideobench(root: Path, path: Path) -> Iterator[BenchmarkItem]:
     return read_annotations(path, _questions(path), required, to_item)
 
 
-def _questions(path: Path) -> Iterator[dict[str, Any]]:
-    """One row per question: the fields of its video, then its own."""
+def _questions(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Number the questions; each has the fields of its video, then its own."""
+    n_questions = 0
     for number, video in enumerate(read_json_list(path), start=1):
         if not isinstance(video, dict) or not isinstance(video.get("questions"), list):
             raise DataError(
@@ -79,12 +75,15 @@ def _questions(path: Path) -> Iterator[dict[str, Any]]:
         about = {field: value for field, value in video.items() if field != "questions"}
         for question in video["questions"]:
             if not isinstance(question, dict):
-                raise DataError(f"{path}: video {number}: {question!r} is not a question")
-            yield {**about, **question}
+                raise DataError(f"{path}: video {number}: {shown(question)} is not a question")
+            n_questions += 1
+            yield n_questions, {**about, **question}
 
 
 def _duration_class(duration: str) -> str:
     """The class of length that `MM:SS` or `HH:MM:SS` falls into."""
+    if not re.fullmatch(r"\d{1,3}(:\d{1,2})*", duration):
+        raise ValueError(f"duration is {shown(duration)}, not MM:SS or HH:MM:SS")
     total_s = 0
     for part in duration.split(":"):
         total_s = 60 * total_s + int(part)

@@ -13,10 +13,9 @@ sample.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
-from itertools import chain
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,30 +27,28 @@ from avrt.datasets import (
     annotation_path,
     media_paths,
     read_samples,
-    require_media,
-    row_to_sample,
+    require_files,
     sample_to_row,
 )
 from avrt.datasets.faults import REMEDIES, Fault, find_faults, judge, policy_on, reason_of
+from avrt.datasets.names import MediaNames, nearest_names
 from avrt.datasets.probing import known_probes, probe_files, probe_settings
-from avrt.errors import AvrtError
+from avrt.errors import PASSING_CLASSES, AvrtError
 from avrt.media import MediaInfo
 from avrt.runs import (
     Result,
     Stage,
+    alone,
     check_sums,
     open_stage,
-    read_parquet,
     save_config,
     write_parquet,
 )
-from avrt.types import Modality, Sample
+from avrt.types import Sample
 
 __all__ = [
     "MEDIA_SCHEMA",
     "PREPARED_SCHEMA",
-    "load_prepared",
-    "load_usable",
     "plan",
     "refuse_faults",
     "run",
@@ -90,6 +87,7 @@ MEDIA_SCHEMA = pa.schema(
         pa.field("audio_start_s", pa.float64()),
         pa.field("rms_dbfs", pa.float64()),
         pa.field("peak_dbfs", pa.float64()),
+        pa.field("mono_loss_db", pa.float64()),
         pa.field("status", pa.string(), nullable=False),
         pa.field("reason", pa.string()),
         pa.field("notes", pa.list_(pa.string()), nullable=False),
@@ -99,66 +97,78 @@ FILES = ("samples.parquet", "media.parquet")
 N_EXAMPLES = 3
 
 
+@alone(lambda config: config.run.path / FILES[0])
 def run(config: Config) -> Result:
     """Prepare the dataset of `config.data` for the run.
 
     Faults of files are data here, whatever the settings say; `refuse_faults` raises for them.
 
     Raises:
-        ConfigError: there is no dataset or no media file, or it was prepared with other settings.
+        ConfigError: there is no dataset or no media file, it was prepared with other settings, or
+            another process prepares it.
         DataError: an annotation is malformed.
     """
     run_folder, policies = config.run.path, config.prepare
     counts: Counter[str] = Counter()
-    samples = list(read_samples(config.data, counts))
-    require_media(config.data.root, samples)
-    names = media_paths(samples)
+    names, n_samples = _survey(config.data, counts)
     stage = _open(run_folder, config.data, policies, config.media)
     known = known_probes(run_folder, config.data.root, names, config.media)
     if _is_done(run_folder, stage, names, known):
         return Result(f"prepare: nothing to do, {run_folder} is prepared", stage.counts())
-    stage.manifest_path.unlink(missing_ok=True)  # from here on the tables are out of date
+    stage.begin()
     save_config(config)
     infos = probe_files(run_folder, config.data.root, names, config.media)
-    faults = [find_faults(sample, infos, policies) for sample in samples]
-    rows = [_to_row(sample, own, infos) for sample, own in zip(samples, faults, strict=True)]
-    outcomes = list(chain.from_iterable(map(_account, rows, faults)))
-    counts.update(outcome for outcome, _ in outcomes)
-    counts["read"] = len(rows) + counts["dropped/no_options"]
-    check_sums("prepare", counts["read"], counts)
+    outcomes = _Outcomes(counts)
+    rows = (_to_row(sample, infos, policies, outcomes) for sample in read_samples(config.data))
     write_parquet(run_folder / "samples.parquet", rows, PREPARED_SCHEMA)
-    media_rows = [asdict(info) for info in infos.values()]
-    write_parquet(run_folder / "media.parquet", media_rows, MEDIA_SCHEMA)
+    counts["read"] = n_samples + counts["dropped/no_options"]
+    check_sums("prepare", counts["read"], counts)
+    write_parquet(run_folder / "media.parquet", map(asdict, infos.values()), MEDIA_SCHEMA)
     stage.finish(counts)
     title = (
         f"prepare: {counts['read']} questions about {len(infos)} media files "
         f"({len(infos) - len(known)} probed, {len(known)} known before)"
     )
-    lines = [title, *_summarize(policies, counts, outcomes)]
+    lines = [title, *_summarize(policies, counts, outcomes.examples)]
+    missing = [name for name, info in infos.items() if info.status == "missing"]
+    lines += [f"  {line}" for line in nearest_names(config.data.root, missing, infos)]
     lines.append(f"wrote {' and '.join(FILES)} into {run_folder}")
     if not counts["kept"]:
         lines.append("no question can be used: mend the files named above, then prepare again")
-    return Result("\n".join(lines), counts)
+    return Result("\n".join(lines), counts, _unread_text(infos))
+
+
+def _unread_text(infos: Mapping[str, MediaInfo]) -> str:
+    """How many files could not be read now, for reasons that say nothing about them."""
+    lost = [info for info in infos.values() if info.status in PASSING_CLASSES]
+    if not lost:
+        return ""
+    classes = Counter(info.status for info in lost)
+    numbers = ", ".join(f"{n} {name}" for name, n in classes.most_common())
+    return (
+        f"prepare: {len(lost)} files could not be read now ({numbers}; the first: {lost[0].path}: "
+        f"{lost[0].reason}); the same command tries them again"
+    )
 
 
 def plan(config: Config) -> str:
     """Describe what `run` would do; read the annotations, open no media, write nothing."""
     counts: Counter[str] = Counter()
-    samples = list(read_samples(config.data, counts))
-    require_media(config.data.root, samples)
-    names = media_paths(samples)
+    names, n_samples = _survey(config.data, counts)
     stage = _open(config.run.path, config.data, config.prepare, config.media)
     known = known_probes(config.run.path, config.data.root, names, config.media)
     if _is_done(config.run.path, stage, names, known):
         return f"prepare: nothing to do, {config.run.path} is prepared"
-    n_missing = sum(not (config.data.root / name).exists() for name in names)
-    n_read = len(samples) + counts["dropped/no_options"]
+    present = MediaNames(config.data.root)
+    missing = [name for name in names if not present.has(name)]
+    nearest = "".join(f"\n  {line}" for line in nearest_names(config.data.root, missing, names))
+    n_read = n_samples + counts["dropped/no_options"]
     policies = ", ".join(f"{name} {policy}" for name, policy in config.prepare)
     return (
         f"prepare: read {n_read} questions from {annotation_path(config.data)}, "
-        f"probe {len(names) - len(known)} media files ({n_missing} missing; {len(known)} more are "
-        f"known before), write {' and '.join(FILES)} into {config.run.path}\n"
-        f"  questions about files with faults: {policies}"
+        f"probe {len(names) - len(known)} media files ({len(missing)} missing; {len(known)} more "
+        f"are known before), write {' and '.join(FILES)} into {config.run.path}\n"
+        f"  questions with faults: {policies}{nearest}"
     )
 
 
@@ -183,26 +193,7 @@ def refuse_faults(policies: PrepareConfig, counts: Mapping[str, int], strict: bo
         rule = "their policy in the section `prepare` is fail"
     if refused:
         numbers = ", ".join(f"{n} {name}" for name, n in sorted(refused.items()))
-        raise AvrtError(f"prepare: questions about files with faults: {numbers}; {rule}")
-
-
-def load_usable(run: Path) -> list[tuple[Sample, Modality]]:
-    """Read the samples of a prepared run that have a usable modality, in file order, and which.
-
-    Raises:
-        DataError: the run was not prepared.
-    """
-    rows = read_parquet(run / "samples.parquet")
-    return [(row_to_sample(row), row["usable"]) for row in rows if row["usable"] is not None]
-
-
-def load_prepared(run: Path, modality: Modality = "av") -> list[Sample]:
-    """Read the samples of which at least this modality is usable, in file order.
-
-    Raises:
-        DataError: the run was not prepared.
-    """
-    return [sample for sample, usable in load_usable(run) if set(modality) <= set(usable)]
+        raise AvrtError(f"prepare: questions with faults: {numbers}; {rule}")
 
 
 def _open(run: Path, data: DataConfig, policies: PrepareConfig, media: MediaConfig) -> Stage:
@@ -222,17 +213,50 @@ def _is_done(run: Path, stage: Stage, names: Sequence[str], known: Mapping[str, 
     return stage.done and len(known) == len(names) and written
 
 
+def _survey(data: DataConfig, counts: Counter[str]) -> tuple[list[str], int]:
+    """Read all annotations once: the media files that they name, and the number of samples."""
+    n_samples = 0
+
+    def counted() -> Iterator[Sample]:
+        nonlocal n_samples
+        for sample in read_samples(data, counts):
+            n_samples += 1
+            yield sample
+
+    names = media_paths(counted())
+    require_files(data.root, names)
+    return names, n_samples
+
+
+@dataclass(frozen=True)
+class _Outcomes:
+    """The outcomes of samples: how many of each, and some files that caused it."""
+
+    counts: Counter[str]
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, outcome: str, path: str) -> None:
+        self.counts[outcome] += 1
+        paths = self.examples.setdefault(outcome, [])
+        if len(paths) < N_EXAMPLES and path not in paths:
+            paths.append(path)
+
+
 def _to_row(
-    sample: Sample, faults: Sequence[Fault], infos: Mapping[str, MediaInfo]
+    sample: Sample, infos: Mapping[str, MediaInfo], policies: PrepareConfig, outcomes: _Outcomes
 ) -> dict[str, Any]:
+    faults = find_faults(sample, infos, policies)
     picture = infos[sample.picture_path] if sample.picture_path else None
     sound = infos[sample.sound_path] if sample.sound_path else None
-    return {
+    row = {
         **sample_to_row(sample),
         "has_sound": sound is not None and sound.audio_codec is not None,
         "has_picture": picture is not None and picture.video_codec is not None,
         **judge(faults),
     }
+    for outcome, path in _account(row, faults):
+        outcomes.add(outcome, path)
+    return row
 
 
 def _account(row: Mapping[str, Any], faults: Sequence[Fault]) -> Iterator[tuple[str, str]]:
@@ -247,21 +271,17 @@ def _account(row: Mapping[str, Any], faults: Sequence[Fault]) -> Iterator[tuple[
 
 
 def _summarize(
-    policies: PrepareConfig, counts: Mapping[str, int], outcomes: Sequence[tuple[str, str]]
+    policies: PrepareConfig, counts: Mapping[str, int], examples: Mapping[str, Sequence[str]]
 ) -> Iterator[str]:
     """Yield a line for each outcome, with examples and the remedy."""
-    files: dict[str, dict[str, None]] = defaultdict(dict)
-    for outcome, path in outcomes:
-        files[outcome][path] = None
     n_one_sided = sum(n for outcome, n in counts.items() if outcome.startswith("one_sided/"))
     yield f"  {counts['kept'] - n_one_sided:>7} ok"
     if counts["dropped/no_options"]:
         yield f"  {counts['dropped/no_options']:>7} dropped: the row has no options"
-    for outcome, paths in sorted(files.items()):
+    for outcome, paths in sorted(examples.items()):
         kind, _, name = outcome.partition("/")
         if name:
             use = {"one_sided": policy_on(name, policies), "note": "still used"}
             with_use = f"{name}, {use[kind].replace('_', ' ')}" if kind in use else name
-            examples = ", ".join(list(paths)[:N_EXAMPLES])
-            yield f"  {counts[outcome]:>7} {with_use}, such as {examples}"
+            yield f"  {counts[outcome]:>7} {with_use}, such as {', '.join(paths)}"
             yield f"  {'':>7} -> {REMEDIES[name]}"

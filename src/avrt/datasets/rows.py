@@ -1,55 +1,51 @@
-"""Common to the readers of published annotations: read JSON, and name each malformed row."""
+"""Common to all readers of annotations: the fields of a row, and a message for each malformed row.
+
+What a row may be is decided here alone, so every format takes and refuses the same: options lose
+the letters in front of them, and gold may be an index, a letter or a text.
+
+The decision to question: the way in which a format's authors write gold comes first. Another way is
+taken where it leaves one option; a number is an index only where the authors write indices, since
+elsewhere it could count from 1.
+"""
 
 from __future__ import annotations
 
-import json
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from avrt.errors import DataError
+from avrt.texts import read_json, shown
 from avrt.types import LETTERS, BenchmarkItem
 
 __all__ = [
+    "folded",
     "group",
-    "index_of_letter",
-    "index_of_text",
-    "option_texts",
-    "present_or_first",
+    "identifier",
+    "options_and_gold",
     "read_annotations",
-    "read_json",
-    "read_json_lines",
     "read_json_list",
+    "same_options",
     "text",
     "without_letters",
 ]
 
-_LETTERED = re.compile(r"\s*(?:\(([A-H])\)|([A-H])\s*[.):])\s*(.*)", re.DOTALL)
-"""An option with its letter in front: `A. dog`, `A.dog`, `(A) dog`."""
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        DataError: the file cannot be read, or is no JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}: line {error.lineno}: not valid JSON: {error.msg}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: byte {error.start}: not UTF-8; save it as UTF-8") from error
+_LETTERED = re.compile(
+    r"\s*(?:[(\[（【]\s*([A-Ha-hＡ-Ｈａ-ｈ])\s*[)\]）】]|([A-Ha-hＡ-Ｈａ-ｈ])\s*[.):．）：、])\s*(.*)",
+    re.DOTALL,
+)
+"""An option with its letter in front: `A. dog`, `A.dog`, `(A) dog`, `a) dog`."""
+_LETTER = re.compile(r"(?:option\s*)?[(\[]?\s*([a-h])\s*[)\]]?\s*[.:]?")
+_INDEX = re.compile(r"(\d{1,3})(?:\.0*)?")
 
 
 def read_json_list(path: Path) -> list[Any]:
     """Read the rows of a JSON list.
 
     Raises:
-        DataError: as `read_json`, or the file holds no list.
+        DataError: the file cannot be read, or holds no list.
     """
     content = read_json(path)
     if not isinstance(content, list):
@@ -57,62 +53,42 @@ def read_json_list(path: Path) -> list[Any]:
     return content
 
 
-def read_json_lines(path: Path) -> Iterator[Any]:
-    """Yield the rows of a file with a JSON object in each line.
-
-    Raises:
-        DataError: the file cannot be read, or a line is no JSON.
-    """
-    number = 0
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for line in lines:
-                number += 1
-                if line.strip():
-                    yield json.loads(line)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}: line {number}: not valid JSON: {error.msg}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: byte {error.start}: not UTF-8; save it as UTF-8") from error
-
-
 def read_annotations(
     path: Path,
-    rows: Iterable[Any],
+    rows: Iterable[tuple[int, Any]],
     required: Sequence[str],
     to_item: Callable[[Any, str], BenchmarkItem],
 ) -> Iterator[BenchmarkItem]:
-    """Yield `to_item(row, source)` of every row; its errors get file and row.
+    """Yield `to_item(row, source)` of every numbered row; its errors get file and row.
 
     Raises:
         DataError: the first row has no `required` field, so the file has another format; a row
             lacks a field or has an impossible value; an id occurs twice.
     """
     first_row: dict[str, int] = {}
-    for number, row in enumerate(rows, start=1):
+    for number, row in rows:
         if not isinstance(row, dict):
             raise DataError(f"{path}: row {number}: a {type(row).__name__}, not a question")
-        if number == 1 and not any(field in row for field in required):
+        if not first_row and not any(field in row for field in required):
             raise DataError(
-                f"{path}: not this benchmark: its rows have the fields {', '.join(row)} and none "
-                f"of {', '.join(required)}; set the format and the root of this set"
+                f"{path}: not this format: row {number} has the fields "
+                f"{shown(', '.join(row), 200)} and none of {', '.join(required)}; set the format "
+                "and the root of this set"
             )
         try:
             item = to_item(row, f"{path.name}:{number}")
         except KeyError as error:
             raise DataError(
-                f"{path}: row {number}: the field {error} is missing; check that the file is the "
-                "published version of the benchmark"
+                f"{path}: row {number}: the field {error} is missing; add it, or check that the "
+                "file is the published version"
             ) from error
-        except (TypeError, ValueError, AttributeError) as error:
+        except ValueError as error:
             raise DataError(
                 f"{path}: row {number}: {error}; correct the row or remove it"
             ) from error
         if (twice := item.sample.id) in first_row:
             both = f"rows {first_row[twice]} and {number}"
-            raise DataError(f"{path}: {both} have the same id {twice!r}; make ids unique")
+            raise DataError(f"{path}: {both} have the same id {shown(twice)}; make ids unique")
         first_row[twice] = number
         yield item
 
@@ -126,8 +102,23 @@ def text(row: dict[str, Any], field: str) -> str:
     """
     value = row[field]
     if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{field} is {value!r}, not a text")
+        raise ValueError(f"{field} is {shown(value)}, not a text")
     return value.strip()
+
+
+def identifier(row: dict[str, Any], field: str) -> str:
+    """Give a name or a whole number as a text; 7.0, which tables make of 7, is 7.
+
+    Raises:
+        ValueError: the value is neither, or empty.
+        KeyError: the field is missing.
+    """
+    value = row[field]
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
+        raise ValueError(f"{field} is {shown(value)}, neither a name nor a whole number")
+    return str(value).strip()
 
 
 def group(row: dict[str, Any], field: str) -> str:
@@ -136,71 +127,120 @@ def group(row: dict[str, Any], field: str) -> str:
     return " ".join(str(value).split()) if value not in (None, "") else "none"
 
 
-def option_texts(row: dict[str, Any], field: str, *, may_be_empty: bool = False) -> tuple[str, ...]:
-    """Give the options in a list, without spaces around them; numbers become texts.
+def options_and_gold(
+    row: dict[str, Any], field: str, answer_field: str, form: Literal["index", "letter", "text"]
+) -> tuple[tuple[str, ...], int]:
+    """Give the options without letters and spaces, and the index of gold among them.
+
+    Numbers become texts. `form` is how the format's authors write gold. An option may be blank, and
+    options may be equal; gold is then the first of them, and `prepare` decides.
 
     Raises:
-        ValueError: the value is no list of texts.
-        KeyError: the field is missing.
+        ValueError: the value is no list of two to eight texts, or the answer does not name one.
+        KeyError: a field is missing.
     """
-    options = row[field]
-    if not isinstance(options, list):
-        raise ValueError(f"{field} is a {type(options).__name__}, not a list")
-    for option in options:
-        is_empty = option == "" and not may_be_empty
-        if isinstance(option, bool) or not isinstance(option, str | int | float) or is_empty:
-            raise ValueError(f"option {option!r} is not a text")
-    return tuple(str(option).strip() for option in options)
+    published = _option_texts(row[field], field)
+    options = without_letters(published)
+    answer = row[answer_field]
+    if isinstance(answer, bool) or not isinstance(answer, str | int | float):
+        raise ValueError(f"{answer_field} is {shown(answer)}, not an index, a letter or a text")
+    own = _own_letters(options)
+    in_order = own in ([], list(LETTERS[: len(options)]))
+    if not in_order and _by_letter(answer, len(LETTERS)) is not None:
+        raise ValueError(
+            f"{answer_field} is {shown(answer)}, but the options have other letters than A, B, …; "
+            "write the text of the right one"
+        )
+    readings: dict[str, Callable[[], int | None]] = {
+        "index": lambda: _by_index(answer, len(options)),
+        "letter": lambda: _by_letter(answer, len(options)),
+        "text": lambda: _by_text(answer, options, published),
+    }
+    first = readings[form]()
+    if first is not None:
+        return options, first
+    if form != "index":
+        del readings["index"]
+    elif not isinstance(answer, str):
+        readings = {}
+    found = {index for read in readings.values() if (index := read()) is not None}
+    if len(found) == 1:
+        return options, found.pop()
+    given = f"{answer_field} is {shown(answer)}"
+    if found:
+        raise ValueError(f"{given}, the letter of one option and the text of another")
+    ways = (
+        f"a letter from A to {LETTERS[len(options) - 1]} or the text of one of {shown(published)}"
+    )
+    if form == "index":
+        raise ValueError(f"{given}; expected an index from 0 to {len(options) - 1}, {ways}")
+    raise ValueError(f"{given}; expected {ways}")
 
 
 def without_letters(options: Sequence[str]) -> tuple[str, ...]:
-    """Remove the letters in front of options when every option has its own letter there.
+    """Remove the letters in front of options, and spaces, when every option has its own letter."""
+    if _own_letters(options) == list(LETTERS[: len(options)]):
+        texts = tuple(_LETTERED.sub(r"\3", option).strip() for option in options)
+        if any(texts):
+            return texts
+    return tuple(option.strip() for option in options)
 
-    Raises:
-        ValueError: an option is nothing but its letter.
-    """
+
+def folded(text: str) -> str:
+    """Give what two texts share that differ in case, blanks or the width of letters alone."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def same_options(options: Sequence[str]) -> set[int]:
+    """List the options that read like another one."""
+    texts = [folded(option) for option in options]
+    return {index for index, text in enumerate(texts) if texts.count(text) > 1}
+
+
+def _own_letters(options: Sequence[str]) -> list[str]:
+    """The letters in front of the options, when every option has one."""
     matches = [_LETTERED.fullmatch(option) for option in options]
-    letters = [match and (match[1] or match[2]) for match in matches]
-    if letters != list(LETTERS[: len(options)]):
-        return tuple(options)
-    texts = tuple(match[3].strip() for match in matches if match)
-    if "" in texts:
-        raise ValueError(f"option {options[texts.index('')]!r} is only a letter")
-    return texts
+    letters = [folded(match[1] or match[2]).upper() for match in matches if match]
+    return letters if len(letters) == len(options) else []
 
 
-def index_of_text(options: Sequence[str], answer: str) -> int:
-    """Give the index of the first option that reads exactly like `answer`.
-
-    Raises:
-        ValueError: no option does.
-    """
-    if answer not in options:
-        raise ValueError(f"answer {answer!r} is not among the options {list(options)}")
-    return options.index(answer)
-
-
-def index_of_letter(options: Sequence[str], letter: str) -> int:
-    """Give the index of the option with that letter.
-
-    Raises:
-        ValueError: no option has it.
-    """
-    letters = LETTERS[: len(options)]
-    if len(letter) != 1 or letter not in letters:
-        raise ValueError(f"answer {letter!r} is not among the letters {', '.join(letters)}")
-    return letters.index(letter)
+def _option_texts(values: object, field: str) -> tuple[str, ...]:
+    if not isinstance(values, list):
+        raise ValueError(f"{field} is a {type(values).__name__}, not a list")
+    for option in values:
+        if isinstance(option, bool) or not isinstance(option, str | int | float):
+            raise ValueError(f"{field}: option {shown(option)} is not a text")
+    if not 2 <= len(values) <= len(LETTERS):
+        raise ValueError(f"{field} has {len(values)} options; need 2 to {len(LETTERS)}")
+    return tuple(str(option).strip() for option in values)
 
 
-def present_or_first(root: Path, *names: str) -> str:
-    """Give the first relative path that exists, else the first: the usual path.
+def _by_index(answer: str | int | float, n_options: int) -> int | None:
+    match = _INDEX.fullmatch(folded(str(answer)))
+    return int(match[1]) if match and int(match[1]) < n_options else None
 
-    Raises:
-        ValueError: a path leaves the folder.
-    """
-    for name in names:
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or "\\" in name:
-            raise ValueError(f"media file {name!r} leaves the dataset's folder")
-    plain = [str(PurePosixPath(name)) for name in names]
-    return next((name for name in plain if (root / name).is_file()), plain[0])
+
+def _by_letter(answer: str | int | float, n_options: int) -> int | None:
+    match = _LETTER.fullmatch(folded(str(answer)))
+    index = LETTERS.index(match[1].upper()) if match else n_options
+    return index if index < n_options else None
+
+
+def _by_text(
+    answer: str | int | float, options: Sequence[str], published: Sequence[str]
+) -> int | None:
+    """The first option that reads exactly like the answer, else but for case, blanks and width."""
+    written = str(answer).strip()
+    if not written:
+        return None
+    if isinstance(answer, float) and answer.is_integer() and written not in published:
+        written = str(int(answer))
+    for form in (str, folded):
+        for texts in (published, options):
+            if (wanted := form(written)) in (alike := [form(text) for text in texts]):
+                return alike.index(wanted)
+    if match := _LETTERED.fullmatch(written):  # its letter and its text, where they agree
+        index = LETTERS.index(folded(match[1] or match[2]).upper())
+        if index < len(options) and folded(options[index]) == folded(match[3]):
+            return index
+    return None

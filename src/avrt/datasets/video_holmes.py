@@ -10,14 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from avrt.datasets.names import MediaNames
 from avrt.datasets.rows import (
     group,
-    index_of_letter,
-    present_or_first,
+    identifier,
+    options_and_gold,
     read_annotations,
     read_json_list,
     text,
 )
+from avrt.texts import shown
 from avrt.types import LETTERS, BenchmarkItem, Sample
 
 __all__ = ["read_video_holmes"]
@@ -29,19 +31,22 @@ def read_video_holmes(root: Path, path: Path) -> Iterator[BenchmarkItem]:
     Raises:
         DataError: not Video-Holmes's format, or an id that occurs twice; file and row are named.
     """
+    names = MediaNames(root)
 
     def to_item(row: dict[str, Any], source: str) -> BenchmarkItem:
-        options = _options(row)
+        options, gold = options_and_gold(
+            row | {"Options": _options(row)}, "Options", "Answer", "letter"
+        )
         film = text(row, "video ID")
         sample = Sample(
-            id=f"video_holmes-{row['Question ID']}",
+            id=f"video_holmes-{identifier(row, 'Question ID')}",
             question=text(row, "Question"),
             options=options,
-            answer_index=index_of_letter(options, text(row, "Answer")),
+            answer_index=gold,
             question_type=group(row, "Question Type"),
             question_relation="both",
             video_id=film,
-            video=present_or_first(root, f"videos/{film}.mp4", f"{film}.mp4"),
+            video=names.find(f"videos/{film}.mp4", f"{film}.mp4"),
             image=None,
             audio=None,
             source=source,
@@ -49,13 +54,15 @@ def read_video_holmes(root: Path, path: Path) -> Iterator[BenchmarkItem]:
         return BenchmarkItem(sample, {"task_type": group(row, "Question Type")}, row)
 
     required = ("video ID", "Question Type", "Options")
-    return read_annotations(path, read_json_list(path), required, to_item)
+    return read_annotations(path, enumerate(read_json_list(path), 1), required, to_item)
 
 
-def _options(row: dict[str, Any]) -> tuple[str, ...]:
+def _options(row: dict[str, Any]) -> list[Any]:
     options = row["Options"]
     if not isinstance(options, dict):
         raise ValueError(f"Options is a {type(options).__name__}, not an object from A to F")
     if list(options) != list(LETTERS[: len(options)]):
-        raise ValueError(f"Options has the letters {', '.join(options)}, not A, B, C, ... in order")
-    return tuple(text(options, letter) for letter in options)
+        raise ValueError(
+            f"Options has the letters {shown(', '.join(options))[1:-1]}, not A, B, C, ... in order"
+        )
+    return list(options.values())

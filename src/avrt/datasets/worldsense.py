@@ -11,17 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from avrt.datasets.rows import (
-    group,
-    index_of_letter,
-    option_texts,
-    present_or_first,
-    read_annotations,
-    read_json,
-    text,
-    without_letters,
-)
+from avrt.datasets.names import MediaNames
+from avrt.datasets.rows import group, options_and_gold, read_annotations, text
 from avrt.errors import DataError
+from avrt.texts import read_json, shown
 from avrt.types import BenchmarkItem, Sample
 
 __all__ = ["read_worldsense"]
@@ -33,19 +26,20 @@ def read_worldsense(root: Path, path: Path) -> Iterator[BenchmarkItem]:
     Raises:
         DataError: not WorldSense's format; the file, and the place of the question in it, is named.
     """
+    names = MediaNames(root)
 
     def to_item(row: dict[str, Any], source: str) -> BenchmarkItem:
-        options = without_letters(option_texts(row, "candidates"))
+        options, gold = options_and_gold(row, "candidates", "answer", "letter")
         name = row["video"]
         sample = Sample(
             id=f"worldsense-{name}-{row['task']}",
             question=text(row, "question"),
             options=options,
-            answer_index=index_of_letter(options, text(row, "answer")),
+            answer_index=gold,
             question_type=group(row, "task_type"),
             question_relation="both",
             video_id=name,
-            video=present_or_first(root, f"videos/{name}.mp4", f"{name}.mp4"),
+            video=names.find(f"videos/{name}.mp4", f"{name}.mp4"),
             image=None,
             audio=None,
             source=source,
@@ -65,16 +59,18 @@ def read_worldsense(root: Path, path: Path) -> Iterator[BenchmarkItem]:
     return read_annotations(path, _questions(path), required, to_item)
 
 
-def _questions(path: Path) -> Iterator[dict[str, Any]]:
-    """One row per question: the fields of its video, then its own."""
+def _questions(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Number the questions; each has the fields of its video, then its own."""
+    number = 0
     content = read_json(path)
     if not isinstance(content, dict):
         raise DataError(f"{path}: a {type(content).__name__}, not an object with one field a video")
     for name, video in content.items():
         if not isinstance(video, dict):
-            raise DataError(f"{path}: video {name!r}: a {type(video).__name__}, not an object")
+            raise DataError(f"{path}: video {shown(name)}: a {type(video).__name__}, not an object")
         about = {field: value for field, value in video.items() if not field.startswith("task")}
         for task in (field for field in video if field.startswith("task")):
             if not isinstance(video[task], dict):
-                raise DataError(f"{path}: video {name!r}: {task} is not a question")
-            yield {"video": name, "task": task, **about, **video[task]}
+                raise DataError(f"{path}: video {shown(name)}: {shown(task)} is not a question")
+            number += 1
+            yield number, {**about, **video[task], "video": name, "task": task}

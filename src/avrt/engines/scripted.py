@@ -7,14 +7,14 @@ prompt answers, an empty `match` answers everything. A prompt that no line match
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from avrt.engines.base import OnCompletion, failure
-from avrt.errors import ConfigError
+from avrt.errors import ConfigError, DataError
 from avrt.runs import file_digest
+from avrt.texts import read_json_lines, shown
 from avrt.types import Completion, Prompt, Request
 
 __all__ = ["ScriptedEngine", "read_script"]
@@ -46,18 +46,12 @@ def read_script(path: Path | None, model: str) -> ScriptedEngine:
     """The engine that answers from a script file.
 
     Raises:
-        ConfigError: no file is named, it cannot be read, or a line is not {"match": text, "reply":
-        text}.
+        ConfigError: no file is named.
+        DataError: it cannot be read, or a line is not {"match": text, "reply": text}.
     """
     if path is None:
         raise ConfigError("engine.kind is 'scripted' but engine.script is not set; name a file")
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot read the script (engine.script): {error}") from error
-    replies = [
-        _read_line(line, f"{path}:{row}") for row, line in enumerate(lines, start=1) if line.strip()
-    ]
+    replies = [_reply(entry, f"{path}: line {row}") for row, entry in read_json_lines(path)]
 
     def answer(prompt: Prompt) -> str | None:
         return next((reply for match, reply in replies if match in prompt.text), None)
@@ -65,12 +59,10 @@ def read_script(path: Path | None, model: str) -> ScriptedEngine:
     return ScriptedEngine(answer, {"model": model, "script": file_digest(path)})
 
 
-def _read_line(line: str, source: str) -> tuple[str, str]:
-    try:
-        entry = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{source}: not valid JSON: {error}") from error
+def _reply(entry: Any, source: str) -> tuple[str, str]:
     match entry:
         case {"match": str(match), "reply": str(reply)} if len(entry) == 2:
             return match, reply
-    raise ConfigError(f'{source}: expected {{"match": text, "reply": text}}, found {line[:80]}')
+    raise DataError(
+        f'{source}: expected {{"match": text, "reply": text}} (engine.script), found {shown(entry)}'
+    )

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from avrt.datasets.parquet import read_parquet_rows
 from avrt.errors import DataError
-from avrt.runs import read_parquet
 
 __all__ = ["LEVELS", "difficulty_path", "level_of", "read_levels"]
 
@@ -32,10 +32,8 @@ def read_levels(path: Path) -> Mapping[str, str]:
     Raises:
         DataError: the file is absent, or `avrt difficulty` did not write it.
     """
-    try:
-        levels = {row["id"]: row["difficulty"] for row in read_parquet(path)}
-    except KeyError as error:
-        raise DataError(f"{path}: no column {error}; `avrt difficulty` writes this file") from error
+    rows = read_parquet_rows(path, ["id", "difficulty"], "`avrt difficulty` writes this file")
+    levels = {row["id"]: row["difficulty"] for _, row in rows}
     unknown = sorted(set(levels.values()) - {*LEVELS})
     if unknown:
         raise DataError(f"{path}: difficulty {unknown[0]!r} is none of {', '.join(LEVELS)}")

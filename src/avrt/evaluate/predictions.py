@@ -38,7 +38,7 @@ from avrt.evaluate.scoring import score
 from avrt.evaluate.sets import EvalSet, read_benchmark, write_items
 from avrt.evaluate.summary import summary_text
 from avrt.runs import Result, file_digest, save_config
-from avrt.texts import parse_json, read_text, shown
+from avrt.texts import read_json_lines, read_text, shown
 from avrt.types import Completion, Given, Sample
 
 __all__ = ["Prediction", "plan_predictions", "read_predictions", "score_predictions"]
@@ -147,12 +147,10 @@ def read_predictions(path: Path) -> list[Prediction]:
 def _rows(path: Path) -> Iterator[tuple[int, Any]]:
     """Every row with the number of its line."""
     if path.suffix.lower() == ".jsonl":
-        for row, line in enumerate(read_text(path).split("\n"), start=1):
-            if line.strip():
-                yield row, parse_json(line, f"{path}:{row}")
+        yield from read_json_lines(path)
         return
     if path.suffix.lower() != ".csv":
-        raise ConfigError(f"{path}: predictions are a .jsonl or a .csv file")
+        raise ConfigError(f"{shown(str(path))}: predictions are a .jsonl or a .csv file")
     text = read_text(path)
     csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # long thoughts pass 128 kB
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -171,10 +171,11 @@ def group_order(values: Iterable[str]) -> list[str]:
     return sorted(values, key=lambda value: (value in LEVELS and LEVELS.index(value), value))
 
 
-def read_results(config: Config, with_texts: bool = True) -> list[ModelResult]:
+def read_results(config: Config, with_texts: bool | Collection[str] = True) -> list[ModelResult]:
     """All results of a run, sorted by benchmark, model and modality; pools behind them.
 
-    Without texts, those of the lines are empty, so that memory does not grow with them.
+    Without texts, those of the lines are empty, so that memory does not grow with them;
+    `with_texts` may name the items whose texts are wanted.
 
     Raises:
         DataError: a log or a question file that cannot be read.
@@ -209,7 +210,7 @@ def _read_set(run: Path, benchmark: str, made_elsewhere: Path | None) -> StoredS
     return replace(stored, items=items)
 
 
-def _read_result(log: Path, stored: StoredSet, with_texts: bool) -> ModelResult:
+def _read_result(log: Path, stored: StoredSet, with_texts: bool | Collection[str]) -> ModelResult:
     meta = read_meta(log)
     known = BENCHMARKS.get(stored.format or "")
     # Where the rule of a set is AVRT's own parser, it would repeat the strict score.
@@ -229,7 +230,8 @@ def _read_result(log: Path, stored: StoredSet, with_texts: bool) -> ModelResult:
             for name, rule in rules.items():
                 verdicts[name].append(rule(reply, item))
         scored = _score_line(line, item)
-        lines.append(scored if with_texts else replace(scored, text=""))
+        keeps = with_texts if isinstance(with_texts, bool) else line.sample_id in with_texts
+        lines.append(scored if keeps else replace(scored, text=""))
     officials = verdicts.pop("official", ())
     return ModelResult(
         benchmark=log.parent.parent.name,

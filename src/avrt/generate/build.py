@@ -13,47 +13,51 @@ the cut.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from avrt.config import BuildConfig, Config, DataConfig, JudgeRole
-from avrt.datasets import annotation_path, row_to_sample
+from avrt.config import BuildConfig, Config, JudgeRole
+from avrt.datasets import annotation_path
 from avrt.datasets.faults import reason_of
-from avrt.errors import ConfigError
+from avrt.datasets.prepared import PreparedSamples, load_samples
+from avrt.errors import AvrtError, ConfigError
 from avrt.generate.card import write_card
 from avrt.generate.dataset import DATASET_SCHEMA, REJECTED_SCHEMA, Entry, to_row
 from avrt.generate.decontaminate import Match, find_matches, write_matches
 from avrt.generate.exam import load_measured
-from avrt.generate.gates import GATES
-from avrt.generate.judged import Judgement, case_of, check_all, judged_path, load_judged
+from avrt.generate.gates import GATES, Case, check
+from avrt.generate.judged import Judgement, case_of, check_all, iter_judged, judged_path
 from avrt.generate.merge import shown_sample
-from avrt.generate.quality import Check, check_gates, check_judge
+from avrt.generate.quality import Check, Flags
 from avrt.generate.records import (
     STRATA,
     MergedTrace,
+    along,
+    answers_about,
     check_teachers,
     check_traced,
-    load_merged,
-    load_teachers,
+    iter_merged,
+    iter_teachers,
     merged_path,
     stage_settings,
     stratum_of,
     teachers_path,
     trace_outcome,
 )
-from avrt.generate.views import check_views, condition_of, in_view
+from avrt.generate.views import Selection, check_views, condition_of
 from avrt.runs import (
     Result,
     Stage,
+    alone,
     check_sums,
     file_digest,
+    open_parquet,
     open_stage,
-    read_parquet,
     save_config,
-    write_parquet,
 )
 
 __all__ = ["plan", "run", "validation_clips"]
@@ -83,12 +87,8 @@ class _Rules:
                 return "judge", f"dropped/judged_{finding}"
         return None
 
-    def passes(self, entry: Entry) -> bool:
-        """Whether there is a trace that nothing rejects, in the view or not."""
-        is_merged = entry.merged is not None and entry.merged.status == "ok"
-        return is_merged and self.objection(entry) is None
 
-
+@alone(lambda config: config.run.path / "dataset")
 def run(config: Config) -> Result:
     """Build the dataset.
 
@@ -114,25 +114,29 @@ def run(config: Config) -> Result:
     stage = _open(path, build, seed, rules)
     folder = path / "dataset"
     if stage.done and all((folder / name).is_file() for name in FILES):
-        return Result(f"build: nothing to do, {folder} is built", stage.counts())
+        return _refuse_empty(
+            Result(f"build: nothing to do, {folder} is built", stage.counts()), folder
+        )
     asked = {name: stage_settings(path, name) for name in ("trace", "merge")}
-    entries, matches = _without_matches(_read_all(path, build, rules), build.decontaminate, rules)
-    passing = {e.sample.id for e in entries if rules.passes(e)} - {match.id for match in matches}
-    entries = _at_size(entries, build, seed, passing)
+    source = _source(path, build, rules)
+    fates = _decide(source, rules)
+    passing = source.samples.where("id", fates.passing.__contains__)
+    matches = find_matches(passing, build.decontaminate)
+    _reject_matches(fates, matches)
+    _cut_to_size(fates, source, build, seed)
     save_config(config)
-    parts = _split(entries, build.validation_fraction, seed)
-    counts = _count(entries, parts)
-    check_sums("build", len(entries), counts)
-    for name, part in parts.items():
-        schema = REJECTED_SCHEMA if name == "rejected" else DATASET_SCHEMA
-        write_parquet(folder / f"{name}.parquet", [to_row(entry) for entry in part], schema)
+    parts = _split(fates, source.samples, build.validation_fraction, seed)
+    counts = _count(fates, parts)
+    check_sums("build", len(source.samples), counts)
+    stage.begin()
+    _write(folder, source, fates, parts)
     write_matches(folder / "contamination.parquet", matches)
-    losses = Counter((entry.stage, entry.reason) for entry in parts["rejected"])
+    (folder / "statistics.json").unlink(missing_ok=True)  # of the dataset that was here before
     stages = {**asked, "judge": judges}
-    checks = list(_check(entries, rules))
-    write_card(folder / "README.md", build, stages, (counts, losses), checks)
+    checks = list(_check(fates.flags, rules))
+    write_card(folder / "README.md", build, stages, (counts, fates.losses), checks)
     stage.finish(counts)
-    return Result(_summarize(folder, counts, losses), counts)
+    return _refuse_empty(Result(_summarize(folder, counts, fates.losses), counts), folder)
 
 
 def plan(config: Config) -> str:
@@ -199,106 +203,197 @@ def _judges_that_judged(run: Path, judges: Mapping[str, JudgeRole]) -> Mapping[s
     return judged
 
 
-def _read_all(run: Path, build: BuildConfig, rules: _Rules) -> list[Entry]:
-    """Every sample that was read, in file order."""
-    rows = read_parquet(run / "samples.parquet")
-    answers, merged = load_teachers(run), load_merged(run)
-    check_traced(run, (row["id"] for row in rows if row["usable"] is not None), answers)
-    samples = [row_to_sample(row) for row in rows]
-    traced = [sample for sample in samples if sample.id in answers]
-    reasons = in_view(build.view, build.views, traced, answers)
-    judged = load_judged(run) if rules.judges else {}
-    merged |= {id_: _that_counts(merged[id_], of[0]) for id_, of in judged.items()}
-    readable = [s for s in traced if s.id in merged and merged[s.id].status == "ok"]
-    cases = (case_of(sample, answers[sample.id], merged[sample.id]) for sample in readable)
-    flagged = check_all(cases, len(readable))
-    flags = {sample.id: of for sample, of in zip(readable, flagged, strict=True)}
-    entries: list[Entry] = []
-    for row, sample in zip(rows, samples, strict=True):
-        of_sample, trace = answers.get(sample.id), merged.get(sample.id)
-        entry = Entry(
-            sample=shown_sample(sample, trace.order) if trace is not None else sample,
-            answers=of_sample,
-            merged=trace,
-            flagged=flags.get(sample.id, {}),
-            judgements=judged.get(sample.id, ()),
+@dataclass(frozen=True)
+class _Source:
+    """Where all about the samples is read from, some at a time."""
+
+    run: Path
+    samples: PreparedSamples
+    """All that were read."""
+    view: str
+    reasons: Mapping[str, str | None]
+    """Of the traced samples: why they are not in the view."""
+    selected: Collection[str]
+    """Those in the view, or in one of its size: only what was merged for them counts, so that the
+    dataset does not depend on wider views that were merged before."""
+    others: Mapping[str, Mapping[str, str | None]]
+    """The same as `reasons` for each view that is compared in size."""
+    is_judged: bool
+
+    def entries(self) -> Iterator[tuple[Entry, str, str]]:
+        """Every sample in file order with its trace as it was merged, and the stage and the reason
+        that reject it without a look at the trace, or empty texts.
+        """
+        run, ids = self.run, self.samples.ids
+        merged = (pair for pair in iter_merged(run) if pair[0] in self.selected)
+        judged = iter_judged(run) if self.is_judged else ()
+        judged = (pair for pair in judged if pair[0] in self.selected)
+        columns = (self.samples.column(name) for name in ("usable", "status"))
+        rows = zip(
+            *(self.samples, *columns),
+            along(ids, iter_teachers(run), teachers_path(run)),
+            along(ids, merged, merged_path(run)),
+            along(ids, judged, judged_path(run)),
+            strict=True,
         )
+        for sample, usable, status, answers, trace, judgements in rows:
+            shown = sample if trace is None else shown_sample(sample, trace.order)
+            entry = Entry(shown, answers, trace, {}, judgements or ())
+            yield entry, *self._rejected(entry, {"usable": usable, "status": status})
+
+    def _rejected(self, entry: Entry, row: Mapping[str, Any]) -> tuple[str, str]:
+        answers, trace, id_ = entry.answers, entry.merged, entry.sample.id
         if (reason := reason_of(row)) is not None:
-            stage = "prepare"
-        elif of_sample is not None and (reason := trace_outcome(of_sample)) is not None:
-            stage = "trace"
-        elif (reason := reasons[sample.id]) is not None:
-            stage = "view"
-        elif trace is None:
+            return "prepare", reason
+        if answers is not None and (reason := trace_outcome(answers)) is not None:
+            return "trace", reason
+        if (reason := self.reasons[id_]) is not None:
+            return "view", reason
+        if trace is None:
             raise ConfigError(
-                f"{merged_path(run)}: sample {sample.id!r} is in the view {build.view!r} but was "
+                f"{merged_path(self.run)}: sample {id_!r} is in the view {self.view!r} but was "
                 "never merged; run `avrt merge` with this view"
             )
-        elif trace.status != "ok":
-            stage, reason = "merge", f"failed/{trace.status}"
-        else:
-            stage, reason = rules.objection(entry) or ("", None)
-            if reason is None and rules.judges and not entry.judgements:
+        return ("", "") if trace.status == "ok" else ("merge", f"failed/{trace.status}")
+
+
+def _source(run: Path, build: BuildConfig, rules: _Rules) -> _Source:
+    samples = load_samples(run)
+    check_traced(run, samples)
+    with Selection(build.views, answers_about(run, samples, with_texts=False)) as selection:
+        reasons = selection.reasons(build.view)
+        either = selection.reasons(build.view, *build.same_size_as)
+        others = {view: selection.reasons(view) for view in build.same_size_as}
+    selected = {id_ for id_, reason in either.items() if reason is None}
+    return _Source(run, samples, build.view, reasons, selected, others, bool(rules.judges))
+
+
+@dataclass
+class _Fates:
+    """What becomes of each sample, and all that is counted about them."""
+
+    rejected: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Stage and reason."""
+    faults: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Of every merged trace: the faults that gates see."""
+    unheard: set[str] = field(default_factory=set)
+    """Samples whose judgements do not count, since a gate rejects the merged trace."""
+    passing: set[str] = field(default_factory=set)
+    """Samples, in the view or not, with a trace that nothing rejects."""
+    strata: Counter[str] = field(default_factory=Counter)
+    flags: Flags = field(default_factory=Flags)
+
+    @property
+    def losses(self) -> Counter[tuple[str, str]]:
+        """Rejected samples by stage and reason."""
+        return Counter(self.rejected.values())
+
+    def settle(self, entry: Entry, stage: str, reason: str) -> None:
+        """Count an entry with its trace that counts, rejected or not."""
+        if stage:
+            self.rejected[entry.sample.id] = stage, reason
+        if entry.answers and not trace_outcome(entry.answers):
+            self.strata[stratum_of(entry.answers)] += 1
+        self.flags.add(entry)
+
+    def complete(self, entry: Entry) -> Entry:
+        """The entry with the trace that counts and all that was decided about it."""
+        id_ = entry.sample.id
+        stage, reason = self.rejected.get(id_, ("", ""))
+        heard = () if id_ in self.unheard else entry.judgements
+        faults = self.faults.get(id_)
+        return replace(
+            entry,
+            merged=_that_counts(entry.merged, heard),
+            flagged={} if faults is None else {name: faults.get(name) for name in GATES},
+            judgements=heard,
+            stage=stage,
+            reason=reason,
+        )
+
+
+def _decide(source: _Source, rules: _Rules) -> _Fates:
+    """What gates, judges and earlier stages reject."""
+    fates = _Fates()
+    waiting: deque[tuple[Entry, str, str]] = deque()
+
+    def cases() -> Iterator[Case]:
+        for entry, stage, reason in source.entries():
+            if entry.merged is not None and entry.merged.status == "ok":
+                waiting.append((entry, stage, reason))
+                yield _case(entry, entry.merged)
+            else:
+                fates.settle(entry, stage, reason)
+
+    for flagged in check_all(cases(), len(source.selected)):
+        entry, stage, reason = waiting.popleft()
+        entry = _with_flags(fates, entry, flagged, rules)
+        objection = rules.objection(entry)
+        if objection is None:
+            fates.passing.add(entry.sample.id)
+        if not stage:
+            stage, reason = objection or ("", "")
+            if not stage and rules.judges and not entry.judgements:
                 raise ConfigError(
-                    f"{judged_path(run)}: sample {sample.id!r} passes the gates but was never "
-                    "judged; run `avrt judge` with these build.gates"
+                    f"{judged_path(source.run)}: sample {entry.sample.id!r} passes the gates but "
+                    "was never judged; run `avrt judge` with these build.gates"
                 )
-        entries.append(replace(entry, stage=stage, reason=reason or ""))
-    return entries
+        fates.settle(entry, stage, reason)
+    return fates
 
 
-def _that_counts(merged: MergedTrace, judgement: Judgement) -> MergedTrace:
+def _with_flags(
+    fates: _Fates, entry: Entry, flagged: Mapping[str, str | None], rules: _Rules
+) -> Entry:
+    """Remember the faults of the trace that counts: the merged one, or another try that judges let
+    take its place.
+    """
+    id_, merged = entry.sample.id, entry.merged
+    if entry.judgements and any(flagged[gate] is not None for gate in rules.gates):
+        fates.unheard.add(id_)
+        entry = replace(entry, judgements=())
+    final = _that_counts(merged, entry.judgements)
+    if final is not None and merged is not None and final.key != merged.key:
+        flagged = check(_case(entry, final))
+    fates.faults[id_] = {name: fault for name, fault in flagged.items() if fault is not None}
+    return replace(entry, merged=final, flagged=flagged)
+
+
+def _case(entry: Entry, trace: MergedTrace) -> Case:
+    assert entry.answers is not None  # a sample without answers is not merged
+    return case_of(entry.sample, entry.answers, trace)
+
+
+def _that_counts(merged: MergedTrace | None, judgements: Sequence[Judgement]) -> MergedTrace | None:
     """The merged trace, or the other try that the judges let take its place."""
-    return replace(
-        merged,
-        key=judgement.key,
-        text=judgement.text,
-        finish_reason=judgement.finish_reason,
-    )
+    if merged is None or not judgements:
+        return merged
+    final = judgements[0]
+    return replace(merged, key=final.key, text=final.text, finish_reason=final.finish_reason)
 
 
-def _without_matches(
-    entries: Sequence[Entry], benchmarks: Mapping[str, DataConfig], rules: _Rules
-) -> tuple[list[Entry], list[Match]]:
-    """The entries, of which those that a benchmark holds too are rejected, and the matches.
+def _reject_matches(fates: _Fates, matches: Iterable[Match]) -> None:
+    """Reject samples that a benchmark holds too.
 
     The matches have samples outside the view too, since they count when views are cut to a size.
     """
-    passing = [entry.sample for entry in entries if rules.passes(entry)]
-    matches = find_matches(passing, benchmarks)
-    contaminated = {match.id for match in matches}
-    return [
-        replace(entry, stage="gate", reason="dropped/in_benchmark")
-        if entry.sample.id in contaminated and not entry.reason
-        else entry
-        for entry in entries
-    ], matches
+    for match in matches:
+        fates.passing.discard(match.id)
+        fates.rejected.setdefault(match.id, ("gate", "dropped/in_benchmark"))
 
 
-def _at_size(
-    entries: Sequence[Entry], build: BuildConfig, seed: int, passing: Collection[str]
-) -> list[Entry]:
-    """Cut to the smallest size among the views that are compared, by a seeded draw.
-
-    `passing` are the samples, in the view or not, whose traces nothing rejects.
-    """
+def _cut_to_size(fates: _Fates, source: _Source, build: BuildConfig, seed: int) -> None:
+    """Cut to the smallest size among the views that are compared, by a seeded draw."""
     if not build.same_size_as:
-        return list(entries)
-    kept = [entry for entry in entries if not entry.reason]
-    samples = [entry.sample for entry in entries if entry.answers is not None]
-    answers = {entry.sample.id: entry.answers for entry in entries if entry.answers is not None}
+        return
+    kept = [id_ for id_ in source.samples.ids if id_ not in fates.rejected]
     sizes = [len(kept)]
-    for view in build.same_size_as:
-        reasons = in_view(view, build.views, samples, answers)
-        sizes.append(sum(reason is None and id_ in passing for id_, reason in reasons.items()))
-    ranked = sorted(kept, key=lambda entry: _rank(seed, entry.sample.id))
-    surplus = {entry.sample.id for entry in ranked[min(sizes) :]}
-    return [
-        replace(entry, stage="size", reason="dropped/over_size")
-        if entry.sample.id in surplus
-        else entry
-        for entry in entries
-    ]
+    for reasons in source.others.values():
+        sizes.append(
+            sum(reason is None and id_ in fates.passing for id_, reason in reasons.items())
+        )
+    for id_ in sorted(kept, key=lambda id_: _rank(seed, id_))[min(sizes) :]:
+        fates.rejected[id_] = "size", "dropped/over_size"
 
 
 def _rank(seed: int, name: str) -> bytes:
@@ -306,36 +401,46 @@ def _rank(seed: int, name: str) -> bytes:
 
 
 def _split(
-    entries: Sequence[Entry], validation_fraction: float, seed: int
-) -> dict[str, list[Entry]]:
-    """The entries by file."""
-    kept = [entry for entry in entries if not entry.reason]
-    clips = (entry.sample.video_id for entry in kept)
-    held_out = validation_clips(clips, validation_fraction, seed)
+    fates: _Fates, samples: PreparedSamples, validation_fraction: float, seed: int
+) -> dict[str, set[str]]:
+    """The ids of train and validation."""
+    kept = samples.where("id", lambda id_: id_ not in fates.rejected)
+    held_out = validation_clips(kept.column("video_id"), validation_fraction, seed)
     return {
-        "train": [entry for entry in kept if entry.sample.video_id not in held_out],
-        "validation": [entry for entry in kept if entry.sample.video_id in held_out],
-        "rejected": [entry for entry in entries if entry.reason],
+        "train": set(kept.where("video_id", lambda clip: clip not in held_out).ids),
+        "validation": set(kept.where("video_id", held_out.__contains__).ids),
     }
 
 
-def _check(entries: Sequence[Entry], rules: _Rules) -> Iterator[Check]:
+def _write(folder: Path, source: _Source, fates: _Fates, parts: Mapping[str, set[str]]) -> None:
+    """Write the three files side by side, since all is read once for them."""
+    with ExitStack() as stack:
+        files = {
+            name: stack.enter_context(open_parquet(folder / f"{name}.parquet", schema))
+            for name, schema in {
+                **dict.fromkeys(parts, DATASET_SCHEMA),
+                "rejected": REJECTED_SCHEMA,
+            }.items()
+        }
+        for entry, *_ in source.entries():
+            part = next((name for name, ids in parts.items() if entry.sample.id in ids), "rejected")
+            files[part].add(to_row(fates.complete(entry)))
+
+
+def _check(flags: Flags, rules: _Rules) -> Iterator[Check]:
     """The checks of gates and judges on the traces, for the card."""
-    yield from check_gates(entries, rules.gates, load_measured()["gates"])
+    yield from flags.check_gates(rules.gates, load_measured()["gates"])
     for name, rejects in rules.judges.items():
-        rejecting = rules.findings if rejects else ()
-        yield from check_judge(name, entries, rejecting, rules.exams[name])
+        yield from flags.check_judge(name, rules.findings if rejects else (), rules.exams[name])
 
 
-def _count(entries: Sequence[Entry], parts: Mapping[str, Sequence[Entry]]) -> Counter[str]:
-    counts = Counter({name: len(part) for name, part in parts.items()})
-    counts["read"] = len(entries)
-    counts["kept"] = len(parts["train"]) + len(parts["validation"])
-    counts.update(entry.reason for entry in parts["rejected"])
-    counts.update({f"stratum/{name}": 0 for name in STRATA})
-    for entry in entries:
-        if entry.answers and not trace_outcome(entry.answers):
-            counts[f"stratum/{stratum_of(entry.answers)}"] += 1
+def _count(fates: _Fates, parts: Mapping[str, Collection[str]]) -> Counter[str]:
+    counts = Counter({name: len(ids) for name, ids in parts.items()})
+    counts["kept"] = counts.total()
+    counts["rejected"] = len(fates.rejected)
+    counts["read"] = counts["kept"] + counts["rejected"]
+    counts.update(reason for _, reason in fates.rejected.values())
+    counts.update({f"stratum/{name}": fates.strata[name] for name in STRATA})
     return counts
 
 
@@ -345,12 +450,25 @@ def _summarize(
     sizes = ", ".join(f"{counts[name]} {name}" for name in ("train", "validation", "rejected"))
     lines = [f"build: {counts['read']} samples -> {sizes}, in {folder}"]
     lines += [f"  {n:>7} {stage}: {reason}" for (stage, reason), n in sorted(losses.items())]
-    if not counts["kept"]:
-        (stage, reason), n = max(
-            losses.items(), key=lambda item: item[1], default=(("prepare", "nothing read"), 0)
-        )
-        lines.append(
-            f"the dataset is empty: everything was dropped, most often ({n} samples) "
-            f"at {stage} for {reason}; see {folder / 'rejected.parquet'}"
-        )
     return "\n".join(lines)
+
+
+def _refuse_empty(result: Result, folder: Path) -> Result:
+    """The result, unless nothing was kept.
+
+    Raises:
+        AvrtError: the dataset is empty; the message has the number of samples by reason.
+    """
+    if result.counts["kept"]:
+        return result
+    losses = [
+        (n, reason)
+        for reason, n in result.counts.items()
+        if reason.startswith(("dropped/", "failed/"))
+    ]
+    reasons = ", ".join(f"{n} {reason}" for n, reason in sorted(losses, reverse=True))
+    raise AvrtError(
+        f"{result.summary}\nthe dataset is empty: of {result.counts['read']} samples "
+        f"{reasons or 'none was there'}; see {folder / 'rejected.parquet'}, then change the "
+        "settings that reject them"
+    )

@@ -96,7 +96,7 @@ def _by_question(samples: Sequence[Sample], items: Sequence[Sample], name: str) 
     wanted = [_parts(item) for item in items]
     matches: list[Match] = []
     for start in range(0, len(samples) if items else 0, ROWS):
-        rows = samples[start : start + ROWS]
+        rows = list(samples[start : start + ROWS])
         own = [_parts(sample) for sample in rows]
         # Where all parts are alike, so are the texts: this leaves few pairs to look at in parts.
         near = cdist(

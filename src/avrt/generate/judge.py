@@ -16,34 +16,51 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from avrt.ask.budget import Budget
-from avrt.ask.calls import Draft, Drafts, Outcome, call_all, check_failure_rate, describe_role
+from avrt.ask.calls import (
+    Draft,
+    Drafts,
+    Outcome,
+    Outcomes,
+    call_all,
+    check_failure_rate,
+    describe_role,
+)
 from avrt.ask.ledger import Ledger, count_finished, open_ledger
 from avrt.ask.locks import check_free
 from avrt.config import Config, JudgeRole, MediaConfig, ModelRole
-from avrt.datasets.prepare import load_prepared
+from avrt.datasets.prepared import PreparedSamples, load_prepared
 from avrt.engines import LazyEngine, engine_of_role
 from avrt.errors import ConfigError
 from avrt.generate.findings import FINDINGS
 from avrt.generate.gates import GATES, Case
 from avrt.generate.judged import Judgement, case_of, check_all, judged_path, write_judged
-from avrt.generate.merge import Merger, make_merger
+from avrt.generate.merge import Merger, make_merger, shown_sample
 from avrt.generate.records import (
     Answers,
     MergedTrace,
-    load_merged,
-    load_teachers,
+    along,
+    answers_about,
+    iter_merged,
     merged_path,
     stage_settings,
     teachers_path,
 )
 from avrt.generate.verdict import UNJUDGED, Verdict, describe_judge, draft_votes, read_verdict
 from avrt.prompts import load_prompt
-from avrt.runs import Result, Stage, check_sums, fingerprint, open_stage, save_config
+from avrt.runs import (
+    Result,
+    Stage,
+    check_sums,
+    fingerprint,
+    open_stage,
+    read_table,
+    save_config,
+)
 from avrt.types import Sample
 
 __all__ = ["plan", "run"]
@@ -65,6 +82,8 @@ def run(config: Config, budget: Budget | None = None) -> Result:
     """
     path, media, budget = config.run.path, config.media, budget or Budget()
     if not config.judges:
+        judged_path(path).unlink(missing_ok=True)  # of judges that are gone
+        (path / "manifests" / "judge.json").unlink(missing_ok=True)
         return Result("judge: skipped, the section `judges` names no model", {})
     check_free(path, budget.shard)
     stage = _open(config)
@@ -72,24 +91,27 @@ def run(config: Config, budget: Budget | None = None) -> Result:
         counts = stage.counts()
         if not counts["again_failed"] and not any(key.startswith("failed/") for key in counts):
             return Result(f"judge: nothing to do, {path} is judged", counts)
-    merged = {id_: trace for id_, trace in load_merged(path).items() if trace.status == "ok"}
-    samples = [sample for sample in load_prepared(path) if sample.id in merged]
+    columns = read_table(merged_path(path), ["sample_id", "status"]).to_pydict()
+    statuses = dict(zip(columns["sample_id"], columns["status"], strict=True))
+    samples = load_prepared(path).where("id", lambda id_: statuses.get(id_) == "ok")
     save_config(config)
     with open_ledger(path, budget.shard) as ledger, ExitStack() as engines:
         bench = _Bench(
+            run=path,
             ask=_Asker(ledger, media, budget, engines),
             judges=config.judges,
             seed=config.run.seed,
             gates=config.build.gates,
             merger=make_merger(config),
-            answers=load_teachers(path),
         )
-        chosen = [(sample, merged[sample.id]) for sample in budget.take(samples)]
+        chosen = budget.take(samples)
         tries = _judge_and_repair(bench, chosen, config.generate.leak_retries)
+        if budget.stopped_by is None:
+            stage.begin()
+            write_judged(path, _judgements(ledger, tries))
     if budget.stopped_by is not None:
         return Result(budget.summarize("judge"), {})
-    write_judged(path, (row for id_, of in tries.items() for row in _rows(id_, of)))
-    check_failure_rate("judge", bench.ask.outcomes, config.generate.max_failure_rate)
+    check_failure_rate("judge", chain(*bench.ask.outcomes), config.generate.max_failure_rate)
     counts = _count(tries)
     check_sums("judge", len(samples), {**counts, "kept": counts["kept"] + counts[UNJUDGED]})
     stage.finish(counts)
@@ -122,11 +144,9 @@ class _Asker:
     stack: ExitStack
     """Closes the engines at the end."""
     engines: dict[str, LazyEngine] = field(default_factory=dict)
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: list[Iterable[Outcome]] = field(default_factory=list)
 
-    def __call__(
-        self, title: str, role: ModelRole, n: int, drafts: Iterable[Draft]
-    ) -> dict[Hashable, Outcome]:
+    def __call__(self, title: str, role: ModelRole, n: int, drafts: Iterable[Draft]) -> Outcomes:
         """The outcomes by draft; less when the budget is spent."""
         name = f"{role.model} {role.revision} {role.engine.model_dump_json()}"
         if name not in self.engines:
@@ -134,28 +154,29 @@ class _Asker:
             self.engines[name] = self.stack.enter_context(closing(engine))
         each = Drafts(title, n, drafts, self.media)
         outcomes = call_all(self.ledger, self.engines[name], each, self.budget)
-        self.outcomes.extend(outcomes.values())
+        self.outcomes.append(outcomes.values())
         return outcomes
 
 
 @dataclass(frozen=True)
 class _Bench:
-    """All that judging takes, but the traces."""
+    """All that judging takes."""
 
+    run: Path
     ask: _Asker
     judges: Mapping[str, JudgeRole]
     seed: int
     gates: Sequence[str]
     """Those that reject."""
     merger: Merger
-    answers: Mapping[str, Answers]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Try:
     """A trace about a sample, and what gates and judges say to it."""
 
-    trace: MergedTrace
+    key: str
+    """The merger's call that wrote the trace."""
     objection: str | None
     """The gate that rejects it, or `failed/CLASS` of the merger's call; None: judges read it."""
     verdicts: Mapping[str, Verdict]
@@ -175,86 +196,132 @@ class _Try:
 
 
 def _judge_and_repair(
-    bench: _Bench, chosen: Sequence[tuple[Sample, MergedTrace]], n_retries: int
+    bench: _Bench, chosen: PreparedSamples, n_retries: int
 ) -> dict[str, list[_Try]]:
     """All tries about each sample, the merged trace first; less when the budget is spent."""
     tries: dict[str, list[_Try]] = {}
-    waiting = list(chosen)
+    waiting, again = chosen, None
     for k in range(n_retries + 1):
-        judged = _judge(bench, waiting)
+        judged = _judge(bench, waiting, again)
         for id_, attempt in judged.items():
             tries.setdefault(id_, []).append(attempt)
-        leaky = [
-            sample
-            for sample, _ in waiting
-            if sample.id in judged
-            and not judged[sample.id].is_clean
-            and any(attempt.leaks for attempt in tries[sample.id])
-        ]
+        leaky = waiting.where(
+            "id",
+            lambda id_, judged=judged: (
+                id_ in judged
+                and not judged[id_].is_clean
+                and any(attempt.leaks for attempt in tries[id_])
+            ),
+        )
         if not leaky or k == n_retries:
             break
-        waiting = _merge_again(bench, leaky, tries, k + 1)
+        again = _merge_again(bench, leaky, tries, k + 1)
+        waiting = leaky.where("id", again.__contains__)
     return tries
 
 
-def _judge(bench: _Bench, traces: Sequence[tuple[Sample, MergedTrace]]) -> dict[str, _Try]:
-    """The verdicts on traces, by sample; samples for which the budget did not reach are absent."""
-    done = [(sample, trace) for sample, trace in traces if trace.status == "ok"]
-    cases = {s.id: case_of(s, bench.answers[s.id], trace) for s, trace in done}
-    flagged = dict(zip(cases, check_all(cases.values(), len(cases)), strict=True))
-    objections = {sample.id: f"failed/{trace.status}" for sample, trace in traces} | {
-        id_: next((name for name in bench.gates if of[name] is not None), None)
-        for id_, of in flagged.items()
-    }
-    passing = {id_: case for id_, case in cases.items() if objections[id_] is None}
-    verdicts: dict[str, dict[str, Verdict]] = {sample.id: {} for sample, _ in traces}
+def _traces(
+    bench: _Bench, samples: PreparedSamples, again: Mapping[Hashable, Outcome] | None
+) -> Iterator[tuple[Sample, Answers, MergedTrace]]:
+    """The trace about each sample with its answers: the merged one, or that of another try."""
+    path, ids = bench.run, samples.ids
+    pairs = iter_merged(path) if again is None else _merged_again(bench, samples, again)
+    traces = along(ids, pairs, merged_path(path))
+    for (sample, answers), trace in zip(answers_about(path, samples), traces, strict=True):
+        assert trace is not None  # these samples were chosen because they have one
+        yield sample, answers, trace
+
+
+def _merged_again(
+    bench: _Bench, samples: PreparedSamples, again: Mapping[Hashable, Outcome]
+) -> Iterator[tuple[str, MergedTrace]]:
+    for start in range(0, len(samples), BATCH):
+        batch = list(samples[start : start + BATCH])
+        keys = [again[sample.id].key for sample in batch]
+        replies = bench.ask.ledger.find_all([key for key in keys if key is not None])
+        for sample in batch:
+            yield sample.id, bench.merger.to_trace(sample, again[sample.id], replies)
+
+
+def _judge(
+    bench: _Bench, samples: PreparedSamples, again: Mapping[Hashable, Outcome] | None
+) -> dict[str, _Try]:
+    """The verdicts on traces, by sample; samples for which the budget did not reach are absent.
+
+    The traces are read anew for gates, judges and verdicts, so that they never lie in memory
+    together.
+    """
+    keys: dict[str, str] = {}
+    objections: dict[str, str | None] = {}
+
+    def done() -> Iterator[Case]:
+        for sample, answers, trace in _traces(bench, samples, again):
+            keys[sample.id] = trace.key
+            if trace.status == "ok":
+                objections[sample.id] = None
+                yield case_of(shown_sample(sample, trace.order), answers, trace)
+            else:
+                objections[sample.id] = f"failed/{trace.status}"
+
+    flagged = check_all(done(), len(samples))
+    faults = [next((gate for gate in bench.gates if of[gate] is not None), None) for of in flagged]
+    ok = [id_ for id_, objection in objections.items() if objection is None]
+    objections |= zip(ok, faults, strict=True)
+    passing = samples.where("id", lambda id_: objections[id_] is None)
+
+    def cases() -> Iterator[tuple[str, Case]]:
+        for sample, answers, trace in _traces(bench, passing, again):
+            yield sample.id, case_of(shown_sample(sample, trace.order), answers, trace)
+
+    verdicts: dict[str, dict[str, Verdict]] = {id_: {} for id_ in keys}
     for name, judge in bench.judges.items():
-        drafts = draft_votes(name, judge, bench.seed, passing)
-        n_drafts = len(passing) * judge.votes
-        outcomes = bench.ask(f"judge {name}", judge, n_drafts, drafts)
-        for id_, verdict in _read_verdicts(bench.ask.ledger, judge.votes, passing, outcomes):
+        drafts = draft_votes(name, judge, bench.seed, cases())
+        outcomes = bench.ask(f"judge {name}", judge, len(passing) * judge.votes, drafts)
+        for id_, verdict in _read_verdicts(bench.ask.ledger, judge.votes, cases(), outcomes):
             verdicts[id_][name] = verdict
     return {
-        sample.id: _Try(trace, objections[sample.id], verdicts[sample.id])
-        for sample, trace in traces
-        if sample.id not in passing or len(verdicts[sample.id]) == len(bench.judges)
+        id_: _Try(key, objections[id_], verdicts[id_])
+        for id_, key in keys.items()
+        if objections[id_] is not None or len(verdicts[id_]) == len(bench.judges)
     }
 
 
 def _read_verdicts(
-    ledger: Ledger, n_votes: int, cases: Mapping[str, Case], outcomes: Mapping[Hashable, Outcome]
+    ledger: Ledger,
+    n_votes: int,
+    cases: Iterable[tuple[str, Case]],
+    outcomes: Mapping[Hashable, Outcome],
 ) -> Iterator[tuple[str, Verdict]]:
     """The verdict on each trace of which all votes are in, by id; replies are read in batches."""
-    ids = ((id_, [(id_, vote) for vote in range(n_votes)]) for id_ in cases)
+    every = ((id_, case, [(id_, vote) for vote in range(n_votes)]) for id_, case in cases)
     waiting = (
-        (id_, [outcomes[vote] for vote in votes])
-        for id_, votes in ids
+        (id_, case, [outcomes[vote] for vote in votes])
+        for id_, case, votes in every
         if all(vote in outcomes for vote in votes)
     )
     while batch := list(islice(waiting, BATCH)):
-        keys = [vote.key for _, votes in batch for vote in votes if vote.key is not None]
+        keys = [vote.key for _, _, votes in batch for vote in votes if vote.key is not None]
         replies = ledger.find_all(keys)
-        for id_, votes in batch:
-            yield id_, read_verdict(votes, replies, cases[id_].text)
+        for id_, case, votes in batch:
+            yield id_, read_verdict(votes, replies, case.text)
 
 
 def _merge_again(
-    bench: _Bench, samples: Sequence[Sample], tries: Mapping[str, Sequence[_Try]], k: int
-) -> list[tuple[Sample, MergedTrace]]:
-    """Another trace about each sample, written with the quotes of its latest leak in view."""
-    note, drafts = load_prompt("merge_again"), []
-    for sample in samples:
-        quotes = next(attempt.leaks for attempt in reversed(tries[sample.id]) if attempt.leaks)
-        _, text = note.fill(quote="\n".join(f'"{quote}"' for quote in quotes))
-        drafts.append(bench.merger.draft(sample, bench.answers[sample.id], k, f"\n\n{text}"))
-    outcomes = bench.ask("merger, again", bench.merger.role, len(drafts), drafts)
-    keys = [outcome.key for outcome in outcomes.values() if outcome.key is not None]
-    replies = bench.ask.ledger.find_all(keys)  # the new traces hold these texts anyway
-    return [
-        (sample, bench.merger.to_trace(sample, outcomes[draft.id], replies))
-        for sample, draft in zip(samples, drafts, strict=True)
-        if draft.id in outcomes
-    ]
+    bench: _Bench, samples: PreparedSamples, tries: Mapping[str, Sequence[_Try]], k: int
+) -> dict[Hashable, Outcome]:
+    """Where another trace about each sample is, written with the quotes of its latest leak in
+    view; less when the budget is spent.
+    """
+    note = load_prompt("merge_again")
+
+    def drafts() -> Iterator[Draft]:
+        for sample, answers in answers_about(bench.run, samples):
+            quotes = next(attempt.leaks for attempt in reversed(tries[sample.id]) if attempt.leaks)
+            _, text = note.fill(quote="\n".join(f'"{quote}"' for quote in quotes))
+            yield bench.merger.draft(sample, answers, k, f"\n\n{text}")
+
+    outcomes = bench.ask("merger, again", bench.merger.role, len(samples), drafts())
+    return {id_: outcomes[id_, k] for id_ in samples.ids if (id_, k) in outcomes}
 
 
 def _that_counts(tries: Sequence[_Try]) -> _Try:
@@ -263,22 +330,26 @@ def _that_counts(tries: Sequence[_Try]) -> _Try:
     return next((attempt for attempt in read if attempt.is_clean), [tries[0], *read][-1])
 
 
-def _rows(sample_id: str, tries: Sequence[_Try]) -> Iterator[Judgement]:
-    """A sample's judgements, by judge; none where a gate rejected the merged trace."""
-    final = _that_counts(tries)
-    merges = [attempt.trace.key for attempt in tries]
-    for name, verdict in final.verdicts.items():
-        asked = [attempt.verdicts[name].calls for attempt in tries if attempt.verdicts]
-        yield Judgement(
-            sample_id=sample_id,
-            judge=name,
-            status=verdict.status,
-            findings=verdict.findings,
-            key=final.trace.key,
-            text=final.trace.text,
-            finish_reason=final.trace.finish_reason,
-            calls=[*merges, *(key for keys in asked for key in keys)],
-        )
+def _judgements(ledger: Ledger, tries: Mapping[str, Sequence[_Try]]) -> Iterator[Judgement]:
+    """Every sample's judgements, by judge; none where a gate rejected the merged trace."""
+    waiting = iter(tries.items())
+    while batch := list(islice(waiting, BATCH)):
+        replies = ledger.find_all([_that_counts(of).key for _, of in batch])
+        for sample_id, of_sample in batch:
+            final = _that_counts(of_sample)
+            reply, merges = replies[final.key], [attempt.key for attempt in of_sample]
+            for name, verdict in final.verdicts.items():
+                asked = [a.verdicts[name].calls for a in of_sample if a.verdicts]
+                yield Judgement(
+                    sample_id=sample_id,
+                    judge=name,
+                    status=verdict.status,
+                    findings=verdict.findings,
+                    key=final.key,
+                    text=reply.text,
+                    finish_reason=reply.finish_reason,
+                    calls=[*merges, *(key for keys in asked for key in keys)],
+                )
 
 
 def _open(config: Config) -> Stage:

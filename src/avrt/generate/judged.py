@@ -6,9 +6,9 @@ ledger: equal ledgers give equal bytes. A sample that a rejecting gate dropped h
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,16 @@ import pyarrow as pa
 
 from avrt.generate.findings import Findings
 from avrt.generate.gates import Case, check
-from avrt.generate.merge import shown_sample
-from avrt.generate.option_order import places_in, restore_letters
-from avrt.generate.records import Answers, MergedTrace, best_answer, redo_derived
-from avrt.runs import read_parquet, write_parquet
+from avrt.generate.option_order import in_order, places_in, restore_letters
+from avrt.generate.records import Answers, MergedTrace, best_answer
+from avrt.runs import iter_parquet, manifest_path, track, write_parquet
 from avrt.types import Sample
 
 __all__ = [
     "Judgement",
     "case_of",
     "check_all",
+    "iter_judged",
     "judged_path",
     "load_judged",
     "write_judged",
@@ -34,6 +34,8 @@ __all__ = [
 
 MIN_PARALLEL = 5_000
 """Traces for which starting processes pays."""
+BATCH = 2_000
+"""Traces that lie in memory together."""
 _SCHEMA = pa.schema(
     [
         *(
@@ -68,14 +70,17 @@ class Judgement:
     """All calls that led to it: the merger's tries, and the judge's calls about them."""
 
 
-def case_of(sample: Sample, answers: Answers, trace: MergedTrace) -> Case:
-    """A merged trace with the question and the teachers' texts, all in the trace's letters."""
-    shown = shown_sample(sample, trace.order)
+def case_of(shown: Sample, answers: Answers, trace: MergedTrace) -> Case:
+    """A merged trace with the question as it was shown to the merger, and the teachers' texts, all
+    in the trace's letters.
+    """
+    places = places_in(trace.order)
+    stored = in_order(shown.options, places)
     texts: dict[str, str] = {}
     for traces in answers.values():
         best = best_answer(traces)
         if best.modality != "none":
-            text = restore_letters(best.text, places_in(trace.order), sample.options)
+            text = restore_letters(best.text, places, stored)
             texts[best.modality] = f"{texts.get(best.modality, '')}{text}\n"
     return Case(
         text=trace.text,
@@ -87,12 +92,18 @@ def case_of(sample: Sample, answers: Answers, trace: MergedTrace) -> Case:
     )
 
 
-def check_all(cases: Iterable[Case], n: int) -> list[dict[str, str | None]]:
-    """The fault of each of `n` traces by gate; many traces are checked on all processors."""
+def check_all(cases: Iterable[Case], n: int) -> Iterator[dict[str, str | None]]:
+    """The fault of each of `n` traces by gate, in order, some traces at a time; many are checked
+    on all processors.
+    """
     if n < MIN_PARALLEL:
-        return [check(case) for case in cases]
+        yield from map(check, cases)
+        return
+    waiting = iter(cases)
     with get_context("spawn").Pool() as pool:
-        return list(pool.imap(check, cases, chunksize=100))
+        batches = iter(lambda: list(islice(waiting, BATCH)), [])
+        flagged = (found for batch in batches for found in pool.map(check, batch, chunksize=100))
+        yield from track(flagged, "gates", "traces", n)
 
 
 def judged_path(run: Path) -> Path:
@@ -100,17 +111,23 @@ def judged_path(run: Path) -> Path:
     return run / "traces" / "judged.parquet"
 
 
+def iter_judged(run: Path) -> Iterator[tuple[str, list[Judgement]]]:
+    """The id of every judged sample with the judgements about it, in sample order."""
+    rows = map(_from_row, iter_parquet(judged_path(run)))
+    for sample_id, same in groupby(rows, lambda row: row.sample_id):
+        yield sample_id, list(same)
+
+
 def load_judged(run: Path) -> dict[str, list[Judgement]]:
-    """The judgements about every judged sample, in sample order."""
-    rows = (_from_row(row) for row in read_parquet(judged_path(run)))
-    return {sample_id: list(same) for sample_id, same in groupby(rows, lambda row: row.sample_id)}
+    """All of `iter_judged`."""
+    return dict(iter_judged(run))
 
 
 def write_judged(run: Path, judgements: Iterable[Judgement]) -> None:
     """Write the judgements in sample order; a dataset built from others is to be built again."""
     path = judged_path(run)
-    with redo_derived(run, path, ("build",)):
-        write_parquet(path, [_to_row(judgement) for judgement in judgements], _SCHEMA)
+    derived = [manifest_path(run, "build")]
+    write_parquet(path, map(_to_row, judgements), _SCHEMA, derived=derived)
 
 
 def _to_row(judgement: Judgement) -> Mapping[str, Any]:

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,22 +29,22 @@ from avrt.ask.calls import (
 from avrt.ask.ledger import Ledger, count_finished, open_ledger
 from avrt.ask.locks import check_free
 from avrt.config import BuildConfig, Config, MediaConfig, ModelRole, TeacherRole
-from avrt.datasets.prepare import load_prepared
+from avrt.datasets.prepared import PreparedSamples, load_prepared
 from avrt.engines import engine_of_role
 from avrt.errors import ConfigError
 from avrt.generate.option_order import balanced_order, in_order, places_in, restore_letters
 from avrt.generate.records import (
     Answers,
     MergedTrace,
+    answers_about,
     best_answer,
     check_teachers,
     check_traced,
-    load_teachers,
     merged_path,
     teachers_path,
     write_merged,
 )
-from avrt.generate.views import check_views, condition_of, selected_by
+from avrt.generate.views import Selection, check_views, condition_of
 from avrt.prompts import PromptTemplate, format_options, load_prompt
 from avrt.runs import Result, Stage, check_sums, open_stage, save_config
 from avrt.types import Completion, Sample
@@ -78,23 +77,23 @@ def run(config: Config, budget: Budget | None = None) -> Result:
     if _is_done(path, stage):
         return Result(f"merge: nothing to do, {path} is merged", stage.counts())
     samples = load_prepared(path)
-    answers = load_teachers(path)
-    check_traced(path, (sample.id for sample in samples), answers)
-    reasons = selected_by(build, samples, answers)
+    check_traced(path, samples)
+    reasons = _select(build, path, samples)
     save_config(config)
-    selected = [sample for sample in samples if reasons[sample.id] is None]
+    selected = samples.where("id", lambda id_: reasons[id_] is None)
     counts = Counter({"read": len(samples), "kept": 0})
     for reason in filter(None, reasons.values()):  # a failure here is one of the stage trace
         counts[TRACE_FAILED if reason.startswith("failed/") else reason] += 1
     with open_ledger(path, budget.shard) as ledger:
         chosen = budget.take(selected)
-        each = (merger.draft(sample, answers[sample.id]) for sample in chosen)
+        each = (merger.draft(sample, answers) for sample, answers in answers_about(path, chosen))
         targets = {sample.id: merger.shown(sample).target for sample in chosen}
         drafts = Drafts("merger", len(chosen), each, config.media, _keeper(targets))
         with closing(engine_of_role(merger.role, merger.media)) as engine:
             outcomes = call_all(ledger, engine, drafts, budget)
         if budget.stopped_by is None:
             traces = _to_traces(merger, ledger, selected, outcomes)
+            stage.begin()
             write_merged(path, _count(traces, counts))
     if budget.stopped_by is not None:
         return Result(budget.summarize("merge"), {})
@@ -113,12 +112,11 @@ def plan(config: Config) -> str:
     model = f"{role.model} ({role.engine.kind}), prompt {role.prompt}"
     if not teachers_path(path).is_file():
         return f"merge: one call for every sample of the view {_views(build)}\n  merger: {model}"
-    answers = load_teachers(path)
-    samples = [sample for sample in load_prepared(path) if sample.id in answers]
-    n_selected = sum(reason is None for reason in selected_by(build, samples, answers).values())
+    reasons = _select(build, path, load_prepared(path))
+    n_selected = sum(reason is None for reason in reasons.values())
     n_finished = count_finished(path, "merge")
     return (
-        f"merge: {n_selected} of {len(answers)} samples are in the view {_views(build)}; "
+        f"merge: {n_selected} of {len(reasons)} samples are in the view {_views(build)}; "
         f"{n_finished} finished calls are in the ledger\n  merger: {model}"
     )
 
@@ -251,6 +249,12 @@ def _check_prompt(
         )
 
 
+def _select(build: BuildConfig, run: Path, samples: PreparedSamples) -> dict[str, str | None]:
+    """Why each traced sample is in none of the views to merge; None: it is in one."""
+    with Selection(build.views, answers_about(run, samples, with_texts=False)) as selection:
+        return selection.reasons(build.view, *build.same_size_as)
+
+
 def _keeper(targets: Mapping[str, str]) -> Callable[[Draft, Completion], bool]:
     """Whether a reply is a trace in form with the right letter, which gates can still reject."""
 
@@ -264,12 +268,12 @@ def _keeper(targets: Mapping[str, str]) -> Callable[[Draft, Completion], bool]:
 def _to_traces(
     merger: Merger,
     ledger: Ledger,
-    samples: Sequence[Sample],
+    samples: PreparedSamples,
     outcomes: Mapping[Hashable, Outcome],
 ) -> Iterator[MergedTrace]:
     """The trace about each sample, in order; the replies are taken from the ledger."""
-    waiting = iter(samples)
-    while batch := list(islice(waiting, BATCH)):
+    for start in range(0, len(samples), BATCH):
+        batch = list(samples[start : start + BATCH])
         keys = [outcomes[sample.id, 0].key for sample in batch]
         replies = ledger.find_all([key for key in keys if key is not None])
         for sample in batch:

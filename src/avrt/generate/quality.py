@@ -1,10 +1,12 @@
 """How many traces gates and judges flagged, how good they are, and how many leaks are left.
 
-Pure functions over the dataset's entries and the results of the exam (`exam.py`).
+Pure functions over the dataset's entries and the results of the exam (`exam.py`); entries are
+counted one by one.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +16,7 @@ from avrt.generate.exam import Measured, format_share, residual_rate
 from avrt.generate.findings import FINDINGS
 from avrt.generate.gates import GATES
 
-__all__ = ["Check", "check_gates", "check_judge", "render_checks"]
+__all__ = ["Check", "Flags", "render_checks"]
 
 _EXACT = ("truncated", "empty", "wrong_letter", "length")
 """Gates that need no exam: they count or compare."""
@@ -39,40 +41,54 @@ class Check:
     """Traces that were sent to the judge, and on which it has no verdict."""
 
 
-def check_gates(
-    entries: Sequence[Entry], rejecting: Sequence[str], results: Mapping[str, Any]
-) -> Iterator[Check]:
-    """The check of every gate on the merged traces; `results` by gate from `load_measured`."""
-    flags = [entry.flagged for entry in entries if entry.flagged]
-    for name, gate in GATES.items():
-        result = results.get(name)
-        is_current = result is not None and result["version"] == gate.version
-        yield Check(
-            name=f"gate `{name}`",
-            finding=name,
-            n=len(flags),
-            flagged=sum(of[name] is not None for of in flags),
-            rejects=name in rejecting,
-            measured=Measured(**result[_HALF]) if result is not None and is_current else None,
-        )
+class Flags:
+    """How often gates and judges read traces, and flagged them."""
 
+    def __init__(self) -> None:
+        self._gates: Counter[str] = Counter()
+        """Flagged traces by gate; under "" those that gates read."""
+        self._judges: Counter[tuple[str, str]] = Counter()
+        """By judge and finding; under "" the traces that were sent, under "ok" those read."""
 
-def check_judge(
-    name: str, entries: Sequence[Entry], rejecting: Sequence[str], result: Mapping[str, Any] | None
-) -> Iterator[Check]:
-    """The checks of a judge by finding; `result` is its own from `load_measured`, if it has any."""
-    asked = [j for entry in entries for j in entry.judgements if j.judge == name]
-    read = [judgement for judgement in asked if judgement.status == "ok"]
-    for finding in FINDINGS:
-        yield Check(
-            name=f"judge `{name}`: {finding}",
-            finding=finding,
-            n=len(read),
-            flagged=sum(finding in judgement.findings for judgement in read),
-            rejects=finding in rejecting,
-            measured=None if result is None else Measured(**result["findings"][finding][_HALF]),
-            unread=len(asked) - len(read),
-        )
+    def add(self, entry: Entry) -> None:
+        if entry.flagged:
+            self._gates[""] += 1
+            self._gates.update(name for name, fault in entry.flagged.items() if fault is not None)
+        for judgement in entry.judgements:
+            self._judges[judgement.judge, ""] += 1
+            if judgement.status == "ok":
+                self._judges[judgement.judge, "ok"] += 1
+                self._judges.update((judgement.judge, name) for name in judgement.findings)
+
+    def check_gates(self, rejecting: Sequence[str], results: Mapping[str, Any]) -> Iterator[Check]:
+        """The check of every gate on the merged traces; `results` by gate from `load_measured`."""
+        for name, gate in GATES.items():
+            result = results.get(name)
+            is_current = result is not None and result["version"] == gate.version
+            yield Check(
+                name=f"gate `{name}`",
+                finding=name,
+                n=self._gates[""],
+                flagged=self._gates[name],
+                rejects=name in rejecting,
+                measured=Measured(**result[_HALF]) if result is not None and is_current else None,
+            )
+
+    def check_judge(
+        self, name: str, rejecting: Sequence[str], result: Mapping[str, Any] | None
+    ) -> Iterator[Check]:
+        """The checks of a judge by finding; `result` is its own from `load_measured`, if any."""
+        read = self._judges[name, "ok"]
+        for finding in FINDINGS:
+            yield Check(
+                name=f"judge `{name}`: {finding}",
+                finding=finding,
+                n=read,
+                flagged=self._judges[name, finding],
+                rejects=finding in rejecting,
+                measured=None if result is None else Measured(**result["findings"][finding][_HALF]),
+                unread=self._judges[name, ""] - read,
+            )
 
 
 def render_checks(checks: Sequence[Check]) -> str:

@@ -8,19 +8,19 @@ from it is marked as to do again.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
-from typing import IO, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from avrt.config import TeacherRole
+from avrt.datasets.prepared import PreparedSamples
 from avrt.errors import ConfigError, DataError
-from avrt.runs import file_digest, read_parquet, write_atomic
+from avrt.runs import file_digest, iter_parquet, manifest_path, read_table, write_parquet
+from avrt.types import Sample
 
 __all__ = [
     "ABSENT",
@@ -30,14 +30,17 @@ __all__ = [
     "MergedTrace",
     "Stratum",
     "TeacherTrace",
+    "along",
+    "answers_about",
     "best_answer",
     "check_teachers",
     "check_traced",
     "columns_of",
+    "iter_merged",
+    "iter_teachers",
     "load_merged",
     "load_teachers",
     "merged_path",
-    "redo_derived",
     "stage_settings",
     "stratum_of",
     "teachers_path",
@@ -46,6 +49,7 @@ __all__ = [
     "write_teachers",
 ]
 
+T = TypeVar("T")
 Stratum = Literal["both", "vision_only", "audio_only", "none"]
 STRATA: tuple[Stratum, ...] = ("both", "vision_only", "audio_only", "none")
 """Which of the two modalities' teachers answered rightly, by their first answers."""
@@ -55,8 +59,6 @@ ABSENT = "absent"
 COUNTS = ("k", "answered", "right", "first")
 """What is counted of each teacher's answers, in this order: see `columns_of`."""
 
-_ROW_GROUP = 10_000
-"""Rows that are written and read together."""
 _CALL_FIELDS = [
     pa.field("key", pa.string()),
     pa.field("status", pa.string(), nullable=False),
@@ -191,30 +193,80 @@ def merged_path(run: Path) -> Path:
     return run / "traces" / "merged.parquet"
 
 
+def iter_teachers(run: Path, with_texts: bool = True) -> Iterator[tuple[str, Answers]]:
+    """The id of every sample with the answers about it, in sample order; texts may be left out."""
+    columns = [name for name in _TEACHER_SCHEMA.names if with_texts or name != "text"]
+    rows = iter_parquet(teachers_path(run), columns)
+    traces = (TeacherTrace(**{"text": "", **row}) for row in rows)
+    for sample_id, of_sample in groupby(traces, lambda trace: trace.sample_id):
+        by_role = groupby(of_sample, lambda trace: trace.role)
+        yield sample_id, {role: list(answers) for role, answers in by_role}
+
+
 def load_teachers(run: Path) -> dict[str, Answers]:
-    """The answers about every sample, in sample order."""
-    traces = (TeacherTrace(**row) for row in read_parquet(teachers_path(run)))
-    return {
-        sample_id: {
-            role: list(answers) for role, answers in groupby(of_sample, lambda trace: trace.role)
-        }
-        for sample_id, of_sample in groupby(traces, lambda trace: trace.sample_id)
-    }
+    """The answers about every sample, in sample order; their texts take kilobytes a sample."""
+    return dict(iter_teachers(run))
+
+
+def iter_merged(run: Path) -> Iterator[tuple[str, MergedTrace]]:
+    """The id of every sample that was selected with its merged trace, in sample order."""
+    for row in iter_parquet(merged_path(run)):
+        yield row["sample_id"], MergedTrace(**row)
 
 
 def load_merged(run: Path) -> dict[str, MergedTrace]:
-    """The merged trace of every sample that was selected, in sample order."""
-    return {row["sample_id"]: MergedTrace(**row) for row in read_parquet(merged_path(run))}
+    """All of `iter_merged`."""
+    return dict(iter_merged(run))
 
 
-def check_traced(run: Path, prepared: Iterable[str], traced: Collection[str]) -> None:
-    """Every prepared sample has its traces, and they answer the questions that are there now.
+def along(ids: Sequence[str], pairs: Iterable[tuple[str, T]], path: Path) -> Iterator[T | None]:
+    """For each id in turn the value that one of the pairs has for it, else None.
+
+    Ids and pairs are in the same order, so that files are read side by side, some rows at a time.
+
+    Raises:
+        DataError: the pairs of the file `path` are in another order.
+    """
+    known = set(ids)
+    waiting = (pair for pair in pairs if pair[0] in known)
+    pair = next(waiting, None)
+    for id_ in ids:
+        if pair is not None and pair[0] == id_:
+            yield pair[1]
+            pair = next(waiting, None)
+        else:
+            yield None
+    if pair is not None:
+        raise DataError(
+            f"{path}: sample {pair[0]!r} is not in the order of samples.parquet; delete this file "
+            "and run the stage that writes it again"
+        )
+
+
+def answers_about(
+    run: Path, samples: PreparedSamples, with_texts: bool = True
+) -> Iterator[tuple[Sample, Answers]]:
+    """The samples that were traced, each with its answers.
+
+    Raises:
+        DataError: the run is not traced, or its files are in different orders.
+    """
+    answers = along(samples.ids, iter_teachers(run, with_texts), teachers_path(run))
+    for sample, of_sample in zip(samples, answers, strict=True):
+        if of_sample is not None:
+            yield sample, of_sample
+
+
+def check_traced(run: Path, prepared: PreparedSamples) -> None:
+    """Every usable sample has its traces, and they answer the questions that are there now.
 
     Raises:
         ConfigError: the run was prepared again after it was traced.
     """
     samples, remedy = run / "samples.parquet", "run `avrt trace` again, or choose another run.name"
-    missing = [sample_id for sample_id in prepared if sample_id not in traced]
+    traced = set(read_table(teachers_path(run), ["sample_id"]).column(0).to_pylist())
+    usable = prepared.where("usable", lambda usable: usable is not None)
+    missing = [sample_id for sample_id in usable.ids if sample_id not in traced]
     if missing:
         raise ConfigError(
             f"{samples}: {len(missing)} samples, such as {missing[0]!r}, are not in "
@@ -260,7 +312,7 @@ def stage_settings(run: Path, stage: Literal["trace", "merge", "judge"]) -> dict
     Raises:
         DataError: the stage did not finish since its inputs changed.
     """
-    path = run / "manifests" / f"{stage}.json"
+    path = manifest_path(run, stage)
     if not path.is_file():
         raise DataError(f"{path}: not found: {stage} is not finished; run `avrt {stage}` again")
     return json.loads(path.read_text(encoding="utf-8"))["settings"]
@@ -283,24 +335,5 @@ def _write(
     schema: pa.Schema,
     derived: Sequence[str],
 ) -> None:
-    """Write some rows at a time, so that they never lie in memory together."""
-
-    def write(file: IO[bytes]) -> None:
-        waiting = iter(traces)
-        with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-            while group := list(islice(waiting, _ROW_GROUP)):
-                columns = {name: [getattr(trace, name) for trace in group] for name in schema.names}
-                writer.write_table(pa.table(columns, schema))
-
-    with redo_derived(run, path, derived):
-        write_atomic(path, write)
-
-
-@contextmanager
-def redo_derived(run: Path, path: Path, stages: Iterable[str]) -> Iterator[None]:
-    """Mark the stages that are derived from a file as to do again, if this block changes it."""
-    before = file_digest(path) if path.is_file() else None
-    yield
-    if before is not None and file_digest(path) != before:
-        for stage in stages:
-            (run / "manifests" / f"{stage}.json").unlink(missing_ok=True)
+    rows = ({name: getattr(trace, name) for name in schema.names} for trace in traces)
+    write_parquet(path, rows, schema, derived=[manifest_path(run, stage) for stage in derived])

@@ -11,16 +11,18 @@ what it does not hold is a dash, not an error.
 from __future__ import annotations
 
 import statistics
+from array import array
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from sys import intern
 from typing import Any
 
 from avrt.answers import is_well_formed, split_trace
 from avrt.config import Config
 from avrt.errors import ConfigError
 from avrt.generate import strata
-from avrt.runs import Result, read_parquet, write_json
+from avrt.runs import Result, alone, iter_parquet, write_json
 from avrt.types import LETTERS, RELATIONS
 
 __all__ = ["plan", "run"]
@@ -48,7 +50,16 @@ PUBLISHED: dict[str, tuple[str, str]] = {
     "relation visual, %": ("0.3", "0.3"),
 }
 """Train and validation of the published set."""
+_COUNTED = {"type": "question_type", "gold": "answer_letter", "relation": "question_relation"}
+_HAS = {"V": "video", "I": "image", "chains": "av_reasoning"}
+_COLUMNS = (
+    *_COUNTED.values(),
+    *_HAS.values(),
+    *("choices", "stratum", "teachers", "gates", "stage", "reason"),
+)
 PUBLISHED_TYPES = ("Which", "Come From", "Happening", "Where", "Why")
+MAX_OWN_TYPES = 12
+"""Question types beside the published ones that get a row of their own."""
 COMPARED = {
     "AVQA": ("57.3", "A + V", "no"),
     "OmniInstruct-v1": ("96.1", "A + I", "no"),
@@ -59,6 +70,7 @@ COMPARED = {
 """Published sets: thousands of questions, modalities (audio, video, image), reasoning chains."""
 
 
+@alone(lambda config: config.run.path / "dataset")
 def run(config: Config) -> Result:
     """Compute, store and print the statistics.
 
@@ -66,24 +78,29 @@ def run(config: Config) -> Result:
         DataError: there is no dataset in this run.
     """
     folder = config.run.path / "dataset"
-    splits = {name: read_parquet(folder / f"{name}.parquet") for name in SPLITS}
-    rejected = read_parquet(folder / "rejected.parquet")
-    kept = [row for rows in splits.values() for row in rows]
     count, unit = _length_counter(config.student.model)
-    own = _by_frequency(row["question_type"] for row in kept)
-    types = [*own, *(name for name in PUBLISHED_TYPES if name not in own)]
-    letters = LETTERS[: max([4, *(len(row["choices"]) for row in kept)])]
-    media = _media(config.run.path / "media.parquet")
-    tables = {name: _describe(rows, media, count, types, letters) for name, rows in splits.items()}
+    media, losses = _media(config.run.path / "media.parquet"), strata.Losses()
+    splits = {name: _Split(media, count) for name in SPLITS}
+    for name in (*SPLITS, "rejected"):
+        path = folder / f"{name}.parquet"
+        own = splits.get(name)
+        for row in iter_parquet(path, _COLUMNS):
+            losses.add(row)
+            if own is not None:
+                own.add(row)
+    of_types = sum((split.counts["type"] for split in splits.values()), Counter[str]())
+    types = _types_with_rows(of_types)
+    letters = LETTERS[: max(4, *(split.n_choices for split in splits.values()))]
+    tables = {name: split.describe(types, letters) for name, split in splits.items()}
     stored = {
-        "comparison": _compare(kept),
-        "strata": strata.count_strata([*kept, *rejected]),
-        "gates": strata.count_gates([*kept, *rejected], config.build.gates),
-        "losses": strata.count_losses(rejected),
+        "comparison": _compare(list(splits.values())),
+        "strata": losses.strata(),
+        "gates": losses.gates(config.build.gates),
+        "losses": losses.losses(),
         "views": strata.count_views(config.run.path, config.build),
     }
     write_json(folder / "statistics.json", {"length_unit": unit, **tables, **stored})
-    counts = {name: len(rows) for name, rows in splits.items()}
+    counts = {name: split.n for name, split in splits.items()}
     return Result(_render(tables, unit, stored), counts)
 
 
@@ -92,52 +109,77 @@ def plan(config: Config) -> str:
     return f"stats: describe {config.run.path / 'dataset'}, write statistics.json there"
 
 
-def _media(path: Path) -> dict[str, dict[str, Any]]:
-    """The probe of each file by its path; nothing when the files were never probed."""
-    return {row["path"]: row for row in read_parquet(path)} if path.is_file() else {}
-
-
-def _compare(rows: Sequence[Mapping[str, Any]]) -> tuple[str, str, str]:
-    """This set in the columns of `COMPARED`."""
-    visual = {"V": any(row["video"] for row in rows), "I": any(row["image"] for row in rows)}
-    modalities = ["A", *(letter for letter, is_there in visual.items() if is_there)]
-    has_chains = any(row["av_reasoning"] for row in rows)
-    return f"{len(rows) / 1000:.1f}", " + ".join(modalities), "yes" if has_chains else "no"
-
-
-def _describe(
-    rows: Sequence[Mapping[str, Any]],
-    media: Mapping[str, Mapping[str, Any]],
-    count: Callable[[str], int],
-    types: Sequence[str],
-    letters: str,
-) -> dict[str, str | None]:
-    """Name and value of each statistic of one split; None where there is nothing to describe."""
-    files = [media.get(row["video"] or row["image"] or "", {}) for row in rows]
-    texts = [(row["av_reasoning"], len(row["choices"])) for row in rows if row["av_reasoning"]]
-    traces = [split_trace(text) for text, _ in texts]
-    thinks = [float(count(trace[0])) for trace in traces if trace]
-    answers = [float(count(trace[1])) for trace in traces if trace]
-    durations = [file["duration_s"] for file in files if file.get("duration_s") is not None]
-    sizes = [f"{file['width']}×{file['height']}" for file in files if file.get("width")]
-    n_formed = sum(is_well_formed(text, n_choices) for text, n_choices in texts)
-    described: dict[str, str | None] = {
-        "samples": f"{len(rows):,}",
-        "format compliance, %": _percent(n_formed, len(texts)),
-        "think length": _spread(thinks),
-        "answer length": _spread(answers),
-        "duration, s": _spread(durations),
-        "primary resolution": _most_common(sizes),
+def _media(path: Path) -> dict[str, tuple[float | None, str | None]]:
+    """Duration in seconds and size of each file; nothing when the files were never probed."""
+    if not path.is_file():
+        return {}
+    return {
+        row["path"]: (
+            row["duration_s"],
+            intern(f"{row['width']}×{row['height']}") if row["width"] else None,
+        )
+        for row in iter_parquet(path, ["path", "duration_s", "width", "height"])
     }
-    for title, column, values in (
-        ("type", "question_type", types),
-        ("gold", "answer_letter", letters),
-        ("relation", "question_relation", RELATIONS),
-    ):
-        counts = Counter(row[column] for row in rows)
-        described |= {f"{title} {value}, %": _percent(counts[value], len(rows)) for value in values}
-    n_others = sum(row["question_type"] not in types for row in rows)
-    return described | {"type all others, %": _percent(n_others, len(rows))}
+
+
+def _compare(splits: Sequence[_Split]) -> tuple[str, str, str]:
+    """This set in the columns of `COMPARED`."""
+    has = {name for split in splits for name in split.has}
+    modalities = ["A", *(letter for letter in "VI" if letter in has)]
+    n = sum(split.n for split in splits)
+    return f"{n / 1000:.1f}", " + ".join(modalities), "yes" if "chains" in has else "no"
+
+
+class _Split:
+    """The numbers of one split, row by row."""
+
+    def __init__(
+        self,
+        media: Mapping[str, tuple[float | None, str | None]],
+        count: Callable[[str], int],
+    ) -> None:
+        self._media, self._count = media, count
+        self.n = self.n_choices = self._n_traces = self._n_formed = 0
+        self.has: set[str] = set()
+        self.counts: dict[str, Counter[str]] = {name: Counter() for name in _COUNTED}
+        self._sizes: Counter[str] = Counter()
+        self._thinks, self._answers, self._durations = (array("d") for _ in range(3))
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        self.n += 1
+        self.n_choices = max(self.n_choices, len(row["choices"]))
+        for title, column in _COUNTED.items():
+            self.counts[title][row[column]] += 1
+        duration, size = self._media.get(row["video"] or row["image"] or "", (None, None))
+        if duration is not None:
+            self._durations.append(duration)
+        if size is not None:
+            self._sizes[size] += 1
+        self.has |= {name for name, column in _HAS.items() if row[column]}
+        if text := row["av_reasoning"]:
+            self._n_traces += 1
+            self._n_formed += is_well_formed(text, len(row["choices"]))
+            if parts := split_trace(text):
+                self._thinks.append(self._count(parts[0]))
+                self._answers.append(self._count(parts[1]))
+
+    def describe(self, types: Sequence[str], letters: str) -> dict[str, str | None]:
+        """Name and value of each statistic; None where there is nothing to describe."""
+        described: dict[str, str | None] = {
+            "samples": f"{self.n:,}",
+            "format compliance, %": _percent(self._n_formed, self._n_traces),
+            "think length": _spread(self._thinks),
+            "answer length": _spread(self._answers),
+            "duration, s": _spread(self._durations),
+            "primary resolution": _most_common(self._sizes),
+        }
+        for title, values in {"type": types, "gold": letters, "relation": RELATIONS}.items():
+            counts = self.counts[title]
+            described |= {
+                f"{title} {value}, %": _percent(counts[value], self.n) for value in values
+            }
+        n_others = self.n - sum(self.counts["type"][value] for value in types)
+        return described | {"type all others, %": _percent(n_others, self.n)}
 
 
 def _length_counter(model: str) -> tuple[Callable[[str], int], str]:
@@ -174,9 +216,13 @@ def _local_tokenizer(model: str) -> Path | None:
     return Path(cached) if isinstance(cached, str) else None
 
 
-def _by_frequency(values: Any) -> list[str]:
-    return [
-        value for value, _ in sorted(Counter(values).items(), key=lambda item: (-item[1], item[0]))
+def _types_with_rows(counts: Counter[str]) -> list[str]:
+    """The published types and the most frequent others; the rest share one row."""
+    frequent = [name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+    own = [name for name in frequent if name not in PUBLISHED_TYPES][:MAX_OWN_TYPES]
+    shown = {*own, *PUBLISHED_TYPES}
+    return [name for name in frequent if name in shown] + [
+        name for name in PUBLISHED_TYPES if name not in counts
     ]
 
 
@@ -188,11 +234,11 @@ def _spread(values: Sequence[float]) -> str | None:
     return f"{statistics.fmean(values):.1f} ± {statistics.pstdev(values):.1f}" if values else None
 
 
-def _most_common(values: Sequence[str]) -> str | None:
-    if not values:
+def _most_common(sizes: Counter[str]) -> str | None:
+    if not sizes:
         return None
-    value, n = Counter(values).most_common(1)[0]
-    return f"{value} ({100 * n / len(values):.0f} %)"
+    value, n = sizes.most_common(1)[0]
+    return f"{value} ({100 * n / sizes.total():.0f} %)"
 
 
 def _render(

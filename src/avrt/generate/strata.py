@@ -14,63 +14,82 @@ from pathlib import Path
 from typing import Any
 
 from avrt.config import BuildConfig
-from avrt.datasets import row_to_sample
+from avrt.datasets.prepared import load_samples
 from avrt.errors import ConfigError
 from avrt.evaluate.statistics import Accuracy
-from avrt.generate.records import STRATA, load_teachers, teachers_path
-from avrt.generate.views import VIEWS, in_view
-from avrt.runs import read_parquet
+from avrt.generate.records import STRATA, answers_about, teachers_path
+from avrt.generate.views import VIEWS, Selection
 
-__all__ = ["count_gates", "count_losses", "count_strata", "count_views", "render_gates",
-           "render_losses", "render_strata", "render_views"]  # fmt: skip
+__all__ = ["Losses", "count_views", "render_gates", "render_losses", "render_strata",
+           "render_views"]  # fmt: skip
 
 ALL = "all"
 BLIND = {None: "no answer", True: "right", False: "not right"}
 
 
-def count_strata(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One entry per question type (and `all`), blind verdict and stratum, with its share.
+class Losses:
+    """The counts over all rows of a dataset, kept or rejected, one by one."""
 
-    `n` of the `of` answered samples of that type; `low` and `high` bound the share (Wilson, 95 %).
-    """
-    answered = [row for row in rows if row["stratum"] is not None]
-    types = [name for name, _ in Counter(row["question_type"] for row in answered).most_common()]
-    blind = {row["id"]: _blind_right(row) for row in answered}
-    verdicts = [verdict for verdict in BLIND if verdict in blind.values()]
-    table: list[dict[str, Any]] = []
-    for name in [ALL, *types] if answered else []:
-        of_type = [row for row in answered if name in (ALL, row["question_type"])]
-        counts = Counter((blind[row["id"]], row["stratum"]) for row in of_type)
-        for verdict in verdicts:
-            for stratum in STRATA:
-                share = Accuracy(counts[verdict, stratum], len(of_type))
-                low, high = share.interval
-                entry = {"question_type": name, "blind": BLIND[verdict], "stratum": stratum}
-                table.append(entry | {"n": share.k, "of": share.n, "low": low, "high": high})
-    return table
+    def __init__(self) -> None:
+        self._answered: Counter[tuple[str, bool | None, str]] = Counter()
+        """By question type, blind verdict and stratum."""
+        self._gates: dict[str, int] = {}
+        """Traces that each gate found faulty."""
+        self._n_gated = 0
+        self._reasons: Counter[str | None] = Counter()
+        self._losses: Counter[str] = Counter()
 
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Count a row; a rejected one has `stage` and `reason`."""
+        if row["stratum"] is not None:
+            self._answered[row["question_type"], _blind_right(row), row["stratum"]] += 1
+        if row["gates"] is not None:
+            self._n_gated += 1
+            for name, fault in row["gates"].items():
+                self._gates[name] = self._gates.get(name, 0) + (fault is not None)
+        self._reasons[row.get("reason")] += 1
+        if "reason" in row:
+            self._losses[f"{row['stage']}: {row['reason']}"] += 1
 
-def count_gates(
-    rows: Sequence[Mapping[str, Any]], rejecting: Sequence[str]
-) -> dict[str, dict[str, Any]]:
-    """For every gate how many traces it looked at, found faulty, and rejected as the first."""
-    judged = [row["gates"] for row in rows if row["gates"] is not None]
-    names = judged[0] if judged else {}
-    reasons = Counter(row.get("reason") for row in rows)
-    return {
-        name: {
-            "looked_at": len(judged),
-            "found": sum(findings[name] is not None for findings in judged),
-            "rejects": name in rejecting,
-            "rejected": reasons[f"dropped/{name}"],
+    def strata(self) -> list[dict[str, Any]]:
+        """One entry per question type (and `all`), blind verdict and stratum, with its share.
+
+        `n` of the `of` answered samples of that type; `low` and `high` bound the share (Wilson,
+        95 %).
+        """
+        types: Counter[str] = Counter()
+        for (name, _, _), n in self._answered.items():
+            types[name] += n
+        seen = {verdict for _, verdict, _ in self._answered}
+        table: list[dict[str, Any]] = []
+        for name in [ALL, *(name for name, _ in types.most_common())] if types else []:
+            counts: Counter[tuple[bool | None, str]] = Counter()
+            for (of_type, verdict, stratum), n in self._answered.items():
+                if name in (ALL, of_type):
+                    counts[verdict, stratum] += n
+            for verdict in BLIND:
+                for stratum in STRATA if verdict in seen else ():
+                    share = Accuracy(counts[verdict, stratum], counts.total())
+                    low, high = share.interval
+                    entry = {"question_type": name, "blind": BLIND[verdict], "stratum": stratum}
+                    table.append(entry | {"n": share.k, "of": share.n, "low": low, "high": high})
+        return table
+
+    def gates(self, rejecting: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """For every gate how many traces it looked at, found faulty, and rejected as the first."""
+        return {
+            name: {
+                "looked_at": self._n_gated,
+                "found": found,
+                "rejects": name in rejecting,
+                "rejected": self._reasons[f"dropped/{name}"],
+            }
+            for name, found in self._gates.items()
         }
-        for name in names
-    }
 
-
-def count_losses(rejected: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Rejected samples by `stage: reason`, the most frequent first."""
-    return dict(Counter(f"{row['stage']}: {row['reason']}" for row in rejected).most_common())
+    def losses(self) -> dict[str, int]:
+        """Rejected samples by `stage: reason`, the most frequent first."""
+        return dict(self._losses.most_common())
 
 
 def count_views(run: Path, build: BuildConfig) -> dict[str, int | None]:
@@ -80,17 +99,16 @@ def count_views(run: Path, build: BuildConfig) -> dict[str, int | None]:
     """
     if not teachers_path(run).is_file():
         return {}
-    answers = load_teachers(run)
-    rows = read_parquet(run / "samples.parquet")
-    samples = [row_to_sample(row) for row in rows if row["id"] in answers]
     sizes: dict[str, int | None] = {}
-    for view in dict.fromkeys([*VIEWS, *build.views, build.view]):
-        try:
-            reasons = in_view(view, build.views, samples, answers)
-        except ConfigError:
-            sizes[view] = None
-        else:
-            sizes[view] = sum(reason is None for reason in reasons.values())
+    pairs = answers_about(run, load_samples(run), with_texts=False)
+    with Selection(build.views, pairs) as selection:
+        for view in dict.fromkeys([*VIEWS, *build.views, build.view]):
+            try:
+                reasons = selection.reasons(view)
+            except ConfigError:
+                sizes[view] = None
+            else:
+                sizes[view] = sum(reason is None for reason in reasons.values())
     return sizes
 
 

@@ -13,12 +13,13 @@ letter can be found in it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from avrt.answers import extract_answer
 from avrt.ask.budget import Budget
@@ -26,16 +27,18 @@ from avrt.ask.calls import (
     Draft,
     Drafts,
     Outcome,
+    Outcomes,
     call_all,
     check_failure_rate,
     describe_role,
     sampling_of,
+    unread_text,
 )
 from avrt.ask.ledger import Ledger, count_finished, open_ledger
 from avrt.ask.locks import check_free
 from avrt.ask.payloads import NO_CLIP, Clips, File
 from avrt.config import Config, MediaConfig, TeacherRole
-from avrt.datasets.prepare import load_usable
+from avrt.datasets.prepared import PreparedSamples, load_usable
 from avrt.engines import engine_of_role
 from avrt.errors import ConfigError
 from avrt.generate.option_order import in_order, restore_letter, restore_letters, shuffled_order
@@ -56,8 +59,8 @@ from avrt.runs import (
     Stage,
     check_sums,
     fingerprint,
+    iter_parquet,
     open_stage,
-    read_parquet,
     save_config,
 )
 from avrt.types import Completion, Sample
@@ -68,9 +71,6 @@ VERDICTS = ("right", "wrong", "unparsable", "truncated", "failed", "absent")
 BATCH = 500
 """Samples whose replies are taken from the ledger together."""
 NOT_ASKED = Outcome(None, Completion("", "error", error_class=ABSENT, error="not asked"))
-
-Outcomes: TypeAlias = Mapping[str, Mapping[Hashable, Outcome]]
-"""By teacher, then by (sample id, k)."""
 
 
 def run(config: Config, budget: Budget | None = None) -> Result:
@@ -101,16 +101,19 @@ def run(config: Config, budget: Budget | None = None) -> Result:
             name: teacher.ask(ledger, chosen, clips, budget) for name, teacher in teachers.items()
         }
         if budget.stopped_by is None:
-            answers = _read_answers(teachers, ledger, [sample for sample, _ in usable], outcomes)
+            answers = _read_answers(teachers, ledger, usable, outcomes)
+            stage.begin()
             write_teachers(path, _count(answers, counts))
+    asked = chain.from_iterable(of_teacher.values() for of_teacher in outcomes.values())
+    fault = unread_text("trace", asked)
     if budget.stopped_by is not None:
-        return Result(budget.summarize("trace"), {})
+        return Result(budget.summarize("trace"), {}, fault)
     for name, of_teacher in outcomes.items():
         limit = config.generate.max_failure_rate
         check_failure_rate(f"trace, {name} teacher", of_teacher.values(), limit)
     check_sums("trace", len(usable), counts)
     stage.finish(counts)
-    return Result(_summarize(list(teachers), counts), counts)
+    return Result(_summarize(list(teachers), counts), counts, fault)
 
 
 def plan(config: Config) -> str:
@@ -127,8 +130,9 @@ def plan(config: Config) -> str:
         n = sum(teacher.k for teacher in config.teachers.values())
         return "\n".join([f"trace: {n} calls for every sample that prepare finds usable", *lines])
     usable = load_usable(config.run.path)
+    halves = Counter(usable.column("usable"))
     n_calls = sum(
-        teacher.k * sum(_can_ask(teacher, halves) for _, halves in usable)
+        teacher.k * sum(n for half, n in halves.items() if _can_ask(teacher, half))
         for teacher in config.teachers.values()
     )
     n_finished = count_finished(config.run.path, "trace")
@@ -149,38 +153,32 @@ class Teacher:
     seed: int
     shuffles: bool
 
+    def id_of(self, place: int, k: int) -> int:
+        """Of the draft for the `k`-th answer about the sample in a row of the file; a number takes
+        less memory than a pair.
+        """
+        return place * self.role.k + k
+
     def ask(
-        self,
-        ledger: Ledger,
-        usable: Sequence[tuple[Sample, str]],
-        clips: Clips,
-        budget: Budget,
-    ) -> dict[Hashable, Outcome]:
+        self, ledger: Ledger, usable: PreparedSamples, clips: Clips, budget: Budget
+    ) -> Outcomes:
         """`k` calls about every sample whose media it needs are there."""
-        asked = [sample for sample, halves in usable if _can_ask(self.role, halves)]
-        by_id = {sample.id: sample for sample in asked}
+        asked = usable.where("usable", partial(_can_ask, self.role)).sorted_by_clip()
 
         def is_right(draft: Draft, completion: Completion) -> bool:
-            sample = by_id[draft.sample_id]
+            sample = asked.at(int(str(draft.id)) // self.role.k)
             return self.answer(sample, self.order(sample, draft.k), completion) == sample.target
 
         n = self.role.k * len(asked)
-        drafts = Drafts(f"{self.name} teacher", n, self.drafts(asked, clips), self.media, is_right)
+        each = self.drafts(asked, clips)
+        drafts = Drafts(f"{self.name} teacher", n, each, self.media, is_right, "right")
         with closing(engine_of_role(self.role, self.media)) as engine:
             return call_all(ledger, engine, drafts, budget)
 
-    def drafts(self, samples: Sequence[Sample], clips: Clips) -> Iterator[Draft]:
-        """The question as text, and only the media that this teacher may have.
-
-        Drafts about the same files follow one another, in the order in which the files are first
-        named.
-        """
+    def drafts(self, samples: PreparedSamples, clips: Clips) -> Iterator[Draft]:
+        """The question as text, and only the media that this teacher may have."""
         prompt, given = load_prompt(self.role.prompt), self.role.modality
-        rank: dict[Any, int] = {}
-        for sample in sorted(
-            samples,
-            key=lambda s: rank.setdefault((s.picture_path, s.sound_path), len(rank)),
-        ):
+        for place, sample in zip(samples.places, samples, strict=True):
             clip = NO_CLIP if given == "none" else clips.of(sample)
             for k in range(self.role.k):
                 options = in_order(sample.options, self.order(sample, k))
@@ -190,7 +188,7 @@ class Teacher:
                     n_frames=str(self.media.n_frames if sample.video else 1),
                 )
                 yield Draft(
-                    id=(sample.id, k),
+                    id=self.id_of(place, k),
                     stage="trace",
                     sample_id=sample.id,
                     role=self.name,
@@ -281,7 +279,7 @@ def _is_done(run: Path, stage: Stage) -> bool:
 
 
 def _known_files(run: Path) -> dict[str, File]:
-    rows = read_parquet(run / "media.parquet")
+    rows = iter_parquet(run / "media.parquet", ["path", "sha256"])
     return {row["path"]: File(row["sha256"]) for row in rows}
 
 
@@ -301,12 +299,15 @@ def _given(media: MediaConfig, teacher: TeacherRole) -> str:
 
 
 def _read_answers(
-    teachers: Mapping[str, Teacher], ledger: Ledger, samples: Sequence[Sample], outcomes: Outcomes
+    teachers: Mapping[str, Teacher],
+    ledger: Ledger,
+    samples: PreparedSamples,
+    outcomes: Mapping[str, Outcomes],
 ) -> Iterator[Answers]:
     """All answers about each sample, in order; the replies are taken from the ledger."""
-    waiting = iter(samples)
-    while batch := list(islice(waiting, BATCH)):
-        by_sample = [_outcomes_of(teachers, sample, outcomes) for sample in batch]
+    for start in range(0, len(samples), BATCH):
+        batch = samples[start : start + BATCH]
+        by_sample = [_outcomes_of(teachers, place, outcomes) for place in batch.places]
         keys = [
             outcome.key
             for of_sample in by_sample
@@ -326,12 +327,14 @@ def _read_answers(
 
 
 def _outcomes_of(
-    teachers: Mapping[str, Teacher], sample: Sample, outcomes: Outcomes
+    teachers: Mapping[str, Teacher], place: int, outcomes: Mapping[str, Outcomes]
 ) -> dict[str, list[Outcome]]:
     """By teacher, in the order of k; a single outcome of a teacher that was not asked."""
     by_teacher: dict[str, list[Outcome]] = {}
     for name, teacher in teachers.items():
-        own = [outcomes[name].get((sample.id, k), NOT_ASKED) for k in range(teacher.role.k)]
+        own = [
+            outcomes[name].get(teacher.id_of(place, k), NOT_ASKED) for k in range(teacher.role.k)
+        ]
         by_teacher[name] = own[:1] if own[0] is NOT_ASKED else own
     return by_teacher
 

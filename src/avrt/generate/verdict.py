@@ -6,7 +6,7 @@ its digest: prompt, model, sampling and number of votes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,7 @@ UNJUDGED = "unjudged"
 _TITLES = {"v": "Analysis of the frames", "a": "Analysis of the sound", "av": "Analysis of both"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """The findings of a judge about a trace."""
 
@@ -43,11 +43,11 @@ class Verdict:
 
 
 def draft_votes(
-    name: str, judge: JudgeRole, seed: int, cases: Mapping[str, Case]
+    name: str, judge: JudgeRole, seed: int, cases: Iterable[tuple[str, Case]]
 ) -> Iterator[Draft]:
     """The requests to a judge about traces by id, one per vote; a draft's id is (id, vote)."""
     prompt = load_prompt(judge.prompt)
-    for id_, case in cases.items():
+    for id_, case in cases:
         target = case.options[LETTERS.index(case.target)]
         analyses = (
             f"{title}:\n{case.teacher_texts[modality].strip()}"

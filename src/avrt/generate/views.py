@@ -10,8 +10,9 @@ was not asked about a sample has NULL there, and a condition that comes out NULL
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import chain
+from typing import Any, Self
 
 from avrt.config import BuildConfig
 from avrt.errors import ConfigError
@@ -20,14 +21,13 @@ from avrt.types import Sample
 
 __all__ = [
     "VIEWS",
+    "Selection",
+    "ViewTable",
     "check_views",
     "condition_of",
     "describe_views",
-    "in_view",
-    "matching",
-    "selected_by",
     "view_columns",
-    "view_rows",
+    "view_row",
 ]
 
 VIEWS: dict[str, str] = {
@@ -54,37 +54,96 @@ def condition_of(view: str, own: Mapping[str, str]) -> str:
     return own.get(view) or VIEWS.get(view) or view
 
 
-def matching(view: str, condition: str, rows: Sequence[Mapping[str, Any]]) -> set[str]:
-    """The ids of the rows for which `condition` holds; all rows have the same columns.
+class ViewTable:
+    """What the teachers answered about each sample, for views to choose from.
 
-    Raises:
-        ConfigError: not a condition over these columns; `view` names it in the message.
+    It holds numbers and names of samples, no texts.
     """
-    if not rows:
-        return set()
-    columns = list(rows[0])
-    connection = sqlite3.connect(":memory:")
-    try:
-        names = ", ".join(f'"{name}"' for name in columns)
-        connection.execute(f"CREATE TABLE samples ({names})")
-        marks = ", ".join("?" * len(columns))
-        connection.executemany(
-            f"INSERT INTO samples VALUES ({marks})", (tuple(row.values()) for row in rows)
-        )
-        connection.set_authorizer(_only_reading)
-        if '"' in condition:  # SQLite would take a misspelt column in them for a text
-            raise sqlite3.Error("write texts in single quotes, columns in none")
-        query = f"SELECT id FROM samples WHERE ({condition}\n)"
-        return {id_ for (id_,) in connection.execute(query)}
-    except (sqlite3.Error, sqlite3.Warning) as error:
-        known = ", ".join(columns)
-        raise ConfigError(
-            f"view {view!r}: {condition}: {error}; the packaged views are {', '.join(VIEWS)}, "
-            f"and the columns of this run are {known} (ask further teachers by naming them in "
-            "`teachers`)"
-        ) from error
-    finally:
-        connection.close()
+
+    def __init__(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """`rows` with the same columns, of which `id` is one."""
+        waiting = iter(rows)
+        first = next(waiting, None)
+        self._columns = [] if first is None else list(first)
+        self._connection = sqlite3.connect(":memory:")
+        if first is not None:
+            names = ", ".join(f'"{name}"' for name in self._columns)
+            self._connection.execute(f"CREATE TABLE samples ({names})")
+            self._connection.executemany(
+                f"INSERT INTO samples VALUES ({', '.join('?' * len(self._columns))})",
+                (tuple(row.values()) for row in chain([first], waiting)),
+            )
+        self._connection.set_authorizer(_only_reading)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def matching(self, view: str, condition: str) -> set[str]:
+        """The ids of the rows for which `condition` holds.
+
+        Raises:
+            ConfigError: not a condition over these columns; `view` names it in the message.
+        """
+        if not self._columns:
+            return set()
+        try:
+            if '"' in condition:  # SQLite would take a misspelt column in them for a text
+                raise sqlite3.Error("write texts in single quotes, columns in none")
+            query = f"SELECT id FROM samples WHERE ({condition}\n)"
+            return {id_ for (id_,) in self._connection.execute(query)}
+        except (sqlite3.Error, sqlite3.Warning) as error:
+            raise ConfigError(
+                f"view {view!r}: {condition}: {error}; the packaged views are {', '.join(VIEWS)}, "
+                f"and the columns of this run are {', '.join(self._columns)} (ask further teachers "
+                "by naming them in `teachers`)"
+            ) from error
+
+
+class Selection:
+    """The samples that views choose, and why they leave out the others."""
+
+    def __init__(self, own: Mapping[str, str], pairs: Iterable[tuple[Sample, Answers]]) -> None:
+        """`own`: the user's views; `pairs`: every sample with its answers, read once."""
+        self._own = own
+        self._outcomes: dict[str, str] = {}
+        """Samples without answers to merge."""
+        self._outside: dict[str, str] = {}
+        """For the others the reason if they are not in a view."""
+        self._table = ViewTable(self._noted(pairs))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._table.close()
+
+    def _noted(self, pairs: Iterable[tuple[Sample, Answers]]) -> Iterator[dict[str, Any]]:
+        for sample, answers in pairs:
+            outcome = trace_outcome(answers)
+            if outcome is not None:
+                self._outcomes[sample.id] = outcome
+            else:
+                self._outside[sample.id] = _reason_outside(answers)
+            yield view_row(sample, answers)
+
+    def reasons(self, *views: str) -> dict[str, str | None]:
+        """For every sample the reason why it is in none of the views, as stages count; None: it is
+        in one.
+
+        Raises:
+            ConfigError: neither a view, packaged or of the user's own, nor a condition.
+        """
+        ids: set[str] = set()
+        for view in views:
+            ids |= self._table.matching(view, condition_of(view, self._own))
+        inside = {id_: None if id_ in ids else reason for id_, reason in self._outside.items()}
+        return {**self._outcomes, **inside}
 
 
 def _only_reading(action: int, *_names: str | None) -> int:
@@ -97,9 +156,9 @@ def check_views(build: BuildConfig, teachers: Collection[str]) -> None:
     Raises:
         ConfigError: neither a view nor a condition over the columns of these teachers.
     """
-    row: dict[str, Any] = dict.fromkeys(view_columns(teachers))
-    for view in (build.view, *build.same_size_as):
-        matching(view, condition_of(view, build.views), [row])
+    with ViewTable([dict.fromkeys(view_columns(teachers))]) as table:
+        for view in (build.view, *build.same_size_as):
+            table.matching(view, condition_of(view, build.views))
 
 
 def view_columns(teachers: Iterable[str]) -> list[str]:
@@ -120,49 +179,20 @@ def describe_views(build: BuildConfig, teachers: Collection[str]) -> str:
     return "\n".join(["views:", *lines, built, "columns:", *columns, _ABOUT_COLUMNS])
 
 
-def view_rows(samples: Sequence[Sample], answers: Mapping[str, Answers]) -> list[dict[str, Any]]:
-    """One row per sample with the columns that a view's condition may name."""
-    return [
-        {
-            "id": sample.id,
-            "video_id": sample.video_id,
-            "question_type": sample.question_type,
-            "question_relation": sample.question_relation,
-            "n_options": len(sample.options),
-            "stratum": stratum_of(answers[sample.id]),
-            **columns_of(answers[sample.id]),
-        }
-        for sample in samples
-    ]
+def view_row(sample: Sample, answers: Answers) -> dict[str, Any]:
+    """The columns that a view's condition may name."""
+    return {
+        "id": sample.id,
+        "video_id": sample.video_id,
+        "question_type": sample.question_type,
+        "question_relation": sample.question_relation,
+        "n_options": len(sample.options),
+        "stratum": stratum_of(answers),
+        **columns_of(answers),
+    }
 
 
-def in_view(
-    view: str, own: Mapping[str, str], samples: Sequence[Sample], answers: Mapping[str, Answers]
-) -> dict[str, str | None]:
-    """For every sample the reason why it is not in the view, as stages count; None: it is.
-
-    Raises:
-        ConfigError: neither a view, packaged or of the user's `own`, nor a condition.
-    """
-    ids = matching(view, condition_of(view, own), view_rows(samples, answers))
-    return {sample.id: _reason(answers[sample.id], sample.id in ids) for sample in samples}
-
-
-def selected_by(
-    build: BuildConfig, samples: Sequence[Sample], answers: Mapping[str, Answers]
-) -> dict[str, str | None]:
-    """As `in_view`, for the built view together with those of its size."""
-    reasons = in_view(build.view, build.views, samples, answers)
-    for view in build.same_size_as:
-        other = in_view(view, build.views, samples, answers)
-        reasons = {id_: reason and other[id_] for id_, reason in reasons.items()}
-    return reasons
-
-
-def _reason(answers: Answers, is_in_view: bool) -> str | None:
-    outcome = trace_outcome(answers)
-    if outcome is not None or is_in_view:
-        return outcome
+def _reason_outside(answers: Answers) -> str:
     first = [traces[0] for traces in answers.values() if traces[0].modality != "none"]
     if any(trace.answer is None for trace in first):
         return "dropped/no_answer"

@@ -12,10 +12,12 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
-from avrt.errors import ConfigError
+from avrt.errors import ConfigError, DataError
+from avrt.texts import read_text, shown
 from avrt.types import LETTERS
 
 __all__ = ["FIELDS", "PromptTemplate", "format_options", "load_prompt"]
@@ -88,11 +90,11 @@ def load_prompt(name_or_path: str) -> PromptTemplate:
     text = _read_packaged(name_or_path)
     if text is None:
         try:
-            text = Path(name_or_path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            text = read_text(Path(name_or_path))
+        except DataError as error:
             names = ", ".join(_packaged_names())
             raise ConfigError(
-                f"prompt {name_or_path!r}: neither a packaged prompt ({names}) "
+                f"prompt {shown(name_or_path)}: neither a packaged prompt ({names}) "
                 f"nor a readable text file: {error}"
             ) from error
     return _parse(name_or_path, text)
@@ -125,17 +127,19 @@ def _parse(name: str, text: str) -> PromptTemplate:
     )
     if unknown:
         known = ", ".join(f"{{{field}}}" for field in FIELDS)
-        raise ConfigError(f"prompt {name}: unknown placeholder {{{unknown[0]}}}; known: {known}")
+        raise ConfigError(
+            f"prompt {name}: unknown placeholder {{{shown(unknown[0])[1:-1]}}}; known: {known}"
+        )
     return PromptTemplate(name, bodies[0] if len(bodies) == 2 else None, bodies[-1])
 
 
 def _read_packaged(name: str) -> str | None:
-    if not re.fullmatch(r"[a-z_]+(/[a-z_]+)?", name):
+    if name not in _packaged_names():
         return None
-    file = resources.files(__name__).joinpath(f"{name}.txt")
-    return file.read_text(encoding="utf-8") if file.is_file() else None
+    return resources.files(__name__).joinpath(f"{name}.txt").read_text(encoding="utf-8")
 
 
+@cache
 def _packaged_names() -> list[str]:
     root = resources.files(__name__)
     folders = [("", root), *((f"{name}/", root.joinpath(name)) for name in ("world", "official"))]

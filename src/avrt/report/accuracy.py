@@ -89,6 +89,7 @@ def headline_table(benchmark: BenchmarkResults) -> Table:
     chance = benchmark.chance
     notes = [
         "Strict accuracy over all items with 95 % interval; items without an answer are wrong.",
+        "Bold: the highest of a column among models under one protocol, differences may be noise.",
         _protocol_note(benchmark),
     ]
     notes += dict.fromkeys(n for cell in benchmark.cells.values() for n in cell.set_notes)
@@ -236,8 +237,22 @@ def _accuracy_cell(benchmark: BenchmarkResults, model: str, modality: str) -> Ce
         details.append(f"official {percent(result.official.value)}")
     if result.notes:
         details.append(result.notes)
-    is_last = model == benchmark.models[-1] and modality == benchmark.modalities[-1]
-    return Cell(percent(result.accuracy.value), tuple(details), strong=is_last)
+    is_best = _is_best(benchmark, result)
+    return Cell(percent(result.accuracy.value), tuple(details), strong=is_best)
+
+
+def _is_best(benchmark: BenchmarkResults, result: ModelResult) -> bool:
+    """Whether no other model under the same protocol shows a higher accuracy on this input; nothing
+    is best of itself.
+    """
+    rivals = [
+        other
+        for other in benchmark.cells.values()
+        if (other.modality, other.protocol_id) == (result.modality, result.protocol_id)
+        and other.has_media
+    ]
+    shown = [round(other.accuracy.value or 0.0, 3) for other in rivals]
+    return len(rivals) > 1 and round(result.accuracy.value or 0.0, 3) == max(shown)
 
 
 def _model_pairs(benchmark: BenchmarkResults) -> list[tuple[tuple[str, str], tuple[str, str]]]:

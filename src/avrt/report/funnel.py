@@ -16,7 +16,7 @@ from pathlib import Path
 from avrt.errors import DataError
 from avrt.evaluate.summary import percent
 from avrt.report.tables import Cell, Table
-from avrt.runs import read_parquet
+from avrt.runs import iter_parquet
 
 __all__ = ["Step", "attrition_table", "read_funnel", "stages_table", "strata_table"]
 
@@ -105,21 +105,22 @@ def attrition_table(run: Path) -> Table | None:
     build = read_counts(run, "build")
     if build is None or not path.is_file():
         return None
-    losses = Counter((row["stage"], row["reason"]) for row in read_parquet(path))
+    rows = iter_parquet(path, ["stage", "reason"])
+    losses = Counter((row["stage"], row["reason"]) for row in rows)
     losses["prepare", "dropped/no_options"] += (prepare or {}).get("dropped/no_options", 0)
     n_kept = build.get("kept", 0)
     n_read = n_kept + losses.total()
-    rows: list[tuple[Cell | str, ...]] = [("Read", "", str(n_read), _share(n_read, n_read))]
+    table: list[tuple[Cell | str, ...]] = [("Read", "", str(n_read), _share(n_read, n_read))]
     for stage, title in _REJECTED_BY.items():
         own = [(reason, n) for (name, reason), n in losses.items() if name == stage and n]
         for i, (reason, n) in enumerate(sorted(own, key=lambda loss: (-loss[1], loss[0]))):
-            rows.append(("" if i else title, _reason_text(reason), str(n), _share(n, n_read)))
-    rows.append(("Dataset", "kept", Cell(str(n_kept), strong=True), _share(n_kept, n_read)))
+            table.append(("" if i else title, _reason_text(reason), str(n), _share(n, n_read)))
+    table.append(("Dataset", "kept", Cell(str(n_kept), strong=True), _share(n_kept, n_read)))
     return Table(
         "funnel",
         "Every question: kept, or left out and why",
         ("Left out at", "Reason", "Questions", "Of all read"),
-        tuple(rows),
+        tuple(table),
         text_columns=2,
     )
 

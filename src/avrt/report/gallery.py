@@ -11,10 +11,11 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from sys import intern
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -22,12 +23,14 @@ from PIL import Image
 from avrt.config import MediaConfig
 from avrt.datasets import dataset_row_to_sample
 from avrt.errors import MediaError
+from avrt.evaluate.logs import Line
 from avrt.media import encode_wav, load_media
 from avrt.report.accuracy import LABELS, BenchmarkResults
-from avrt.runs import read_parquet, write_atomic
+from avrt.runs import iter_parquet, write_atomic
 from avrt.types import LETTERS, Frames, Sample
 
-__all__ = ["Answer", "GalleryItem", "Media", "Roots", "Trace", "collect", "show_media"]
+__all__ = ["Answer", "Choice", "GalleryItem", "Media", "Roots", "Trace", "choose", "collect",
+           "show_media"]  # fmt: skip
 
 STRIP_HEIGHT = 144
 """Pixels; larger frames are scaled down for the page."""
@@ -94,18 +97,65 @@ class Roots:
     """Of each benchmark that is configured."""
 
 
-def collect(
-    run: Path, roots: Roots, benchmarks: Sequence[BenchmarkResults], n_items: int
-) -> list[GalleryItem]:
-    """The gallery's items: half training examples, half evaluated ones, where there are both."""
-    examples = _examples(run, roots.data, benchmarks)
-    known = {item.sample.id for item in examples}
-    evaluated = _evaluated(roots.benchmarks, benchmarks, known)
+@dataclass(frozen=True)
+class Choice:
+    """The items to show, chosen without a look at any text."""
+
+    examples: Sequence[_Place]
+    evaluated: Sequence[tuple[str, str]]
+    """Benchmark and sample id."""
+
+    @property
+    def ids(self) -> set[str]:
+        """The items of which the texts are shown."""
+        return {place.id for place in self.examples} | {id_ for _, id_ in self.evaluated}
+
+
+class _Place(NamedTuple):
+    """A row of the dataset."""
+
+    split: str
+    number: int
+    id: str
+
+
+def choose(run: Path, roots: Roots, benchmarks: Sequence[BenchmarkResults], n_items: int) -> Choice:
+    """Half training examples, half evaluated items, where there are both."""
+    examples, keys = _example_places(run, benchmarks)
+    known = {place.id for place in examples}
+    evaluated: list[tuple[str, str]] = []
+    outcomes: list[tuple[bool, tuple[bool, ...]]] = []
+    for benchmark in benchmarks:
+        for id_ in benchmark.samples if benchmark.name in roots.benchmarks else ():
+            right = tuple(line.correct for _, line in _lines(benchmark, id_))
+            if right and id_ not in known:
+                evaluated.append((benchmark.name, id_))
+                outcomes.append((len(set(right)) == 1, right))  # those that changed first
     n_examples = min(len(examples), max(n_items // 2, n_items - len(evaluated)))
-    by_type = _in_turns(examples, [(not i.answers, i.sample.question_type) for i in examples])
-    outcomes = [tuple(answer.right for answer in item.answers) for item in evaluated]
-    changed_first = [(len(set(outcome)) == 1, outcome) for outcome in outcomes]
-    return by_type[:n_examples] + _in_turns(evaluated, changed_first)[: n_items - n_examples]
+    return Choice(
+        _in_turns(examples, keys)[:n_examples],
+        _in_turns(evaluated, outcomes)[: n_items - n_examples],
+    )
+
+
+def collect(
+    run: Path, roots: Roots, benchmarks: Sequence[BenchmarkResults], choice: Choice
+) -> list[GalleryItem]:
+    """The chosen items with their texts; `benchmarks` has those of the chosen items."""
+    by_name = {benchmark.name: benchmark for benchmark in benchmarks}
+    rows = _read_rows(run, choice.examples)
+    items: list[GalleryItem] = []
+    for place in choice.examples:
+        row = rows[place]
+        sample = dataset_row_to_sample(row, row["source"])
+        benchmark = _asked(sample, benchmarks)
+        answers = () if benchmark is None else _answers(benchmark, sample.id)
+        origin = f"dataset, {place.split}"
+        items.append(GalleryItem("example", origin, sample, roots.data, _traces(row), answers))
+    for name, id_ in choice.evaluated:
+        sample, answers = by_name[name].samples[id_], _answers(by_name[name], id_)
+        items.append(GalleryItem("evaluated", name, sample, roots.benchmarks[name], (), answers))
+    return items
 
 
 def show_media(item: GalleryItem, media: MediaConfig, folder: Path) -> Media:
@@ -131,17 +181,40 @@ def show_media(item: GalleryItem, media: MediaConfig, folder: Path) -> Media:
     return Media(strip, alt, sound, tuple(problems))
 
 
-def _examples(run: Path, root: Path, benchmarks: Sequence[BenchmarkResults]) -> list[GalleryItem]:
-    """Rows of the dataset, with the answers of students that were asked the same question."""
-    items = []
+def _example_places(
+    run: Path, benchmarks: Sequence[BenchmarkResults]
+) -> tuple[list[_Place], list[tuple[bool, str]]]:
+    """Every row of the dataset, and what it is chosen by: whether students were asked the same
+    question, and its type.
+    """
+    places: list[_Place] = []
+    keys: list[tuple[bool, str]] = []
     for split in ("validation", "train"):
         path = run / "dataset" / f"{split}.parquet"
-        for row in read_parquet(path) if path.is_file() else ():
+        rows = iter_parquet(path, _QUESTION) if path.is_file() else ()
+        for number, row in enumerate(rows):
             sample = dataset_row_to_sample(row, row["source"])
-            answers = _answers_to(sample, benchmarks)
-            origin = f"dataset, {split}"
-            items.append(GalleryItem("example", origin, sample, root, _traces(row), answers))
-    return items
+            benchmark = _asked(sample, benchmarks)
+            is_answered = benchmark is not None and any(_lines(benchmark, sample.id))
+            places.append(_Place(split, number, sample.id))
+            keys.append((not is_answered, intern(sample.question_type)))
+    return places, keys
+
+
+_QUESTION = (
+    *("id", "question", "choices", "answer", "question_relation", "question_type", "video_id"),
+    *("video", "image", "audio", "source"),
+)
+
+
+def _read_rows(run: Path, places: Sequence[_Place]) -> dict[_Place, dict[str, Any]]:
+    found: dict[_Place, dict[str, Any]] = {}
+    for split in dict.fromkeys(place.split for place in places):
+        wanted = {place.number: place for place in places if place.split == split}
+        for number, row in enumerate(iter_parquet(run / "dataset" / f"{split}.parquet")):
+            if number in wanted:
+                found[wanted[number]] = row
+    return found
 
 
 def _traces(row: Mapping[str, Any]) -> tuple[Trace, ...]:
@@ -153,43 +226,32 @@ def _traces(row: Mapping[str, Any]) -> tuple[Trace, ...]:
     return tuple(Trace(title, text, right) for title, text, right in parts if text)
 
 
-def _answers_to(sample: Sample, benchmarks: Sequence[BenchmarkResults]) -> tuple[Answer, ...]:
+def _asked(sample: Sample, benchmarks: Sequence[BenchmarkResults]) -> BenchmarkResults | None:
+    """The benchmark that asks the same question."""
     for benchmark in benchmarks:
         asked = benchmark.samples.get(sample.id)
         if asked and (asked.question, asked.options) == (sample.question, sample.options):
-            return _answers(benchmark, sample.id)
-    return ()
+            return benchmark
+    return None
 
 
-def _evaluated(
-    roots: Mapping[str, Path], benchmarks: Sequence[BenchmarkResults], known: set[str]
-) -> list[GalleryItem]:
-    """Questions of the benchmarks that are configured, with the answers before and after."""
-    items = []
-    for benchmark in benchmarks:
-        root = roots.get(benchmark.name)
-        if root is None:
-            continue
-        for sample in benchmark.samples.values():
-            answers = _answers(benchmark, sample.id)
-            if answers and sample.id not in known:
-                items.append(GalleryItem("evaluated", benchmark.name, sample, root, (), answers))
-    return items
+def _lines(benchmark: BenchmarkResults, sample_id: str) -> Iterator[tuple[str, Line]]:
+    """The first and the last model with their lines on the richest input there is."""
+    if benchmark.modalities:
+        modality = benchmark.modalities[-1]
+        for model in dict.fromkeys((benchmark.models[0], benchmark.models[-1])):
+            if line := benchmark.line(model, modality, sample_id):
+                yield model, line
 
 
 def _answers(benchmark: BenchmarkResults, sample_id: str) -> tuple[Answer, ...]:
-    """The answers of the first and the last model, on the richest input there is."""
-    if not benchmark.modalities:
-        return ()
-    modality = benchmark.modalities[-1]
-    answers = []
-    for model in dict.fromkeys((benchmark.models[0], benchmark.models[-1])):
-        line = benchmark.line(model, modality, sample_id)
-        if line:
-            verdict = line.status.replace("_", " ")
-            if line.status == "scored":
-                verdict = f"{line.answer}, {'right' if line.correct else 'wrong'}"
-            answers.append(Answer(model, LABELS[modality], line.text, verdict, line.correct))
+    answers: list[Answer] = []
+    for model, line in _lines(benchmark, sample_id):
+        verdict = line.status.replace("_", " ")
+        if line.status == "scored":
+            verdict = f"{line.answer}, {'right' if line.correct else 'wrong'}"
+        label = LABELS[benchmark.modalities[-1]]
+        answers.append(Answer(model, label, line.text, verdict, line.correct))
     return tuple(answers)
 
 

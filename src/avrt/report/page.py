@@ -22,12 +22,15 @@ from avrt.errors import ConfigError
 from avrt.evaluate.results import read_results
 from avrt.report.accuracy import by_benchmark
 from avrt.report.dataset import dataset_table
-from avrt.report.gallery import Roots, collect, show_media
+from avrt.report.gallery import Roots, choose, collect, show_media
 from avrt.report.sections import Part, facts, parts_of
 from avrt.report.tables import to_markdown
-from avrt.runs import Result, write_atomic
+from avrt.runs import Result, hold_output, write_atomic
 
 __all__ = ["plan", "run"]
+
+MAX_BYTES = 20_000
+"""Most of one text on the page."""
 
 
 def run(config: Config) -> Result:
@@ -40,11 +43,21 @@ def run(config: Config) -> Result:
     path = config.run.path
     if not path.is_dir():
         raise ConfigError(f"{path}: no such run; set run.dir and run.name, or run `avrt prepare`")
-    template = _load_template()
-    benchmarks = by_benchmark(read_results(config), config.eval)
+    with hold_output(path / "report"):
+        return _write(config)
+
+
+def _write(config: Config) -> Result:
+    from markupsafe import escape
+
+    path, template = config.run.path, _load_template()
+    benchmarks = by_benchmark(read_results(config, with_texts=False), config.eval)
     parts = parts_of(path, dataset_table(config), benchmarks)
     roots = {name: data.root for name, data in config.eval.benchmarks.items()}
-    items = collect(path, Roots(config.data.root, roots), benchmarks, config.report.gallery_items)
+    all_roots = Roots(config.data.root, roots)
+    choice = choose(path, all_roots, benchmarks, config.report.gallery_items)
+    shown = by_benchmark(read_results(config, choice.ids), config.eval) if benchmarks else []
+    items = collect(path, all_roots, shown, choice)
     report = path / "report"
     for folder in ("media", "tables", "figures"):  # of an earlier report
         shutil.rmtree(report / folder, ignore_errors=True)
@@ -54,7 +67,7 @@ def run(config: Config) -> Result:
         facts=facts(path, benchmarks),
         parts=parts,
         gallery=[(item, show_media(item, config.media, report / "media")) for item in items],
-        settings=_settings_text(path),
+        settings=escape(_settings_text(path)),  # whole, however long
     )
     counts = _write_parts(report, parts)
     _write_text(report / "index.html", page)
@@ -73,11 +86,24 @@ def _load_template() -> Any:
         loader=jinja2.PackageLoader("avrt.report", "."),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_cut,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters["with_code"] = _with_code
     return environment.get_template("page.html.j2")
+
+
+def _cut(value: Any) -> Any:
+    """What stands on the page for a value; of a text that would fill it, the beginning."""
+    from markupsafe import Markup
+
+    if not isinstance(value, str) or isinstance(value, Markup) or len(value) <= MAX_BYTES // 4:
+        return value
+    shown = value.encode("utf-8", "surrogatepass")[:MAX_BYTES].decode("utf-8", "ignore")
+    if len(shown) == len(value):
+        return value
+    return f"{shown} … [the first {len(shown):,} of {len(value):,} characters]"
 
 
 def _with_code(text: str) -> Any:

@@ -27,7 +27,7 @@ from avrt.datasets import require_media
 from avrt.engines.encode import suppress_token_ids
 from avrt.errors import ConfigError
 from avrt.ranks import n_processes
-from avrt.runs import Result, open_stage, save_config, student_path
+from avrt.runs import Result, alone, open_stage, save_config, student_path
 from avrt.train.callbacks import require_trackers
 from avrt.train.checkpoint import (
     count_parameters,
@@ -48,6 +48,7 @@ from avrt.train.data import (
     prompts_path,
     read_examples,
     read_prompts,
+    refuse_unread,
     split_path,
     write_lost,
 )
@@ -90,6 +91,7 @@ settings.
 SHOWN = {"reward": "reward", "kl": "kl", "eval_accuracy": "held-out accuracy"}
 
 
+@alone(lambda config: config.run.path / config.grpo.output)
 def run(config: Config) -> Result:
     """Train the policy; continue an interrupted training, and skip a finished one."""
     grpo, student, run_folder = config.grpo, config.student, config.run.path
@@ -132,6 +134,7 @@ def run(config: Config) -> Result:
     if validation_examples:
         validation = keep_usable(f"{name} validation", validation_examples, length, longest)
     write_lost(folder / "dropped.jsonl", prompts, validation)
+    refuse_unread(name, config.run.path, prompts, validation)
 
     trainer = make_trainer(config, model, processor, encoder, prompts.kept)
     log = TrainingLog(folder / "log.jsonl", LOG_FIELDS)

@@ -7,7 +7,6 @@ DeepSpeed. The result depends on the number of processes only through the effect
 from __future__ import annotations
 
 import importlib.util
-import json
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,9 @@ from typing import Any
 import torch
 
 from avrt.config import StudentConfig
-from avrt.errors import ConfigError
+from avrt.errors import ConfigError, DataError, install_command
 from avrt.ranks import is_launched, n_processes
+from avrt.texts import read_json
 
 __all__ = ["deepspeed_settings", "launch_settings", "on_cpu", "require_launch"]
 
@@ -67,7 +67,7 @@ def _require_deepspeed(name: str, is_cpu_wanted: bool) -> None:
     if importlib.util.find_spec("deepspeed") is None:
         raise ConfigError(
             "student.deepspeed is set, but deepspeed is not installed; run: "
-            "DS_BUILD_OPS=0 pip install --no-build-isolation -c constraints.txt -e '.[deepspeed]', "
+            f"DS_BUILD_OPS=0 {install_command('deepspeed')} --no-build-isolation, "
             "or set student.deepspeed=null"
         )
     if not is_launched():
@@ -92,15 +92,15 @@ def deepspeed_settings(name: str) -> dict[str, Any]:
     """
     path = Path(str(resources.files("avrt.train") / f"{name}.json" if name in PACKAGED else name))
     try:
-        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        settings: dict[str, Any] = read_json(path)
         stage = settings.get("zero_optimization", {}).get("stage", 0)
         is_half = settings.get("fp16", {}).get("enabled", False)
-    except OSError as error:
+    except DataError as error:
         raise ConfigError(
-            f"student.deepspeed = {name!r}: {error.strerror}; name a JSON file, or packaged "
+            f"student.deepspeed: {error}; name a JSON file, or packaged "
             f"settings: {', '.join(PACKAGED)}"
         ) from error
-    except (ValueError, AttributeError) as error:
+    except AttributeError as error:
         raise ConfigError(f"{name}: not DeepSpeed's JSON settings: {error}") from error
     if stage == 3:
         raise ConfigError(

@@ -23,7 +23,7 @@ from avrt.config import Config
 from avrt.datasets import require_media
 from avrt.engines.encode import Encoded, collate
 from avrt.ranks import n_processes
-from avrt.runs import Result, open_stage, save_config
+from avrt.runs import Result, alone, open_stage, save_config
 from avrt.train.callbacks import require_trackers
 from avrt.train.checkpoint import (
     count_parameters,
@@ -42,6 +42,7 @@ from avrt.train.data import (
     id_dataset,
     keep_usable,
     read_examples,
+    refuse_unread,
     split_path,
     trace_ids,
     write_lost,
@@ -128,6 +129,7 @@ class OmniSFTTrainer(SFTTrainer):
         return prepared
 
 
+@alone(lambda config: config.run.path / "sft")
 def run(config: Config) -> Result:
     """Fine-tune the student; continue an interrupted training, and skip a finished one."""
     sft, student, run_folder = config.sft, config.student, config.run.path
@@ -156,6 +158,7 @@ def run(config: Config) -> Result:
             "sft validation", validation_examples, collator.length, sft.max_length
         )
     write_lost(folder / "dropped.jsonl", train, validation)
+    refuse_unread("sft", config.run.path, train, validation)
     answered = []
     if sft.eval_samples:
         answered = spread(validation.kept, sft.eval_samples, "sft.eval_samples")

@@ -14,11 +14,9 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from avrt.datasets import write_samples
 from avrt.errors import ConfigError
-from avrt.runs import Result, write_json
+from avrt.runs import Result, alone, remove_leftovers, track, write_json
 from avrt.types import Sample
 from avrt.world.content import Scene, WorldSet, draw_scene
 from avrt.world.render import (
@@ -43,6 +41,7 @@ RELATIONS = {"Where": "View"}
 """AVQA's word for the sense that a question type needs; all others need both."""
 
 
+@alone(lambda root: root)
 def run(
     root: Path, n_train: int = 2_000, n_bench: int = 400, n_audio: int = 400, seed: int = 0
 ) -> Result:
@@ -79,6 +78,7 @@ def run(
 def _claim(root: Path, made_with: dict[str, int]) -> None:
     """Refuse a folder that holds other files than the same world, unfinished."""
     unfinished = root / UNFINISHED
+    remove_leftovers(root)
     if unfinished.is_file() and json.loads(unfinished.read_text()) == made_with:
         return
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
@@ -179,9 +179,8 @@ def _write_media(write: Callable[[Path, Scene], None], jobs: Sequence[tuple[Path
     paths, scenes = [path for path, _ in jobs], [scene for _, scene in jobs]
     with ProcessPoolExecutor() as workers:
         written = workers.map(write, paths, scenes, chunksize=32)
-        for _ in tqdm(
-            written, total=len(jobs), desc=paths[0].parent.name if paths else "media", unit="file"
-        ):
+        title = paths[0].parent.name if paths else "media"
+        for _ in track(written, f"world: {title}", "files", len(jobs)):
             pass
 
 

@@ -15,7 +15,6 @@ import json
 import math
 import os
 import random
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -25,12 +24,11 @@ from typing import Any, TextIO
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from avrt.engines.encode import merge_media
 from avrt.errors import ConfigError
-from avrt.runs import Result, fingerprint, write_atomic
+from avrt.runs import Result, fingerprint, hold_output, replace_folder, track, write_atomic
 from avrt.world import curriculum, networks
 from avrt.world.content import draw_scene
 from avrt.world.curriculum import Example, Lesson
@@ -198,9 +196,9 @@ def train(
     weights = [recipe.lessons[key][1] for key in names]
     video_id = getattr(model.config, "video_token_id", None)
     model.train()
-    bar = tqdm(range(first, last or recipe.n_steps), initial=first, total=recipe.n_steps, desc=name)
+    steps = range(first, last or recipe.n_steps)
     with _open_log(training.log_path, first) as log:
-        for step in bar:
+        for step in track(steps, name, "steps", recipe.n_steps, first):
             started = time.monotonic()
             # Every step has its own generator, so a resumed run draws the same examples.
             rng = random.Random(f"{training.seed}/{name}/{step}")
@@ -215,7 +213,6 @@ def train(
             optimizer.zero_grad()
             row = {"step": step, "lesson": lesson, "loss": loss.item(), "exact": exact}
             log.write(json.dumps({**row, "seconds": time.monotonic() - started}) + "\n")
-            bar.set_postfix_str(f"{lesson} {loss.item():.3f}")
             if (step + 1) % SAVE_EVERY == 0:
                 log.flush()
                 _save_state(model, optimizer, training, step + 1)
@@ -340,9 +337,9 @@ def _train_model(name: str, output: Path, seed: int) -> str:
         clips = build_pool(recipe.n_clips, seed, work / f"clips-{seed}", os.cpu_count() or 1)
     encoder = Encoder(processor, clips, padded_sound=name == "audio_teacher")
     train(model, encoder, training)
-    shutil.rmtree(target, ignore_errors=True)
-    model.eval().bfloat16().save_pretrained(target)
-    processor.save_pretrained(target)
+    with replace_folder(target) as temporary:
+        model.eval().bfloat16().save_pretrained(temporary)
+        processor.save_pretrained(temporary)
     figures = measure_model(name, target, work)
     minutes = sum(row["seconds"] for row in _read_log(training.log_path)) / 60
     write_card(target, name, training.description, figures, minutes)
@@ -375,5 +372,6 @@ def run(output: Path, only: tuple[str, ...] = (), seed: int = 0) -> Result:
     lines = []
     for name in MODELS:
         if not only or name in only:
-            lines.append(_train_model(name, output, seed))
+            with hold_output(output / ".work" / name):
+                lines.append(_train_model(name, output, seed))
     return Result("\n".join(lines), {"kept": len(lines)})

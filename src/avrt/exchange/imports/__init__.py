@@ -1,17 +1,18 @@
 """Imports: published sets become a run, so that stats, training and exports work on them.
 
     avrt-20k     Parquet with the columns of AVRT-20K: questions about AVQA's clips with one trace
-                 each, for every sample, also where a teacher was wrong
+                 each, for every sample, also where a teacher was wrong; or a dataset that AVRT
+                 built, from RUN/dataset or an export for the Hub
     avqa-r1-6k   omni_rl_format_{train,valid}.json of AVQA-R1-6K, and any list of the same form:
-                 pictures with sounds, no traces
+                 pictures with sounds, no traces; or an export for video-r1
 
 Reads a local folder, or the Hub with `from_hub`; writes RUN/dataset/ as the stage `build` does,
-with NULL in the columns about teachers. Every row that is read goes into exactly one file; a row
+with NULL in columns that the set lacks. Every row that is read goes into exactly one file; a row
 that is no question goes into rejected.parquet with the reason.
 
 The decision to question: AVRT-20K does not say which part is validation, so it is split by clip
 here, like everything else. AVQA-R1-6K keeps its own split: its rows do not say which of them come
-from one clip.
+from one clip. What AVRT built keeps its split, too; today's gates read its traces again.
 """
 
 from __future__ import annotations
@@ -22,26 +23,28 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tqdm import tqdm
 
 from avrt.config import Config
 from avrt.datasets.avqa import names_in_folders
 from avrt.errors import ConfigError
-from avrt.exchange.imports.avqa_r1_6k import AVQA_R1_6K, SPLITS
+from avrt.exchange.imports.avqa_r1_6k import AVQA_R1_6K
 from avrt.exchange.imports.avrt_20k import AVRT_20K, read_hub
-from avrt.exchange.imports.columns import MalformedError, Row, Source, texts_of
+from avrt.exchange.imports.columns import SPLITS, MalformedError, Row, Source, texts_of
 from avrt.generate.build import validation_clips
 from avrt.generate.dataset import DATASET_SCHEMA, REJECTED_SCHEMA, question_columns
 from avrt.generate.gates import GATES, Case, check
 from avrt.runs import (
     Result,
+    alone,
     check_sums,
     fingerprint,
     open_stage,
     save_config,
+    track,
     write_atomic,
     write_parquet,
 )
+from avrt.texts import read_text
 from avrt.types import Sample
 
 __all__ = ["SOURCES", "run"]
@@ -50,6 +53,7 @@ SOURCES = {"avrt-20k": AVRT_20K, "avqa-r1-6k": AVQA_R1_6K}
 """Every set that AVRT can import."""
 
 
+@alone(lambda config: config.run.path / "dataset")
 def run(config: Config, name: str, folder: Path | str, from_hub: bool = False) -> Result:
     """Import the set `name` from `folder`, which with `from_hub` is an id on the Hub.
 
@@ -68,7 +72,7 @@ def run(config: Config, name: str, folder: Path | str, from_hub: bool = False) -
     rows = read_hub(str(folder)) if from_hub else source.read(Path(folder))
     if (run_folder / "manifests" / "build.json").is_file():
         raise ConfigError(f"{run_folder}: this run has built its dataset; choose another run.name")
-    costly = {"set": name, "rows": fingerprint([(row.id, row.values) for row in rows])}
+    costly = {"set": name, "rows": fingerprint([(row.id, row.split, row.values) for row in rows])}
     free = {
         "gates": {name: gate.version for name, gate in GATES.items()},
         "rejecting": list(rejecting),
@@ -78,18 +82,18 @@ def run(config: Config, name: str, folder: Path | str, from_hub: bool = False) -
     }
     stage = open_stage(run_folder, "import", costly, [], free)
     dataset = run_folder / "dataset"
-    files = ("train.parquet", "validation.parquet", "rejected.parquet")
-    if stage.done and all((dataset / file).is_file() for file in files):
+    if stage.done and all((dataset / f"{part}.parquet").is_file() for part in SPLITS):
         return Result(f"import: nothing to do, {dataset} is imported", stage.counts())
     converted = _convert(source, rows, source.survey(rows, root), rejecting)
     parts = _split(converted, fraction, config.run.seed)
     counts = _count(rows, parts)
     check_sums("import", len(rows), counts)
     save_config(config)
+    stage.begin()
     for part, of_part in parts.items():
         schema = REJECTED_SCHEMA if part == "rejected" else DATASET_SCHEMA
         write_parquet(dataset / f"{part}.parquet", of_part, schema)
-    card = _card(name, source, counts)
+    card = _card(name, source, counts, _card_of(Path(folder), rows))
     write_atomic(dataset / "README.md", lambda file: file.write(card.encode()))
     stage.finish(counts)
     sizes = ", ".join(f"{counts[part]} {part}" for part in parts)
@@ -102,27 +106,42 @@ def _convert(
 ) -> Iterator[dict[str, Any]]:
     """Give every row the columns of the dataset; rejected rows have `stage` and `reason`."""
     used: set[str] = set()
-    for row in tqdm(rows, desc="import", unit="row", leave=False, disable=None):
+    for row in track(rows, "import", "rows"):
         name = row.id if row.id not in used else f"{row.id}#{row.source}"
         try:
             if name != row.id:
                 raise MalformedError("duplicate_id")
+            if row.kept.get("reason"):
+                yield {**_empty(), **row.kept}
+                continue
             sample, trace = source.to_sample(row, known)
         except MalformedError as error:
             yield _blank(row, name) | {"stage": "import", "reason": f"dropped/{error}"}
             continue
         finally:
             used.add(name)
-        yield _to_row(sample, trace, rejecting) | {"split": row.split}
+        yield _to_row(row, sample, trace, rejecting) | {"split": row.split}
 
 
-def _to_row(sample: Sample, trace: str | None, rejecting: Sequence[str]) -> dict[str, Any]:
+def _to_row(
+    source: Row, sample: Sample, trace: str | None, rejecting: Sequence[str]
+) -> dict[str, Any]:
     text = trace.strip() if trace is not None else None
     findings: dict[str, str | None] | None = None
     if text is not None:
-        case = Case(text, sample.question, sample.options, sample.target)
+        is_cut = (source.kept.get("gates") or {}).get("truncated")
+        columns = {"v": "vision_text", "a": "audio_text"}
+        teachers = {modality: source.kept.get(name) or "" for modality, name in columns.items()}
+        case = Case(
+            text,
+            sample.question,
+            sample.options,
+            sample.target,
+            "length" if is_cut else "stop",
+            {modality: text for modality, text in teachers.items() if text},
+        )
         findings = check(case)
-    row = {**_empty(), **question_columns(sample, text), "gates": findings}
+    row = {**_empty(), **question_columns(sample, text), **source.kept, "gates": findings}
     objecting = next((name for name in rejecting if findings and findings[name]), None)
     return row | ({"stage": "gate", "reason": f"dropped/{objecting}"} if objecting else {})
 
@@ -154,10 +173,10 @@ def _split(
     rows: Iterator[dict[str, Any]], fraction: float, seed: int
 ) -> dict[str, list[dict[str, Any]]]:
     """Divide rows into train, validation and rejected, as the source says or else by clip."""
-    parts: dict[str, list[dict[str, Any]]] = {"train": [], "validation": [], "rejected": []}
+    parts: dict[str, list[dict[str, Any]]] = {part: [] for part in SPLITS}
     kept: list[dict[str, Any]] = []
     for row in rows:
-        (parts["rejected"] if "reason" in row else kept).append(row)
+        (parts["rejected"] if row.get("reason") else kept).append(row)
     held_out = validation_clips(
         (row["video_id"] for row in kept if not row["split"]),
         fraction,
@@ -166,7 +185,7 @@ def _split(
     for row in kept:
         split = row.pop("split")
         own = "validation" if row["video_id"] in held_out else "train"
-        parts[SPLITS[split] if split else own].append(row)
+        parts[split or own].append(row)
     return parts
 
 
@@ -196,7 +215,16 @@ def _remarks(
     return lines
 
 
-def _card(name: str, source: Source, counts: Mapping[str, int]) -> str:
+def _card_of(folder: Path, rows: Sequence[Row]) -> str | None:
+    """The card of a set that AVRT wrote: it names the models, whose terms go on with the rows."""
+    path = folder / "README.md"
+    if not any(row.kept for row in rows) or not path.is_file():
+        return None
+    return read_text(path).removeprefix("---\n").partition("---\n")[2].strip()
+
+
+def _card(name: str, source: Source, counts: Mapping[str, int], card: str | None) -> str:
+    """The card of the import; that of a set that AVRT wrote stands below it as it was."""
     header = {"license": "other", "language": ["en"], "tags": ["audio-visual", "imported"]}
     present = [part for part in ("train", "validation") if counts[part]]
     files = [{"split": part, "path": f"{part}.parquet"} for part in present]
@@ -205,20 +233,22 @@ def _card(name: str, source: Source, counts: Mapping[str, int]) -> str:
     losses = "\n".join(
         f"| {reason} | {n} |" for reason, n in sorted(counts.items()) if "/" in reason
     )
+    if card is None:
+        remark = "Columns about teachers are NULL: the set has none of their texts."
+        card = f"## Licence\n\n{source.licence}"
+    else:
+        remark = "AVRT wrote this set; its own card follows."
     return f"""---
 {yaml.safe_dump(header, sort_keys=False)}---
 
 # {name}, imported
 
 {counts["read"]} rows were read, {counts["kept"]} are kept: {counts["train"]} for training,
-{counts["validation"]} for validation. Columns about teachers are NULL: the set has none of their
-texts.
+{counts["validation"]} for validation. {remark}
 
 | reason | rows |
 | --- | ---: |
 {losses}
 
-## Licence
-
-{source.licence}
+{card}
 """

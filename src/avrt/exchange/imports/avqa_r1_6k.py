@@ -1,16 +1,17 @@
 """AVQA-R1-6K as published: JSON lists of pictures with sounds and questions, without traces.
 
-It reads any list of that form, also lists of videos, and takes the field `process` as the trace.
+It reads any list of that form, also lists of videos and what `avrt export --to video-r1` writes,
+and takes the field `process` as the trace.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from avrt.datasets.rows import read_json_list
 from avrt.errors import DataError
 from avrt.exchange.imports.columns import (
     MalformedError,
@@ -22,35 +23,37 @@ from avrt.exchange.imports.columns import (
 )
 from avrt.types import LETTERS, Sample
 
-__all__ = ["AVQA_R1_6K", "SPLITS"]
+__all__ = ["AVQA_R1_6K"]
 
-SPLITS = {"train": "train", "valid": "validation"}
+_FILES = {
+    "train": ("train/omni_rl_format_train.json", "omni_rl_format_train.json", "train.json"),
+    "validation": ("valid/omni_rl_format_valid.json", "omni_rl_format_valid.json",
+                   "validation.json"),
+}  # fmt: skip
+"""The list of each split; the first that exists is read."""
 
 
 def _read(folder: Path) -> list[Row]:
     rows: list[Row] = []
-    for split in SPLITS:
-        name = f"omni_rl_format_{split}.json"
-        path = next(filter(Path.is_file, (folder / split / name, folder / name)), None)
-        if path is not None:
-            rows += _read_json(path, path.relative_to(folder).as_posix(), split)
+    for split, names in _FILES.items():
+        name = next((name for name in names if (folder / name).is_file()), None)
+        if name is not None:
+            rows += _read_list(folder / name, name, split)
     if not rows:
         raise DataError(
             f"{folder}: no rows in omni_rl_format_train.json and omni_rl_format_valid.json, here "
-            "or in train/ and valid/; name the folder of AVQA-R1-6K"
+            "or in train/ and valid/, nor in train.json and validation.json; name the folder of "
+            "AVQA-R1-6K, or of an export for video-r1"
         )
     return rows
 
 
-def _read_json(path: Path, name: str, split: str) -> Iterator[Row]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError(f"{path}: not readable JSON: {error}") from error
-    if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
-        raise DataError(f"{path}: not a list of rows")
-    for number, row in enumerate(content, start=1):
-        row_id = f"avqa-r1-6k-{split}-{row.get('problem_id', f'row{number}')}"
+def _read_list(path: Path, name: str, split: str) -> Iterator[Row]:
+    published = "valid" if split == "validation" else split
+    for number, row in enumerate(read_json_list(path), start=1):
+        if not isinstance(row, dict):
+            raise DataError(f"{path}: row {number}: a {type(row).__name__}, not a question")
+        row_id = f"avqa-r1-6k-{published}-{row.get('problem_id', f'row{number}')}"
         yield Row(row_id, row, f"{name}:{number}", split)
 
 
@@ -75,8 +78,15 @@ def _to_sample(row: Row, _known: Mapping[str, Any]) -> tuple[Sample, str | None]
         **media,
         source=row.source,
     )
-    process = values.get("process")
-    return sample, f"{process}\n<answer>{target[1]}</answer>" if process else None
+    return sample, _trace(values.get("process"), target[1])
+
+
+def _trace(process: object, letter: str) -> str | None:
+    """Give the thought with its answer behind it, which exporters leave to the solution."""
+    if not process:
+        return None
+    text = str(process)
+    return text if "<answer>" in text else f"{text}\n<answer>{letter}</answer>"
 
 
 def _media(value: object, folder: PurePosixPath) -> dict[str, str | None]:

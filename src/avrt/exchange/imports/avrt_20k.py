@@ -1,62 +1,144 @@
-"""AVRT-20K as published: Parquet, a question about a clip of AVQA and a trace in each row.
+"""AVRT-20K: Parquet, a question about a clip of AVQA and a trace in each row.
 
-Every sample has a trace, also where a teacher was wrong; the teachers' texts are not published.
+As published, every sample has a trace, also where a teacher was wrong; the teachers' texts are not
+published. Sets that AVRT wrote have these nine columns and more: those of `avrt build`, in
+RUN/dataset/ and in an export for the Hub, are read with all columns, splits and rejected rows.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from avrt.datasets.avqa import RELATION_OF, find_video, names_in_folders
+from avrt.datasets import dataset_row_to_sample
+from avrt.datasets.avqa import RELATION_OF, find_video
+from avrt.datasets.names import MediaNames
+from avrt.datasets.parquet import check_unpacked
 from avrt.errors import DataError
 from avrt.exchange.imports.columns import (
-    LETTERED,
+    SPLITS,
     MalformedError,
     Row,
     Source,
     options_of,
-    strip_letters,
     target_of,
     text_of,
-    texts_of,
 )
+from avrt.generate.dataset import DATASET_SCHEMA, REJECTED_SCHEMA
 from avrt.types import LETTERS, Sample
 
 __all__ = ["AVRT_20K", "read_hub"]
 
 _LETTER = re.compile(r"\(?([A-H])\)?[.:]?")
-
+_LETTERED = re.compile(r"\s*(?:\(([A-H])\)|([A-H])[.):])\s*(.*)", re.DOTALL)
+"""An answer that is an option with its letter in front."""
 _COLUMNS = ("id", "video_name", "video_id", "question", "choices", "answer",
             "question_relation", "question_type", "av_reasoning")  # fmt: skip
 
 
 def _read(folder: Path) -> list[Row]:
-    paths = sorted(folder.glob("*.parquet")) or sorted(folder.glob("data/*.parquet"))
+    paths = _files(folder)
     if not paths:
-        raise DataError(f"{folder}: no Parquet file here or in data/; name the folder of AVRT-20K")
-    rows: list[Row] = []
-    for path in paths:
-        try:
-            table = pq.read_table(path)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise DataError(f"{path}: not a readable Parquet file: {error}") from error
-        rows += _rows(table.to_pylist(), table.column_names, path.name)
-    return rows
+        raise DataError(
+            f"{folder}: no Parquet file here or in data/; name the folder of AVRT-20K, "
+            "RUN/dataset, or an export for the Hub"
+        )
+    return [row for path in paths for row in _read_file(path)]
 
 
-def _rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], name: str) -> Iterator[Row]:
-    absent = [column for column in _COLUMNS if column not in columns]
+def _files(folder: Path) -> list[Path]:
+    """Find the files of a set: an export for the Hub, RUN/dataset, or the set as published."""
+    exported = sorted(folder.glob("data/traces/*.parquet"))
+    if exported:
+        return [*exported, *sorted(folder.glob("data/rejected/*.parquet"))]
+    paths = sorted(folder.glob("*.parquet")) or sorted(folder.glob("data/*.parquet"))
+    # Beside the files of a dataset, `avrt build` writes tables about it.
+    parts = [path for path in paths if _split_of(path.name) and _is_own(_names(path))]
+    return parts or paths
+
+
+def _names(path: Path) -> list[str]:
+    with _open(path) as file:
+        return file.schema_arrow.names
+
+
+def _is_own(columns: Collection[str]) -> bool:
+    """Whether AVRT wrote a table with these columns."""
+    return set(DATASET_SCHEMA.names) <= set(columns)
+
+
+def _split_of(name: str) -> str:
+    """The split that a file or a split of the Hub is named after; empty: none."""
+    part = name.partition(".")[0].partition("-")[0]
+    return part if part in SPLITS else ""
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[pq.ParquetFile]:
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path}: not a readable Parquet file: {error}") from error
+
+
+def _read_file(path: Path) -> Iterator[Row]:
+    with _open(path) as file:
+        present = file.schema_arrow.names
+        _check_columns(path.name, present)
+        # A set with media holds gigabytes in columns of no use here.
+        columns = [name for name in present if name in REJECTED_SCHEMA.names]
+        check_unpacked(path, columns)
+        table = file.read(columns=columns)
+    yield from _rows(table, path.name)
+
+
+def _check_columns(name: str, present: Sequence[str]) -> None:
+    absent = [column for column in _COLUMNS if column not in present]
     if absent:
-        raise DataError(f"{name}: no column {', '.join(absent)}; AVRT-20K has all of {_COLUMNS}")
+        raise DataError(
+            f"{name}: no column {', '.join(absent)}; it has {', '.join(present) or 'none'}, and "
+            f"AVRT-20K has {', '.join(_COLUMNS)}"
+        )
+
+
+def _rows(table: pa.Table, name: str) -> Iterator[Row]:
+    """Yield the rows of a table; those that AVRT wrote keep their ids, splits and columns."""
+    is_own, split = _is_own(table.column_names), _split_of(name)
+    try:
+        rows = (_cast(table, name) if is_own else table).to_pylist()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{name}: a text is not UTF-8 ({error}); write the file again") from error
     for number, row in enumerate(rows, start=1):
-        yield Row(f"avrt-20k-{row['id']}", row, f"{name}:{number}")
+        source = f"{name}:{number}"
+        if is_own:
+            yield Row(row["id"], row, source, split, kept=row)
+        else:
+            yield Row(f"avrt-20k-{row['id']}", row, source)
+
+
+def _cast(table: pa.Table, name: str) -> pa.Table:
+    """Give the columns their types; the gates are those of another version, perhaps."""
+    for index, column in enumerate(table.column_names):
+        wanted = REJECTED_SCHEMA.field(column)
+        if column != "gates" and table.schema.field(index).type != wanted.type:
+            try:
+                cast = table.column(index).cast(wanted.type)
+            except pa.ArrowException as error:
+                raise DataError(
+                    f"{name}: column {column}: {table.schema.field(index).type} is not "
+                    f"{wanted.type}: {error}"
+                ) from error
+            table = table.set_column(index, wanted, cast)
+    return table
 
 
 def _survey(rows: Sequence[Row], root: Path) -> dict[str, Any]:
@@ -65,15 +147,19 @@ def _survey(rows: Sequence[Row], root: Path) -> dict[str, Any]:
     A single row can be ambiguous: among the options 1, 2, 3, 4 the answer "2" is an index or a
     text.
     """
-    fitting = Counter(
-        form
-        for row in rows
-        for form, find in _ANSWERS.items()
-        if find(str(row.values["answer"]), strip_letters(texts_of(row.values["choices"])))
-        is not None
-    )
+    fitting: Counter[str] = Counter()
+    for row in rows:
+        if not row.kept:
+            try:
+                options = options_of(row.values["choices"])
+            except MalformedError:
+                continue
+            answer = str(row.values["answer"])
+            fitting.update(
+                name for name, find in _ANSWERS.items() if find(answer, options) is not None
+            )
     best = max(_ANSWERS, key=lambda form: fitting[form])
-    return {"find": _ANSWERS[best], "present": names_in_folders(root)}
+    return {"find": _ANSWERS[best], "present": MediaNames(root)}
 
 
 def _by_index(answer: str, options: Sequence[str]) -> int | None:
@@ -87,7 +173,7 @@ def _by_letter(answer: str, options: Sequence[str]) -> int | None:
 
 
 def _by_text(answer: str, options: Sequence[str]) -> int | None:
-    match = LETTERED.fullmatch(answer)
+    match = _LETTERED.fullmatch(answer)
     for text in (answer.strip(), match[3].strip() if match else None):
         if options.count(text) == 1:
             return options.index(text)
@@ -103,6 +189,8 @@ _ANSWERS: dict[str, Callable[[str, Sequence[str]], int | None]] = {
 
 def _to_sample(row: Row, known: Mapping[str, Any]) -> tuple[Sample, str | None]:
     values = row.values
+    if row.kept:
+        return _own_sample(row), values["av_reasoning"]
     options = options_of(values["choices"])
     target = target_of(known["find"](str(values["answer"]), options), options)
     relation = RELATION_OF.get(str(values["question_relation"]).lower())
@@ -128,13 +216,24 @@ def _to_sample(row: Row, known: Mapping[str, Any]) -> tuple[Sample, str | None]:
     return sample, text_of(values["av_reasoning"], "no_trace")
 
 
+def _own_sample(row: Row) -> Sample:
+    try:
+        sample = dataset_row_to_sample(row.values, row.source)
+    except (TypeError, ValueError) as error:
+        raise MalformedError("bad_sample") from error
+    target_of(sample.answer_index, sample.options)
+    return replace(sample, source=row.values["source"] or row.source)
+
+
 def read_hub(source: str) -> list[Row]:
     """Read all splits of the set with this id on the Hub, one after the other."""
     from datasets import load_dataset
 
     rows: list[Row] = []
     for split, table in load_dataset(source).items():
-        rows += _rows(table.to_list(), table.column_names, str(split))
+        _check_columns(str(split), table.column_names)
+        wanted = [name for name in table.column_names if name in REJECTED_SCHEMA.names]
+        rows += _rows(table.select_columns(wanted).with_format("arrow")[:], str(split))
     return rows
 
 

@@ -2,38 +2,46 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from avrt.datasets.rows import same_options, without_letters
+from avrt.texts import clean
 from avrt.types import LETTERS, Sample
 
 __all__ = [
-    "LETTERED",
+    "SPLITS",
     "MalformedError",
     "Row",
     "Source",
     "options_of",
-    "strip_letters",
     "target_of",
     "text_of",
     "texts_of",
 ]
 
-LETTERED = re.compile(r"\s*(?:\(([A-H])\)|([A-H])[.):])\s*(.*)", re.DOTALL)
-"""An option with its letter in front."""
+
+SPLITS = ("train", "validation", "rejected")
+"""The files of a dataset, and what they are called in other sets as well."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A published row; `split` is empty where the source has none."""
+    """A published row."""
 
     id: str
     values: Mapping[str, Any]
     source: str
     split: str = ""
+    """The file of the dataset it belongs to; empty where the set does not say, so that its clip
+    decides.
+    """
+    kept: Mapping[str, Any] = field(default_factory=dict)
+    """Columns that are the dataset's own already, for rows that AVRT wrote; they are kept as they
+    are.
+    """
 
 
 class MalformedError(Exception):
@@ -56,20 +64,11 @@ class Source:
     licence: str
 
 
-def strip_letters(options: Sequence[str]) -> tuple[str, ...]:
-    """Remove `A. ` or `(A) ` in front of options when every option has its own letter there."""
-    matches = [LETTERED.fullmatch(option) for option in options]
-    letters = [match and (match[1] or match[2]) for match in matches]
-    if letters != list(LETTERS[: len(options)]):
-        return tuple(option.strip() for option in options)
-    return tuple(match[3].strip() for match in matches if match)
-
-
 def texts_of(values: object) -> list[str]:
     """Give the values of a list as texts, None as an empty text; give no text for anything else."""
     if not isinstance(values, list):
         return []
-    return ["" if value is None else str(value) for value in values]
+    return ["" if value is None else clean(str(value)).strip() for value in values]
 
 
 def options_of(values: object) -> tuple[str, ...]:
@@ -78,7 +77,7 @@ def options_of(values: object) -> tuple[str, ...]:
     Raises:
         MalformedError: the value does not hold two to eight texts.
     """
-    options = strip_letters(texts_of(values))
+    options = without_letters(texts_of(values))
     if not 2 <= len(options) <= len(LETTERS):
         raise MalformedError("bad_number_of_options" if options else "no_options")
     if not all(options):
@@ -94,7 +93,7 @@ def target_of(index: int | None, options: Sequence[str]) -> int:
     """
     if index is None or index >= len(options):
         raise MalformedError("bad_answer")
-    if options.count(options[index]) > 1:
+    if index in same_options(options):
         raise MalformedError("ambiguous_answer")
     return index
 
@@ -107,4 +106,4 @@ def text_of(value: object, reason: str) -> str:
     """
     if not isinstance(value, str) or not value.strip():
         raise MalformedError(reason)
-    return value.strip()
+    return clean(value).strip()

@@ -1,141 +1,79 @@
-"""The run directory: atomic writes, and stages that know whether their work is already done.
+"""The run directory: stages that know whether their work is already done, alone and in whole files.
 
-A stage writes its files, then `manifest.json` with the fingerprint of its settings and inputs and
-the count of every row. Same fingerprint: nothing to do. Another: refused, because mixing two
-settings in one folder hides what made what.
+A stage holds the lock of what it writes, writes its files, then `manifest.json` with the
+fingerprint of its settings and inputs and the count of every row. Same fingerprint: nothing to do.
+Another: refused, because mixing two settings in one folder hides what made what.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
-import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import Any
 
 from avrt.config import Config, dump_config
 from avrt.errors import ConfigError, DataError
 from avrt.ranks import is_main
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from avrt.runs.files import (
+    atomic_file,
+    file_digest,
+    fingerprint,
+    remove_leftovers,
+    replace_folder,
+    write_atomic,
+)
+from avrt.runs.locks import alone, hold_lock, hold_output, lock_file
+from avrt.runs.parquet import (
+    ParquetRows,
+    iter_parquet,
+    open_parquet,
+    read_parquet,
+    read_table,
+    write_parquet,
+)
+from avrt.runs.progress import Ticker, format_duration, quiet_s, say, track
 
 __all__ = [
+    "ParquetRows",
     "Result",
     "Stage",
+    "Ticker",
+    "alone",
+    "atomic_file",
     "check_sums",
     "file_digest",
     "fingerprint",
+    "format_duration",
+    "hold_lock",
+    "hold_output",
+    "iter_parquet",
+    "lock_file",
+    "manifest_path",
+    "open_parquet",
     "open_stage",
+    "quiet_s",
     "read_parquet",
+    "read_table",
+    "remove_leftovers",
     "replace_folder",
     "save_config",
+    "say",
     "student_path",
+    "track",
     "write_atomic",
     "write_json",
     "write_parquet",
 ]
 
 
-def fingerprint(value: Any) -> str:
-    """sha256 of the canonical JSON of `value`."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """sha256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write to a temporary file beside `path`, flush to disk, rename: a reader never sees half a
-    file.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-@contextmanager
-def replace_folder(folder: Path) -> Iterator[Path]:
-    """A new folder to write into, which takes the place of `folder` when all is written.
-
-    A reader never finds half of it. After an error nothing has changed; what a kill leaves lies
-    under a hidden name, and the next attempt removes it.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.new")
-    previous = folder.with_name(f".{folder.name}.old")
-    for leftover in (temporary, previous):
-        shutil.rmtree(leftover, ignore_errors=True)
-    try:
-        temporary.mkdir()
-        yield temporary
-        for path in temporary.rglob("*"):
-            if path.is_file():
-                with path.open("rb") as file:
-                    os.fsync(file.fileno())
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    if folder.exists():
-        folder.rename(previous)
-    temporary.rename(folder)
-    shutil.rmtree(previous, ignore_errors=True)
-
-
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically."""
     text = json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True, default=str)
     write_atomic(path, lambda file: file.write(text.encode() + b"\n"))
-
-
-def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> None:
-    """Write rows under a fixed schema, atomically; equal rows give equal bytes."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
-    write_atomic(path, lambda file: pq.write_table(table, file, compression="zstd"))
-
-
-def read_parquet(path: Path) -> list[dict[str, Any]]:
-    """Rows of a file that an earlier stage wrote.
-
-    Raises:
-        DataError: if the file is absent or not Parquet; the message names the stage that writes it.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        # Not `read_table`, which imports a whole framework for data in many files.
-        with pq.ParquetFile(path) as file:
-            return file.read().to_pylist()
-    except FileNotFoundError as error:
-        raise DataError(
-            f"{path}: not found; run the stage that writes it first (see `avrt --help`)"
-        ) from error
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{path}: not a readable Parquet file: {error}") from error
 
 
 def save_config(config: Config) -> None:
@@ -171,6 +109,8 @@ class Result:
 
     summary: str
     counts: Mapping[str, int]
+    fault: str = ""
+    """Why the command ends with exit code 1, although the rest is done."""
 
 
 @dataclass(frozen=True)
@@ -192,6 +132,10 @@ class Stage:
         """The counts stored by a finished stage."""
         return Counter(json.loads(self.manifest_path.read_text())["counts"])
 
+    def begin(self) -> None:
+        """Mark the stage as to do; call before the first of its files is written."""
+        self.manifest_path.unlink(missing_ok=True)
+
     def finish(self, counts: Mapping[str, int]) -> None:
         """Mark the stage as done; call after all of its files are written."""
         content = {
@@ -202,6 +146,11 @@ class Stage:
             "counts": dict(counts),
         }
         write_json(self.manifest_path, content)
+
+
+def manifest_path(run: Path, stage: str) -> Path:
+    """Where a finished stage says what it was made with."""
+    return run / "manifests" / f"{stage}.json"
 
 
 def open_stage(
@@ -223,19 +172,21 @@ def open_stage(
         DataError: an input file is absent.
         ConfigError: the stage was finished with other settings or inputs.
     """
-    manifest_path = run / "manifests" / f"{name}.json"
+    path = manifest_path(run, name)
     digests: dict[str, str] = {}
-    for path in inputs:
-        if not path.is_file():
-            raise DataError(f"{path}: not found; run the earlier stages first (see `avrt --help`)")
-        digests[path.name] = file_digest(path)
+    for source in inputs:
+        if not source.is_file():
+            raise DataError(
+                f"{source}: not found; run the earlier stages first (see `avrt --help`)"
+            )
+        digests[source.name] = file_digest(source)
     both = {**settings, **(free or {})}
     wanted = fingerprint({"stage": name, "settings": both, "inputs": digests})
-    if not manifest_path.is_file():
-        return Stage(name, manifest_path, wanted, both, digests, done=False)
-    stored = json.loads(manifest_path.read_text())
+    if not path.is_file():
+        return Stage(name, path, wanted, both, digests, done=False)
+    stored = json.loads(path.read_text())
     if stored["fingerprint"] == wanted:
-        return Stage(name, manifest_path, wanted, both, digests, done=True)
+        return Stage(name, path, wanted, both, digests, done=True)
     changed = sorted(
         key
         for key in {*stored["settings"], *both}
@@ -252,9 +203,9 @@ def open_stage(
         reason = f"other settings ({', '.join(costly)})" if costly else "other inputs"
         raise ConfigError(
             f"{run}: stage {name!r} was already done here with {reason}; "
-            f"choose another run.name, or delete {manifest_path} to do this stage again"
+            f"choose another run.name, or delete {path} to do this stage again"
         )
-    return Stage(name, manifest_path, wanted, both, digests, done=False)
+    return Stage(name, path, wanted, both, digests, done=False)
 
 
 def check_sums(stage: str, n_read: int, counts: Mapping[str, int]) -> None:
