@@ -108,10 +108,8 @@ def test_every_format_that_pillow_reads_everywhere_is_used_whatever_its_name(tmp
     assert (info.status, info.container, info.video_codec) == ("ok", kind.lower(), kind.lower())
 
 
-@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF", "AVIF"])
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
 def test_of_an_animation_the_first_frame_is_used_and_noted(tmp_path, kind):
-    if kind == "AVIF" and not features.check("avif"):
-        pytest.skip("this Pillow has no AVIF")
     path = tmp_path / "animation"
     colours = [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue", "lime")]
     colours[0].save(path, kind, save_all=True, append_images=colours[1:])
@@ -199,6 +197,17 @@ def test_what_is_not_read_is_named_for_what_it_is(tmp_path, content, status, nam
     assert "H.264" not in info.reason
     with pytest.raises(MediaError, match=status):
         read_frames(path, SMALL)
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "JPEG2000", "WEBP"])
+def test_a_format_that_this_pillow_lacks_is_named(tmp_path, monkeypatch, kind):
+    if not features.check({"AVIF": "avif", "JPEG2000": "jpg_2000", "WEBP": "webp"}[kind]):
+        pytest.skip(f"no {kind} to be written")
+    path = tmp_path / "picture"
+    Image.fromarray(PIXELS).save(path, kind)
+    monkeypatch.setattr(features, "check", lambda _: False)
+    info = probe(path, MediaConfig())
+    assert (info.status, kind in info.reason) == ("unsupported", True)
 
 
 # Metadata

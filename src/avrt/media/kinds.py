@@ -24,7 +24,6 @@ _PICTURES = (
     *((b"P" + digit + space, "PPM") for digit in (b"5", b"6") for space in (b"\n", b" ", b"\r")),
 )
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
-_AVIF_BRANDS = (b"avif", b"avis")
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _AS_PICTURE = "convert it to PNG or JPEG"
 _FOREIGN = (
@@ -63,7 +62,8 @@ def picture_kind(head: bytes) -> str | None:
         return "WEBP"
     if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
         return "BMP"
-    return "AVIF" if set(_brands(head)) & set(_AVIF_BRANDS) else None
+    brands = _brands(head)  # a sequence, `avis`, is a video track to FFmpeg
+    return "AVIF" if b"avif" in brands and brands[0] != b"avis" else None
 
 
 def foreign_kind(head: bytes) -> tuple[str, str] | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, features
 
 from avrt.config import MediaConfig
 from avrt.errors import MediaError
@@ -36,6 +36,8 @@ _TURNS = {
 }
 """What brings a picture upright, by its EXIF orientation."""
 _ORIENTATION = 0x112
+_OPTIONAL = {"AVIF": "avif", "JPEG2000": "jpg_2000", "WEBP": "webp"}
+"""Formats that Pillow may have been built without, by its own name of the library."""
 _PNG_PARTS = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"eXIf")
 _JPEG_METADATA = (*range(0xE1, 0xEE), 0xEF, 0xFE)
 """Markers of JPEG segments that decide no pixel; 0xEE says in which colours they are."""
@@ -86,6 +88,9 @@ def open_picture(path: Path, kind: str, media: MediaConfig) -> Picture:
 
 
 def _decode(path: Path, source: Path | IO[bytes], kind: str, media: MediaConfig) -> Picture:
+    if kind in _OPTIONAL and not features.check(_OPTIONAL[kind]):
+        detail = f"a picture in {kind}, which this Pillow does not read; convert it to PNG or JPEG"
+        raise MediaError("unsupported", str(path), detail)
     with Image.open(source, formats=(kind,)) as picture:
         if picture.width * picture.height > media.max_source_pixels:
             detail = (
