@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 _GROUP_ROWS = 10_000
-_GROUP_BYTES = 64 << 20
+_GROUP_BYTES = 32 << 20
 """A group of rows ends at either size, so that memory does not grow with a file."""
 _BATCH_ROWS = 500
 
