@@ -106,8 +106,9 @@ def test_the_summary_names_files_that_are_almost_meant(write_avqa, tmp_path):
     encode_clip(root / "here.mp4", n_frames=4, sound=tone(0.4))
     (root / "videos").mkdir()
     (root / "videos/clip.mp4").touch()
-    text = prepare.run(make_config(root, tmp_path / "runs")).summary
-    assert "'videos/Clip.mp4' is missing, but 'videos/clip.mp4' is there; rename one" in text
+    config = make_config(root, tmp_path / "runs")
+    for text in (prepare.plan(config), prepare.run(config).summary):
+        assert "'videos/Clip.mp4' is missing, but 'videos/clip.mp4' is there; rename one" in text
 
 
 def test_names_of_thousands_of_characters_are_missing_files(write_avqa, tmp_path):

@@ -109,12 +109,12 @@ def test_a_file_that_holds_something_else_is_refused(config, tmp_path, rows, mes
 @pytest.mark.parametrize(
     ("name", "content", "error", "message"),
     [
-        ("p.jsonl", b"{", DataError, r"p.jsonl:1: not valid JSON"),
+        ("p.jsonl", b"{", DataError, r"p.jsonl: line 1: not valid JSON"),
         ("p.jsonl", b'{"id": "q0", "text": "\xff"}\n', DataError, "not UTF-8"),
         ("p.csv", b"id;text\nq0;A\n", DataError, r"p.csv:2: not a prediction"),
         ("p.csv", b'id,text\nq0,"A\n', DataError, "not valid CSV"),
         ("p.txt", b"", ConfigError, "a .jsonl or a .csv file"),
-        ("absent.jsonl", None, ConfigError, "cannot read the predictions"),
+        ("absent.jsonl", None, DataError, "cannot be read: No such file"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_refused(tmp_path, name, content, error, message):

@@ -105,8 +105,17 @@ def annotation_path(data: DataConfig) -> Path:
     """Find the file that `data` names; a missing file is first downloaded from `data.hub`.
 
     Raises:
-        ConfigError: the folder or the file does not exist, or the Hub cannot be reached.
+        ConfigError: the folder or the file does not exist or has an impossible name, or the Hub
+            cannot be reached.
     """
+    try:
+        return _find_annotations(data)
+    except OSError as error:
+        where = shown(str(data.root / data.split))
+        raise ConfigError(f"data.root, data.split: {where}: {error.strerror}") from error
+
+
+def _find_annotations(data: DataConfig) -> Path:
     names = [name.format(split=data.split) for name in FORMATS[data.format].files]
     if data.hub is not None and not any((data.root / name).is_file() for name in names):
         fetch_annotations(data.hub, data.root, names)

@@ -57,7 +57,7 @@ def read_avqa(root: Path, split: str, counts: Counter[str] | None = None) -> Ite
             question=text(row, "question_text"),
             options=options,
             answer_index=gold,
-            question_type=text(row, "question_type"),
+            question_type=" ".join(text(row, "question_type").split()),
             question_relation=RELATION_OF[relation],
             video_id=identifier(row, "video_id"),
             video=find_video(identifier(row, "video_name"), names),
@@ -98,7 +98,7 @@ def find_video(name: str, names: MediaNames) -> str:
         *(
             f"{folder}/{variant}{ending or '.mp4'}".lstrip("/")
             for folder in MEDIA_FOLDERS
-            for variant in variants
+            for variant in dict.fromkeys(variants)
         )
     )
 

@@ -146,14 +146,15 @@ def plan(config: Config) -> str:
     if _is_done(config.run.path, stage, names, known):
         return f"prepare: nothing to do, {config.run.path} is prepared"
     present = MediaNames(config.data.root)
-    n_missing = sum(not present.has(name) for name in names)
+    missing = [name for name in names if not present.has(name)]
+    nearest = "".join(f"\n  {line}" for line in nearest_names(config.data.root, missing, names))
     n_read = n_samples + counts["dropped/no_options"]
     policies = ", ".join(f"{name} {policy}" for name, policy in config.prepare)
     return (
         f"prepare: read {n_read} questions from {annotation_path(config.data)}, "
-        f"probe {len(names) - len(known)} media files ({n_missing} missing; {len(known)} more are "
-        f"known before), write {' and '.join(FILES)} into {config.run.path}\n"
-        f"  questions with faults: {policies}"
+        f"probe {len(names) - len(known)} media files ({len(missing)} missing; {len(known)} more "
+        f"are known before), write {' and '.join(FILES)} into {config.run.path}\n"
+        f"  questions with faults: {policies}{nearest}"
     )
 
 

@@ -11,7 +11,7 @@ The decision to question: AVRT does not know how those texts were made, so their
 from __future__ import annotations
 
 import csv
-import json
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,6 +36,7 @@ from avrt.evaluate.scoring import score
 from avrt.evaluate.sets import EvalSet, read_benchmark, write_items
 from avrt.evaluate.summary import summary_text
 from avrt.runs import Result, file_digest, save_config
+from avrt.texts import read_json_lines, read_text, shown
 from avrt.types import Completion, Given, Sample
 
 __all__ = ["read_predictions", "score_predictions"]
@@ -83,8 +84,9 @@ def read_predictions(path: Path) -> dict[str, str]:
     """Text by item id.
 
     Raises:
-        ConfigError: the file cannot be read.
-        DataError: a row that is no prediction, or an id twice; the row is named.
+        ConfigError: the file is neither JSON Lines nor CSV.
+        DataError: the file cannot be read, a row is no prediction, or an id stands twice; the row
+            is named.
     """
     texts: dict[str, str] = {}
     first_row: dict[str, int] = {}
@@ -110,23 +112,13 @@ def read_predictions(path: Path) -> dict[str, str]:
 def _rows(path: Path) -> Iterator[tuple[int, Any]]:
     """Every row with its number."""
     if path.suffix.lower() not in (".jsonl", ".csv"):
-        raise ConfigError(f"{path}: predictions are a .jsonl or a .csv file")
-    row = 0
+        raise ConfigError(f"{shown(str(path))}: predictions are a .jsonl or a .csv file")
+    if path.suffix.lower() == ".jsonl":
+        yield from read_json_lines(path)
+        return
+    reader = csv.DictReader(io.StringIO(read_text(path)), strict=True)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            if path.suffix.lower() == ".csv":
-                reader = csv.DictReader(file, strict=True)
-                yield from ((reader.line_num, row) for row in reader)
-                return
-            for row, line in enumerate(file, start=1):
-                if line.strip():
-                    yield row, json.loads(line)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot read the predictions: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from error
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{row}: not valid JSON: {error.msg}") from error
+        yield from ((reader.line_num, row) for row in reader)
     except csv.Error as error:
         raise DataError(f"{path}: not valid CSV: {error}") from error
 

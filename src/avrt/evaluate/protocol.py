@@ -86,7 +86,7 @@ def _text(protocol: Mapping[str, Any], name: str) -> str:
 def _digest(path: Path) -> str:
     try:
         return file_digest(path)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a name that no file can have
         return ABSENT
 
 

@@ -44,6 +44,7 @@ from avrt.evaluate.statistics import mean_interval
 from avrt.evaluate.summary import failures_text, interval_text, percent
 from avrt.prompts import PromptTemplate, format_options, load_prompt
 from avrt.runs import Result, save_config, write_atomic
+from avrt.texts import printable
 from avrt.types import BenchmarkItem, Completion, Given
 
 __all__ = ["Criterion", "RubricScore", "ask", "criteria_of", "plan", "read_points", "run"]
@@ -137,7 +138,7 @@ def run(config: Config, budget: Budget | None = None) -> Result:
     try:
         check_failure_rate("rubric", by_key.values(), config.generate.max_failure_rate)
     except AvrtError:
-        print("\n".join(lines))
+        print(printable("\n".join(lines)))
         raise
     rows = [row for of_log in scores.values() for row in of_log]
     n_incomplete = sum(None in row.points for row in rows)
