@@ -258,13 +258,24 @@ def test_a_malformed_annotation_is_named_by_file_and_row(avrt, tmp_path):
     assert "train_qa.json: row 5: answer is 7; expected" in result.output
 
 
-@pytest.mark.parametrize("command", ["trace", "merge", "build", "stats", "report"])
-def test_a_stage_before_its_time_says_what_to_run_first(avrt, command, tmp_path):
+@pytest.mark.parametrize(
+    ("command", "first"),
+    [
+        ("trace", "prepare"),
+        ("merge", "prepare"),
+        ("build", "prepare"),
+        ("stats", "generate"),
+        ("report", "prepare"),
+        ("export", "generate"),
+    ],
+)
+def test_a_stage_before_its_time_says_what_to_run_first(avrt, command, first, tmp_path):
     write_dataset(tmp_path)
     write_script(tmp_path, replies())
-    result = avrt(command, *overrides(tmp_path))
+    options = ["--to", "trl"] if command == "export" else []
+    result = avrt(command, *overrides(tmp_path), *options)
     assert result.exit_code == 2
-    assert "avrt" in result.output.removeprefix("avrt: error:")
+    assert f"run `avrt {first}`" in result.output
 
 
 @pytest.mark.parametrize(
