@@ -150,7 +150,8 @@ def read_parquet_rows(
     except FileNotFoundError as error:
         raise DataError(f"{path}: not found; {remedy}") from error
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: not a readable Parquet file: {shown(error, 200)}") from error
+        said = shown(str(error), 200)[1:-1]
+        raise DataError(f"{path}: not a readable Parquet file: {said}") from error
 
 
 def check_unpacked(path: Path, columns: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avrt.errors import DataError
+from avrt.texts import shown
 from avrt.runs.files import atomic_file
 
 if TYPE_CHECKING:
@@ -138,8 +139,9 @@ def _reading(path: Path) -> Iterator[Any]:
         raise DataError(
             f"{path}: not found; run the stage that writes it first (see `avrt --help`)"
         ) from error
-    except pa.ArrowException as error:
-        raise DataError(f"{path}: not a readable Parquet file: {error}") from error
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        said = shown(str(error), 200)[1:-1]
+        raise DataError(f"{path}: not a readable Parquet file: {said}") from error
 
 
 def read_parquet(path: Path) -> list[dict[str, Any]]:
