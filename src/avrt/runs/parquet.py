@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avrt.errors import DataError
-from avrt.texts import shown
 from avrt.runs.files import atomic_file
+from avrt.texts import shown
 
 if TYPE_CHECKING:
     import pyarrow as pa
