@@ -33,7 +33,7 @@ from avrt.datasets import (
 from avrt.datasets.faults import REMEDIES, Fault, find_faults, judge, policy_on, reason_of
 from avrt.datasets.names import MediaNames, nearest_names
 from avrt.datasets.probing import known_probes, probe_files, probe_settings
-from avrt.errors import AvrtError
+from avrt.errors import PASSING_CLASSES, AvrtError
 from avrt.media import MediaInfo
 from avrt.runs import (
     Result,
@@ -87,6 +87,7 @@ MEDIA_SCHEMA = pa.schema(
         pa.field("audio_start_s", pa.float64()),
         pa.field("rms_dbfs", pa.float64()),
         pa.field("peak_dbfs", pa.float64()),
+        pa.field("mono_loss_db", pa.float64()),
         pa.field("status", pa.string(), nullable=False),
         pa.field("reason", pa.string()),
         pa.field("notes", pa.list_(pa.string()), nullable=False),
@@ -136,7 +137,20 @@ def run(config: Config) -> Result:
     lines.append(f"wrote {' and '.join(FILES)} into {run_folder}")
     if not counts["kept"]:
         lines.append("no question can be used: mend the files named above, then prepare again")
-    return Result("\n".join(lines), counts)
+    return Result("\n".join(lines), counts, _unread_text(infos))
+
+
+def _unread_text(infos: Mapping[str, MediaInfo]) -> str:
+    """How many files could not be read now, for reasons that say nothing about them."""
+    lost = [info for info in infos.values() if info.status in PASSING_CLASSES]
+    if not lost:
+        return ""
+    classes = Counter(info.status for info in lost)
+    numbers = ", ".join(f"{n} {name}" for name, n in classes.most_common())
+    return (
+        f"prepare: {len(lost)} files could not be read now ({numbers}; the first: {lost[0].path}: "
+        f"{lost[0].reason}); the same command tries them again"
+    )
 
 
 def plan(config: Config) -> str:
