@@ -125,14 +125,14 @@ KINDS = [
         "predictions",
         "replies.jsonl",
         lines_of({"id": "é", "text": "A", "more": "TOKEN"}, {"id": 2, "text": "B"}),
-        lambda root: list(read_predictions(root / "replies.jsonl").items()),
+        lambda root: [(reply.id, reply.text) for reply in read_predictions(root / "replies.jsonl")],
         2,
     ),
 ]
 TEXTS = [
     *KINDS,
     Kind("table", "replies.csv", 'id,text\n1,"é, A"\n2,B\n',
-         lambda root: list(read_predictions(root / "replies.csv").items()), 2),
+         lambda root: [(reply.id, reply.text) for reply in read_predictions(root / "replies.csv")], 2),
     Kind("prompt", "prompt.txt", "[system]\nBe brief.\n[user]\n{question} é\n", read_prompt, 1),
     Kind("configuration", "run.yaml", "run: {name: t}\ndata: {root: é}\n",
          lambda root: [load_config(root / "run.yaml").model_dump(mode="json")], 1),
