@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import importlib
+import importlib.util
 import json
+import re
 import signal
 import subprocess
 import sys
 import threading
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 import avrt
 from avrt.config import EngineConfig, TeacherRole
 from avrt.engines.loops import run_async
+from avrt.evaluate.logs import Line, Settings
+from avrt.evaluate.results import ModelResult
+from avrt.evaluate.scoring import Status
 from chat_server import Server, chat
-from scripted_run import MakeConfig
+from scripted_run import MakeConfig, right, write_dataset
+from test_docs import blocks
 
 HEAVY = ("numpy", "pyarrow", "aiohttp", "pydantic", "PIL", "av", "torch", "avrt.config")
 
@@ -69,6 +75,55 @@ def test_other_names_are_no_attributes(name: str) -> None:
     assert not hasattr(avrt, name)
 
 
+# The page
+
+
+def test_the_examples_of_the_page_run_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_dataset(tmp_path)
+    (tmp_path / "data").rename(tmp_path / "mine")
+    monkeypatch.chdir(tmp_path)
+    with Server() as server:
+        server.answer = answer
+        model = "model: qwen2.5-omni-3b"
+        settings = blocks("docs/start.md", "yaml")[0]
+        assert settings.count(model) == 3
+        engine = f'{model}, engine: {{base_url: "{server.url}"}}'
+        Path("first.yaml").write_text(settings.replace(model, engine))
+        names: dict[str, Any] = {}
+        for example in blocks("docs/api.md", "python"):
+            exec(compile(example, "docs/api.md", "exec"), names)
+    assert names["result"].counts["kept"] == 7
+    assert names["result"].counts["validation"] > 0
+    assert names["reply"].finish_reason == "stop"
+    assert {outcome.status for outcome in names["outcomes"].values()} == {"ok"}
+    assert (names["letter"], names["verdict"].answer) == ("B", "B")
+    assert names["table"].num_rows == len(names["results"]) == 0
+    assert len(list(avrt.read_samples(names["config"].data))) == 8
+    own = avrt.load_config(None, ["data.format=parquet", "data.root=own"])
+    assert list(avrt.read_samples(own.data)) == names["samples"]
+    assert "trace: 7 samples" in capsys.readouterr().out
+
+
+def line_of(name: str, status: Status, correct: bool = False) -> Line:
+    return Line(name, "text", "A", "A", correct, status, None, "", "stop", None, "")
+
+
+def test_results_are_a_table() -> None:
+    lines = [line_of("a", "scored", correct=True), line_of("b", "scored"), line_of("c", "failed")]
+    result = ModelResult("bench", "base", "av", lines, 4, Settings({}, {"prompt": "student"}))
+    (row,) = avrt.results_table([result]).to_pylist()
+    assert row["accuracy"] == pytest.approx(1 / 3)
+    assert 0 < row["low"] < row["accuracy"] < row["high"] < 1
+    counted = {name: row[name] for name in ("n_items", "scored", "failed", "n_left")}
+    assert counted == {"n_items": 4, "scored": 2, "failed": 1, "n_left": 1}
+    assert (row["official"], row["protocol"]) == (None, result.protocol_id)
+    if importlib.util.find_spec("pandas"):
+        assert avrt.results_table([result]).to_pandas().accuracy[0] == row["accuracy"]
+    assert avrt.results_table([]).schema == avrt.results_table([result]).schema
+
+
 # A running event loop
 
 
@@ -81,8 +136,15 @@ def served(server: Server) -> dict[str, TeacherRole]:
 
 
 def answer(body: dict, _n: int) -> object:
-    with_media = isinstance(body["messages"][-1]["content"], list)
-    return chat("Answer: (A)", n_prompt_tokens=900 if with_media else 9)
+    """Answer rightly whatever is asked about the little dataset."""
+    content = body["messages"][-1]["content"]
+    with_media = isinstance(content, list)
+    text = content[-1]["text"] if with_media else content
+    numbers = re.findall(r"question (\d)\?", text)
+    letter = right(int(numbers[-1])) if numbers else "A"
+    if with_media:
+        return chat(f"It is heard and seen. Answer: ({letter})", n_prompt_tokens=900)
+    return chat(f"<think>Both agree.</think>\n<answer>{letter}</answer>", n_prompt_tokens=90)
 
 
 @pytest.mark.parametrize("beside", [True, False])

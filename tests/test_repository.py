@@ -288,6 +288,12 @@ def test_shell_scripts_parse_and_can_be_run(repository):
     assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0
 
 
+def test_every_test_that_make_names_exists(repository):
+    named = re.findall(r"tests/[\w/]+(?:\.py)?", (repository / "Makefile").read_text())
+    assert [name for name in named if not (repository / name).exists()] == []
+    assert len(named) > 20
+
+
 def test_every_target_of_make_is_explained(repository):
     text = (repository / "Makefile").read_text()
     targets = re.findall(r"^([a-z]+):", text, re.M)

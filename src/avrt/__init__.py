@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from avrt.generate import build, judge, merge, stats, trace
     from avrt.media import read_frames, read_waveform
     from avrt.prompts import format_options, load_prompt
-    from avrt.runs import Result, read_parquet
+    from avrt.runs import Result, iter_parquet
     from avrt.train import grpo, sft
     from avrt.types import Completion, Prompt, Sample, Sampling
 
@@ -71,6 +71,7 @@ __all__ = [
     "format_options",
     "grpo",
     "imports",
+    "iter_parquet",
     "judge",
     "load_config",
     "load_prompt",
@@ -79,7 +80,6 @@ __all__ = [
     "prepare",
     "read_frames",
     "read_ledger",
-    "read_parquet",
     "read_results",
     "read_samples",
     "read_waveform",
@@ -128,7 +128,7 @@ _NAMES = {
     "exchange.exports.formats": ("ExportOptions",),
     "media": ("read_frames", "read_waveform"),
     "prompts": ("format_options", "load_prompt"),
-    "runs": ("Result", "read_parquet"),
+    "runs": ("Result", "iter_parquet"),
     "types": ("Completion", "Prompt", "Sample", "Sampling"),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}

@@ -112,7 +112,7 @@ _DISK_REMEDIES = {
     errno.EIO: "look after the disk, then repeat the command",
     errno.ESTALE: "the network file system lost it: mount it again, then repeat the command",
     errno.ENAMETOOLONG: "choose a shorter name",
-    errno.ELOOP: "mend the links, which lead in a circle",
+    errno.ELOOP: "remove the link that leads back to itself",
     errno.EEXIST: "move away what has this name",
     errno.ENOTDIR: "move away the file that has the name of a folder",
     errno.EISDIR: "move away the folder that has the name of a file",

@@ -104,3 +104,51 @@ TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
 def test_row_and_sample_are_inverse(sample):
     table = pa.Table.from_pylist([sample_to_row(sample)], schema=SAMPLE_SCHEMA)
     assert row_to_sample(table.to_pylist()[0]) == sample
+
+
+def repeated(text, n_rows):
+    """A column with one text in all rows, which is stored once."""
+    return pa.DictionaryArray.from_arrays(pa.array([0] * n_rows, pa.int32()), pa.array([text]))
+
+
+def write_columns(path, n_rows, **changes):
+    columns = {name: repeated("x", n_rows) for name in SAMPLE_SCHEMA.names} | changes
+    columns.setdefault("options", pa.array([["a", "b"]] * n_rows))
+    columns["answer_index"] = pa.array([0] * n_rows, pa.int32())
+    pq.write_table(pa.table(columns), path, compression="zstd")
+
+
+def options_of(n_rows, text, n_options=2):
+    """A list of options in every row, each of them the same text."""
+    values = repeated(text, n_rows * n_options)
+    offsets = pa.array(range(0, n_rows * n_options + 1, n_options), pa.int32())
+    return pa.ListArray.from_arrays(offsets, values)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"question": lambda n: repeated("q" * 900_000, n)}, "more than 200 times"),
+        ({"source": lambda n: repeated("é" * 450_000, n)}, "more than 200 times"),
+        ({"options": lambda n: options_of(n, "o" * 300_000)}, "more than 200 times"),
+        ({"question": lambda n: pa.array(["q"] * (n - 1) + ["q" * 70_000_000])}, "question would"),
+        ({"question": lambda n: pa.array(["q"] * (n - 1) + ["q" * 1_100_000])}, "1,100,000 bytes"),
+        ({"options": lambda n: options_of(n, "o", 20_001)}, "options.list.element would unpack"),
+    ],
+)
+def test_a_small_file_that_unpacks_to_gigabytes_is_refused(tmp_path, changes, complaint):
+    path = tmp_path / "train.parquet"
+    write_columns(path, 1_000, **{name: make(1_000) for name, make in changes.items()})
+    assert path.stat().st_size < 100_000
+    with pytest.raises(DataError, match=rf"train\.parquet: .*{complaint}"):
+        list(read_avrt_parquet(tmp_path, "train"))
+
+
+def test_one_question_about_many_clips_is_no_bomb(tmp_path):
+    n_rows = 20_000
+    ids = {name: pa.array([f"{name}{n}" for n in range(n_rows)]) for name in ("id", "video_id")}
+    others = {"question_relation": repeated("both", n_rows), "options": options_of(n_rows, "o", 2)}
+    others["options"] = pa.array([["a bell", "a drum"]] * n_rows)
+    question = repeated("What makes the sound that is heard? " * 20, n_rows)
+    write_columns(tmp_path / "train.parquet", n_rows, question=question, **ids, **others)
+    assert sum(1 for _ in read_avrt_parquet(tmp_path, "train")) == n_rows

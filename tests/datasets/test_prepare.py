@@ -116,6 +116,25 @@ def test_the_summary_names_files_that_are_almost_meant(write_avqa, tmp_path):
         assert "'videos/Clip.mp4' is missing, but 'videos/clip.mp4' is there; rename one" in text
 
 
+def test_a_clip_that_comes_while_others_are_probed_is_left_for_the_next_time(
+    write_avqa, tmp_path, monkeypatch
+):
+    root = write_avqa({"video_name": "late"}, {"video_name": "here"})
+    encode_clip(root / "here.mp4", n_frames=4, sound=tone(0.4))
+    config = make_config(root, tmp_path / "runs")
+    probe_files = prepare.probe_files
+
+    def slow(*arguments):
+        infos = probe_files(*arguments)
+        (root / "late.webm").write_bytes((root / "here.mp4").read_bytes())
+        return infos
+
+    monkeypatch.setattr(prepare, "probe_files", slow)
+    assert prepare.run(config).counts == {"read": 2, "kept": 1, "failed/missing": 1}
+    monkeypatch.setattr(prepare, "probe_files", probe_files)
+    assert prepare.run(config).counts == {"read": 2, "kept": 2}
+
+
 def test_names_of_thousands_of_characters_are_missing_files(write_avqa, tmp_path):
     root = write_avqa({"video_name": "x" * 5000}, {"video_name": "here"})
     encode_clip(root / "here.mp4", n_frames=4, sound=tone(0.4))

@@ -19,6 +19,7 @@ from avrt.errors import AvrtError
 from avrt.evaluate.predictions import read_predictions
 from avrt.exchange.imports import SOURCES
 from avrt.prompts import load_prompt
+from avrt.runs import read_parquet, write_parquet
 from avrt.train.launch import deepspeed_settings
 from avrt.types import Prompt, Sample
 from benchmark_sets import FILES, rows_of
@@ -324,6 +325,18 @@ def test_parquet_is_taken_or_refused_with_file_and_row(tmp_path, table, wanted):
     else:
         assert "train.parquet: " in value
         assert "row" in value or "no column" in value
+
+
+@pytest.mark.parametrize("share", range(40))
+@pytest.mark.parametrize("read", [read_table, lambda root: read_parquet(root / "train.parquet")])
+def test_parquet_with_damaged_bytes_ends_in_no_traceback(tmp_path, read, share):
+    path = tmp_path / "train.parquet"
+    write_parquet(path, [own(id=str(n)) for n in range(50)], SAMPLE_SCHEMA)
+    data = bytearray(path.read_bytes())
+    place = len(data) * share // 40
+    data[place : place + 8] = bytes(255 - byte for byte in data[place : place + 8])
+    path.write_bytes(data)
+    outcome(read, tmp_path)
 
 
 @pytest.mark.parametrize("n_bytes", [0, 4, 12, 100, 500, -20, -8, -1])

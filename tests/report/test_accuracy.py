@@ -7,6 +7,7 @@ import pytest
 from avrt.evaluate.logs import Line, Settings
 from avrt.evaluate.results import ModelResult
 from avrt.report.accuracy import BenchmarkResults, headline_table
+from avrt.report.tables import Cell
 
 
 def result(model: str, answers: dict[str, str], prompt: str = "p") -> ModelResult:
@@ -47,3 +48,38 @@ def test_a_headline_of_two_tests_names_both():
     first = result("base", {"x": "A", "y": "B"})
     text = notes(first, result("sft", {"x": "B", "y": "B"}), result("rl", {"x": "AB", "y": "BB"}))
     assert "test: exact McNemar or sign-flip permutation of item means." in text
+
+
+def bold(*results: ModelResult) -> list[str]:
+    models = tuple(of.model for of in results)
+    cells = {(of.model, of.modality): of for of in results}
+    rows = headline_table(BenchmarkResults("bench", models, cells, {})).rows
+    return [str(row[0]) for row in rows if any(isinstance(c, Cell) and c.strong for c in row)]
+
+
+@pytest.mark.parametrize(
+    ("answers", "best"),
+    [
+        ({"base": "AAB", "sft": "AAA", "rl": "ABB"}, ["sft"]),
+        ({"base": "AAA", "sft": "ABB", "rl": "BBB"}, ["base"]),
+        ({"base": "AAB", "sft": "BAA", "rl": "BBB"}, ["base", "sft"]),
+        ({"base": "BBB", "sft": "BBB"}, ["base", "sft"]),
+        ({"base": "AAA"}, []),
+    ],
+)
+def test_bold_marks_the_best_of_a_column_not_the_last(answers, best):
+    results = [
+        result(model, dict(zip("xyz", letters, strict=True))) for model, letters in answers.items()
+    ]
+    assert bold(*results) == best
+
+
+def test_numbers_that_look_alike_are_both_bold():
+    items = {str(n): "A" for n in range(3_000)}
+    assert bold(result("base", items), result("sft", items | {"0": "B"})) == ["base", "sft"]
+
+
+def test_the_best_is_one_of_those_under_one_protocol():
+    alone = result("best", {"x": "A", "y": "A"}, prompt="another")
+    low, high = result("low", {"x": "B", "y": "B"}), result("high", {"x": "A", "y": "B"})
+    assert bold(alone, low, high) == ["high"]

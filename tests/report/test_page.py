@@ -5,12 +5,14 @@ import shutil
 import sys
 from html.parser import HTMLParser
 
+import pyarrow.parquet as pq
 import pytest
 
 from avrt.cli.packages import extra_of
 from avrt.config import Config, RunConfig
 from avrt.errors import ConfigError, DataError
 from avrt.report import plan, run
+from avrt.runs import read_parquet, write_parquet
 
 VOID = {"meta", "img", "link", "br", "hr", "input", "use", "path", "rect"}
 
@@ -216,3 +218,30 @@ def test_an_unfinished_evaluation_says_so(a_run):
 def test_the_plan_writes_nothing(tmp_path):
     assert "index.html" in plan(Config(run=RunConfig(dir=tmp_path, name="new")))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("column", "text"),
+    [
+        ("av_reasoning", "word " * 100_000),
+        ("vision_text", "é" * 30_000),
+        ("audio_text", "<b>" * 10_000 + "\ud83d"),
+        ("question", "why " * 20_000),
+    ],
+)
+def test_a_text_that_would_fill_the_page_is_cut_and_its_length_said(a_run, column, text):
+    for split in ("train", "validation"):
+        path = a_run.run.path / "dataset" / f"{split}.parquet"
+        schema = pq.read_schema(path)
+        rows = [row | {column: text.replace("\ud83d", "?")} for row in read_parquet(path)]
+        write_parquet(path, rows, schema)
+    page = page_of(a_run)
+    assert f" of {len(text):,} characters]" in page
+    assert len(max(re.findall(r"<(?:pre|h3)[^>]*>([^<]*)", page), key=len)) < 90_000
+
+
+def test_settings_are_whole_however_long(a_run):
+    path = a_run.run.path / "config.yaml"
+    names = "\n".join(f"    own{n}: vision_first" for n in range(3_000))
+    path.write_text(f"build:\n  views:\n{names}\n")
+    assert "own2999: vision_first" in page_of(a_run)

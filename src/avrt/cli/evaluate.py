@@ -92,13 +92,16 @@ def evaluate(
     from avrt.ask.budget import Budget
 
     choice = evaluation.Choice(models or None, modalities, benchmarks or None)
-    asks = dry_run or budget != Budget()
+    asks = (dry_run and not predictions) or budget != Budget()
     _check_usage(choice, asks, predictions, compare, force)
     if as_json and (dry_run or compare):
         raise click.UsageError("--json prints results, so it goes with no --dry-run or --compare")
     config = load_settings(settings)
     if compare:
         echo(evaluation.compare(config, *compare, force=force))
+        return
+    if dry_run and predictions:
+        click.echo(evaluation.plan_predictions(config, predictions, choice))
         return
     if dry_run:
         print_plan(choice.restrict(config), evaluation.plan(config, choice))
@@ -136,7 +139,7 @@ def _check_usage(
         raise click.UsageError("--force goes with --compare alone")
     if predictions and asks:
         raise click.UsageError(
-            "--predictions calls no model: leave out --dry-run, --limit, --shard and budgets"
+            "--predictions calls no model: leave out --limit, --shard and budgets"
         )
 
 

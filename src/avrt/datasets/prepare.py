@@ -110,7 +110,8 @@ def run(config: Config) -> Result:
     """
     run_folder, policies = config.run.path, config.prepare
     counts: Counter[str] = Counter()
-    names, n_samples = _survey(config.data, counts)
+    files = MediaNames(config.data.root)
+    names, n_samples = _survey(config.data, counts, files)
     stage = _open(run_folder, config.data, policies, config.media)
     known = known_probes(run_folder, config.data.root, names, config.media)
     if _is_done(run_folder, stage, names, known):
@@ -119,7 +120,8 @@ def run(config: Config) -> Result:
     save_config(config)
     infos = probe_files(run_folder, config.data.root, names, config.media)
     outcomes = _Outcomes(counts)
-    rows = (_to_row(sample, infos, policies, outcomes) for sample in read_samples(config.data))
+    samples = read_samples(config.data, names=files)  # also if files come in the meantime
+    rows = (_to_row(sample, infos, policies, outcomes) for sample in samples)
     write_parquet(run_folder / "samples.parquet", rows, PREPARED_SCHEMA)
     counts["read"] = n_samples + counts["dropped/no_options"]
     check_sums("prepare", counts["read"], counts)
@@ -154,12 +156,12 @@ def _unread_text(infos: Mapping[str, MediaInfo]) -> str:
 def plan(config: Config) -> str:
     """Describe what `run` would do; read the annotations, open no media, write nothing."""
     counts: Counter[str] = Counter()
-    names, n_samples = _survey(config.data, counts)
+    present = MediaNames(config.data.root)
+    names, n_samples = _survey(config.data, counts, present)
     stage = _open(config.run.path, config.data, config.prepare, config.media)
     known = known_probes(config.run.path, config.data.root, names, config.media)
     if _is_done(config.run.path, stage, names, known):
         return f"prepare: nothing to do, {config.run.path} is prepared"
-    present = MediaNames(config.data.root)
     missing = [name for name in names if not present.has(name)]
     nearest = "".join(f"\n  {line}" for line in nearest_names(config.data.root, missing, names))
     n_read = n_samples + counts["dropped/no_options"]
@@ -213,13 +215,13 @@ def _is_done(run: Path, stage: Stage, names: Sequence[str], known: Mapping[str, 
     return stage.done and len(known) == len(names) and written
 
 
-def _survey(data: DataConfig, counts: Counter[str]) -> tuple[list[str], int]:
+def _survey(data: DataConfig, counts: Counter[str], files: MediaNames) -> tuple[list[str], int]:
     """Read all annotations once: the media files that they name, and the number of samples."""
     n_samples = 0
 
     def counted() -> Iterator[Sample]:
         nonlocal n_samples
-        for sample in read_samples(data, counts):
+        for sample in read_samples(data, counts, files):
             n_samples += 1
             yield sample
 

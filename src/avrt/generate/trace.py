@@ -228,7 +228,7 @@ class Teacher:
             k=k,
             key=outcome.key,
             status=outcome.status,
-            text=restore_letters(completion.text, order),
+            text=restore_letters(completion.text, order, in_order(sample.options, order)),
             order=order,
             answer=answer,
             correct=answer == sample.target,

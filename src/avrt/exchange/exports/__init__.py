@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from avrt.exchange.exports.hub import HUB
 from avrt.exchange.exports.r1 import VIDEO_R1
 from avrt.exchange.exports.shards import WEBDATASET
 from avrt.prompts import PromptTemplate, format_options, load_prompt
-from avrt.runs import Result, check_sums, read_parquet, replace_folder
+from avrt.runs import Result, check_sums, iter_parquet, replace_folder
 
 __all__ = ["FORMATS", "run"]
 
@@ -59,11 +60,12 @@ def run(config: Config, name: str, options: ExportOptions, output: Path | None =
     _refuse_existing(folder)
     prompt = load_prompt(config.student.prompt)
     dataset = run_folder / "dataset"
-    entries = {split: list(_read(dataset / f"{split}.parquet", prompt)) for split in SPLITS}
     lost: dict[str, list[str]] = defaultdict(list)
-    kept = {
-        split: list(_usable(of_split, form, options, lost)) for split, of_split in entries.items()
+    entries = {
+        split: _survey(dataset / f"{split}.parquet", prompt, form, options, lost)
+        for split in SPLITS
     }
+    kept: dict[str, Collection[Entry]] = dict(entries)
     with replace_folder(folder) as out:
         _refuse_existing(folder)  # made by another process meanwhile
         if options.with_media:
@@ -74,7 +76,7 @@ def run(config: Config, name: str, options: ExportOptions, output: Path | None =
                 settings=config.media,
                 takes_file=form.takes_files,
             )
-            kept = extract_clips(kept, lost, extract, config.media)
+            kept.update(extract_clips(kept, lost, extract, config.media))
         counts = _count(entries, kept, lost)
         _refuse_empty(dataset, counts, lost)
         form.write(out, kept, options.with_roots(root, folder), run_folder)
@@ -103,7 +105,7 @@ def _format(name: str, options: ExportOptions) -> ExportFormat:
 
 
 def _read(path: Path, prompt: PromptTemplate) -> Iterator[Entry]:
-    for number, row in enumerate(read_parquet(path), start=1):
+    for number, row in enumerate(iter_parquet(path), start=1):
         where = f"{path}:{number}"
         try:
             sample = dataset_row_to_sample(row, where)
@@ -115,27 +117,56 @@ def _read(path: Path, prompt: PromptTemplate) -> Iterator[Entry]:
         yield Entry(sample, row["av_reasoning"], system, text, row)
 
 
-def _usable(
-    entries: Sequence[Entry],
+@dataclass(frozen=True)
+class _Rows(Collection[Entry]):
+    """The entries of a split that are exported, read anew each time: their texts never lie in
+    memory together.
+    """
+
+    n_read: int
+    n_kept: int
+    read: Callable[[], Iterator[Entry]]
+
+    def __len__(self) -> int:
+        return self.n_kept
+
+    def __iter__(self) -> Iterator[Entry]:
+        return self.read()
+
+    def __contains__(self, entry: object) -> bool:
+        return any(entry == other for other in self)
+
+
+def _survey(
+    path: Path,
+    prompt: PromptTemplate,
     form: ExportFormat,
     options: ExportOptions,
     lost: Mapping[str, list[str]],
-) -> Iterator[Entry]:
-    for entry in entries:
-        fault = drop_reason(entry, form, options)
-        if fault is None:
-            yield entry
+) -> _Rows:
+    """Read a split once, to count its entries and those that this format cannot hold."""
+    n_read = n_kept = 0
+    for entry in _read(path, prompt):
+        n_read += 1
+        if (fault := drop_reason(entry, form, options)) is None:
+            n_kept += 1
         else:
             lost[f"dropped/{fault}"].append(entry.sample.id)
 
+    def read() -> Iterator[Entry]:
+        entries = _read(path, prompt)
+        return (entry for entry in entries if drop_reason(entry, form, options) is None)
+
+    return _Rows(n_read, n_kept, read)
+
 
 def _count(
-    entries: Mapping[str, Sequence[Entry]],
-    kept: Mapping[str, Sequence[Entry]],
+    entries: Mapping[str, _Rows],
+    kept: Mapping[str, Collection[Entry]],
     lost: Mapping[str, Sequence[str]],
 ) -> dict[str, int]:
     counts = {
-        "read": sum(len(of_split) for of_split in entries.values()),
+        "read": sum(rows.n_read for rows in entries.values()),
         "kept": sum(len(of_split) for of_split in kept.values()),
         **Counter({reason: len(names) for reason, names in lost.items()}),
     }

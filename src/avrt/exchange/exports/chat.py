@@ -7,12 +7,12 @@ their numbers are equal by construction. Rows whose texts hold a placeholder wer
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from avrt.exchange.exports.formats import Entry, ExportFormat, ExportOptions
-from avrt.runs import write_atomic, write_json
+from avrt.exchange.exports.formats import Entry, ExportFormat, ExportOptions, write_list
+from avrt.runs import atomic_file, write_json
 
 __all__ = ["LLAMAFACTORY", "MS_SWIFT", "TRL", "llamafactory_row", "ms_swift_row", "trl_row"]
 
@@ -99,43 +99,45 @@ def _messages(
     return turns
 
 
-def _write_lines(path: Path, rows: Sequence[Row]) -> None:
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    write_atomic(path, lambda file: file.write(text.encode()))
+def _write_lines(path: Path, rows: Iterable[Row]) -> None:
+    with atomic_file(path) as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
 
 
 def _write_trl(
-    out: Path, entries: Mapping[str, Sequence[Entry]], options: ExportOptions, _run: Path
+    out: Path, entries: Mapping[str, Collection[Entry]], options: ExportOptions, _run: Path
 ) -> None:
     for split, of_split in entries.items():
-        _write_lines(out / f"{split}.jsonl", [trl_row(entry, options) for entry in of_split])
+        _write_lines(out / f"{split}.jsonl", (trl_row(entry, options) for entry in of_split))
 
 
 def _write_ms_swift(
-    out: Path, entries: Mapping[str, Sequence[Entry]], options: ExportOptions, _run: Path
+    out: Path, entries: Mapping[str, Collection[Entry]], options: ExportOptions, _run: Path
 ) -> None:
     for split, of_split in entries.items():
-        _write_lines(out / f"{split}.jsonl", [ms_swift_row(entry, options) for entry in of_split])
+        _write_lines(out / f"{split}.jsonl", (ms_swift_row(entry, options) for entry in of_split))
 
 
 def _write_llamafactory(
-    out: Path, entries: Mapping[str, Sequence[Entry]], options: ExportOptions, _run: Path
+    out: Path, entries: Mapping[str, Collection[Entry]], options: ExportOptions, _run: Path
 ) -> None:
     """Give every row all lists of any row, since the loader asks each row for all of them."""
-    rows = {
-        split: [llamafactory_row(entry, options) for entry in of_split]
-        for split, of_split in entries.items()
+    present = {
+        name
+        for of_split in entries.values()
+        for entry in of_split
+        for name in llamafactory_row(entry, options)
     }
-    present = {name for of_split in rows.values() for row in of_split for name in row}
     columns = [name for name in ("messages", *_MARKS) if name in present]
     tags = {"role_tag": "role", "content_tag": "content"}
     tags |= {f"{role}_tag": role for role in ("user", "assistant", "system")}
     info: Row = {}
-    for split, of_split in rows.items():
+    for split, of_split in entries.items():
         name = "avrt_sft" if split == "train" else f"avrt_sft_{split}"
-        full = [{column: row.get(column, []) for column in columns} for row in of_split]
-        text = json.dumps(full, ensure_ascii=False, indent=1)
-        _write_text(out / f"{name}.json", text)
+        rows = (llamafactory_row(entry, options) for entry in of_split)
+        full = ({column: row.get(column, []) for column in columns} for row in rows)
+        write_list(out / f"{name}.json", full)
         info[name] = {
             "file_name": f"{name}.json",
             "formatting": "sharegpt",
@@ -143,10 +145,6 @@ def _write_llamafactory(
             "tags": tags,
         }
     write_json(out / "dataset_info.json", info)
-
-
-def _write_text(path: Path, text: str) -> None:
-    write_atomic(path, lambda file: file.write(text.encode() + b"\n"))
 
 
 TRL = ExportFormat(write=_write_trl, has_grpo=True)

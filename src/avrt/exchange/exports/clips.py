@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -35,7 +35,7 @@ class Clip:
 
 
 def extract_clips(
-    entries: Mapping[str, Sequence[Entry]],
+    entries: Mapping[str, Collection[Entry]],
     lost: Mapping[str, list[str]],
     extract: Callable[[Clip], ExtractedClip],
     limits: MediaConfig,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from avrt.runs import atomic_file
 from avrt.types import Sample
 
-__all__ = ["Entry", "ExportFormat", "ExportOptions", "ExtractedClip", "drop_reason"]
+__all__ = ["Entry", "ExportFormat", "ExportOptions", "ExtractedClip", "drop_reason", "write_list"]
 
 _SPECIAL = re.compile(r"<\|[A-Za-z_]+\|>")
 """Texts that a tokenizer reads as a special token, such as the token for a picture."""
@@ -78,7 +80,7 @@ class ExportOptions:
 class ExportFormat:
     """A format of the export, and what it needs."""
 
-    write: Callable[[Path, Mapping[str, Sequence[Entry]], ExportOptions, Path], None]
+    write: Callable[[Path, Mapping[str, Collection[Entry]], ExportOptions, Path], None]
     """Called with the folder, the entries of each split, the options and the run directory."""
     has_grpo: bool
     is_chat: bool = True
@@ -114,3 +116,14 @@ def drop_reason(entry: Entry, form: ExportFormat, options: ExportOptions) -> str
     if is_separate and not form.separate_sound and (form.takes_files or not options.with_media):
         return "separate_sound"
     return None
+
+
+def write_list(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a list of rows as indented JSON, row by row."""
+    with atomic_file(path) as file:
+        start = b"["
+        for row in rows:
+            text = json.dumps(row, ensure_ascii=False, indent=1).replace("\n", "\n ")
+            file.write(start + b"\n " + text.encode())
+            start = b","
+        file.write(b"[]\n" if start == b"[" else b"\n]\n")

@@ -8,7 +8,7 @@ with the stage and the reason of their rejection. With media, `default` gets the
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ Casting them to media and calling `push_to_hub` uploads the clips; call
 
 
 def _write(
-    out: Path, entries: Mapping[str, Sequence[Entry]], options: ExportOptions, run: Path
+    out: Path, entries: Mapping[str, Collection[Entry]], options: ExportOptions, run: Path
 ) -> None:
     for split, of_split in entries.items():
         path = out / "data" / "traces" / f"{split}.parquet"
@@ -57,7 +57,7 @@ def _write(
     _write_card(out, run / "dataset" / "README.md", options.with_media)
 
 
-def _write_with_media(path: Path, out: Path, entries: Sequence[Entry], schema: pa.Schema) -> None:
+def _write_with_media(path: Path, out: Path, entries: Collection[Entry], schema: pa.Schema) -> None:
     from datasets import Audio, Features, Image, List
 
     schema = schema.append(pa.field("frames", pa.list_(_FILE))).append(pa.field("sound", _FILE))
@@ -69,7 +69,7 @@ def _write_with_media(path: Path, out: Path, entries: Sequence[Entry], schema: p
             writer.write_table(pa.Table.from_pylist(group, schema=schema))
 
 
-def _groups(out: Path, entries: Sequence[Entry]) -> Iterator[list[dict[str, Any]]]:
+def _groups(out: Path, entries: Collection[Entry]) -> Iterator[list[dict[str, Any]]]:
     group: list[dict[str, Any]] = []
     size = 0
     for entry in entries:

@@ -5,14 +5,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from avrt.answers import split_trace
-from avrt.exchange.exports.formats import Entry, ExportFormat, ExportOptions
-from avrt.runs import write_atomic
+from avrt.exchange.exports.formats import Entry, ExportFormat, ExportOptions, write_list
 from avrt.types import LETTERS
 
 __all__ = ["VIDEO_R1", "video_r1_row"]
@@ -50,16 +48,11 @@ def _path(entry: Entry, options: ExportOptions) -> str | dict[str, str]:
 
 
 def _write(
-    out: Path, entries: Mapping[str, Sequence[Entry]], options: ExportOptions, _run: Path
+    out: Path, entries: Mapping[str, Collection[Entry]], options: ExportOptions, _run: Path
 ) -> None:
     for split, of_split in entries.items():
-        rows = [video_r1_row(entry, number, options) for number, entry in enumerate(of_split, 1)]
-        text = json.dumps(rows, ensure_ascii=False, indent=1)
-        _write_text(out / f"{split}.json", text)
-
-
-def _write_text(path: Path, text: str) -> None:
-    write_atomic(path, lambda file: file.write(text.encode() + b"\n"))
+        rows = (video_r1_row(entry, number, options) for number, entry in enumerate(of_split, 1))
+        write_list(out / f"{split}.json", rows)
 
 
 VIDEO_R1 = ExportFormat(write=_write, has_grpo=True, separate_sound=False, takes_files=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from avrt.exchange.exports.clips import safe_name
@@ -18,7 +18,7 @@ ROWS = 1000
 
 
 def _write(
-    out: Path, entries: Mapping[str, Sequence[Entry]], _options: ExportOptions, _run: Path
+    out: Path, entries: Mapping[str, Collection[Entry]], _options: ExportOptions, _run: Path
 ) -> None:
     for split, of_split in entries.items():
         named = list(zip(_names(of_split), of_split, strict=True))
@@ -44,7 +44,7 @@ def _members(out: Path, name: str, entry: Entry) -> Iterator[tuple[str, bytes]]:
         yield f"{name}.flac", (out / entry.media.sound).read_bytes()
 
 
-def _names(entries: Sequence[Entry]) -> Iterator[str]:
+def _names(entries: Collection[Entry]) -> Iterator[str]:
     """Give ids without dots, which end a name in this format; equal results get a number."""
     used: set[str] = set()
     for number, entry in enumerate(entries, start=1):
