@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections import Counter
 from collections.abc import (
     Callable,
     Generator,
@@ -24,7 +23,6 @@ from collections.abc import (
     Iterable,
     Iterator,
     Mapping,
-    MutableMapping,
     Sequence,
 )
 from contextlib import closing
@@ -34,12 +32,19 @@ from typing import Any
 
 from avrt.ask.budget import Budget
 from avrt.ask.ledger import Call, Ledger, LedgerReader
+from avrt.ask.outcomes import (
+    Outcome,
+    Outcomes,
+    check_failure_rate,
+    media_failure,
+    unread_text,
+)
 from avrt.ask.payloads import HALVES, NO_CLIP, Clip, Kind, Media, Source, read_ahead
 from avrt.ask.progress import Progress
 from avrt.ask.refusals import Refusals
 from avrt.config import MediaConfig, ModelRole
 from avrt.engines import Engine, engine_identity
-from avrt.errors import PASSING_CLASSES, AvrtError, EngineError, MediaError
+from avrt.errors import PASSING_CLASSES, EngineError, MediaError
 from avrt.media.store import PayloadStore
 from avrt.prompts import load_prompt
 from avrt.texts import clean
@@ -122,50 +127,6 @@ class Drafts:
     """What the progress line calls such a reply."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The end of a draft: a reply in the ledger, or a failure."""
-
-    key: str | None
-    """Of the call in the ledger; None when the media failed, so that there was none."""
-    failure: Completion | None = None
-    """None: there is a reply, in the ledger."""
-    unread: bool = False
-    """The media could not be read now, for a reason that says nothing about the files."""
-
-    @property
-    def status(self) -> str:
-        """`ok`, or the class of the failure."""
-        return "ok" if self.failure is None else self.failure.error_class or "unknown"
-
-
-class Outcomes(MutableMapping[Hashable, Outcome]):
-    """Outcomes by draft; of a reply only the 32 bytes of its key are held."""
-
-    def __init__(self) -> None:
-        self._held: dict[Hashable, bytes | Outcome] = {}
-
-    def __getitem__(self, id_: Hashable) -> Outcome:
-        held = self._held[id_]
-        return Outcome(held.hex()) if isinstance(held, bytes) else held
-
-    def __setitem__(self, id_: Hashable, outcome: Outcome) -> None:
-        is_reply = outcome.key is not None and outcome.failure is None
-        self._held[id_] = bytes.fromhex(outcome.key or "") if is_reply else outcome
-
-    def __delitem__(self, id_: Hashable) -> None:
-        del self._held[id_]
-
-    def __iter__(self) -> Iterator[Hashable]:
-        return iter(self._held)
-
-    def __len__(self) -> int:
-        return len(self._held)
-
-    def __contains__(self, id_: object) -> bool:
-        return id_ in self._held
-
-
 def sampling_of(role: ModelRole, run_seed: int, sample_id: str, k: int = 0) -> Sampling:
     """The role's sampling for one answer; see `seeded`."""
     sampling = Sampling(role.temperature, role.top_p, role.max_new_tokens)
@@ -196,19 +157,6 @@ def describe_role(role: ModelRole, media: MediaConfig) -> dict[str, Any]:
         "top_p": role.top_p,
         "max_new_tokens": role.max_new_tokens,
     }
-
-
-def unread_text(title: str, outcomes: Iterable[Outcome]) -> str:
-    """How many questions lost their media to a failure that may pass; empty when none did."""
-    lost = [outcome.failure for outcome in outcomes if outcome.unread and outcome.failure]
-    if not lost:
-        return ""
-    classes = Counter(failure.error_class or "unknown" for failure in lost)
-    numbers = ", ".join(f"{n} {name}" for name, n in classes.most_common())
-    return (
-        f"{title}: {len(lost)} questions were not asked, since their media could not be read now "
-        f"({numbers}; the first: {lost[0].error}); the same command tries them again"
-    )
 
 
 def call_all(ledger: Ledger, engine: Engine, drafts: Drafts, budget: Budget) -> Outcomes:
@@ -266,24 +214,6 @@ def find_outcomes(
                 failure = completion if completion.finish_reason == "error" else None
                 outcomes[id_] = Outcome(key, failure)
     return outcomes
-
-
-def check_failure_rate(title: str, outcomes: Iterable[Outcome], limit: float) -> None:
-    """Stop the run when too many of the calls failed; call after everything is stored.
-
-    Raises:
-        AvrtError: more than the share `limit` of the calls that were made failed.
-    """
-    made = [outcome.failure for outcome in outcomes if outcome.key is not None]
-    failed = [failure for failure in made if failure is not None]
-    if len(failed) > limit * len(made):
-        failures = Counter(failure.error_class or "unknown" for failure in failed)
-        classes = ", ".join(f"{n} {name}" for name, n in failures.most_common())
-        raise AvrtError(
-            f"{title}: {len(failed)} of {len(made)} calls failed ({classes}; the first: "
-            f"{failed[0].error}), more than generate.max_failure_rate = {limit:g}; the ledger "
-            "keeps all replies, and the same command tries the failed calls again"
-        )
 
 
 @dataclass(frozen=True)
@@ -351,7 +281,7 @@ def _known_keys(
         for draft in group:
             wanted = _wanted(draft, digests)
             if isinstance(wanted, MediaError):
-                failed[draft.id] = _media_failure(wanted)
+                failed[draft.id] = media_failure(wanted)
             elif wanted is not None:
                 keys[draft.id] = draft.call(identity, wanted).key
     return failed, keys
@@ -437,7 +367,7 @@ class _Work:
     def fail(self, draft: Draft, error: MediaError) -> None:
         """There is no call to make: the media cannot be used."""
         with self.lock:
-            self.outcomes[draft.id] = _media_failure(error, _is_unread(draft, error))
+            self.outcomes[draft.id] = media_failure(error, _is_unread(draft, error))
             self.progress.settle()
 
     def store(self, request: Request, completion: Completion) -> None:
@@ -501,11 +431,6 @@ def _prompt(draft: Draft, payloads: Mapping[Kind, Any]) -> Prompt:
     if audio is not None and "frames" not in payloads:
         audio = replace(audio, start_s=None)  # a start beside pictures that are not there
     return Prompt(draft.text, draft.system, payloads.get("frames"), audio)
-
-
-def _media_failure(error: MediaError, unread: bool = False) -> Outcome:
-    failure = Completion("", "error", error_class=error.error_class, error=error.detail)
-    return Outcome(None, failure, unread)
 
 
 def _is_unread(draft: Draft, error: MediaError) -> bool:
