@@ -58,6 +58,7 @@ EXTRAS = {
 }
 """Optional groups of packages, and what a command that needs one of them imports."""
 
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
 _stopped_by: list[int] = []
 """The signal that ends this process, once there was one."""
 GRACE_S = 15.0
@@ -99,9 +100,9 @@ def _end_as_interrupted(number: int, frame: FrameType | None) -> None:
 
     Slurm, systemd and containers send SIGTERM, a terminal that is closed SIGHUP.
     """
-    if _stopped_by:
-        return
     _stopped_by.append(number)
+    for each in _ENDING:
+        signal.signal(each, signal.SIG_IGN)
     interrupt = signal.getsignal(signal.SIGINT)
     if callable(interrupt):
         interrupt(signal.SIGINT, frame)
@@ -153,7 +154,7 @@ for _command in (
 
 def main() -> None:
     """Entry point of the command `avrt`."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in _ENDING:
         if signal.getsignal(number) == signal.SIG_DFL:  # not under `nohup`
             signal.signal(number, _end_as_interrupted)
     cli(prog_name="avrt")
