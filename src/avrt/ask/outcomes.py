@@ -1,0 +1,72 @@
+"""What became of drafts: a reply in the ledger, or a failure; and whether too many failed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, MutableMapping
+from dataclasses import dataclass
+
+from avrt.errors import AvrtError
+from avrt.types import Completion
+
+__all__ = ["Outcome", "Outcomes", "check_failure_rate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of a draft: a reply in the ledger, or a failure."""
+
+    key: str | None
+    """Of the call in the ledger; None when the media failed, so that there was none."""
+    failure: Completion | None = None
+    """None: there is a reply, in the ledger."""
+
+    @property
+    def status(self) -> str:
+        """`ok`, or the class of the failure."""
+        return "ok" if self.failure is None else self.failure.error_class or "unknown"
+
+
+class Outcomes(MutableMapping[Hashable, Outcome]):
+    """Outcomes by draft; of a reply only the 32 bytes of its key are held."""
+
+    def __init__(self) -> None:
+        self._held: dict[Hashable, bytes | Outcome] = {}
+
+    def __getitem__(self, id_: Hashable) -> Outcome:
+        held = self._held[id_]
+        return Outcome(held.hex()) if isinstance(held, bytes) else held
+
+    def __setitem__(self, id_: Hashable, outcome: Outcome) -> None:
+        is_reply = outcome.key is not None and outcome.failure is None
+        self._held[id_] = bytes.fromhex(outcome.key or "") if is_reply else outcome
+
+    def __delitem__(self, id_: Hashable) -> None:
+        del self._held[id_]
+
+    def __iter__(self) -> Iterator[Hashable]:
+        return iter(self._held)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __contains__(self, id_: object) -> bool:
+        return id_ in self._held
+
+
+def check_failure_rate(title: str, outcomes: Iterable[Outcome], limit: float) -> None:
+    """Stop the run when too many of the calls failed; call after everything is stored.
+
+    Raises:
+        AvrtError: more than the share `limit` of the calls that were made failed.
+    """
+    made = [outcome.failure for outcome in outcomes if outcome.key is not None]
+    failed = [failure for failure in made if failure is not None]
+    if len(failed) > limit * len(made):
+        failures = Counter(failure.error_class or "unknown" for failure in failed)
+        classes = ", ".join(f"{n} {name}" for name, n in failures.most_common())
+        raise AvrtError(
+            f"{title}: {len(failed)} of {len(made)} calls failed ({classes}; the first: "
+            f"{failed[0].error}), more than generate.max_failure_rate = {limit:g}; the ledger "
+            "keeps all replies, and the same command tries the failed calls again"
+        )
