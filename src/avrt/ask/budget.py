@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from avrt.errors import ConfigError
 from avrt.types import Completion
@@ -13,6 +13,7 @@ from avrt.types import Completion
 __all__ = ["Budget", "Shard"]
 
 T = TypeVar("T")
+S = TypeVar("S", bound=Sequence[Any])
 
 
 @dataclass(frozen=True)
@@ -83,9 +84,9 @@ class Budget:
         no_calls = self.calls is not None and self.n_calls >= self.calls
         return no_calls or (self.tokens is not None and self.n_tokens >= self.tokens)
 
-    def take(self, samples: Sequence[T]) -> Sequence[T]:
+    def take(self, samples: S) -> S:
         """The samples that may be worked on; the stage is not finished when others are left."""
-        taken = samples
+        taken: Any = samples
         if self.shard is not None:
             taken = self.shard.part(samples)
             self.stopped_by = f"its shard, {self.shard} of {len(samples):,} samples"

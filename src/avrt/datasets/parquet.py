@@ -199,9 +199,10 @@ def _text_sizes(column: pa.Array) -> tuple[int, int]:
         column = column.flatten()
     if not isinstance(column, pa.DictionaryArray) or not len(column.dictionary):
         return 0, column.nbytes
-    lengths = pc.binary_length(column.dictionary)
-    total = pc.sum(lengths.take(column.indices)).as_py()
-    return pc.max(lengths).as_py() or 0, total or 0
+    lengths = pc.call_function("binary_length", [column.dictionary])
+    longest = pc.call_function("max", [lengths]).as_py()
+    total = pc.call_function("sum", [lengths.take(column.indices)]).as_py()
+    return longest or 0, total or 0
 
 
 def _too_large(path: Path, what: str) -> DataError:

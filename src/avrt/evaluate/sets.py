@@ -21,7 +21,7 @@ from avrt.errors import ConfigError, DataError
 from avrt.evaluate.benchmarks import notes
 from avrt.evaluate.logs import samples_path
 from avrt.evaluate.protocol import questions_digest
-from avrt.runs import read_parquet, write_parquet
+from avrt.runs import iter_parquet, write_parquet
 from avrt.types import BenchmarkItem, Given, Sample
 
 __all__ = ["EvalSet", "StoredSet", "read_benchmark", "read_stored_set", "write_items"]
@@ -149,7 +149,7 @@ def read_benchmark(settings: EvalConfig, name: str, needs_media: bool = True) ->
 
 def write_items(run: Path, benchmark: EvalSet) -> None:
     """Store the questions of a set beside its logs; equal sets give equal bytes."""
-    rows = [
+    rows = (
         {
             **sample_to_row(item.sample),
             "format": benchmark.data.format,
@@ -157,7 +157,7 @@ def write_items(run: Path, benchmark: EvalSet) -> None:
             "row": json.dumps(item.row, ensure_ascii=False, sort_keys=True),
         }
         for item in benchmark.items
-    ]
+    )
     write_parquet(samples_path(run, benchmark.name), rows, ITEM_SCHEMA)
 
 
@@ -167,9 +167,10 @@ def read_stored_set(run: Path, name: str) -> StoredSet:
     Raises:
         DataError: the file is absent or cannot be read.
     """
-    rows = read_parquet(samples_path(run, name))
-    items = [
-        BenchmarkItem(row_to_sample(row), json.loads(row["groups"]), json.loads(row["row"]))
-        for row in rows
-    ]
-    return StoredSet(rows[0]["format"] if rows else None, {item.sample.id: item for item in items})
+    kind: str | None = None
+    items: dict[str, BenchmarkItem] = {}
+    for row in iter_parquet(samples_path(run, name)):
+        kind = row["format"]
+        groups, published = json.loads(row["groups"]), json.loads(row["row"])
+        items[row["id"]] = BenchmarkItem(row_to_sample(row), groups, published)
+    return StoredSet(kind, items)

@@ -62,6 +62,7 @@ from avrt.runs import (
 
 __all__ = ["plan", "run", "validation_clips"]
 
+_NO_FAULTS: dict[str, str] = {}
 FILES = ("train.parquet", "validation.parquet", "rejected.parquet", "README.md")
 
 
@@ -355,7 +356,8 @@ def _with_flags(
     final = _that_counts(merged, entry.judgements)
     if final is not None and merged is not None and final.key != merged.key:
         flagged = check(_case(entry, final))
-    fates.faults[id_] = {name: fault for name, fault in flagged.items() if fault is not None}
+    faults = {name: fault for name, fault in flagged.items() if fault is not None}
+    fates.faults[id_] = faults or _NO_FAULTS
     return replace(entry, merged=final, flagged=flagged)
 
 
