@@ -202,8 +202,7 @@ def test_a_shard_that_does_not_exist_is_refused(avrt, command, shard):
     ("options", "message"),
     [
         (["--force"], "--force goes with --compare alone"),
-        (["--predictions", "p.jsonl", "--dry-run"], "leave out --dry-run, --limit, --shard"),
-        (["--predictions", "p.jsonl", "--shard", "1/2"], "leave out --dry-run, --limit, --shard"),
+        (["--predictions", "p.jsonl", "--shard", "1/2"], "leave out --limit, --shard"),
         (["--compare", "a", "b", "--shard", "1/2"], "--compare evaluates nothing"),
     ],
 )

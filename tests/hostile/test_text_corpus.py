@@ -19,6 +19,7 @@ from avrt.errors import AvrtError
 from avrt.evaluate.predictions import read_predictions
 from avrt.exchange.imports import SOURCES
 from avrt.prompts import load_prompt
+from avrt.runs import read_parquet, write_parquet
 from avrt.train.launch import deepspeed_settings
 from avrt.types import Prompt, Sample
 from benchmark_sets import FILES, rows_of
@@ -85,6 +86,10 @@ def ask(text: str) -> Any:
     return Request(text, Prompt(text), Sampling())
 
 
+def read_replies(path: Path) -> list[Any]:
+    return [(reply.id, reply.text) for reply in read_predictions(path)]
+
+
 def read_prompt(root: Path) -> list[Any]:
     template = load_prompt(str(root / "prompt.txt"))
     return [template.fill(question="q")]
@@ -124,14 +129,14 @@ KINDS = [
         "predictions",
         "replies.jsonl",
         lines_of({"id": "é", "text": "A", "more": "TOKEN"}, {"id": 2, "text": "B"}),
-        lambda root: list(read_predictions(root / "replies.jsonl").items()),
+        lambda root: read_replies(root / "replies.jsonl"),
         2,
     ),
 ]
 TEXTS = [
     *KINDS,
     Kind("table", "replies.csv", 'id,text\n1,"é, A"\n2,B\n',
-         lambda root: list(read_predictions(root / "replies.csv").items()), 2),
+         lambda root: read_replies(root / "replies.csv"), 2),
     Kind("prompt", "prompt.txt", "[system]\nBe brief.\n[user]\n{question} é\n", read_prompt, 1),
     Kind("configuration", "run.yaml", "run: {name: t}\ndata: {root: é}\n",
          lambda root: [load_config(root / "run.yaml").model_dump(mode="json")], 1),
@@ -324,6 +329,41 @@ def test_parquet_is_taken_or_refused_with_file_and_row(tmp_path, table, wanted):
     else:
         assert "train.parquet: " in value
         assert "row" in value or "no column" in value
+
+
+PUBLISHED = {
+    "id": "1", "video_name": "v", "video_id": "1", "question": "é?", "answer": "0",
+    "question_relation": "Both", "question_type": "Which", "av_reasoning": "<think>x</think>",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("column", PUBLISHED)
+@pytest.mark.parametrize(
+    ("data", "wanted"),
+    [(b"caf\xe9", "refused"), (b"\xed\xa0\xbd", "refused"), (b"\x1b[31m", "taken")],
+)
+def test_published_sets_are_taken_or_refused_with_their_file(tmp_path, column, data, wanted):
+    values = {name: text.encode() for name, text in PUBLISHED.items()} | {column: data}
+    columns: dict[str, pa.Array] = {
+        name: pa.array([value], pa.binary()).view(pa.string()) for name, value in values.items()
+    }
+    columns["choices"] = pa.array([["a", "b"]])
+    pq.write_table(pa.table(columns), tmp_path / "train.parquet")
+    found, value = outcome(lambda root: list(SOURCES["avrt-20k"].read(root)), tmp_path)
+    assert found == wanted, value
+    assert found == "taken" or "train.parquet" in value
+
+
+@pytest.mark.parametrize("share", range(40))
+@pytest.mark.parametrize("read", [read_table, lambda root: read_parquet(root / "train.parquet")])
+def test_parquet_with_damaged_bytes_ends_in_no_traceback(tmp_path, read, share):
+    path = tmp_path / "train.parquet"
+    write_parquet(path, [own(id=str(n)) for n in range(50)], SAMPLE_SCHEMA)
+    data = bytearray(path.read_bytes())
+    place = len(data) * share // 40
+    data[place : place + 8] = bytes(255 - byte for byte in data[place : place + 8])
+    path.write_bytes(data)
+    outcome(read, tmp_path)
 
 
 @pytest.mark.parametrize("n_bytes", [0, 4, 12, 100, 500, -20, -8, -1])

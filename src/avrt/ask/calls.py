@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import (
     Callable,
     Generator,
@@ -29,18 +29,16 @@ from collections.abc import (
 )
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import chain, groupby, islice
 from typing import Any
 
 from avrt.ask.budget import Budget
 from avrt.ask.ledger import Call, Ledger, LedgerReader
-from avrt.ask.payloads import HALVES, NO_CLIP, Clip, Kind, Media, Source, read_sources
+from avrt.ask.payloads import HALVES, NO_CLIP, Clip, Kind, Media, Source, read_ahead
 from avrt.ask.progress import Progress
 from avrt.config import MediaConfig, ModelRole
 from avrt.engines import Engine, engine_identity
-from avrt.errors import AvrtError, EngineError, MediaError
-from avrt.media.processes import map_files
+from avrt.errors import PASSING_CLASSES, AvrtError, EngineError, MediaError
 from avrt.media.store import PayloadStore
 from avrt.prompts import load_prompt
 from avrt.types import Completion, Given, Prompt, Request, Sampling
@@ -56,6 +54,7 @@ __all__ = [
     "find_outcomes",
     "sampling_of",
     "seeded",
+    "unread_text",
 ]
 
 _BATCH = 500
@@ -127,6 +126,8 @@ class Outcome:
     """Of the call in the ledger; None when the media failed, so that there was none."""
     failure: Completion | None = None
     """None: there is a reply, in the ledger."""
+    unread: bool = False
+    """The media could not be read now, for a reason that says nothing about the files."""
 
     @property
     def status(self) -> str:
@@ -193,6 +194,19 @@ def describe_role(role: ModelRole, media: MediaConfig) -> dict[str, Any]:
     }
 
 
+def unread_text(title: str, outcomes: Iterable[Outcome]) -> str:
+    """How many questions lost their media to a failure that may pass; empty when none did."""
+    lost = [outcome.failure for outcome in outcomes if outcome.unread and outcome.failure]
+    if not lost:
+        return ""
+    classes = Counter(failure.error_class or "unknown" for failure in lost)
+    numbers = ", ".join(f"{n} {name}" for name, n in classes.most_common())
+    return (
+        f"{title}: {len(lost)} questions were not asked, since their media could not be read now "
+        f"({numbers}; the first: {lost[0].error}); the same command tries them again"
+    )
+
+
 def call_all(ledger: Ledger, engine: Engine, drafts: Drafts, budget: Budget) -> Outcomes:
     """The outcome of every draft by its id: from the ledger, else from the engine.
 
@@ -214,9 +228,12 @@ def call_all(ledger: Ledger, engine: Engine, drafts: Drafts, budget: Budget) -> 
         return outcomes
     work = _Work(ledger, dict(engine.identity), budget, outcomes, progress, drafts.keeps)
     store = PayloadStore(ledger.folder / "payloads") if engine.takes_encoded else None
+    if store is not None:
+        store.remove_leftovers()
+    with_sources = ((group, _sources(group)) for group in chain([first], missing))
     with (
         closing(progress),
-        closing(_read_ahead(chain([first], missing), drafts.media, store)) as waiting,
+        closing(read_ahead(with_sources, drafts.media, store)) as waiting,
         closing(_requests(work, waiting)) as pending,
     ):
         engine.generate(pending, work.store)
@@ -412,7 +429,7 @@ class _Work:
     def fail(self, draft: Draft, error: MediaError) -> None:
         """There is no call to make: the media cannot be used."""
         with self.lock:
-            self.outcomes[draft.id] = _media_failure(error)
+            self.outcomes[draft.id] = _media_failure(error, _is_unread(draft, error))
             self.progress.settle()
 
     def store(self, request: Request, completion: Completion) -> None:
@@ -444,15 +461,17 @@ def _requests(
         sources = _sources(group)
         if isinstance(media, MediaError):  # the process that read the clip died
             outcomes = {source.kind: media for source in sources}
+            is_of_file = len({source.name for source in sources}) == 1  # else of which?
         else:
             outcomes = {source.kind: media[source.kind] for source in sources}
+            is_of_file = True
         digests: dict[Kind, str] = {}  # hashed once for all drafts about the clip
         for source in sources:
             outcome = outcomes[source.kind]
             digest = outcome if isinstance(outcome, MediaError) else outcome.digest
             if not isinstance(digest, MediaError):
                 digests[source.kind] = digest
-            if source.file.sha256 is not None:
+            if source.file.sha256 is not None and is_of_file:
                 work.ledger.record_payload(source.file.sha256, source.conditions, digest)
         for draft in group:
             payloads = _wanted(draft, outcomes)
@@ -475,38 +494,17 @@ def _prompt(draft: Draft, payloads: Mapping[Kind, Any]) -> Prompt:
     return Prompt(draft.text, draft.system, payloads.get("frames"), audio)
 
 
-def _read_ahead(
-    groups: Iterator[list[Draft]], settings: MediaConfig, store: PayloadStore | None
-) -> Generator[tuple[list[Draft], Media | MediaError]]:
-    """Yield the groups with the media of their clips; files are read in other processes."""
-    for has_media, same in groupby(groups, key=lambda group: bool(_sources(group))):
-        if has_media:
-            yield from _read_processes(same, settings, store)
-        else:
-            yield from ((group, {}) for group in same)
-
-
-def _read_processes(
-    groups: Iterable[list[Draft]], settings: MediaConfig, store: PayloadStore | None
-) -> Generator[tuple[list[Draft], Media | MediaError]]:
-    ahead: deque[list[Draft]] = deque()
-
-    def sources() -> Iterator[list[Source]]:
-        for group in groups:
-            ahead.append(group)
-            yield _sources(group)
-
-    read = partial(read_sources, settings=settings, store=store)
-    limits = {"timeout_s": settings.timeout_s, "workers": settings.workers}
-    results = map_files(read, sources(), path_of=lambda sources: sources[0].name, **limits)
-    with closing(results):
-        for _, media in results:
-            yield ahead.popleft(), media
-
-
-def _media_failure(error: MediaError) -> Outcome:
+def _media_failure(error: MediaError, unread: bool = False) -> Outcome:
     failure = Completion("", "error", error_class=error.error_class, error=error.detail)
-    return Outcome(None, failure)
+    return Outcome(None, failure, unread)
+
+
+def _is_unread(draft: Draft, error: MediaError) -> bool:
+    """Whether a failure may pass; a file that was there before may come back."""
+    known = [source for source in draft.clip.sources(draft.given) if source and source.file.sha256]
+    return error.error_class in PASSING_CLASSES or (
+        error.error_class == "missing" and error.path in {source.name for source in known}
+    )
 
 
 def _check_arrival(sample_id: str, prompt: Prompt, completion: Completion) -> None:

@@ -35,7 +35,7 @@ from avrt.ask.database import (
 )
 from avrt.ask.locks import hold_scope, take_turns
 from avrt.ask.named import check_replies
-from avrt.errors import AvrtError, DataError, MediaError
+from avrt.errors import PASSING_CLASSES, AvrtError, DataError, MediaError
 from avrt.runs import fingerprint
 from avrt.types import Completion, Prompt, Sampling
 
@@ -51,8 +51,6 @@ __all__ = [
     "read_ledger",
 ]
 
-_PASSING = ("missing", "permission", "timeout", "killed")
-"""Media failures that say nothing about the file's content, so they are not remembered."""
 _BATCH = 500
 """Keys in one query."""
 _COMPLETION = (
@@ -274,7 +272,7 @@ class Ledger(LedgerReader):
     ) -> None:
         """Remember the digest that a file decodes to, or that its content cannot be decoded."""
         failure = outcome if isinstance(outcome, MediaError) else None
-        if failure is not None and failure.error_class in _PASSING:
+        if failure is not None and failure.error_class in ("missing", *PASSING_CLASSES):
             return
         stored = (
             (outcome, None, None)

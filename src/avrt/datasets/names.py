@@ -14,6 +14,7 @@ import difflib
 import re
 import unicodedata
 from collections.abc import Collection, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from avrt.texts import shown
@@ -106,17 +107,21 @@ class MediaNames:
 
 
 class _Listing:
-    """The files of a folder by their names, by those with composed characters and endings in small
-    letters, and by their names without endings and the kind of these.
-    """
+    """The files of a folder."""
 
     def __init__(self, files: Sequence[str]) -> None:
-        composed = {file: _composed(file) for file in reversed(files)}
-        self.names = {name: file for file, name in composed.items()} | {f: f for f in files}
-        self.stems: dict[tuple[str, str | None], str] = {}
-        for file, name in composed.items():
-            stem, ending = split_ending(name)
-            self.stems[stem, KIND_OF.get(ending)] = file
+        composed = {_composed(file): file for file in reversed(files)}
+        self.names = composed | {file: file for file in files}
+        """By their names, and by those with composed characters and endings in small letters."""
+
+    @cached_property
+    def stems(self) -> dict[tuple[str, str | None], str]:
+        """By the names without endings and the kind of these, for names that are not there."""
+        stems: dict[tuple[str, str | None], str] = {}
+        for file in sorted(set(self.names.values()), reverse=True):
+            stem, ending = split_ending(_composed(file))
+            stems[stem, KIND_OF.get(ending)] = file
+        return stems
 
 
 def nearest_names(root: Path, missing: Sequence[str], taken: Collection[str]) -> Iterator[str]:

@@ -6,12 +6,12 @@ at all raises.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from avrt.types import Completion, Request
+from avrt.types import Completion, Prompt, Request, Sampling
 
-__all__ = ["Engine", "OnCompletion", "failure"]
+__all__ = ["Engine", "OnCompletion", "complete", "failure"]
 
 OnCompletion = Callable[[Request, Completion], None]
 
@@ -53,3 +53,15 @@ class Engine(Protocol):
 def failure(error_class: str, error: str, latency_s: float = 0.0) -> Completion:
     """The completion that stands for one failed call."""
     return Completion("", "error", latency_s=latency_s, error_class=error_class, error=error)
+
+
+def complete(engine: Engine, prompts: Sequence[Prompt], sampling: Sampling) -> list[Completion]:
+    """The replies to some prompts, in their order; nothing is stored.
+
+    Raises:
+        EngineError: the server or model cannot be used at all.
+    """
+    requests = [Request(str(number), prompt, sampling) for number, prompt in enumerate(prompts)]
+    replies: dict[str, Completion] = {}
+    engine.generate(requests, lambda request, reply: replies.update({request.key: reply}))
+    return [replies[request.key] for request in requests]

@@ -30,6 +30,7 @@ import aiohttp
 from avrt.config import EngineConfig, MediaConfig
 from avrt.engines.base import OnCompletion, failure
 from avrt.engines.limiter import Replica, Replicas, Slot, wait_before_retry_s
+from avrt.engines.loops import run_async
 from avrt.engines.messages import build_body, wire_identity
 from avrt.engines.puller import Puller
 from avrt.errors import ConfigError, EngineError
@@ -91,7 +92,7 @@ class OpenAIEngine:
 
     def generate(self, requests: Iterable[Request], on_completion: OnCompletion) -> None:
         """Complete every request; see `Engine.generate`."""
-        asyncio.run(self._generate(iter(requests), on_completion))
+        run_async(self._generate(iter(requests), on_completion))
 
     def close(self) -> None:
         """Nothing to free: connections live only inside `generate`."""

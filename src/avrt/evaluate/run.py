@@ -18,7 +18,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from avrt.ask.budget import Budget
-from avrt.ask.calls import Drafts, Outcome, call_all, check_failure_rate, find_outcomes
+from avrt.ask.calls import (
+    Drafts,
+    Outcome,
+    call_all,
+    check_failure_rate,
+    find_outcomes,
+    unread_text,
+)
 from avrt.ask.ledger import Ledger, open_ledger, read_ledger
 from avrt.ask.locks import check_free, take_turns
 from avrt.config import Config
@@ -114,7 +121,7 @@ def run(config: Config, choice: Choice = Choice(), budget: Budget | None = None)
     except AvrtError:
         print(printable(text))  # the other models' results are worth as much as ever
         raise
-    return Result(text, counts)
+    return Result(text, counts, unread_text("eval", chain(*made.values())))
 
 
 def plan(config: Config, choice: Choice = Choice()) -> str:

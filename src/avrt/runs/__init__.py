@@ -110,6 +110,8 @@ class Result:
 
     summary: str
     counts: Mapping[str, int]
+    fault: str = ""
+    """Why the command ends with exit code 1, although the rest is done."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from avrt.errors import DataError
 from avrt.runs.files import atomic_file
+from avrt.texts import shown
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -153,8 +154,9 @@ def _reading(path: Path) -> Iterator[Any]:
             yield file
     except FileNotFoundError as error:
         raise not_written(path) from error
-    except pa.ArrowException as error:
-        raise DataError(f"{path}: not a readable Parquet file: {error}") from error
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        said = shown(str(error), 200)[1:-1]
+        raise DataError(f"{path}: not a readable Parquet file: {said}") from error
 
 
 def read_parquet(path: Path) -> list[dict[str, Any]]:
