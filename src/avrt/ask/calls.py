@@ -36,11 +36,13 @@ from avrt.ask.budget import Budget
 from avrt.ask.ledger import Call, Ledger, LedgerReader
 from avrt.ask.payloads import HALVES, NO_CLIP, Clip, Kind, Media, Source, read_ahead
 from avrt.ask.progress import Progress
+from avrt.ask.refusals import Refusals
 from avrt.config import MediaConfig, ModelRole
 from avrt.engines import Engine, engine_identity
 from avrt.errors import PASSING_CLASSES, AvrtError, EngineError, MediaError
 from avrt.media.store import PayloadStore
 from avrt.prompts import load_prompt
+from avrt.texts import clean
 from avrt.types import Completion, Given, Prompt, Request, Sampling
 
 __all__ = [
@@ -59,6 +61,8 @@ __all__ = [
 
 _BATCH = 500
 """Drafts that are looked up together."""
+_MOST_DEFERRED = 10_000
+"""Groups of drafts that are kept for the end."""
 
 
 @dataclass(frozen=True)
@@ -219,14 +223,15 @@ def call_all(ledger: Ledger, engine: Engine, drafts: Drafts, budget: Budget) -> 
     outcomes = Outcomes()
     progress = Progress(drafts.title, drafts.n, drafts.kept)
     known = _Known(ledger, dict(engine.identity), outcomes, progress)
-    missing = _missing(known, drafts.each, defers=budget.is_limited)
+    missing = _missing(known, drafts.each)
     first = next(missing, None)
     if first is None:
         return outcomes
     if budget.is_spent:
         budget.stop()
         return outcomes
-    work = _Work(ledger, dict(engine.identity), budget, outcomes, progress, drafts.keeps)
+    identity, refusals = dict(engine.identity), Refusals(ledger)
+    work = _Work(ledger, identity, budget, outcomes, progress, drafts.keeps, refusals)
     store = PayloadStore(ledger.folder / "payloads") if engine.takes_encoded else None
     if store is not None:
         store.remove_leftovers()
@@ -291,11 +296,11 @@ class _Known:
     progress: Progress
 
 
-def _missing(known: _Known, drafts: Iterable[Draft], defers: bool) -> Iterator[list[Draft]]:
+def _missing(known: _Known, drafts: Iterable[Draft]) -> Iterator[list[Draft]]:
     """The drafts that need a call, those about one clip together; settles the others.
 
-    With `defers`, calls that failed before come last: under a budget they would take the place of
-    calls that were never made, again and again.
+    Calls that failed before come last: under a budget they would take the place of calls that were
+    never made, and where many are refused the run would stop at them, again and again.
     """
     deferred: list[list[Draft]] = []
     for batch in _batches(_groups(drafts)):
@@ -304,14 +309,16 @@ def _missing(known: _Known, drafts: Iterable[Draft], defers: bool) -> Iterator[l
         settled = failed | {id_: Outcome(key) for id_, key in keys.items() if key in finished}
         known.outcomes.update(settled)
         known.progress.settle(len(settled))
-        tried = known.ledger.failed(list(keys.values())) if defers else set()
+        tried = known.ledger.failed([key for key in keys.values() if key not in finished])
         for group in batch:
             left = [draft for draft in group if draft.id not in settled]
             again = [draft for draft in left if keys.get(draft.id) in tried]
             if first := [draft for draft in left if keys.get(draft.id) not in tried]:
                 yield first
-            if again:
+            if again and len(deferred) < _MOST_DEFERRED:
                 deferred.append(again)
+            elif again:
+                yield again
     yield from deferred
 
 
@@ -406,6 +413,7 @@ class _Work:
     outcomes: Outcomes
     progress: Progress
     keeps: Callable[[Draft, Completion], bool] | None
+    refusals: Refusals
     in_flight: dict[str, _Flight] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -434,9 +442,9 @@ class _Work:
 
     def store(self, request: Request, completion: Completion) -> None:
         """Commit a reply before anything else is seen; an engine's `on_completion`."""
-        # Servers may send half a surrogate pair, which no file can hold.
-        text = completion.text.encode("utf-8", "replace").decode()
-        completion = replace(completion, text=text)
+        # No file can hold half a surrogate pair or NUL.
+        error = None if completion.error is None else clean(completion.error)
+        completion = replace(completion, text=clean(completion.text), error=error)
         failure = completion if completion.finish_reason == "error" else None
         with self.lock:
             flight = self.in_flight[request.key]
@@ -451,6 +459,7 @@ class _Work:
                 None if self.keeps is None else [self.keeps(d, completion) for d in flight.drafts]
             )
             self.progress.finish(completion, [d.sample_id for d in flight.drafts], kept)
+            self.refusals.note(flight.call, completion)
 
 
 def _requests(

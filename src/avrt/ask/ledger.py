@@ -171,8 +171,18 @@ class LedgerReader:
 
     def failed(self, keys: Sequence[str]) -> set[str]:
         """Those of the calls that were made, and have no reply."""
-        made = {row["key"] for row in self._of_keys("key", keys)}
-        return made - self.finished(list(made))
+        rows = list(self._of_keys("key, finish_reason", keys))
+        finished = {row["key"] for row in rows if row["finish_reason"] != "error"}
+        return {row["key"] for row in rows} - finished
+
+    def has_reply(self, call: Call) -> bool:
+        """Whether the model of a call replied to another call of its stage and role."""
+        engine = json.dumps(dict(call.engine), ensure_ascii=False, sort_keys=True)
+        query = (
+            "SELECT 1 FROM calls WHERE stage = ? AND role = ? AND finish_reason != 'error'"
+            " AND instr(request_json, ?) LIMIT 1"
+        )
+        return bool(self.query(query, (call.stage, call.role, f'"engine": {engine}')))
 
     def failed_calls(self, error_class: str) -> Counter[str]:
         """The calls that only failed, the last time with this class: how many of each stage."""

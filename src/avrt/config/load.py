@@ -31,6 +31,7 @@ from avrt.config.roles import (
     StudentConfig,
     TeacherRole,
 )
+from avrt.config.secrets import mask
 from avrt.config.section import Section
 from avrt.config.stages import (
     BuildConfig,
@@ -316,7 +317,8 @@ def _explain(
         message = f"null takes nothing out; take each out by its name, as {where}.NAME=null"
     elif problem["type"] in ("path_type", "string_type"):
         message += _quoting(value)
-    given_text = "null" if value is None else repr(value)
+    name = str(location[-1]) if location else ""
+    given_text = "null" if value is None else repr(mask(value, name))
     if isinstance(value, bool):
         given_text = json.dumps(value)
     return f"{origin}: {where or 'configuration'} = {given_text}: {message}"
