@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import pyarrow as pa
 import pytest
 
@@ -11,8 +19,10 @@ from avrt.runs import (
     check_sums,
     file_digest,
     fingerprint,
+    hold_output,
     open_stage,
     read_parquet,
+    replace_folder,
     save_config,
     student_path,
     write_atomic,
@@ -191,3 +201,169 @@ def test_the_saved_configuration_is_the_one_that_ran(tmp_path):
     saved = load_config(config.run.path / "config.yaml")
     assert saved.grpo == config.grpo
     assert saved.run.dir.resolve() == tmp_path
+
+
+# Killed processes, and several at a time
+
+
+def in_child(program: str, *args: object) -> subprocess.Popen[str]:
+    """A process that runs a program with `avrt.runs` and waits where it reads its input."""
+    head = "import os, signal, sys\nfrom pathlib import Path\nfrom avrt import runs\n"
+    head += "kill = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+    return subprocess.Popen(
+        [sys.executable, "-c", head + program, *map(str, args)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_write(tmp_path):
+    with in_child("runs.write_atomic(Path(sys.argv[1]), kill)", tmp_path / "file") as killed:
+        pass
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".avrt-")
+    write_atomic(tmp_path / "other", lambda file: file.write(b"x"))
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+
+
+def test_what_a_living_process_or_another_machine_is_writing_stays(tmp_path):
+    program = (
+        "runs.write_atomic(Path(sys.argv[1]), lambda f: (print('at it', flush=True), input()))"
+    )
+    with in_child(program, tmp_path / "file") as living:
+        assert living.stdout.readline() == "at it\n"
+        (of_living,) = tmp_path.iterdir()
+        elsewhere = of_living.with_name(".avrt-00000000-1-x")
+        elsewhere.touch()
+        write_atomic(tmp_path / "other", lambda file: file.write(b"x"))
+        assert {path.name for path in tmp_path.iterdir()} == {
+            *(of_living.name, elsewhere.name, "other"),
+        }
+        living.communicate("\n")
+    assert {path.name for path in tmp_path.iterdir()} == {"file", elsewhere.name, "other"}
+
+
+@pytest.mark.parametrize("n_faults", [1, 2, 3])
+@pytest.mark.parametrize("at", ["rename", "mkdir", "rmtree"])
+def test_no_number_of_faults_loses_both_copies_of_a_folder(tmp_path, monkeypatch, n_faults, at):
+    folder = tmp_path / "model"
+    with replace_folder(folder) as new:
+        (new / "weights").write_text("old")
+    program = """
+import shutil
+n = 0
+def second(function):
+    def wrapped(*args, **kwargs):
+        global n
+        n += 1
+        n == int(sys.argv[2]) and kill()
+        return function(*args, **kwargs)
+    return wrapped
+name = sys.argv[3]
+where = shutil if name == "rmtree" else Path
+setattr(where, name, second(getattr(where, name)))
+with runs.replace_folder(Path(sys.argv[1])) as new:
+    (new / "weights").write_text("new")
+"""
+    for fault in range(n_faults):
+        with in_child(program, folder, 2 - fault % 2, at) as killed:
+            killed.communicate()
+        known = [path.read_text() for path in tmp_path.rglob("weights")]
+        assert "old" in known or "new" in known
+    with pytest.raises(OSError, match="No space"), replace_folder(folder):
+        raise OSError(28, "No space left on device")
+    assert (folder / "weights").read_text() in ("old", "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_folder_whose_second_rename_fails_is_put_back(tmp_path, monkeypatch):
+    folder = tmp_path / "model"
+    with replace_folder(folder) as new:
+        (new / "weights").write_text("old")
+    rename = Path.rename
+
+    def fail(self, target):
+        if self.name == ".model.new":
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(OSError, match="No space"), replace_folder(folder) as new:
+        (new / "weights").write_text("new")
+    assert (folder / "weights").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_an_output_has_one_writer_who_is_named_and_let_go_by_a_kill(tmp_path):
+    output = tmp_path / "runs" / "sft"
+    program = "with runs.hold_output(Path(sys.argv[1])): print('held', flush=True); input()"
+    with in_child(program, output) as other:
+        assert other.stdout.readline() == "held\n"
+        message = rf"sft: in use by process {other.pid} on \S+ since .* \(-c\); wait for it"
+        with pytest.raises(ConfigError, match=message), hold_output(output):
+            pass
+        with hold_output(tmp_path / "runs" / "grpo"):
+            pass
+        other.kill()
+    with hold_output(output):
+        assert [path.name for path in output.parent.iterdir()] == [".sft.lock"]
+
+
+def test_a_lock_leaves_nothing_not_even_a_folder(tmp_path):
+    with pytest.raises(ValueError, match="refused"), hold_output(tmp_path / "a" / "b" / "sft"):
+        raise ValueError("refused")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_ends_with_its_process_whatever_its_copies_do(tmp_path):
+    program = """
+with runs.hold_output(Path(sys.argv[1])):
+    if os.fork() == 0:
+        print("copied", flush=True)
+        input()
+        os._exit(0)
+    input()
+"""
+    with in_child(program, tmp_path / "x") as other:
+        assert other.stdout.readline() == "copied\n"
+        os.kill(other.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
+        with hold_output(tmp_path / "x"):
+            pass
+        other.stdin.close()
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_named_and_works(tmp_path, monkeypatch, capsys, number):
+    def no_locks(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    for _ in range(2):
+        with hold_output(tmp_path / "sft"):
+            pass
+    note = f"note: the file system of {tmp_path} has no locks"
+    assert capsys.readouterr().err.count(note) == 1
+
+
+def test_only_the_main_process_of_a_launch_holds_the_lock(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    with hold_output(tmp_path / "sft"):
+        monkeypatch.setenv("RANK", "1")
+        with hold_output(tmp_path / "sft"):
+            pass
+
+
+def test_a_stage_is_to_do_before_what_it_reads_changes(tmp_path, source):
+    stage = open_stage(tmp_path, "s", {"x": 1}, [source])
+    stage.finish({})
+    write_atomic(source, lambda file: file.write(b"rows"), derived=[stage.manifest_path])
+    assert open_stage(tmp_path, "s", {"x": 1}, [source]).done
+    write_atomic(source, lambda file: file.write(b"more"), derived=[stage.manifest_path])
+    assert not open_stage(tmp_path, "s", {"x": 1}, [source]).done
+    stage.finish({})  # as by a kill between a change and its mark
+    write_atomic(source, lambda file: file.write(b"more"), derived=[stage.manifest_path])
+    assert not stage.manifest_path.is_file()

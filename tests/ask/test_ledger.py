@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from avrt.ask import database
 from avrt.ask.budget import Shard
 from avrt.ask.ledger import (
     Call,
@@ -258,3 +263,170 @@ def test_a_full_disk_is_a_message_and_loses_no_earlier_reply(tmp_path: Path) -> 
             ledger.record(other.key, other, PROMPT, REPLY)
     with read_ledger(tmp_path) as reader:
         assert reader.finished([CALL.key, other.key]) == {CALL.key}
+
+
+def fill(run: Path, n: int = 3) -> list[str]:
+    """Calls in a ledger, and the file of a stage that names them."""
+    calls = [replace(CALL, text=f"call {number}") for number in range(n)]
+    with open_ledger(run) as ledger:
+        for call in calls:
+            ledger.record(call.key, call, PROMPT, replace(REPLY, text="long " * 2_000))
+    rows = [{"key": call.key, "status": "ok"} for call in calls]
+    (run / "traces").mkdir(exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows), run / "traces" / "teachers.parquet")
+    return [call.key for call in calls]
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def make_valid_but_empty(path: Path) -> None:
+    path.unlink()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("VACUUM")
+
+
+def delete_calls(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM calls WHERE rowid > 1")
+
+
+@pytest.mark.parametrize("lose", [empty, make_valid_but_empty, delete_calls, Path.unlink])
+def test_a_ledger_that_lacks_named_replies_asks_nothing_again(tmp_path: Path, lose: Any) -> None:
+    fill(tmp_path)
+    path = tmp_path / "ledger.sqlite"
+    lose(path)
+    before = path.read_bytes() if path.exists() else None
+    message = (
+        r"[23] of the 3 replies that .*teachers\.parquet names are not in the ledger: .* delete"
+    )
+    with pytest.raises(DataError, match=message):
+        open_ledger(tmp_path).__enter__()
+    assert (path.read_bytes() if path.exists() else None) == before
+    (tmp_path / "traces" / "teachers.parquet").unlink()
+    with open_ledger(tmp_path):
+        pass
+
+
+def test_a_ledger_whose_wal_file_was_lost_is_named(tmp_path: Path) -> None:
+    program = (
+        "import os, sys; sys.path.append(sys.argv[2]); from pathlib import Path\n"
+        "import ask.test_ledger as t; from avrt.ask.ledger import open_ledger\n"
+        "with open_ledger(Path(sys.argv[1])) as ledger:\n"
+        "    ledger.record(t.CALL.key, t.CALL, t.PROMPT, t.REPLY); os._exit(0)"
+    )
+    tests = Path(__file__).parents[1]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tests), *sys.path])}
+    subprocess.run([sys.executable, "-c", program, tmp_path, tests], check=True, env=environment)
+    (tmp_path / "traces").mkdir()
+    named = pa.Table.from_pylist([{"key": CALL.key, "status": "ok"}])
+    pq.write_table(named, tmp_path / "traces" / "teachers.parquet")
+    (tmp_path / "ledger.sqlite-wal").unlink()
+    with pytest.raises(DataError, match=r"1 of the 1 replies .* lost its -wal"):
+        open_ledger(tmp_path).__enter__()
+
+
+def test_a_scope_is_compared_with_its_own_files(tmp_path: Path) -> None:
+    log = tmp_path / "eval" / "set" / "m" / "av.jsonl"
+    log.parent.mkdir(parents=True)
+    log.write_text(json.dumps({"key": "gone", "error_class": None}) + "\n")
+    failed = json.dumps({"key": "failed", "error_class": "timeout"})
+    (log.parent / "a.jsonl").write_text(
+        failed + "\n" + json.dumps({"key": None, "error_class": None})
+    )
+    for scope in ("", "eval-n", "rubric"):
+        with open_ledger(tmp_path, scope=scope):
+            pass
+    with pytest.raises(DataError, match=r"1 of the 1 replies that .*av\.jsonl"):
+        open_ledger(tmp_path, scope="eval-m").__enter__()
+
+
+def damage_page(content: bytes) -> bytes:
+    middle = len(content) // 4096 // 2 * 4096
+    return content[:middle] + b"\xa5" * 4096 + content[middle + 4096 :]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (damage_page, "not a readable ledger: .*damaged"),
+        (lambda content: content[: len(content) // 2], "not a readable ledger: .*damaged"),
+        (lambda _: b"no database " * 1000, "file is not a database; .*restore it"),
+        (lambda content: b"\0" * len(content), "not a readable ledger|are not in the ledger"),
+    ],
+)
+def test_nothing_is_written_into_a_damaged_file(tmp_path: Path, damage: Any, message: str) -> None:
+    fill(tmp_path, 20)
+    path = tmp_path / "ledger.sqlite"
+    path.write_bytes(damage(path.read_bytes()))
+    before = path.read_bytes()
+    with pytest.raises(DataError, match=message):
+        open_ledger(tmp_path).__enter__()
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("PRAGMA user_version=2", "a ledger of version 2, this AVRT writes version 1"),
+        ("ALTER TABLE calls DROP COLUMN n_audio_tokens", "version 1 with other columns"),
+        ("ALTER TABLE calls ADD COLUMN more TEXT", "version 1 with other columns"),
+        ("PRAGMA user_version=0", "the database of another program"),
+    ],
+)
+def test_another_schema_is_refused_by_readers_and_writers(
+    tmp_path: Path, change: str, message: str
+) -> None:
+    fill(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as connection, connection:
+        connection.execute(change)
+    for open_it in (open_ledger, read_ledger):
+        with pytest.raises(DataError, match=message):
+            open_it(tmp_path).__enter__()
+
+
+def test_without_shared_memory_replies_are_stored_in_a_slower_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    connect = sqlite3.connect
+
+    def with_dotfiles(path: Any, **options: Any) -> sqlite3.Connection:
+        """SQLite's own file system for machines without locks; it has no WAL."""
+        uri = str(path) if options.get("uri") else Path(path).absolute().as_uri() + "?mode=rwc"
+        options["uri"] = True
+        return connect(path if path == ":memory:" else f"{uri}&vfs=unix-dotfile", **options)
+
+    monkeypatch.setattr(sqlite3, "connect", with_dotfiles)
+    (key, *_) = fill(tmp_path)
+    assert "no memory that processes share" in capsys.readouterr().err
+    assert not (tmp_path / "ledger.sqlite-wal").exists()
+    with read_ledger(tmp_path) as ledger:
+        assert ledger.finished([key]) == {key}
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("SQLITE_FULL", "free space"),
+        ("SQLITE_IOERR_WRITE", "free space"),
+        ("SQLITE_IOERR_LOCK", "a file system with locks"),
+        ("SQLITE_IOERR_SHMMAP", "a file system with locks"),
+        ("SQLITE_PROTOCOL", "a file system with locks"),
+        ("SQLITE_BUSY", "end the other program"),
+        ("SQLITE_CANTOPEN", "ulimit -n"),
+        ("SQLITE_READONLY_DIRECTORY", "permit writing"),
+        ("SQLITE_CORRUPT", "restore it from a copy; nothing is written"),
+    ],
+)
+def test_every_fault_of_sqlite_has_a_remedy(name: str, remedy: str) -> None:
+    error = sqlite3.OperationalError("text")
+    error.sqlite_errorname = name
+    assert remedy in database.remedy(error)
+
+
+def test_a_ledger_that_cannot_be_opened_is_a_message(tmp_path: Path) -> None:
+    (tmp_path / "ledger.sqlite").mkdir()
+    with pytest.raises(DataError, match=r"ledger\.sqlite: not a readable ledger"):
+        open_ledger(tmp_path).__enter__()

@@ -121,10 +121,7 @@ def _run(job: dict[str, Any], output: int) -> int:
     os.dup2(output, 2)
     os.chdir(job["folder"])
     for name, limit in job.get("limits", {}).items():
-        used = 0
-        if name == "RLIMIT_AS":  # as much more than now
-            used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(getattr(resource, name), (used + limit, used + limit))
+        resource.setrlimit(getattr(resource, name), (limit, limit))
     sys.argv = ["avrt", *job["args"]]
     if {"kill", "stop", "events"} & job.keys():
         watch = _Watch(job)

@@ -198,6 +198,10 @@ class Stage:
         is_made = self.case.once and "already exists" in output
         assert code == 0 or is_made, f"{what}: repeated: {code}\n{output}"
         assert "Traceback" not in output, f"{what}: repeated: {output}"
+        self.compare(what)
+
+    def compare(self, what: str) -> None:
+        """What is there now is what is there when nothing disturbed."""
         left = self.finish()
         assert left.keys() == self.undisturbed.keys(), f"{what}: other files"
         differing = [name for name in left if left[name] != self.undisturbed[name]]

@@ -50,6 +50,7 @@ __all__ = ["cli", "main"]
 
 QUIET_S = 60.0
 """After how long without a line about the work a command says that it is still there."""
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
 _stopped_by: list[int] = []
 """The signal that ends this process, once there was one."""
 GRACE_S = 15.0
@@ -105,9 +106,9 @@ def _end_as_interrupted(number: int, frame: FrameType | None) -> None:
 
     Slurm, systemd and containers send SIGTERM, a terminal that is closed SIGHUP.
     """
-    if _stopped_by:
-        return
     _stopped_by.append(number)
+    for each in _ENDING:
+        signal.signal(each, signal.SIG_IGN)
     interrupt = signal.getsignal(signal.SIGINT)
     if callable(interrupt):
         interrupt(signal.SIGINT, frame)
@@ -201,7 +202,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # an encoding may lack a letter of a name
             stream.reconfigure(errors="backslashreplace")
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in _ENDING:
         if signal.getsignal(number) == signal.SIG_DFL:  # not under `nohup`
             signal.signal(number, _end_as_interrupted)
     cli(prog_name="avrt")

@@ -128,7 +128,7 @@ def hold_lock(
             os.ftruncate(descriptor, 0)
             os.write(descriptor, f"{_own_name()}\n".encode())
         yield
-        if kind == fcntl.LOCK_EX:
+        if kind == fcntl.LOCK_EX and not removes:
             os.ftruncate(descriptor, 0)
     finally:
         _unlock(descriptor, path if removes else None)

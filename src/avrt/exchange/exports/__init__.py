@@ -56,7 +56,6 @@ def run(config: Config, name: str, options: ExportOptions, output: Path | None =
     form = _format(name, options)
     run_folder, root = config.run.path, config.data.root
     folder = output or run_folder / "export" / (f"{name}-grpo" if options.grpo else name)
-    _refuse_existing(folder)
     prompt = load_prompt(config.student.prompt)
     dataset = run_folder / "dataset"
     entries = {split: list(_read(dataset / f"{split}.parquet", prompt)) for split in SPLITS}
@@ -65,7 +64,8 @@ def run(config: Config, name: str, options: ExportOptions, output: Path | None =
         split: list(_usable(of_split, form, options, lost)) for split, of_split in entries.items()
     }
     with replace_folder(folder) as out:
-        _refuse_existing(folder)  # made by another process meanwhile
+        if folder.exists() and not (folder / INCOMPLETE).is_file():
+            raise ConfigError(f"{folder}: already exists; delete it, or name another --output")
         if options.with_media:
             extract = partial(
                 extract_clip,
@@ -85,11 +85,6 @@ def run(config: Config, name: str, options: ExportOptions, output: Path | None =
         if fault:
             (out / INCOMPLETE).write_text(f"{fault}\n", encoding="utf-8")
     return Result(_summarize(name, form, folder, counts, lost, options), counts, fault)
-
-
-def _refuse_existing(folder: Path) -> None:
-    if folder.exists() and not (folder / INCOMPLETE).is_file():
-        raise ConfigError(f"{folder}: already exists; delete it, or name another --output")
 
 
 def _format(name: str, options: ExportOptions) -> ExportFormat:
