@@ -203,5 +203,4 @@ def test_the_line_counts_calls_and_failures(capsys: pytest.CaptureFixture[str]) 
     shown.close()
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("t: 2/3, 50% kept, ")
-    assert ", 0 in flight, 1 timeout, " in line
-    assert not line.endswith(" left"), "it is too early for a forecast"
+    assert line.endswith(", 0 in flight, 1 timeout")

@@ -7,7 +7,7 @@ its own command calls, so a demo that was interrupted goes on where it stopped.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from avrt.cli.options import echo, settings_argument, split_settings
 from avrt.errors import ConfigError
 
 if TYPE_CHECKING:
-    from avrt.config import Config
+    from avrt.config import Config, DataConfig
     from avrt.runs import Result
 
 __all__ = ["demo", "run"]
@@ -53,7 +53,7 @@ def run(paths: Sequence[Path], overrides: Sequence[str] = ()) -> Result:
 
     started = time.monotonic()
     config = load_config(paths or [packaged_config("demo")], overrides)
-    _check_roots(config)
+    _check_roots(config.data.root, config.eval.benchmarks)
     steps = _steps(config)
     for number, (title, step) in enumerate(steps, start=1):
         elapsed_s = time.monotonic() - started
@@ -103,16 +103,16 @@ def _updated(config: Config, **grpo: str) -> Config:
     return config.model_copy(update={"grpo": config.grpo.model_copy(update=grpo)})
 
 
-def _check_roots(config: Config) -> None:
+def _check_roots(root: Path, benchmarks: Mapping[str, DataConfig]) -> None:
     """The demo makes one world: training and evaluation must both read that one."""
     elsewhere = {
         f"eval.benchmarks.{name}.root": str(data.root)
-        for name, data in config.eval.benchmarks.items()
-        if data.root != config.data.root
+        for name, data in benchmarks.items()
+        if data.root != root
     }
     if elsewhere:
         raise ConfigError(
-            f"data.root = {config.data.root}, but {elsewhere}; the demo makes its world in "
+            f"data.root = {root}, but {elsewhere}; the demo makes its world in "
             f"data.root, so set these to the same folder"
         )
 

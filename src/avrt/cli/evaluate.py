@@ -49,8 +49,16 @@ def _parse_modalities(
 @click.command("eval")
 @settings_argument
 @dry_run_option
-@click.option("--model", "models", multiple=True, help="Evaluate this model; may be repeated.")
-@click.option("--benchmark", "benchmarks", multiple=True, help="Use this set; may be repeated.")
+@click.option(
+    "--model", "models", multiple=True, metavar="NAME", help="Evaluate this model; may be repeated."
+)
+@click.option(
+    "--benchmark",
+    "benchmarks",
+    multiple=True,
+    metavar="NAME",
+    help="Use this set; may be repeated.",
+)
 @click.option(
     "--modality",
     "modalities",
@@ -163,6 +171,7 @@ def rubric(settings: tuple[str, ...], dry_run: bool, budget: Budget) -> None:
     "--teacher",
     "teachers",
     multiple=True,
+    metavar="NAME",
     help="Count this model of a single modality; repeat the option for two or more.",
 )
 def difficulty(settings: tuple[str, ...], teachers: tuple[str, ...]) -> None:

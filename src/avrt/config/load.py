@@ -135,14 +135,15 @@ def dump_config(config: Config) -> str:
     """The resolved configuration as YAML, every default written out, paths relative to the working
     directory.
     """
-    return write_yaml(_tree(config))
+    return write_yaml(_tree(config.model_dump(mode="json")))
 
 
 def describe_config(config: Config, used: Collection[str]) -> str:
     """The configuration as YAML for a reader: first all that differs from the defaults, then the
     other values of the sections that are `used`.
     """
-    changed, tree = _tree(config, exclude_defaults=True), _tree(config)
+    changed = _tree(config.model_dump(mode="json", exclude_defaults=True))
+    tree = _tree(config.model_dump(mode="json"))
     rest = _without({name: tree[name] for name in used}, changed)
     parts = {"Differs from the defaults": changed, "Used here as well, at the defaults": rest}
     return "\n".join(
@@ -151,10 +152,14 @@ def describe_config(config: Config, used: Collection[str]) -> str:
     )
 
 
-def _tree(config: Config, exclude_defaults: bool = False) -> dict[str, Any]:
-    tree = _relative_paths(config.model_dump(mode="json", exclude_defaults=exclude_defaults))
-    if taken_out := DEFAULT_ROLES["teachers"].keys() - config.teachers.keys():
-        tree["teachers"] |= dict.fromkeys(taken_out)  # null
+def _tree(dumped: dict[str, Any]) -> dict[str, Any]:
+    """What is written of a dumped configuration: relative paths, and null for default teachers that
+    are not there.
+    """
+    tree = _relative_paths(dumped)
+    if "teachers" in tree:
+        absent = DEFAULT_ROLES["teachers"].keys() - tree["teachers"].keys()
+        tree["teachers"] |= dict.fromkeys(sorted(absent))
     return tree
 
 
@@ -317,8 +322,8 @@ def _explain(
         message = f"null takes nothing out; take each out by its name, as {where}.NAME=null"
     elif problem["type"] in ("path_type", "string_type"):
         message += _quoting(value)
-    shown_value = mask(value, str(location[-1]) if location else "")
-    given_text = "null" if value is None else repr(shown_value)
+    name = str(location[-1]) if location else ""
+    given_text = "null" if value is None else repr(mask(value, name))
     if isinstance(value, bool):
         given_text = json.dumps(value)
     return f"{origin}: {where or 'configuration'} = {given_text}: {message}"

@@ -57,7 +57,6 @@ def run(config: Config, name: str, options: ExportOptions, output: Path | None =
     form = _format(name, options)
     run_folder, root = config.run.path, config.data.root
     folder = output or run_folder / "export" / (f"{name}-grpo" if options.grpo else name)
-    _refuse_existing(folder)
     prompt = load_prompt(config.student.prompt)
     dataset = run_folder / "dataset"
     lost: dict[str, list[str]] = defaultdict(list)
@@ -67,7 +66,8 @@ def run(config: Config, name: str, options: ExportOptions, output: Path | None =
     }
     kept: dict[str, Collection[Entry]] = dict(entries)
     with replace_folder(folder) as out:
-        _refuse_existing(folder)  # made by another process meanwhile
+        if folder.exists() and not (folder / INCOMPLETE).is_file():
+            raise ConfigError(f"{folder}: already exists; delete it, or name another --output")
         if options.with_media:
             extract = partial(
                 extract_clip,
@@ -87,11 +87,6 @@ def run(config: Config, name: str, options: ExportOptions, output: Path | None =
         if fault:
             (out / INCOMPLETE).write_text(f"{fault}\n", encoding="utf-8")
     return Result(_summarize(name, form, folder, counts, lost, options), counts, fault)
-
-
-def _refuse_existing(folder: Path) -> None:
-    if folder.exists() and not (folder / INCOMPLETE).is_file():
-        raise ConfigError(f"{folder}: already exists; delete it, or name another --output")
 
 
 def _format(name: str, options: ExportOptions) -> ExportFormat:
