@@ -290,6 +290,8 @@ def test_the_examples_do_what_the_text_around_them_says(tmp_path: Path) -> None:
     assert config.teachers["vision"].engine.concurrency == 32
     assert config.merger.engine.batch_size == 64
     path.write_text(blocks("docs/engines.md", "yaml")[1])
+    assert load_config(path).merger.engine.variables == ("", "AZURE_KEY")
+    path.write_text(blocks("docs/engines.md", "yaml")[2])
     assert len(load_config(path).teachers["vision"].engine.base_urls) == 2
 
 

@@ -10,6 +10,7 @@ import os
 
 __all__ = [
     "MEDIA_ERROR_CLASSES",
+    "PASSING_CLASSES",
     "AvrtError",
     "ConfigError",
     "DataError",
@@ -23,6 +24,7 @@ MEDIA_ERROR_CLASSES = (
     "missing",
     "permission",
     "not_media",
+    "unsupported",
     "undecodable",
     "truncated",
     "damaged",
@@ -32,8 +34,14 @@ MEDIA_ERROR_CLASSES = (
     "too_long",
     "timeout",
     "killed",
+    "unreadable",
 )
 """Closed list: every way in which a media file can fail."""
+
+PASSING_CLASSES = ("permission", "timeout", "killed", "unreadable")
+"""Failures that say nothing about the file. They are tried once more, never remembered, and a stage
+that lost something to them ends with exit code 1. (So is `missing`, of a file that was there.)
+"""
 
 
 def install_command(extra: str = "") -> str:
@@ -104,6 +112,7 @@ _DISK_REMEDIES = {
     errno.EIO: "look after the disk, then repeat the command",
     errno.ESTALE: "the network file system lost it: mount it again, then repeat the command",
     errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ELOOP: "remove the link that leads back to itself",
     errno.EEXIST: "move away what has this name",
     errno.ENOTDIR: "move away the file that has the name of a folder",
     errno.EISDIR: "move away the folder that has the name of a file",

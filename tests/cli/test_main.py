@@ -153,7 +153,7 @@ def test_an_unknown_key_is_answered_with_the_right_one(avrt):
 def test_a_missing_configuration_is_named(avrt, command):
     result = avrt(command, "absent.yaml")
     assert result.exit_code == 2
-    assert "absent.yaml: cannot read the configuration: No such file" in result.output
+    assert "absent.yaml: cannot be read: No such file" in result.output
 
 
 def test_a_setting_without_a_value_is_no_configuration_file(avrt):
@@ -202,8 +202,7 @@ def test_a_shard_that_does_not_exist_is_refused(avrt, command, shard):
     ("options", "message"),
     [
         (["--force"], "--force goes with --compare alone"),
-        (["--predictions", "p.jsonl", "--dry-run"], "leave out --dry-run, --limit, --shard"),
-        (["--predictions", "p.jsonl", "--shard", "1/2"], "leave out --dry-run, --limit, --shard"),
+        (["--predictions", "p.jsonl", "--shard", "1/2"], "leave out --limit, --shard"),
         (["--compare", "a", "b", "--shard", "1/2"], "--compare evaluates nothing"),
     ],
 )
@@ -255,16 +254,27 @@ def test_a_malformed_annotation_is_named_by_file_and_row(avrt, tmp_path):
     path.write_text(json.dumps(rows))
     result = avrt("prepare", *overrides(tmp_path))
     assert result.exit_code == 2
-    assert "train_qa.json:5: answer 7 is outside the 4 options" in result.output
+    assert "train_qa.json: row 5: answer is 7; expected" in result.output
 
 
-@pytest.mark.parametrize("command", ["trace", "merge", "build", "stats", "report"])
-def test_a_stage_before_its_time_says_what_to_run_first(avrt, command, tmp_path):
+@pytest.mark.parametrize(
+    ("command", "first"),
+    [
+        ("trace", "prepare"),
+        ("merge", "prepare"),
+        ("build", "prepare"),
+        ("stats", "generate"),
+        ("report", "prepare"),
+        ("export", "generate"),
+    ],
+)
+def test_a_stage_before_its_time_says_what_to_run_first(avrt, command, first, tmp_path):
     write_dataset(tmp_path)
     write_script(tmp_path, replies())
-    result = avrt(command, *overrides(tmp_path))
+    options = ["--to", "trl"] if command == "export" else []
+    result = avrt(command, *overrides(tmp_path), *options)
     assert result.exit_code == 2
-    assert "avrt" in result.output.removeprefix("avrt: error:")
+    assert f"run `avrt {first}`" in result.output
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,14 @@ def test_a_packaged_model_that_is_not_there_is_answered_with_the_known_ones(avrt
     assert "world:x: no such model in the package; known: audio_teacher, " in result.output
 
 
+@pytest.mark.parametrize("command", [["export-vllm", "world:student", "out"]])
+def test_a_command_on_checkpoints_works_in_a_process_of_its_own(run_python, command):
+    """Nothing that it needs was imported by another command before."""
+    done = run_python(f"from avrt.cli import cli; cli({['checkpoint', *command]})")
+    assert done.returncode == 0, done.stderr
+    assert "serve it with" in done.stdout
+
+
 # Without a checkout
 
 

@@ -187,6 +187,18 @@ def test_without_a_level_the_libraries_keep_their_own_setting(run_python, monkey
     assert run_python(code).stdout.splitlines()[-1] == "warning INFO"
 
 
+def test_libraries_draw_no_bar_into_a_file(run_python, monkeypatch):
+    monkeypatch.delenv("HF_HUB_DISABLE_PROGRESS_BARS", raising=False)
+    code = (
+        "from avrt.cli import cli\n"
+        "cli(['list', 'views'], standalone_mode=False)\n"
+        "from transformers.utils import logging\n"
+        "print()\n"
+        "print(logging.is_progress_bar_enabled())"
+    )
+    assert run_python(code).stdout.splitlines()[-1] == "False"
+
+
 def test_an_unknown_level_names_the_known_ones(avrt, monkeypatch):
     assert "'loud' is not one of 'debug', 'info'" in avrt("--log-level", "loud", "sft").output
     monkeypatch.setenv("AVRT_LOG", "loud")

@@ -35,7 +35,7 @@ from avrt.ask.database import (
 )
 from avrt.ask.locks import hold_scope, take_turns
 from avrt.ask.named import check_replies
-from avrt.errors import AvrtError, DataError, MediaError
+from avrt.errors import PASSING_CLASSES, AvrtError, DataError, MediaError
 from avrt.runs import fingerprint
 from avrt.types import Completion, Prompt, Sampling
 
@@ -51,8 +51,6 @@ __all__ = [
     "read_ledger",
 ]
 
-_PASSING = ("missing", "permission", "timeout", "killed")
-"""Media failures that say nothing about the file's content, so they are not remembered."""
 _BATCH = 500
 """Keys in one query."""
 _COMPLETION = (
@@ -173,8 +171,18 @@ class LedgerReader:
 
     def failed(self, keys: Sequence[str]) -> set[str]:
         """Those of the calls that were made, and have no reply."""
-        made = {row["key"] for row in self._of_keys("key", keys)}
-        return made - self.finished(list(made))
+        rows = list(self._of_keys("key, finish_reason", keys))
+        finished = {row["key"] for row in rows if row["finish_reason"] != "error"}
+        return {row["key"] for row in rows} - finished
+
+    def has_reply(self, call: Call) -> bool:
+        """Whether the model of a call replied to another call of its stage and role."""
+        engine = json.dumps(dict(call.engine), ensure_ascii=False, sort_keys=True)
+        query = (
+            "SELECT 1 FROM calls WHERE stage = ? AND role = ? AND finish_reason != 'error'"
+            " AND instr(request_json, ?) LIMIT 1"
+        )
+        return bool(self.query(query, (call.stage, call.role, f'"engine": {engine}')))
 
     def failed_calls(self, error_class: str) -> Counter[str]:
         """The calls that only failed, the last time with this class: how many of each stage."""
@@ -274,7 +282,7 @@ class Ledger(LedgerReader):
     ) -> None:
         """Remember the digest that a file decodes to, or that its content cannot be decoded."""
         failure = outcome if isinstance(outcome, MediaError) else None
-        if failure is not None and failure.error_class in _PASSING:
+        if failure is not None and failure.error_class in ("missing", *PASSING_CLASSES):
             return
         stored = (
             (outcome, None, None)

@@ -10,6 +10,7 @@ from avrt.cli.options import (
     OrderedGroup,
     echo,
     echo_json,
+    echo_result,
     folder_type,
     json_option,
     load_settings,
@@ -137,7 +138,7 @@ def export(
     from avrt.exchange.exports.formats import ExportOptions
 
     options = ExportOptions(with_media=with_media, grpo=grpo, absolute=absolute)
-    echo(run(load_settings(settings), name, options, output).summary)
+    echo_result(run(load_settings(settings), name, options, output))
 
 
 @click.group("list", cls=OrderedGroup)

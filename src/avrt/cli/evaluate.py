@@ -21,6 +21,7 @@ from avrt.cli.options import (
     print_plan,
     run_or_plan,
     settings_argument,
+    stop_on_fault,
 )
 
 if TYPE_CHECKING:
@@ -48,8 +49,16 @@ def _parse_modalities(
 @click.command("eval")
 @settings_argument
 @dry_run_option
-@click.option("--model", "models", multiple=True, help="Evaluate this model; may be repeated.")
-@click.option("--benchmark", "benchmarks", multiple=True, help="Use this set; may be repeated.")
+@click.option(
+    "--model", "models", multiple=True, metavar="NAME", help="Evaluate this model; may be repeated."
+)
+@click.option(
+    "--benchmark",
+    "benchmarks",
+    multiple=True,
+    metavar="NAME",
+    help="Use this set; may be repeated.",
+)
 @click.option(
     "--modality",
     "modalities",
@@ -91,13 +100,16 @@ def evaluate(
     from avrt.ask.budget import Budget
 
     choice = evaluation.Choice(models or None, modalities, benchmarks or None)
-    asks = dry_run or budget != Budget()
+    asks = (dry_run and not predictions) or budget != Budget()
     _check_usage(choice, asks, predictions, compare, force)
     if as_json and (dry_run or compare):
         raise click.UsageError("--json prints results, so it goes with no --dry-run or --compare")
     config = load_settings(settings)
     if compare:
         echo(evaluation.compare(config, *compare, force=force))
+        return
+    if dry_run and predictions:
+        click.echo(evaluation.plan_predictions(config, predictions, choice))
         return
     if dry_run:
         print_plan(choice.restrict(config), evaluation.plan(config, choice))
@@ -112,6 +124,7 @@ def evaluate(
         from avrt.evaluate.to_json import results_to_json
 
         echo_json(results_to_json(config))
+        stop_on_fault(result)
     else:
         echo_result(result)
 
@@ -134,7 +147,7 @@ def _check_usage(
         raise click.UsageError("--force goes with --compare alone")
     if predictions and asks:
         raise click.UsageError(
-            "--predictions calls no model: leave out --dry-run, --limit, --shard and budgets"
+            "--predictions calls no model: leave out --limit, --shard and budgets"
         )
 
 
@@ -158,6 +171,7 @@ def rubric(settings: tuple[str, ...], dry_run: bool, budget: Budget) -> None:
     "--teacher",
     "teachers",
     multiple=True,
+    metavar="NAME",
     help="Count this model of a single modality; repeat the option for two or more.",
 )
 def difficulty(settings: tuple[str, ...], teachers: tuple[str, ...]) -> None:

@@ -136,6 +136,9 @@ def _choose_log_level(ctx: click.Context, _param: click.Parameter, value: str | 
     level = value or "warning"
     for name in ("TRANSFORMERS_VERBOSITY", "DATASETS_VERBOSITY", "HF_HUB_VERBOSITY"):
         os.environ[name] = level if value else os.environ.get(name, level)
+    if not sys.stderr.isatty():  # a bar in a file is one endless line
+        for name in ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
+            os.environ.setdefault(name, "1")
     if value or "VLLM_LOGGING_LEVEL" not in os.environ:
         os.environ["VLLM_LOGGING_LEVEL"] = level.upper()
     if value and not ctx.resilient_parsing:

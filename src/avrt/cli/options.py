@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from avrt.errors import ConfigError
+from avrt.errors import AvrtError, ConfigError
 from avrt.ranks import is_main
 from avrt.texts import printable
 
@@ -41,6 +41,7 @@ __all__ = [
     "run_or_plan",
     "settings_argument",
     "split_settings",
+    "stop_on_fault",
 ]
 
 folder_type = click.Path(file_okay=False, path_type=Path)
@@ -235,6 +236,21 @@ def run_or_plan(stage: ModuleType, config: Config, dry_run: bool, *arguments: ob
 
 
 def echo_result(result: Result) -> None:
-    """Print the summary of a stage; of a launch, the main process does."""
+    """Print the summary of a stage, then end as `stop_on_fault`; of a launch, one process prints.
+
+    Raises:
+        AvrtError: as `stop_on_fault`.
+    """
     if is_main():
         echo(result.summary)
+    stop_on_fault(result)
+
+
+def stop_on_fault(*results: Result) -> None:
+    """End with exit code 1 when a stage lost something that another attempt may bring.
+
+    Raises:
+        AvrtError: with the faults of the stages.
+    """
+    if faults := [result.fault for result in results if result.fault]:
+        raise AvrtError("\n".join(faults))

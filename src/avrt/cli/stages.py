@@ -18,6 +18,7 @@ from avrt.cli.options import (
     print_plan,
     run_or_plan,
     settings_argument,
+    stop_on_fault,
 )
 
 if TYPE_CHECKING:
@@ -132,11 +133,16 @@ def generate(settings: tuple[str, ...], dry_run: bool, budget: Budget) -> None:
     if dry_run:
         print_plan(config, *(stage.plan(config) for stage in (trace, merge, judge, build)))
         return
+    results = []
     for stage in (trace, merge, judge):
-        echo_result(stage.run(config, budget))
+        results.append(stage.run(config, budget))
+        click.echo(results[-1].summary)
         if budget.stopped_by is not None:
-            return
-    echo_result(build.run(config))
+            break
+    else:
+        results.append(build.run(config))
+        click.echo(results[-1].summary)
+    stop_on_fault(*results)
 
 
 @click.command()

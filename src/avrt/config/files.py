@@ -105,6 +105,11 @@ def parse_yaml(text: str) -> Any:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise yaml.YAMLError(f"line {line}: {shown(text[error.position])} is no text") from error
+    except yaml.MarkedYAMLError as error:  # the library's own message takes many lines
+        said = ", ".join(filter(None, (error.context, error.problem)))
+        mark = error.problem_mark or error.context_mark
+        place = f"line {mark.line + 1}: " if mark else ""
+        raise yaml.YAMLError(place + shown(said, 300)[1:-1]) from error
     except RecursionError as error:
         raise yaml.YAMLError("too many levels of nesting") from error
     except (AttributeError, TypeError, ValueError) as error:  # the library lets them through

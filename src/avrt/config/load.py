@@ -31,6 +31,7 @@ from avrt.config.roles import (
     StudentConfig,
     TeacherRole,
 )
+from avrt.config.secrets import mask
 from avrt.config.section import Section
 from avrt.config.stages import (
     BuildConfig,
@@ -169,7 +170,8 @@ def _without(tree: dict[str, Any], left_out: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if not path.exists() and path.stem in packaged_configs():
+    # Of a name that no disk can have, `path.exists` raises.
+    if path.stem in packaged_configs() and not os.path.exists(path):  # noqa: PTH110
         target = path.with_suffix(".yaml")
         raise ConfigError(
             f"{path}: cannot read the configuration: No such file; `avrt config copy {path.stem} "
@@ -248,9 +250,8 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     try:
         value = parse_yaml(text)
     except yaml.YAMLError as error:
-        problem = getattr(error, "problem", None) or error
         raise ConfigError(
-            f"override {shown(key)}: {shown(text)} is not valid YAML: {problem}"
+            f"override {shown(key)}: {shown(text)} is not valid YAML: {error}"
         ) from error
     *sections, name = key.split(".")
     node, layer = tree, {name: value}
@@ -269,15 +270,17 @@ def _apply(tree: dict[str, Any], override: str) -> None:
 
 
 def _refuse_repeated(overrides: Sequence[str]) -> None:
-    """Refuse an override that would undo another one on the same command line."""
+    """Refuse a section as a whole behind an override of a part of it, which would be lost. Of two
+    overrides of one setting the later wins, as with files.
+    """
     keys = [override.partition("=")[0] for override in overrides]
     for place, key in enumerate(keys):
-        lost = [other for other in keys[:place] if f"{other}.".startswith(f"{key}.")]
-        if lost:
-            raise ConfigError(
-                f"{COMMAND_LINE}: {shown(lost[0])[1:-1]} is set, and then {shown(key)[1:-1]} sets "
-                "it again; keep one of them"
-            )
+        for lost in keys[:place]:
+            if lost.startswith(f"{key}."):
+                raise ConfigError(
+                    f"{COMMAND_LINE}: {shown(lost)[1:-1]} is set, and then {shown(key)[1:-1]} as a "
+                    "whole, without it; name the whole first"
+                )
 
 
 def _names_preset(override: str) -> bool:
@@ -314,7 +317,8 @@ def _explain(
         message = f"null takes nothing out; take each out by its name, as {where}.NAME=null"
     elif problem["type"] in ("path_type", "string_type"):
         message += _quoting(value)
-    given_text = "null" if value is None else repr(value)
+    name = str(location[-1]) if location else ""
+    given_text = "null" if value is None else repr(mask(value, name))
     if isinstance(value, bool):
         given_text = json.dumps(value)
     return f"{origin}: {where or 'configuration'} = {given_text}: {message}"

@@ -42,8 +42,8 @@ def known_probes(
 ) -> dict[str, MediaInfo]:
     """Read from the journal the probes of files below `root` that have not changed.
 
-    The journal leaves out results that another attempt may change: a file without permission, or a
-    file whose process the watchdog ended.
+    The journal leaves out what another attempt may change: a file that could not be read now, or
+    whose process ended.
     """
     journal = _read_journal(_journal_path(run), media)
     known: dict[str, MediaInfo] = {}
@@ -59,10 +59,13 @@ def probe_files(
 ) -> dict[str, MediaInfo]:
     """Probe the files, in their order; paths in the result are relative to `root`."""
     infos = known_probes(run, root, names, media)
-    unknown = [name for name in names if name not in infos]
+    unknown: dict[Path, list[str]] = {}  # "./x" and "x" are one file
+    for name in names:
+        if name not in infos:
+            unknown.setdefault(root / name, []).append(name)
     results = map_files(
         partial(probe, media=media),  # a module that is light to import in every worker
-        (root / name for name in unknown),
+        unknown,
         timeout_s=media.timeout_s,
         workers=media.workers,
         ahead=AHEAD,
@@ -72,13 +75,14 @@ def probe_files(
     with closing(results), path.open("a", encoding="utf-8", buffering=1) as journal:
         journal.write("\n")  # ends the line that a kill may have cut off
         probed = track(results, "prepare: probe", "files", len(names), len(infos))
-        for name, (_, info) in zip(unknown, probed, strict=True):
-            if isinstance(info, MediaError):
-                infos[name] = MediaInfo(name, status=info.error_class, reason=info.detail)
-            else:
-                infos[name] = replace(info, path=name)
-                line = {"settings": settings, "info": asdict(infos[name])}
-                journal.write(json.dumps(line) + "\n")
+        for file, info in probed:
+            for name in unknown[file]:
+                if isinstance(info, MediaError):
+                    infos[name] = MediaInfo(name, status=info.error_class, reason=info.detail)
+                else:
+                    infos[name] = replace(info, path=name)
+                    line = {"settings": settings, "info": asdict(infos[name])}
+                    journal.write(json.dumps(line) + "\n")
     return {name: infos[name] for name in names}
 
 
@@ -98,6 +102,6 @@ def _read_journal(path: Path, media: MediaConfig) -> dict[str, MediaInfo]:
             except json.JSONDecodeError:  # cut off by a kill
                 continue
             fields = entry["info"]
-            if entry["settings"] == settings and fields["status"] != "permission":
+            if entry["settings"] == settings:
                 journal[fields["path"]] = MediaInfo(**fields | {"notes": tuple(fields["notes"])})
     return journal
