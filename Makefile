@@ -11,7 +11,7 @@ LOWEST_TESTS := tests/test_answers.py tests/test_runs.py tests/test_types.py tes
 	tests/datasets/test_readers.py tests/datasets/test_parquet.py tests/datasets/test_prepare.py \
 	tests/media/test_frames.py tests/media/test_waveform.py tests/media/test_picture.py \
 	tests/media/test_probe.py tests/ask/test_ledger.py tests/engines/test_openai.py \
-	tests/generate/test_trace.py tests/generate/test_merge.py tests/generate/test_build.py \
+	tests/generate/test_trace.py \
 	tests/generate/test_decontaminate.py tests/exchange/test_round_trips.py \
 	tests/evaluate/test_results.py tests/evaluate/test_statistics.py tests/report/test_page.py
 # What a release of transformers, TRL or peft breaks first.
