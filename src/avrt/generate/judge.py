@@ -112,10 +112,11 @@ def run(config: Config, budget: Budget | None = None) -> Result:
             write_judged(path, _judgements(ledger, tries))
     if budget.stopped_by is not None:
         return Result(budget.summarize("judge"), {})
-    check_failure_rate("judge", chain(*bench.ask.outcomes), config.generate.max_failure_rate)
+    outcomes = list(chain(*bench.ask.outcomes))
+    check_failure_rate("judge", outcomes, config.generate.max_failure_rate)
     counts = _count(tries)
     check_sums("judge", len(samples), {**counts, "kept": counts["kept"] + counts[UNJUDGED]})
-    if n_failed := sum(outcome.failure is not None for outcome in bench.ask.outcomes):
+    if n_failed := sum(outcome.failure is not None for outcome in outcomes):
         counts["failed_calls"] = n_failed  # also single votes, which the next command asks for
     stage.finish(counts)
     return Result(_summarize(counts, config.judges), counts)
