@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from avrt.engines import Engine
 from avrt.errors import DataError
 from avrt.media import read_frames, read_waveform
 from avrt.runs import file_digest, read_parquet
+from avrt.texts import clean
 from avrt.types import Completion, Prompt, Request, Sampling
 
 __all__ = ["Sender", "replay"]
@@ -210,8 +211,9 @@ def _send(sender: Sender, call: StoredCall, files: Sequence[MediaFile]) -> tuple
         identity = dict(engine.identity)
         request = Request(call.key, prompt, Sampling(**call.request["sampling"]))
         engine.generate([request], lambda _, completion: replies.append(completion))
+    again = replace(replies[0], text=clean(replies[0].text))  # as it would be stored
     same = identity == call.request["engine"]
-    return replies[0], "" if same else f"; from another model: {_pairs(identity)}"
+    return again, "" if same else f"; from another model: {_pairs(identity)}"
 
 
 def _read_again(media: MediaConfig, call: StoredCall, file: MediaFile) -> Any:
