@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from avrt.engines import Engine, complete
 from avrt.errors import DataError
 from avrt.media import read_frames, read_waveform
 from avrt.runs import file_digest, read_parquet
+from avrt.texts import clean
 from avrt.types import Completion, Prompt, Sampling
 
 __all__ = ["Sender", "replay"]
@@ -208,8 +209,9 @@ def _send(sender: Sender, call: StoredCall, files: Sequence[MediaFile]) -> tuple
     with closing(sender.engine_of(call)) as engine:
         identity = dict(engine.identity)
         (reply,) = complete(engine, [prompt], Sampling(**call.request["sampling"]))
+    again = replace(reply, text=clean(reply.text))  # as it would be stored
     same = identity == call.request["engine"]
-    return reply, "" if same else f"; from another model: {_pairs(identity)}"
+    return again, "" if same else f"; from another model: {_pairs(identity)}"
 
 
 def _read_again(media: MediaConfig, call: StoredCall, file: MediaFile) -> Any:

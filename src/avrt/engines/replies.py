@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from avrt.config import EngineConfig
-from avrt.texts import clean, printable
+from avrt.texts import printable
 from avrt.types import Completion
 
 __all__ = [
@@ -256,7 +256,7 @@ def _read_choice(choice: Any) -> tuple[str, Literal["stop", "length"]]:
             raise FailedReplyError("bad_reply", "the model calls a tool instead of answering")
         if content is None or not choice.get("finish_reason"):
             raise FailedReplyError("server_error", "a reply without content")
-    return clean(_whole_text(thought, text, finish)), finish
+    return _whole_text(thought, text, finish), finish
 
 
 def _finish(reason: Any) -> Literal["stop", "length"]:
