@@ -207,7 +207,7 @@ def _ask(
     """
     made: list[Outcome] = []
     for task in tasks:
-        outcomes: dict[Hashable, Outcome] = {}
+        outcomes: Mapping[Hashable, Outcome] = {}
         items = budget.take(task.benchmark.asked)
         each = task.drafts(items, task.modalities)
         drafts = Drafts(task.title, task.count_drafts(items), each, task.media)
