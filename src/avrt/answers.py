@@ -31,7 +31,7 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
-from typing import NamedTuple
+from typing import TypeAlias
 from unicodedata import normalize
 
 from avrt.types import LETTERS
@@ -124,13 +124,10 @@ _DENIED_BEHIND = re.compile(
 )
 
 
-class _Text(NamedTuple):
-    """A text in the forms in which two texts may be the same, the strictest first."""
-
-    exact: str
-    folded: str
-    light: str
-    heavy: str
+_Text: TypeAlias = tuple[str, str, str, str]
+"""A text in the forms in which two texts may be the same: exact, in lower case, without light marks
+around it, and without any.
+"""
 
 
 def extract_answer(text: str, options: Sequence[str], *, cut: bool = False) -> str | None:
@@ -152,7 +149,7 @@ def extract_answer(text: str, options: Sequence[str], *, cut: bool = False) -> s
     if exact := _with_text(text, options):
         pair = _paired(text, options)  # "A dog" where A is dog and B is a dog
         return _only(exact if pair is None else exact | {_letter(pair)[1]})
-    last = _with_text(lines[-1], options) if lines else set()
+    last = _with_text(lines[-1], options) if len(lines) > 1 else set()
     return _only(_bare_letters(lines, options) | last)
 
 
@@ -394,10 +391,11 @@ def _known(letters: set[str], options: tuple[str, ...]) -> set[str]:
 
 def _is_part(text: str, place: int, word: str, options: tuple[str, ...]) -> bool:
     """Whether the word at a place of `text` belongs to the text of an option that stands there."""
-    for folded in _options_with(word.casefold(), options):
-        around = text[max(0, place - len(folded) + 1) : place + len(folded)]
-        if folded in around.casefold():
-            return True
+    for _, folded, _, _ in _forms(options).values():
+        if len(folded) > len(word):
+            around = text[max(0, place - len(folded) + 1) : place + len(folded)]
+            if folded in around.casefold():
+                return True
     return False
 
 
@@ -405,9 +403,8 @@ def _with_text(text: str, options: tuple[str, ...]) -> set[str]:
     """The letters of all options that read like `text`, compared as strictly as leaves any; two
     options may read alike.
     """
-    wanted = _compared(text.strip(_BLANK))
-    forms = _forms(options)
-    alike = {name for name, form in forms.items() if wanted.exact and form.heavy == wanted.heavy}
+    wanted, forms = _compared(text.strip(_BLANK)), _forms(options)
+    alike = {name for name, form in forms.items() if form[3] == wanted[3] and wanted[0]}
     for level in (0, 1, 2) if len(alike) > 1 else ():
         if closer := {name for name in alike if forms[name][level] == wanted[level]}:
             return closer
@@ -417,22 +414,17 @@ def _with_text(text: str, options: tuple[str, ...]) -> set[str]:
 @lru_cache(maxsize=1 << 12)
 def _forms(options: tuple[str, ...]) -> dict[str, _Text]:
     """The options by their letters, in the forms that are compared."""
-    plain = (normalize("NFKC", option).translate(_FOLD) for option in options)
-    return {
-        name: _compared(_marked(option).replace(_GONE, "").strip(_BLANK))
-        for name, option in zip(LETTERS, plain, strict=False)
-    }
-
-
-@lru_cache(maxsize=1 << 14)
-def _options_with(word: str, options: tuple[str, ...]) -> list[str]:
-    """The longer options that hold a word."""
-    texts = [form.folded for form in _forms(options).values()]
-    return [text for text in texts if text != word and word in re.findall(r"[^\W_]+", text)]
+    texts = options
+    if not all(option.isascii() and option.replace(" ", "").isalnum() for option in options):
+        texts = [
+            _marked(normalize("NFKC", option).translate(_FOLD)).replace(_GONE, "").strip(_BLANK)
+            for option in options
+        ]
+    return {name: _compared(text) for name, text in zip(LETTERS, texts, strict=False)}
 
 
 def _compared(text: str) -> _Text:
     exact = " ".join(text.split())
     folded = exact.casefold()
     light = folded.strip(_LIGHT) or folded
-    return _Text(exact, folded, light, light.strip(_HEAVY) or light)
+    return exact, folded, light, light.strip(_HEAVY) or light

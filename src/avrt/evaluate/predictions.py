@@ -93,7 +93,7 @@ def score_predictions(config: Config, path: Path, choice: Choice) -> Result:
         DataError: a file that cannot be read, a line that is no prediction, an id that the set does
             not have, or an id twice.
     """
-    imported = _read(config, path, choice)
+    imported = _read(config.eval, path, choice)
     run, benchmark = config.run.path, imported.benchmark
     log = log_path(run, benchmark.name, imported.model, imported.modality)
     check_settings(log, imported.settings)
@@ -119,7 +119,7 @@ def plan_predictions(config: Config, path: Path, choice: Choice) -> str:
     Raises:
         ConfigError, DataError: as `score_predictions`.
     """
-    imported = _read(config, path, choice)
+    imported = _read(config.eval, path, choice)
     log = log_path(config.run.path, imported.benchmark.name, imported.model, imported.modality)
     check_settings(log, imported.settings)
     n_unread = sum(line.status == "unparsable" for line in imported.lines)
@@ -178,10 +178,10 @@ def _prediction(path: Path, row: int, entry: Any) -> Prediction:
     return Prediction(row, str(name), None if text is None else str(text))
 
 
-def _read(config: Config, path: Path, choice: Choice) -> _Import:
-    check_names(config.eval)
-    model, name, modality = _target(config.eval, choice)
-    benchmark = read_benchmark(config.eval, name, needs_media=False)
+def _read(evaluation: EvalConfig, path: Path, choice: Choice) -> _Import:
+    check_names(evaluation)
+    model, name, modality = _target(evaluation, choice)
+    benchmark = read_benchmark(evaluation, name, needs_media=False)
     texts = _match(path, read_predictions(path), benchmark)
     protocol = {"questions": benchmark.questions_digest}
     settings = Settings({"predictions": file_digest(path)}, protocol)

@@ -244,7 +244,7 @@ def _reward_function(
         pairs = list(zip(completions, prompts, strict=True))
         if name == first:
             n_parsed = sum(
-                extract_answer(text, samples[sample_id].options) is not None
+                extract_answer(text, samples[sample_id].options, cut=True) is not None
                 for text, sample_id in pairs
             )
             log_metric("parsed", n_parsed / len(pairs))

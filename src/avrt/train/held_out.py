@@ -116,7 +116,7 @@ class HeldOut(TrainerCallback):
 def _score(text: str, example: Example) -> list[float]:
     """Right, well-formed, readable, counted."""
     sample = example.sample
-    answer = extract_answer(text, sample.options)
+    answer = extract_answer(text, sample.options, cut=True)  # as the reward reads it
     well_formed = is_well_formed(text, len(sample.options))
     return [answer == sample.target, well_formed, answer is not None, 1]
 

@@ -47,7 +47,8 @@ def reward_accuracy(completion: str, sample: Sample, _settings: GrpoConfig) -> f
             f"{sample.source}: sample {sample.id!r}: several options read {sample.target_text!r}, "
             "so its target is not one letter; remove the sample or make the options differ"
         )
-    return float(extract_answer(completion, sample.options) == sample.target)
+    # Whether a limit cut it off is not known here, so a block that never closes earns nothing.
+    return float(extract_answer(completion, sample.options, cut=True) == sample.target)
 
 
 def reward_length(completion: str, _sample: Sample, settings: GrpoConfig) -> float:
