@@ -208,7 +208,8 @@ class Stage:
         assert not differing, f"{what}: {differing}"
 
     def sample(self) -> list[int]:
-        """The numbers of the first and the last write of every kind."""
+        """The numbers of the first rename, and of the last write of every kind."""
         kinds = [write.partition(" ")[0] for write in self.writes]
-        last = {kind: number for number, kind in enumerate(kinds, start=1)}
-        return sorted({*last.values(), *(kinds.index(kind) + 1 for kind in last)})
+        last = {kind: number for number, kind in enumerate(kinds, start=1) if kind != "os.mkdir"}
+        first = [kinds.index("os.rename") + 1] if "os.rename" in kinds else []
+        return sorted({*last.values(), *first})

@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import pytest
 from safetensors import SafetensorError
@@ -18,6 +20,7 @@ from avrt.config import dump_config
 from avrt.errors import AvrtError
 from avrt.train import grpo, sft
 from avrt.train.disk import complete_checkpoints, naming_full_disks
+from hostile.forks import KILLED, STOPPED, Forks
 
 STAGES = {"sft": sft, "grpo": grpo}
 
@@ -93,6 +96,58 @@ def test_grpo_killed_between_two_checkpoints_goes_on(make_config, kill_when, rea
     kill_when("grpo", config, lambda: log.is_file() and log.read_text().count("\n") >= 3)
     assert grpo.run(config).counts["steps"] == 8
     assert_same(config, straight, "grpo", read_numbers)
+
+
+@pytest.fixture(scope="module")
+def forks():
+    with closing(Forks(("avrt.cli.main", "avrt.train.sft", "avrt.train.grpo"))) as forks:
+        yield forks
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_training_killed_at_its_last_writes_ends_the_same(
+    make_config, read_numbers, forks, tmp_path, monkeypatch, stage
+):
+    """Around the last checkpoint, the model and the manifest, and with a second process."""
+    monkeypatch.chdir(tmp_path)  # the paths in a written configuration are relative
+    straight = make_config(run={"name": "straight"}, grpo={"max_steps": 1})
+    config = make_config(grpo={"max_steps": 1})
+    (tmp_path / "straight.yaml").write_text(dump_config(straight))
+    (tmp_path / "config.yaml").write_text(dump_config(config))
+    events = tmp_path.parent / f"{stage}.events"
+    code, output = forks.run(tmp_path, stage, "straight.yaml", events=str(events))
+    assert code == 0, output
+    writes = events.read_text().splitlines()
+    final = writes.index("os.mkdir .model.new") + 1
+    renames = [n for n, write in enumerate(writes, start=1) if write == "os.rename .model.new"]
+    for number in (final - 1, final + 1, renames[-1], len(writes) - 1, len(writes)):
+        shutil.rmtree(config.run.path / stage, ignore_errors=True)
+        shutil.rmtree(config.run.path / "manifests", ignore_errors=True)
+        first = forks.start(tmp_path, stage, "config.yaml", kill=number)
+        code, output = forks.end(first)
+        assert code == KILLED, f"{writes[number - 1]}: {code} {output}"
+        code, output = forks.run(tmp_path, stage, "config.yaml")
+        assert code == 0, f"killed before {writes[number - 1]}: {output}"
+        assert_same(config, straight, stage, read_numbers)
+        hidden = [path for path in config.run.path.rglob(".*") if path.name != ".gitignore"]
+        assert hidden == [], writes[number - 1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_second_training_in_the_same_folder_is_refused(
+    make_config, forks, tmp_path, monkeypatch, stage
+):
+    monkeypatch.chdir(tmp_path)
+    config = make_config(grpo={"max_steps": 1})
+    (tmp_path / "config.yaml").write_text(dump_config(config))
+    first = forks.start(tmp_path, stage, "config.yaml", stop=6)
+    assert forks.end(first)[0] == STOPPED
+    code, output = forks.run(tmp_path, stage, "config.yaml")
+    assert code == 2
+    assert f"{config.run.path / stage}: in use by process {first} on" in output
+    assert forks.end(first)[0] == 0
 
 
 def test_a_checkpoint_whose_last_file_is_cut_off_is_not_complete(tmp_path):
