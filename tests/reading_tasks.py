@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from avrt.ask.payloads import Source, read_sources
+from avrt.errors import MediaError
 
 
 def hang(sources: Sequence[Source], **settings: Any) -> object:
@@ -25,6 +26,24 @@ def crash(sources: Sequence[Source], **settings: Any) -> object:
     if sources[0].name.startswith("videos/clip1"):
         os.kill(os.getpid(), signal.SIGSEGV)
     return read_sources(sources, **settings)
+
+
+def fail(sources: Sequence[Source], **settings: Any) -> object:
+    """Fail over clip1 as AVRT_TEST_HOW says, with nothing wrong about the file."""
+    if sources[0].name.startswith("videos/clip1"):
+        how = os.environ["AVRT_TEST_HOW"]
+        _note(how, sources)
+        if how in ("killed", "terminated"):
+            os.kill(os.getpid(), signal.SIGKILL if how == "killed" else signal.SIGTERM)
+        return {source.kind: MediaError(how, source.name, "not now") for source in sources}
+    return read_sources(sources, **settings)
+
+
+def fail_once(sources: Sequence[Source], **settings: Any) -> object:
+    """As `fail`, but not when any process did so before."""
+    if Path(os.environ["AVRT_TEST_LOG"]).exists():
+        return read_sources(sources, **settings)
+    return fail(sources, **settings)
 
 
 def count(sources: Sequence[Source], **settings: Any) -> object:

@@ -54,6 +54,25 @@ ANSWERED = {
     "CAT.": "B",
     "A man is talking": "C",
     "(E) and (F) are no options here, (B) is.": "B",
+    "<answer>B. cat</answer> Option C was tempting.": "B",
+    "<answer>B: a <cat> or so</answer>": "B",
+    "<answer>It is <|begin_of_box|>A<|end_of_box|></answer>": "A",
+    "The correct option is $\\boxed{A}$.": "A",
+    "The correct choice is B, I think.": "B",
+    "<answer>B\n\nFor it purrs.": "B",
+    "<answer>B</answer": "B",
+    "B</answer>": "B",
+    "<answer>The answer is B</answer>": "B",
+    "<answer>(A) is wrong, (B) fits</answer>": "B",
+    "Answer: A, no wait, answer: B": "B",
+    "\\boxed{A} Answer: B": "B",
+    "Answer: A \\boxed{B}": "B",
+    "Answer: a": "A",
+    "a": "A",
+    "I hear it.\nb": "B",
+    "⒝": "B",
+    "Ｂ。": "B",
+    '```json\n{"answer": "B"}\n```': "B",
 }
 
 UNANSWERED = [
@@ -70,7 +89,6 @@ UNANSWERED = [
     "Answer: A - cat",
     "Answer: (A) dog or (B) cat",
     "Answer: A/B",
-    "Answer: a",
     "Answer: a dog",
     "Answer: A dog or so",
     "Answer: A man who sings",
@@ -82,7 +100,6 @@ UNANSWERED = [
     "The answer is A man who sings",
     "The answer is not (A).",
     "A man walks by a dog.",
-    "a",
     "A big dog",
     "It is (A) or (B).",
     "(A) dog\n(B) cat\n(C) A man is talking\n(D) D minor",
@@ -91,6 +108,19 @@ UNANSWERED = [
     "He has (blood type A) in the key of D.",
     "Both dog and cat.",
     "(E)",
+    "<answer>B or C",
+    "<answer>A</answer> or <answer>B",
+    "Answer: A\n<answer>B",
+    "<answer>B\nThe answer is A",
+    "<answer>Not (A)</answer>",
+    "<answer>A/B (B)</answer>",
+    "(A) is wrong.",
+    "(A) isn't it.",
+    "It cannot be (A).",
+    "Answer: A\nWait, the answer is B.",
+    "\\boxed{A} The answer is B.",
+    "Option A barks.\ncat",
+    "<answer>В</answer>",  # a letter of another alphabet
 ]
 
 
@@ -110,8 +140,19 @@ def test_two_options_that_read_alike_need_a_letter() -> None:
     assert extract_answer("Answer: (C) dog", options) == "C"
 
 
-def test_options_that_are_letters_are_read_by_position() -> None:
+def test_options_that_are_letters_are_read_by_position_where_a_letter_is_asked_for() -> None:
     assert extract_answer("<answer>A</answer>", ("B", "A")) == "A"
+    assert extract_answer("Answer: (A) B", ("B", "A")) == "A"
+    assert extract_answer("A", ("A", "B")) == "A"
+    for text in ("A", "Answer: A", "The answer is A.", "\\boxed{A}"):
+        assert extract_answer(text, ("B", "A")) is None
+
+
+@pytest.mark.parametrize("text", ["<think>x</think><answer>B", "<answer>B. ca", "\\boxed{B"])
+def test_a_block_that_a_limit_cut_off_is_not_read(text: str) -> None:
+    assert extract_answer(text, OPTIONS) == "B"
+    assert extract_answer(text, OPTIONS, cut=True) is None
+    assert extract_answer("<answer>B</answer> And", OPTIONS, cut=True) == "B"
 
 
 @pytest.mark.parametrize("letter", LETTERS)
@@ -208,7 +249,7 @@ def test_a_well_formed_trace_answers_its_own_letter(text: str) -> None:
         assert extract_answer(trace, OPTIONS) == "C"
 
 
-PARSER_DIGESTS = {1: "a76278e5fd382b6d"}
+PARSER_DIGESTS = {1: "a76278e5fd382b6d", 2: "471d549acaaf73cd"}
 """Of what every version of the parser reads in `reply_forms`."""
 
 

@@ -7,6 +7,8 @@ it may not answer what has none.
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections import Counter
 from random import Random
 
@@ -21,10 +23,10 @@ OPTIONS = (
     ("1", "2", "3", "10", "4", "5", "6", "7"),
     ("the bell", "the bell", "", "B"),
 )
-OPENING, CLOSING, MARKS = "([", ")]", ".):;/,-–—"
+OPENING, CLOSING, MARKS = "([<{", ")]>}", ".):;/,-–—]}"
 TAG = "\x01"
 """In place of `<answer>` and `</answer>`."""
-DROPPED = "*`_"
+DROPPED = '*`_"'
 """Marks of Markdown."""
 
 
@@ -40,6 +42,12 @@ def after_thinking(text):
     for start in ("<think>", "◁think▷"):
         text = text[: min(places(text, start), default=len(text))]
     return text
+
+
+def unified(text):
+    """Text in one width, without characters that cannot be seen."""
+    text = unicodedata.normalize("NFKC", text)
+    return "".join(c for c in text if unicodedata.category(c) not in ("Cf", "Cc") or c.isspace())
 
 
 def plain(text):
@@ -61,6 +69,14 @@ def named(text, place):
         return True
     if rest[:1] and rest[:1] in MARKS and rest[0] != ",":
         return True
+    same_line = re.split(f"[\n{TAG}]", text[:place])[-1], re.split(f"[\n{TAG}]", after)[0]
+    if not any(character.isalnum() for character in same_line[1]):
+        said = re.sub(r"(?i)\b(?:option|choice)\b", "", same_line[0])
+        is_alone = not any(character.isalnum() for character in said)
+        if is_alone or re.search(
+            r"answer(?: is| must be)?\W*(?:(?:option|choice)\W*)?$", before, re.IGNORECASE
+        ):
+            return True  # all of a line or of a statement, in either case
     if not text[place].isupper():
         return False
     after_option = before.rstrip("(").split()[-1:] in (
@@ -72,7 +88,7 @@ def named(text, place):
 
 def licences(text, options):
     """The letters that anything in the text speaks for: a named letter, or an option's text."""
-    text = "\n".join(after_thinking(text).splitlines())
+    text = unified("\n".join(after_thinking(unicodedata.normalize("NFKC", text)).splitlines()))
     for mark in DROPPED:
         text = text.replace(mark, "")
     for tag in ("<answer>", "</answer>"):

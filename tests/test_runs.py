@@ -136,7 +136,7 @@ def test_a_stage_of_free_settings_alone_is_done_again_on_other_inputs(tmp_path, 
 
 
 def test_a_missing_input_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"absent: not found; run the earlier stages first"):
+    with pytest.raises(DataError, match=r"absent: not found; run the stage that writes it first"):
         open_stage(tmp_path, "s", {}, [tmp_path / "absent"])
 
 

@@ -92,7 +92,7 @@ def test_half_pairs_and_nul_become_the_replacement_character(text, value):
         ("[0, " + "9" * 5000 + "]", "a: row 2: a number of 5000 digits"),
         ("[{}, " + "[" * 101 + "]" * 101 + "]", "a: row 2, 0, 0, 0: over 100 levels of nesting"),
         ("[1,\n" + "[" * 100_000, "a: line 2: over 100 levels of nesting"),
-        ("[" + '{"a":' * 100_000, "a: over 100 levels of nesting"),
+        ("[" + '{"a":' * 100_000, "a: column 497: over 100 levels of nesting"),
         ('[{"q": 1, "q": 2}]', "a: row 1: the field 'q' stands twice"),
         ('{"x": {"q": 1, "p": 0, "q": 1}}', "a: x: the field 'q' stands twice"),
     ],

@@ -28,6 +28,10 @@ def do(name: str) -> str:
         os.kill(os.getpid(), signal.SIGSEGV)
     if kind == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
+    if kind == "terminated":
+        os.kill(os.getpid(), signal.SIGTERM)
+    if kind in ("permission", "unreadable", "missing"):
+        raise MediaError(kind, f"own/{name}", "not now")
     if kind == "exit":
         os._exit(3)
     if kind == "memory":
@@ -37,6 +41,32 @@ def do(name: str) -> str:
     if kind == "defect":
         raise ZeroDivisionError(name)
     return name
+
+
+def always(folder: Path, name: str) -> str:
+    """Do as the name says, and leave the process's id for every attempt."""
+    _note(folder, name)
+    return do(name)
+
+
+def once(folder: Path, name: str) -> str:
+    """As `always`, but a second attempt gives the name back."""
+    is_first = not (folder / name).exists()
+    _note(folder, name)
+    return do(name) if is_first else name
+
+
+def _note(folder: Path, name: str) -> None:
+    with (folder / name).open("a") as attempts:
+        attempts.write(f"{os.getpid()}\n")
+
+
+def halves(folder: Path, name: str) -> dict[str, str | MediaError]:
+    """As `once`, with the error in a mapping."""
+    try:
+        return {"v": once(folder, name)}
+    except MediaError as error:
+        return {"v": error}
 
 
 def mark(folder: Path, name: str) -> str:

@@ -1,71 +1,159 @@
 """The one answer parser: filter, format gate, rewards and evaluation all read answers here.
 
 Looked at is only what follows the last `</think>` (Kimi's `◁/think▷` too); a thought that never
-ends holds no answer. In there, the first of these that is present decides, even when it then names
-no option:
+ends holds no answer. Before any rule the text is made plain: NFKC; format characters, quotes, marks
+of Markdown and special tokens go; tags and boxes become marks. Then the first of these that is
+present decides, even when it names no option:
 
-1. the last `<answer>…</answer>`;
-2. the last "Answer: …";
+1. the last `<answer>…</answer>`; one that never closes, when nothing contradicts it and the reply
+   was not cut off;
+2. the last box (`\\boxed{B}`, GLM's, `<box>`) or "Answer: …", unless an "answer is …" behind it
+   contradicts it;
 3. the last "answer is …" that names an option;
-4. bare forms: "(B)", "B) dog", "B. dog", "option B"; two different letters are no answer;
-5. the text of exactly one option, as the whole text or the whole last line.
+4. the text of exactly one option, as the whole text;
+5. bare forms: "(B)", "B) dog", "B. dog", "B: dog" where option B is dog, "option B"; and the text
+   of an option as the whole last line.
 
-Ambiguous is None, never a guess: "(A) or (B)", or "(B) cat" where cat is option C. A letter counts
-only with a mark, an end or a reason behind it, so "A man" and "D minor" are words; a letter beyond
-the options is no letter.
+Ambiguous is None, never a guess: "(A) or (B)", "(B) cat" where cat is option C, two different
+letters in prose, a letter alone that is the text of another option too (in `<answer>`, where a
+letter is asked for, it is the letter). A letter counts
+only with a mark, an end or a reason behind it, so "A man" and "D minor" are words; inside an option
+that is written out it is a part of its text; one that is denied ("not (A)", "(A) is wrong") or
+beyond the options is none.
+
+The table of forms below also finds every letter that stands for an option (`letter_places`), which
+`generate/option_order.py` puts back into the stored order.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import chain
+from typing import NamedTuple
+from unicodedata import normalize
 
 from avrt.types import LETTERS
 
-__all__ = ["PARSER_VERSION", "extract_answer", "is_well_formed", "split_trace"]
+__all__ = ["PARSER_VERSION", "extract_answer", "is_well_formed", "letter_places", "split_trace"]
 
-PARSER_VERSION = 1
+PARSER_VERSION = 2
 """Rises whenever some text is read otherwise than before: part of every evaluation's protocol."""
 
-_L = f"[{LETTERS}]"
+_L, _LETTERS = f"[{LETTERS}]", frozenset(LETTERS)
+_ANY = f"(?i:{_L})"
 _TRACE = re.compile(rf"\s*<think>(.*)</think>\s*<answer>({_L})</answer>\s*", re.DOTALL)
 _ANY_TAG = re.compile(r"</?(?:think|answer)>", re.IGNORECASE)
-_THINK_END = re.compile(r"</think>|◁/think▷", re.IGNORECASE)
-_THINK_START = re.compile(r"<think>|◁think▷", re.IGNORECASE)
+_THINK_END = re.compile(r"<\s*/\s*think(?:ing)?\s*>|◁/think▷", re.IGNORECASE)
+_THINK_START = re.compile(r"<\s*think(?:ing)?\s*>|◁think▷", re.IGNORECASE)
+_PLAIN_BLOCK = re.compile(rf"\s*<answer>({_L})</answer>\s*")
+"""The form of nearly all replies: read at once."""
 
-_ANSWER_TAG = re.compile(r"<answer>([^<>]*)</answer>", re.IGNORECASE)
-_ANSWER_COLON = re.compile(r"\banswer[ \t]*:\s*([^\n]*)", re.IGNORECASE)
-_ANSWER_IS = re.compile(
-    r"\banswer[ \t]+(?:is|must be|should be|would be)\b[ \t:]*([^\n]*)", re.IGNORECASE
+# --- Plain text. No rule below sees anything else.
+_OPEN, _CLOSE, _BOX, _UNBOX, _GONE = "\ue000\ue001\ue002\ue003\ue004"
+_FOLD: dict[int, str | None] = {
+    **dict.fromkeys(
+        chain(
+            range(0xE000, 0xF900),  # private characters: the five above stand for marks
+            (*range(9), *range(14, 28), *range(0x7F, 0x85), *range(0x86, 0xA0)),  # control
+            (0xAD, 0x61C, *range(0x180B, 0x1810), *range(0x200B, 0x2010)),  # format characters
+            (*range(0x202A, 0x202F), *range(0x2060, 0x2070), *range(0xFE00, 0xFE10), 0xFEFF),
+            range(0xFFF9, 0xFFFC),
+            map(ord, '*`_"“”„‟«»‹›「」『』〝〞〟'),
+        )
+    ),
+    **{ord(mark): "-" for mark in "‐‑‒–—―−"},
+    **{ord(mark): "->" for mark in "→⟶➔➜➝⇒⟹"},
+    **dict(zip(map(ord, "。、’‘‚‛【】〔〕〖〗《》"), ".,''''[][][]<>", strict=True)),
+}
+_MARK = re.compile(
+    r"<\s*(?P<slash>[/\\]\s*)?(?:(?P<answer>(?:final)?\s?answer)|(?P<box>box))"
+    r"(?:\s+\w+\s*=[^<>]*|\s*)(?:>|\Z)"
+    r"|(?P<begin><\|beginofbox\|>)|(?P<end><\|endofbox\|>)"
+    r"|(?P<boxed>\\[bf]?box(?:ed)?\s*\{)|(?P<styled>\\(?:text|math|emph|mbox|bold)[a-z]*\s*\{)"
+    r"|(?P<brace>[{}])|\\(?P<bracket>[()\[\]])|(?P<arrow>\\(?:long)?rightarrow|\\to\b)"
+    r"|<\|[^<>|]{1,64}\|>|</?s>|<(?:eos|bos|pad|unk|endofturn|/?INST)>|\[/?INST\]|\$(?!\d)"
+    r"|</?(?:b|i|u|em|strong|code|span|font|mark|p|br|div)(?:\s+\w+=[^<>]*|\s*/?)>",
+    re.IGNORECASE,
 )
+"""Tags, boxes and LaTeX that become marks; and special tokens and emphasis, which go."""
+_LINE = re.compile("[^\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029\ue000-\ue003]+")
+_BLANK = " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\u2028\u2029\ue000\ue001\ue002\ue003"
+_LIGHT, _HEAVY = " .,:;!?'()[]{}", " .,:;!?'()[]{}<>|/\\$#•·~=-"
+
+# --- The table of forms: what holds a statement, how a statement names a letter, letters in prose.
+_BLOCK = re.compile("\ue000([^\ue000\ue001]*)(\ue001|\\Z|(?=\ue000))")
+_BOXED = re.compile("\ue002([^\ue002\ue003]*)(\ue003|\\Z|(?=\ue002))")
+_LABEL = re.compile(r"answer(?<!\wanswer)(?:[ \t]+(?:choice|option|letter))?'?[ \t]*[:=]\s*")
+_SENTENCE = re.compile(
+    r"(?:answer(?<!\wanswer)|(?:option|choice)(?:(?<=correct.{7})|(?<=right.{7})|(?<=best.{7})))"
+    r"[ \t]+(?:is|must be|should be|would be)\b[ \t:]*"
+)
+"""Both in lower case: patterns that ignore case are slow."""
 _STATED = re.compile(
-    rf"(?:(?i:option|choice)\s+)?(?:[(\[]\s*((?i:{_L}))\s*[)\]]|((?i:{_L}))(?=\s*[.):;/]|\s+[-–—]\s)"
-    rf"|({_L})(?=\s*(?:$|,)|\s+(?:because|since|as)\b))"
+    rf"(?:[>•-]\s+)*(?:(?i:option|choice)\s*:?\s+)?(?:[(\[{{<']+\s*({_ANY})\s*[)\]}}>']"
+    rf"|({_ANY})(?=\s*(?:[.):;/\]}}\ue000-\ue003]|\Z)|\s+-\s)"
+    rf"|({_L})(?=\s*(?:,|\n)|\s+(?:because|since|as)\b))"
 )
-"""A letter that starts an explicit statement: "(b)", "b.", "option B"; "a" alone is an article."""
+"""A letter that starts an explicit statement: "(b)", "b.", "option B"; before words "a" is an
+article.
+"""
+_MENTION = re.compile(
+    rf"^[ \t>•-]*(?:({_L})[.)](?!\S)|[(\[{{<']*({_ANY})[)\]}}>'.:]*(?=[ \t]*$))"
+    rf"|[(\[]({_L})[)\]]|\([^()]*\)|\b(?i:option|choice):? ({_L})\b(?!')"
+)
+"""Letters in a line of prose; other brackets are skipped whole, so "(blood type A)" is none."""
+_LISTED = re.compile(rf"(?<!\S)({_L})[.)](?!\S)")
+_PAIRED = re.compile(rf"[ \t>•-]*(?:({_L})\s|[(\[]?({_ANY})\s*[)\].:;,=|-])")
+"""A letter that counts when all that follows is the text of its option."""
 _ALTERNATIVE = re.compile(
-    rf"[^.\n]*?(?:\bor\s+[(\[]{_L}[)\]]|(?:\bor\b|\band\b|[,/&])\s*[(\[]?{_L}[)\]]?\s*(?:$|[.,;:]))"
+    rf"[^.\n]*?(?:\bor\s+[(\[]{_L}[)\]]|/\s*[(\[]?{_L}(?![^\W_])"
+    rf"|(?:\bor\b|\band\b|[,&])\s*[(\[]?{_L}[)\]]?\s*(?:$|[.,;:]))"
 )
 """What follows a stated letter when it goes on to state another one: " or (B)", "/B", ", B"."""
-_BARE = re.compile(
-    rf"(?<!not )(?<!not option )\(({_L})\)|\([^()]*\)|(?<!not )\b(?:[Oo]ption|[Cc]hoice) ({_L})\b"
-    rf"|^({_L})[.)](?!\S)|^({_L})$"
+_DENIED_BEFORE = re.compile(
+    r"(?:\b(?:not|cannot|never|neither|nor|except|than|instead of)|n't)"
+    r"(?:\s+(?:be|is|the|option|choice))*[\s(\[]*$",
+    re.IGNORECASE,
 )
-"""Letters in running text; other brackets are skipped whole, so "(blood type A)" is none."""
-_LISTED = re.compile(rf"(?<!\S)({_L})[.)](?!\S)")
-_MARKDOWN = str.maketrans("", "", "*`_")
+_DENIED_BEHIND = re.compile(
+    r"[\s)\].,:-]*(?:is|was|are|seems|can|could|does|do|has|would)\s*"
+    r"(?:not|n't|wrong|incorrect|false|out|unlikely|impossible|ruled|eliminated)\b",
+    re.IGNORECASE,
+)
 
 
-def extract_answer(text: str, options: Sequence[str]) -> str | None:
-    """The letter of the option that `text` settles on, or None."""
-    text = _after_thinking(text).translate(_MARKDOWN)
-    declared = _declared(text, options)
+class _Text(NamedTuple):
+    """A text in the forms in which two texts may be the same, the strictest first."""
+
+    exact: str
+    folded: str
+    light: str
+    heavy: str
+
+
+def extract_answer(text: str, options: Sequence[str], *, cut: bool = False) -> str | None:
+    """The letter of the option that `text` settles on, or None.
+
+    `cut` says that the text ended at a limit, so that an answer block it leaves open is not read.
+    """
+    options = tuple(options)
+    text = _after_thinking(text if text.isascii() else normalize("NFKC", text))
+    if (plain := _PLAIN_BLOCK.fullmatch(text)) is not None:
+        return _only(_known({plain[1]}, options))
+    text = _marked(text.translate(_FOLD)).replace(_GONE, "")
+    declared = _declared(text, options, cut)
     if declared is not None:
         return _only(declared)
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    bare = {letter for line in lines for letter in _bare_letters(line, options)}
-    last = lines[-1] if lines else ""
-    return _only(_with_text(text, options) or bare or _with_text(last, options))
+    if (core := text.strip(_BLANK + _HEAVY).upper()) in _LETTERS:
+        return _only(_alone(core, options))
+    lines = [line for line in _LINE.findall(text) if line.strip()]
+    if exact := _with_text(text, options):
+        pair = _paired(text, options)  # "A dog" where A is dog and B is a dog
+        return _only(exact if pair is None else exact | {_letter(pair)[1]})
+    last = _with_text(lines[-1], options) if lines else set()
+    return _only(_bare_letters(lines, options) | last)
 
 
 def is_well_formed(text: str, n_options: int) -> bool:
@@ -83,27 +171,150 @@ def split_trace(text: str) -> tuple[str, str] | None:
     return None if not think or _ANY_TAG.search(think) else (think, match[2])
 
 
+def letter_places(text: str, options: Sequence[str]) -> list[int]:
+    """Where a letter stands for an option anywhere in `text`, stated or only mentioned; sorted.
+
+    A letter inside the written text of an option is none.
+    """
+    options, (plain, places) = tuple(options), _plain_with_places(text)
+    spans = [match.span(1) for form in (_BLOCK, _BOXED) for match in form.finditer(plain)]
+    spans += [span for form in (_LABEL, _SENTENCE) for span in _statements(form, plain, options)]
+    found: set[int] = set()
+    paired: set[int] = set()  # with their option's text behind them: part of no other
+    for start, end in spans:
+        statement = plain[start:end].lstrip(_BLANK)
+        if (pair := _paired(statement, options)) is not None:
+            paired.add(end - len(statement) + _letter(pair)[0])
+        elif (stated := _STATED.match(statement)) is not None:
+            found.add(end - len(statement) + _letter(stated)[0])
+    for line in _LINE.finditer(plain):
+        found.update(line.start() + place for place, _ in _mentions(line[0], options))
+    paired.update(place for place in found if not _is_part(plain, place, plain[place], options))
+    known = LETTERS[: len(options)]
+    return sorted({places[place] for place in paired if plain[place].upper() in known})
+
+
+# --- From text to plain text.
 def _after_thinking(text: str) -> str:
-    if "think" not in text.casefold():  # most texts are done here, before slow patterns
+    for end in ("</think>", "◁/think▷"):  # long thoughts go before slow patterns
+        text = text.rpartition(end)[2]
+    if "think" not in text.casefold():
         return text
     return _THINK_START.split(_THINK_END.split(text)[-1])[0]
 
 
-def _declared(text: str, options: Sequence[str]) -> set[str] | None:
-    """The letters in the first form with the word "answer" that is present; None: none is."""
+def _marked(text: str) -> str:
+    """The text with tags, boxes and LaTeX as marks; what goes is filled, so that places stay."""
+    if not ("<" in text or "\\" in text or "$" in text or "[" in text):
+        return text
+    closing: list[str] = []  # what each open brace ends with
+
+    def mark(match: re.Match[str]) -> str:
+        kind, written = match.lastgroup, match[0]
+        if written == "}":
+            return closing.pop() if closing else written
+        if written == "{":
+            closing.append("}")
+            return written
+        if kind in ("boxed", "styled"):
+            closing.append(_UNBOX if kind == "boxed" else _GONE)
+        is_end = match["slash"] is not None
+        new = {
+            "answer": _CLOSE if is_end else _OPEN,
+            "box": _UNBOX if is_end else _BOX,
+            "begin": _BOX,
+            "end": _UNBOX,
+            "boxed": _BOX,
+            "arrow": "->",
+            "bracket": match["bracket"],
+        }.get(kind or "", "")
+        return new + _GONE * (len(written) - len(new))
+
+    return _MARK.sub(mark, text)
+
+
+def _plain_with_places(text: str) -> tuple[str, list[int]]:
+    """Plain text, and the place in `text` of each of its characters."""
+    folded = [normalize("NFKC", character).translate(_FOLD) for character in text]
+    places = [place for place, new in enumerate(folded) for _ in new]
+    marked = _marked("".join(folded))
+    kept = [n for n, character in enumerate(marked) if character != _GONE]
+    return "".join(marked[n] for n in kept), [places[n] for n in kept]
+
+
+# --- From plain text to letters.
+def _declared(text: str, options: tuple[str, ...], cut: bool) -> set[str] | None:
+    """The letters in the first form with a tag, a box or "answer" that is present; None: none."""
+    if _OPEN in text and (letters := _last_block(_BLOCK, text, options, cut)) is not None:
+        return letters
+    if _BOX in text and (letters := _last_block(_BOXED, text, options, cut)) is not None:
+        behind = text[text.rindex(_BOX) :]
+        labelled = _announced(behind, options)
+        is_label = bool(_statements(_LABEL, behind, options))
+        return labelled if is_label else letters | (labelled or set())
+    return _announced(text, options)
+
+
+def _announced(text: str, options: tuple[str, ...]) -> set[str] | None:
+    """The letters that "Answer: …" or "answer is …" announces; None: neither does."""
     folded = text.casefold()
-    first = folded.find("answer")
-    if first < 0:
+    if not any(word in folded for word in ("answer", "correct ", "right ", "best ")):
         return None
-    # Patterns that ignore case are slow, so they begin there, unless folding moved the letters.
-    begin = max(0, first - 1) if len(folded) == len(text) else 0
-    if blocks := _ANSWER_TAG.findall(text, begin):
-        block = blocks[-1].strip()
-        return _stated(block.upper() if len(block) == 1 else block, options)
-    if statements := _ANSWER_COLON.findall(text, begin):
-        return _stated(statements[-1], options)
-    statements = reversed(_ANSWER_IS.findall(text, begin))
-    return next(filter(None, (_stated(text, options) for text in statements)), None)
+    letters, end = None, 0
+    for start, stop in _statements(_LABEL, text, options)[-1:]:
+        letters, end = _stated(text[start:stop], options), start
+    later = [span for span in _statements(_SENTENCE, text, options) if span[0] >= end]
+    said = (_stated(text[start:stop], options) for start, stop in reversed(later))
+    named = next(filter(None, said), None)
+    return letters if named is None else named | (letters or set())
+
+
+def _last_block(
+    form: re.Pattern[str], text: str, options: tuple[str, ...], cut: bool
+) -> set[str] | None:
+    """The letters in the last block of a form; None when there is none."""
+    blocks = [match for match in form.finditer(text) if match[2] or match[1].strip(_BLANK)]
+    closed = [_content(match[1], options, form) for match in blocks[-2:] if match[2]]
+    if not blocks or blocks[-1][2]:
+        return closed[-1] if closed else None
+    if cut:
+        return set()
+    # A block that never closes counts when nothing around it says otherwise.
+    first, _, rest = blocks[-1][1].strip(_BLANK).partition("\n")
+    letters = _content(first, options, form)
+    around = _announced(f"{text[: blocks[-1].start()]}\n{rest}", options) or set()
+    return letters and letters.union(around, _bare_letters(_LINE.findall(rest), options), *closed)
+
+
+def _content(text: str, options: tuple[str, ...], form: re.Pattern[str]) -> set[str]:
+    """The letters in a block, which may be a sentence, or a reply of its own."""
+    if letters := _stated(text, options, form):
+        return letters
+    return _declared(text, options, False) or _bare_letters(_LINE.findall(text), options)
+
+
+def _statements(
+    form: re.Pattern[str], text: str, options: tuple[str, ...]
+) -> list[tuple[int, int]]:
+    """Where the statements start and stop that "answer" announces: with the line or the next one.
+
+    An "answer" inside the text of an option announces nothing.
+    """
+    lower = text.lower()
+    if len(lower) != len(text):
+        lower = "".join(character.lower()[0] for character in text)
+    heads = [
+        match
+        for match in form.finditer(lower)
+        if not _is_part(text, match.start(), match[0][:6], options)
+    ]
+    spans: list[tuple[int, int]] = []
+    for head, stop in zip(heads, [*(h.start() for h in heads[1:]), len(text)], strict=False):
+        end = text.find("\n", head.end(), stop)
+        spans.append((head.end(), stop if end < 0 else end))
+    if form is _SENTENCE:  # "the answer is a" breaks off at an article
+        return [(start, end) for start, end in spans if text[start:end].strip(_BLANK) != "a"]
+    return spans
 
 
 def _only(letters: set[str]) -> str | None:
@@ -111,52 +322,117 @@ def _only(letters: set[str]) -> str | None:
     return next(iter(letters)) if len(letters) == 1 else None
 
 
-def _stated(statement: str, options: Sequence[str]) -> set[str]:
+def _stated(
+    statement: str, options: tuple[str, ...], form: re.Pattern[str] | None = None
+) -> set[str]:
     """The letters an explicit statement names; several when it contradicts itself."""
-    statement = statement.strip()
-    exact = _with_text(statement, options)
+    statement = statement.strip(_BLANK)
     match = _STATED.match(statement)
     if match is None:
-        return exact or _letter_then_text(statement, options)
-    letter, rest = (match[1] or match[2] or match[3]).upper(), statement[match.end() :]
-    if not _normal(rest):
-        return _known({letter}, options)
-    if exact:
+        pair = _paired(statement, options)
+        return _with_text(statement, options) | ({_letter(pair)[1]} if pair else set())
+    (place, letter), rest = _letter(match), statement[match.end() :]
+    if not rest.strip(_BLANK + _HEAVY):
+        return _alone(letter, options, form)
+    if exact := _with_text(statement, options):
         return exact
     same_text = _with_text(rest, options)
     if letter in same_text:
         return {letter}
+    if _DENIED_BEHIND.match(rest) or _is_part(statement, place, letter, options):
+        return set()
     if not same_text and _ALTERNATIVE.match(rest):
         return _known(set(LETTERS), options)
     return _known({letter}, options) | same_text
 
 
-def _letter_then_text(statement: str, options: Sequence[str]) -> set[str]:
-    """ "B dog", where option B is dog."""
-    letter, _, rest = statement.partition(" ")
-    return _known({letter}, options) & _with_text(rest, options)
+def _alone(letter: str, options: tuple[str, ...], form: re.Pattern[str] | None = None) -> set[str]:
+    """What a letter alone names: its option, and outside of `<answer>` an option that reads so."""
+    return _known({letter}, options) | (set() if form is _BLOCK else _with_text(letter, options))
 
 
-def _bare_letters(line: str, options: Sequence[str]) -> set[str]:
-    letters = {letter for groups in _BARE.findall(line) for letter in groups if letter}
-    if _LISTED.match(line):  # "A. dog B. cat" on one line lists the options
-        letters.update(_LISTED.findall(line))
+def _bare_letters(lines: Sequence[str], options: tuple[str, ...]) -> set[str]:
+    """The letters in lines of prose that are not denied."""
+    letters = {
+        letter
+        for line in lines
+        for place, letter in _mentions(line, options)
+        if not _DENIED_BEFORE.search(line[max(0, place - 40) : place])
+        and not _DENIED_BEHIND.match(line[place + 1 : place + 40])
+        and not _is_part(line, place, letter, options)
+    }
     return _known(letters, options)
 
 
-def _known(letters: set[str], options: Sequence[str]) -> set[str]:
+def _mentions(line: str, options: tuple[str, ...]) -> Iterator[tuple[int, str]]:
+    """Place and letter of whatever stands for an option in a line."""
+    matches = [match for match in _MENTION.finditer(line) if match.lastindex]
+    if _LISTED.match(line):  # "A. dog B. cat" on one line lists the options
+        matches += _LISTED.finditer(line)
+    elif not (matches and matches[0].start() == 0) and (pair := _paired(line, options)):
+        matches.append(pair)
+    return map(_letter, matches)
+
+
+def _letter(match: re.Match[str]) -> tuple[int, str]:
+    """Where the letter of a form stands, and which it is."""
+    group = match.lastindex or 0
+    return match.start(group), match[group].upper()
+
+
+def _paired(line: str, options: tuple[str, ...]) -> re.Match[str] | None:
+    """ "B dog", where option B is dog."""
+    match = _PAIRED.match(line)
+    if match is None or _letter(match)[1] not in _with_text(line[match.end() :], options):
+        return None
+    return match
+
+
+def _known(letters: set[str], options: tuple[str, ...]) -> set[str]:
     return letters & set(LETTERS[: len(options)])
 
 
-def _with_text(text: str, options: Sequence[str]) -> set[str]:
-    """The letters of all options that read exactly like `text`; two options may read alike."""
-    wanted = _normal(text)
+def _is_part(text: str, place: int, word: str, options: tuple[str, ...]) -> bool:
+    """Whether the word at a place of `text` belongs to the text of an option that stands there."""
+    for folded in _options_with(word.casefold(), options):
+        around = text[max(0, place - len(folded) + 1) : place + len(folded)]
+        if folded in around.casefold():
+            return True
+    return False
+
+
+def _with_text(text: str, options: tuple[str, ...]) -> set[str]:
+    """The letters of all options that read like `text`, compared as strictly as leaves any; two
+    options may read alike.
+    """
+    wanted = _compared(text.strip(_BLANK))
+    forms = _forms(options)
+    alike = {name for name, form in forms.items() if wanted.exact and form.heavy == wanted.heavy}
+    for level in (0, 1, 2) if len(alike) > 1 else ():
+        if closer := {name for name in alike if forms[name][level] == wanted[level]}:
+            return closer
+    return alike
+
+
+@lru_cache(maxsize=1 << 12)
+def _forms(options: tuple[str, ...]) -> dict[str, _Text]:
+    """The options by their letters, in the forms that are compared."""
+    plain = (normalize("NFKC", option).translate(_FOLD) for option in options)
     return {
-        letter
-        for letter, option in zip(LETTERS, options, strict=False)
-        if wanted and _normal(option) == wanted
+        name: _compared(_marked(option).replace(_GONE, "").strip(_BLANK))
+        for name, option in zip(LETTERS, plain, strict=False)
     }
 
 
-def _normal(text: str) -> str:
-    return " ".join(text.translate(_MARKDOWN).casefold().split()).strip(" .:,;)(\"'-–—")
+@lru_cache(maxsize=1 << 14)
+def _options_with(word: str, options: tuple[str, ...]) -> list[str]:
+    """The longer options that hold a word."""
+    texts = [form.folded for form in _forms(options).values()]
+    return [text for text in texts if text != word and word in re.findall(r"[^\W_]+", text)]
+
+
+def _compared(text: str) -> _Text:
+    exact = " ".join(text.split())
+    folded = exact.casefold()
+    light = folded.strip(_LIGHT) or folded
+    return _Text(exact, folded, light, light.strip(_HEAVY) or light)

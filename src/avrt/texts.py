@@ -138,7 +138,8 @@ def parse_json(text: str, where: object) -> Any:
             f"(column {error.colno})"
         ) from error
     except RecursionError as error:
-        place = _line(text, _deep_position(text))
+        position = _deep_position(text)
+        place = _line(text, position) or f"column {position + 1}: "
         raise DataError(f"{_name(where)}: {place}over {MAX_DEPTH} levels of nesting") from error
     except _RefusedError as error:
         raise DataError(f"{_name(where)}: {_place(error.place)}{error.reason}") from error

@@ -57,7 +57,8 @@ def test_limits_are_no_part_of_what_is_made(make_config: MakeConfig) -> None:
     config = make_config()
     trace.run(config)
     before = manifest(config, "trace").read_bytes(), teachers_path(config.run.path).read_bytes()
-    for path in (config.run.path / "ledger.sqlite", manifest(config, "trace")):
+    traces = teachers_path(config.run.path)
+    for path in (config.run.path / "ledger.sqlite", manifest(config, "trace"), traces):
         path.unlink()
     trace.run(config, Budget(calls=3, tokens=10**6, samples=2))
     trace.run(config, Budget(calls=100, tokens=10**6))

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 import reading_tasks
-from avrt.ask import calls
+from avrt.ask import payloads
+from avrt.ask.ledger import read_ledger
 from avrt.config import Config
 from avrt.generate import trace
 from avrt.generate.records import teachers_path
@@ -32,11 +33,11 @@ TRACE = """
 import sys
 import reading_tasks
 from avrt.config import load_config
-from avrt.ask import calls
+from avrt.ask import payloads
 from avrt.generate import trace
 
 if __name__ == "__main__":
-    calls.read_sources = reading_tasks.hang
+    payloads.read_sources = reading_tasks.hang
     trace.run(load_config(None, tuple(sys.argv[1:])))
 """
 
@@ -76,7 +77,7 @@ def served(server: Server) -> tuple[str, ...]:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, reader: object) -> None:
-    monkeypatch.setattr(calls, "read_sources", reader)
+    monkeypatch.setattr(payloads, "read_sources", reader)
 
 
 def calls_in(bodies: list[dict[str, Any]]) -> list[str]:
@@ -85,7 +86,9 @@ def calls_in(bodies: list[dict[str, Any]]) -> list[str]:
 
 
 def forget_calls(config: Config) -> None:
-    for path in [*config.run.path.glob("ledger.*"), config.run.path / "manifests" / "trace.json"]:
+    run = config.run.path
+    manifest, traces = run / "manifests" / "trace.json", run / "traces" / "teachers.parquet"
+    for path in [*run.glob("ledger.*"), manifest, traces]:
         path.unlink()
 
 
@@ -98,6 +101,38 @@ def test_a_file_that_hangs_fails_its_samples_and_is_tried_again(
     assert (counts["failed/timeout"], counts["kept"]) == (N_CLIP1, 7 - N_CLIP1)
     use(monkeypatch, reading_tasks.count)
     assert trace.run(config).counts["kept"] == 7
+
+
+@pytest.mark.parametrize("how", ["killed", "terminated", "permission", "unreadable", "missing"])
+def test_what_says_nothing_about_a_file_is_named_and_mended_by_the_same_command(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, log: Path, how: str
+) -> None:
+    config = make_config()
+    monkeypatch.setenv("AVRT_TEST_HOW", how)
+    use(monkeypatch, reading_tasks.fail)
+    lost = trace.run(config)
+    error_class = "killed" if how == "terminated" else how
+    assert (lost.counts[f"failed/{error_class}"], lost.counts["kept"]) == (N_CLIP1, 7 - N_CLIP1)
+    assert f"trace: {2 * N_CLIP1} questions were not asked" in lost.fault
+    assert f"({2 * N_CLIP1} {error_class}; the first: " in lost.fault
+    attempts = log.read_text().splitlines()
+    assert len(set(attempts)) == len(attempts) == 4, "each of two teachers' readers, twice"
+    with read_ledger(config.run.path) as ledger:
+        assert not ledger.query("SELECT * FROM payloads WHERE error_class IS NOT NULL")
+    use(monkeypatch, reading_tasks.count)
+    mended = trace.run(config)
+    assert (mended.counts["kept"], mended.fault) == (7, "")
+
+
+@pytest.mark.parametrize("how", ["killed", "permission"])
+def test_what_fails_once_costs_nothing(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, log: Path, how: str
+) -> None:
+    config = make_config()
+    monkeypatch.setenv("AVRT_TEST_HOW", how)
+    use(monkeypatch, reading_tasks.fail_once)
+    result = trace.run(config)
+    assert (result.counts["kept"], result.fault) == (7, "")
 
 
 def test_a_file_that_kills_its_reader_fails_its_samples_for_good(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -14,10 +15,10 @@ from pathlib import Path
 import click
 import pytest
 import yaml
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from avrt.cli import cli
-from avrt.cli.main import EXTRAS
+from avrt.cli.packages import extra_of, requirements
 from avrt.config import Config
 from clips import encode_clip, tone
 from scripted_run import overrides, replies, right, write_dataset, write_script
@@ -35,25 +36,6 @@ STAGES = (
     "report",
 )
 HEAVY = ("torch", "numpy", "pydantic", "transformers", "pyarrow", "av", "yaml")
-
-
-@pytest.fixture
-def avrt(tmp_path, monkeypatch):
-    """Run a command in an empty folder; it must end by itself, never by an exception."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> Result:
-        result = CliRunner().invoke(cli, [str(argument) for argument in arguments])
-        assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
-        assert "Traceback" not in result.output
-        return result
-
-    return run
-
-
-def run_python(code: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", code]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
 
 
 def commands(group: click.Group = cli, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
@@ -76,13 +58,36 @@ def files_in(folder: Path) -> dict[Path, int]:
 
 def test_help_lists_every_command_in_the_order_of_the_method(avrt):
     result = avrt("--help")
-    lines = result.output.split("Commands:\n")[1].splitlines()
-    assert [line.split()[0] for line in lines] == [
-        *("prepare", "trace", "merge", "judge", "build", "generate", "stats", "ledger", "replay"),
-        *("import", "export", "list", "sft", "grpo", "checkpoint"),
-        *("eval", "rubric", "difficulty", "tables", "report", "demo", "world", "doctor"),
-    ]
-    assert all(line.endswith(".") and not line.endswith("...") for line in lines), "whole"
+    parts = re.findall(r"^(\w[\w ]+):\n((?:  .*\n)+)", result.output, re.MULTILINE)
+    parts = {title: re.findall(r"^  (\w+) ", lines, re.MULTILINE) for title, lines in parts}
+    del parts["Options"]
+    assert parts == {
+        "Data": ["prepare", "import", "export"],
+        "Asking models": [
+            *("trace", "merge", "judge", "build", "generate", "stats", "ledger", "replay")
+        ],
+        "Training": ["sft", "grpo", "checkpoint"],
+        "Evaluation": ["eval", "rubric", "difficulty", "tables"],
+        "Report": ["report"],
+        "Tools": ["demo", "config", "list", "world", "doctor", "completion"],
+    }
+    assert [name for names in parts.values() for name in names] == list(cli.commands)
+
+
+@pytest.mark.parametrize("command", cli.commands.values(), ids=lambda c: c.name)
+def test_the_first_line_of_every_help_is_a_whole_sentence(command):
+    text = command.get_short_help_str(80)
+    assert text.endswith(".")
+    assert not text.endswith("...")
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, command in cli.commands.items() if isinstance(command, click.Group)]
+)
+def test_every_group_has_help_with_an_example_of_its_own(avrt, name):
+    example = avrt(name, "--help").output.split("Example: ")[1].split("\n\n")[0].split()
+    assert example[:2] == ["avrt", name]
+    assert " ".join(example[1:3]) in COMMANDS
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -91,7 +96,7 @@ def test_every_command_has_help_with_an_example_that_it_accepts(avrt, name):
     assert result.exit_code == 0
     assert result.output.startswith(f"Usage: cli {name}")
     example = result.output.split("Example: ")[1].split("\n\n")[0]
-    program, *arguments = shlex.split(example)
+    program, *arguments = shlex.split(example.partition(" > ")[0])
     words = name.split()
     assert [program, *arguments[: len(words)]] == ["avrt", *words]
     COMMANDS[name].make_context(name, arguments[len(words) :])
@@ -111,20 +116,20 @@ def test_lists_stand_below_one_command(avrt, command):
     assert avrt("list", command).exit_code == 0
 
 
-def test_help_imports_nothing_heavy(tmp_path):
+def test_help_imports_nothing_heavy(run_python):
     code = f"import sys, avrt.cli; print([name for name in {HEAVY} if name in sys.modules])"
-    done = run_python(code, tmp_path)
+    done = run_python(code)
     assert done.stdout.strip() == "[]", done.stderr
 
 
-def test_a_dry_run_of_data_stages_imports_no_torch(tmp_path):
+def test_a_dry_run_of_data_stages_imports_no_torch(run_python, tmp_path):
     write_dataset(tmp_path)
     arguments = ["prepare", *overrides(tmp_path), "--dry-run"]
     code = (
         "import sys; from avrt.cli import cli; "
         f"cli({arguments}, standalone_mode=False); print('torch' in sys.modules)"
     )
-    assert run_python(code, tmp_path).stdout.splitlines()[-1] == "False"
+    assert run_python(code).stdout.splitlines()[-1] == "False"
 
 
 def test_the_module_is_the_command(tmp_path):
@@ -148,7 +153,7 @@ def test_an_unknown_key_is_answered_with_the_right_one(avrt):
 def test_a_missing_configuration_is_named(avrt, command):
     result = avrt(command, "absent.yaml")
     assert result.exit_code == 2
-    assert "absent.yaml: cannot read the configuration: No such file" in result.output
+    assert "absent.yaml: cannot be read: No such file" in result.output
 
 
 def test_a_setting_without_a_value_is_no_configuration_file(avrt):
@@ -162,9 +167,10 @@ def test_several_files_and_overrides_are_laid_over_each_other(avrt, tmp_path):
     (tmp_path / "b.yaml").write_text("run: {name: b}\nmedia: {n_frames: 6}\n")
     output = avrt("stats", "a.yaml", "b.yaml", "media.jpeg_quality=80", "--dry-run").output
     settings = yaml.safe_load(output.split("\n\n", 1)[0])
-    media = settings["media"]
-    assert (settings["run"]["name"], media["n_frames"]) == ("b", 6)
-    assert (media["max_audio_s"], media["jpeg_quality"]) == (3.0, 80)
+    assert settings == {
+        "run": {"name": "b"},
+        "media": {"n_frames": 6, "max_audio_s": 3.0, "jpeg_quality": 80},
+    }
     late = avrt("stats", "a.yaml", "run.name=c", "b.yaml")
     assert late.exit_code == 2
     assert "files stand before all overrides" in late.output
@@ -196,8 +202,7 @@ def test_a_shard_that_does_not_exist_is_refused(avrt, command, shard):
     ("options", "message"),
     [
         (["--force"], "--force goes with --compare alone"),
-        (["--predictions", "p.jsonl", "--dry-run"], "leave out --dry-run, --limit, --shard"),
-        (["--predictions", "p.jsonl", "--shard", "1/2"], "leave out --dry-run, --limit, --shard"),
+        (["--predictions", "p.jsonl", "--shard", "1/2"], "leave out --limit, --shard"),
         (["--compare", "a", "b", "--shard", "1/2"], "--compare evaluates nothing"),
     ],
 )
@@ -249,50 +254,63 @@ def test_a_malformed_annotation_is_named_by_file_and_row(avrt, tmp_path):
     path.write_text(json.dumps(rows))
     result = avrt("prepare", *overrides(tmp_path))
     assert result.exit_code == 2
-    assert "train_qa.json:5: answer 7 is outside the 4 options" in result.output
+    assert "train_qa.json: row 5: answer is 7; expected" in result.output
 
 
-@pytest.mark.parametrize("command", ["trace", "merge", "build", "stats", "report"])
-def test_a_stage_before_its_time_says_what_to_run_first(avrt, command, tmp_path):
+@pytest.mark.parametrize(
+    ("command", "first"),
+    [
+        ("trace", "prepare"),
+        ("merge", "prepare"),
+        ("build", "prepare"),
+        ("stats", "generate"),
+        ("report", "prepare"),
+        ("export", "generate"),
+    ],
+)
+def test_a_stage_before_its_time_says_what_to_run_first(avrt, command, first, tmp_path):
     write_dataset(tmp_path)
     write_script(tmp_path, replies())
-    result = avrt(command, *overrides(tmp_path))
+    options = ["--to", "trl"] if command == "export" else []
+    result = avrt(command, *overrides(tmp_path), *options)
     assert result.exit_code == 2
-    assert "avrt" in result.output.removeprefix("avrt: error:")
+    assert f"run `avrt {first}`" in result.output
 
 
 @pytest.mark.parametrize(
     ("package", "command"), [("jinja2", "report"), ("torch", "sft"), ("trl", "grpo")]
 )
-def test_a_missing_extra_is_answered_with_the_install_command(tmp_path, package, command):
+def test_a_missing_extra_is_answered_with_the_install_command(
+    run_python, tmp_path, package, command
+):
     (tmp_path / "runs" / "run").mkdir(parents=True)
-    extra = next(name for name, packages in EXTRAS.items() if package in packages)
+    extra = extra_of(package)
     code = (
         f"import sys; sys.modules[{package!r}] = None; sys.argv = ['avrt', {command!r}]; "
         "from avrt.cli import main; main()"
     )
-    done = run_python(code, tmp_path)
+    done = run_python(code)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == (
-        f"avrt: error: {package} is not installed and this command needs it; in a checkout of "
-        f"AVRT run `make setup`, or: pip install -c constraints.txt -e '.[{extra}]'"
+        f"avrt: error: {package} is not installed and this command needs it; "
+        f'run: pip install "avrt[{extra}]"'
     )
 
 
 @pytest.mark.parametrize("command", ["sft", "grpo", "report"])
-def test_without_any_extra_a_command_asks_for_its_own(tmp_path, command):
+def test_without_any_extra_a_command_asks_for_its_own(run_python, tmp_path, command):
     (tmp_path / "runs" / "run").mkdir(parents=True)
-    packages = [package for extra in EXTRAS.values() for package in extra]
-    packages.append("huggingface_hub")  # comes with transformers
+    packages = [one.name for one in requirements() if one.extra not in ("", "dev")]
+    packages += ["huggingface_hub", "tokenizers"]  # come with transformers
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({packages})); "
         f"sys.argv = ['avrt', {command!r}]; from avrt.cli import main; main()"
     )
-    done = run_python(code, tmp_path)
+    done = run_python(code)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     extra = "report" if command == "report" else "train"
-    assert done.stderr.endswith(f"-e '.[{extra}]'\n")
+    assert done.stderr.endswith(f'run: pip install "avrt[{extra}]"\n')
 
 
 def test_a_defect_is_not_hidden(monkeypatch, tmp_path):
@@ -345,8 +363,14 @@ def test_a_dry_run_prints_settings_and_plan_and_writes_nothing(avrt, tmp_path, c
     before = files_in(tmp_path)
     result = avrt(command, *overrides(tmp_path), "run.name=dry", "--dry-run")
     assert result.exit_code == 0, result.output
-    settings, plan = result.output.split("\n\n", 1)
-    assert yaml.safe_load(settings)["run"]["name"] == "dry"
+    changed, rest, plan = result.output.split("\n\n", 2)
+    assert changed.startswith("# Differs from the defaults:\n")
+    assert yaml.safe_load(changed)["run"]["name"] == "dry"
+    unchanged = yaml.safe_load(rest)
+    assert unchanged["run"] == {"seed": 0, "report_to": []}
+    own = {"generate": "build", "stats": "data"}.get(command, command)
+    section = {"trace": "teachers", "merge": "merger", "judge": "judges"}.get(own, own)
+    assert section in unchanged
     names = ("trace", "merge", "judge", "build") if command == "generate" else (command,)
     assert all(f"{name}: " in plan for name in names)
     assert files_in(tmp_path) == before

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
-from avrt.config import load_config
-from avrt.config.presets import load_preset
+from avrt.config import Config, describe_config, dump_config, load_config
+from avrt.config.files import parse_yaml, write_yaml
+from avrt.config.presets import load_preset, merge_trees
 from avrt.errors import ConfigError
 
 VISION = "qwen3-vl-8b-thinking"
@@ -176,9 +178,9 @@ def test_a_problem_is_told_with_the_file_that_holds_it(write_all):
     first, second = map(str, paths)
     lines = str(error.value).splitlines()
     assert [line.partition(": ")[::2] for line in lines] == [
-        (second, "sft.epochs = -2: Input should be greater than 0"),
-        (first, "sft.save_steps = 0: Input should be greater than or equal to 1"),
-        ("command line", "grpo.max_steps = 0: Input should be greater than or equal to 1"),
+        (second, "sft.epochs = -2: must be greater than 0"),
+        (first, "sft.save_steps = 0: must be greater than or equal to 1"),
+        ("command line", "grpo.max_steps = 0: must be greater than or equal to 1"),
         (first, lines[3].partition(": ")[2]),
     ]
     assert "unknown key 'rn'" in lines[3]
@@ -190,7 +192,7 @@ def test_a_problem_is_told_with_the_file_that_holds_it(write_all):
         ("eval.models.x={model: y, temprature: 1}", ["unknown key 'eval.models.x.temprature'"]),
         (
             "eval.models.x=3",
-            ["eval.models.x = 3: Input should be a valid string", "eval.models.x = 3: expected"],
+            ["eval.models.x = 3: expected a text; quote it", "eval.models.x = 3: expected"],
         ),
         ("data=3", ["data = 3: expected settings by name, such as {key: value}"]),
     ],
@@ -202,3 +204,125 @@ def test_a_value_of_several_types_is_refused_without_the_names_of_types(override
     assert len(lines) == len(complaints)
     for line, complaint in zip(lines, complaints, strict=True):
         assert line.startswith(f"command line: {complaint}")
+
+
+# Words without quotes
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("sft.learning_rate=1e-5", 1e-5),
+        ("sft.learning_rate=1.E-5", 1e-5),
+        ("sft.epochs=.5", 0.5),
+        ("data.limit=08", 8),
+        ("data.limit=010", 10),
+        ("data.limit=1_000", 1000),
+        ("data.limit=1e2", 100),
+        ("data.limit=~", None),
+        ("student.train_projections=no", False),
+        ("student.train_projections=On", True),
+        ("run.name=08", "08"),
+        ("run.name=2024-01-31", "2024-01-31"),
+        ("student.model=12:30", "12:30"),
+        ("student.model=1.2.3", "1.2.3"),
+        ("student.model=1e", "1e"),
+        ("teachers.vision.engine.extra_body={a: no, b: 1e-3, c: 07, d: 2024-01-31}",
+         {"a": False, "b": 0.001, "c": "07", "d": "2024-01-31"}),
+    ],
+)  # fmt: skip
+def test_a_word_means_what_its_author_meant(override, value):
+    node = load_config(None, (override,))
+    for part in override.partition("=")[0].split("."):
+        node = node[part] if isinstance(node, dict) else getattr(node, part)
+    assert node == value
+
+
+@pytest.mark.parametrize("setting", ["run.name", "data.root", "student.model", "student.prompt"])
+@pytest.mark.parametrize(
+    ("word", "remedy"),
+    [
+        ("no", "unquoted, no, off and false are false in YAML: quote it"),
+        ("On", "unquoted, yes, on and true are true in YAML: quote it"),
+        ("1.10", 'quote it: "1.1", on the command line \'"1.1"\''),
+        ("2024", 'quote it: "2024", on the command line \'"2024"\''),
+        ("", "an unquoted ~ is null in YAML"),
+        ("null", "an unquoted ~ is null in YAML"),
+    ],
+)
+def test_a_word_that_is_no_text_is_refused_with_the_way_to_write_it(setting, word, remedy):
+    with pytest.raises(ConfigError) as error:
+        load_config(None, (f"{setting}={word}",))
+    assert str(error.value).startswith(f"command line: {setting} = ")
+    assert remedy in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "complaint"),
+    [
+        ("media.n_frames=eight", "media.n_frames = 'eight': expected a whole number"),
+        ("sft.save_steps=1.5", "sft.save_steps = 1.5: expected a whole number"),
+        ("sft.epochs=null", "sft.epochs = null: expected a number"),
+        ("sft.learning_rate=.inf", "sft.learning_rate = inf: must be a finite number"),
+        ("sft.learning_rate=.nan", "sft.learning_rate = '.nan': expected a number"),
+        ("student.train_projections=maybe", "= 'maybe': expected true or false"),
+        ("eval.modalities=av", "eval.modalities = 'av': expected a list, such as [a, b]"),
+        ("eval.modalities=[b]", "must be 'none', 'a', 'v' or 'av'"),
+        ("teachers.other.model=x", "teachers.other.prompt is missing"),
+        ("teachers.visoin=null", "teachers.visoin = null takes nothing out; did you mean 'vision'"),
+        ("judges.main=null", "judges.main = null takes nothing out; known: none"),
+        ("eval.benchmarks={mmar:x}", "null takes nothing out; known: none"),
+    ],
+)  # fmt: skip
+def test_a_refusal_says_what_belongs_there_without_a_type_of_python(override, complaint):
+    with pytest.raises(ConfigError) as error:
+        load_config(None, (override,))
+    assert complaint in str(error.value)
+    for word in ("tuple", "dict", "str", "bool", "parse", "NoneType", "Input"):
+        assert word not in str(error.value)
+
+
+TEXTS = (
+    "no",
+    "Off",
+    "08",
+    "010",
+    "1e-5",
+    "1.10",
+    "2024-01-31",
+    "12:30",
+    "null",
+    "~",
+    "",
+    "0x1f",
+    "é",
+)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_what_is_written_is_read_back_as_it_was(text):
+    assert parse_yaml(write_yaml({"a": [text]})) == {"a": [text]}
+    assert yaml.safe_load(write_yaml({"a": [text]})) == {"a": [text]}, "other programs too"
+
+
+def test_a_packaged_configuration_that_is_not_there_yet_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"`avrt config copy paper .*paper\.yaml` writes"):
+        load_config(tmp_path / "paper.yaml")
+
+
+def test_what_differs_and_the_rest_are_the_whole_configuration(tmp_path):
+    overrides = ("sft.epochs=3", "teachers.audio=null", "judges.main.votes=1", "grpo.beta=0.5")
+    config = load_config(None, overrides)
+    text = describe_config(config, Config.model_fields)
+    changed, rest = (yaml.safe_load(part) for part in text.split("\n\n"))
+    assert changed["sft"] == {"epochs": 3.0}
+    assert changed["grpo"] == {"beta": 0.5}
+    assert changed["teachers"]["audio"] is None
+    assert "epochs" not in rest["sft"]
+    assert merge_trees(rest, changed) == yaml.safe_load(dump_config(config))
+
+
+def test_without_a_difference_that_is_said():
+    text = describe_config(Config(), ("run",))
+    assert text.startswith("# Differs from the defaults:\n# nothing\n\n")
+    assert list(yaml.safe_load(text)) == ["run"]

@@ -80,9 +80,10 @@ def test_a_file_that_cannot_be_opened_is_refused_in_short(tmp_path, name):
 @pytest.mark.parametrize(
     ("overrides", "complaint"),
     [
-        (("sft.epochs=1", "sft.epochs=2"), "sft.epochs is set, and then sft.epochs sets it again"),
-        (("sft.epochs=1", "run.seed=1", "sft.epochs=1"), "sft.epochs is set"),
-        (("sft.epochs=1", "sft={save_steps: 5}"), "sft.epochs is set, and then sft sets it again"),
+        (("sft.epochs=1", "sft={save_steps: 5}"), "sft.epochs is set, and then sft as a whole"),
+        (("eval.models.a.k=1", "run.seed=1", "eval={models: {}}"), "eval.models.a.k is set"),
+        (("data={root: a, root: b}",), "`root` stands at lines 1 and 1"),
+        (("eval={models: {a: {model: x, model: y}}}",), "`model` stands at lines 1 and 1"),
         (("data.limit=1" + "0" * 5000,), "is not valid YAML"),
         (("data.limit=[" + "[" * 5000,), "too many levels of nesting"),
         (("x" * 5000,), "is not of the form section.key=value"),
@@ -97,6 +98,6 @@ def test_overrides_that_undo_each_other_or_are_absurd_are_refused(overrides, com
     assert str(error.value).isprintable()
 
 
-def test_a_section_and_then_a_part_of_it_are_no_repetition():
-    config = load_config(None, ("sft={epochs: 2}", "sft.save_steps=5"))
-    assert (config.sft.epochs, config.sft.save_steps) == (2, 5)
+def test_the_later_of_two_overrides_wins():
+    config = load_config(None, ("sft={epochs: 2}", "sft.save_steps=5", "sft.save_steps=6"))
+    assert (config.sft.epochs, config.sft.save_steps) == (2, 6)

@@ -2,17 +2,22 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
+from avrt.cli import cli
 from avrt.config import Config, DataConfig, MediaConfig, PrepareConfig, RunConfig
 from avrt.datasets import prepare, read_samples, write_samples
 from avrt.datasets.faults import REMEDIES
 from avrt.datasets.prepared import load_prepared
+from avrt.datasets.probing import probe_files
 from avrt.errors import MEDIA_ERROR_CLASSES, AvrtError, ConfigError, DataError
 from avrt.runs import read_parquet
 from avrt.types import Sample
 from clips import encode_clip, tone
+from failing_opens import fail_opens
 
 from .conftest import QUIET, TABLES, make_config, probed
 
@@ -106,8 +111,28 @@ def test_the_summary_names_files_that_are_almost_meant(write_avqa, tmp_path):
     encode_clip(root / "here.mp4", n_frames=4, sound=tone(0.4))
     (root / "videos").mkdir()
     (root / "videos/clip.mp4").touch()
-    text = prepare.run(make_config(root, tmp_path / "runs")).summary
-    assert "'videos/Clip.mp4' is missing, but 'videos/clip.mp4' is there; rename one" in text
+    config = make_config(root, tmp_path / "runs")
+    for text in (prepare.plan(config), prepare.run(config).summary):
+        assert "'videos/Clip.mp4' is missing, but 'videos/clip.mp4' is there; rename one" in text
+
+
+def test_a_clip_that_comes_while_others_are_probed_is_left_for_the_next_time(
+    write_avqa, tmp_path, monkeypatch
+):
+    root = write_avqa({"video_name": "late"}, {"video_name": "here"})
+    encode_clip(root / "here.mp4", n_frames=4, sound=tone(0.4))
+    config = make_config(root, tmp_path / "runs")
+    probe_files = prepare.probe_files
+
+    def slow(*arguments):
+        infos = probe_files(*arguments)
+        (root / "late.webm").write_bytes((root / "here.mp4").read_bytes())
+        return infos
+
+    monkeypatch.setattr(prepare, "probe_files", slow)
+    assert prepare.run(config).counts == {"read": 2, "kept": 1, "failed/missing": 1}
+    monkeypatch.setattr(prepare, "probe_files", probe_files)
+    assert prepare.run(config).counts == {"read": 2, "kept": 2}
 
 
 def test_names_of_thousands_of_characters_are_missing_files(write_avqa, tmp_path):
@@ -147,15 +172,18 @@ def test_a_file_that_hangs_or_crashes_the_decoder_is_named_and_tried_again(confi
     hook = config.run.dir.parent / "hooks" / "sitecustomize.py"
     hook.parent.mkdir()
     hook.write_text(HOOK)
-    monkeypatch.setenv("PYTHONPATH", str(hook.parent))
-    counts = prepare.run(slow).counts
+    with monkeypatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(hook.parent), prepend=os.pathsep)
+        result = prepare.run(slow)
+    counts = result.counts
     assert (counts["failed/timeout"], counts["failed/undecodable"], counts["kept"]) == (1, 1, 2)
     reasons = {row["path"]: row["reason"] for row in read_parquet(slow.run.path / TABLES[1])}
     assert "not read after 0.7 s" in reasons["videos/mute.mp4"]
     assert "the decoder crashed" in reasons["videos/dark.mp4"]
-    monkeypatch.delenv("PYTHONPATH")
+    assert result.fault.startswith("prepare: 1 files could not be read now (1 timeout; the first: ")
     again = prepare.run(slow)
     assert probed(again) == 2
+    assert again.fault == ""
     assert (again.counts["failed/timeout"], again.counts["failed/no_audio"]) == (0, 1)
 
 
@@ -171,6 +199,49 @@ def audit(event, arguments):
 
 sys.addaudithook(audit)
 '''
+
+
+@pytest.mark.parametrize(
+    ("how", "error_class"),
+    [
+        ("killed", "killed"),
+        ("EACCES", "permission"),
+        ("EIO", "unreadable"),
+        ("EMFILE", "unreadable"),
+        ("ENOMEM", "unreadable"),
+        ("ESTALE", "unreadable"),
+        ("ENOTCONN", "unreadable"),
+    ],
+)
+def test_what_says_nothing_about_a_file_ends_with_1_and_is_mended_by_the_same_command(
+    config, monkeypatch, how, error_class
+):
+    command = ["prepare", f"data.root={config.data.root}", f"run.dir={config.run.dir}"]
+    with monkeypatch.context() as patch:
+        fail_opens(patch, config.run.dir.parent / "hooks", "mute.mp4", how)
+        lost = CliRunner().invoke(cli, [*command, "media.workers=1"])
+    assert lost.exit_code == 1, lost.output
+    assert (
+        f"prepare: 1 files could not be read now (1 {error_class}; the first: videos/mute.mp4: "
+        in (lost.output)
+    )
+    rows = {row["path"]: row["status"] for row in read_parquet(config.run.path / TABLES[1])}
+    assert rows["videos/mute.mp4"] == error_class
+    assert usable(config)["1"] == ("av", "ok"), "the rest is done"
+    assert "mute.mp4" not in (config.run.path / "media.probes.jsonl").read_text()
+    mended = CliRunner().invoke(cli, [*command, "media.workers=1"])
+    assert mended.exit_code == 0, mended.output
+    assert "(1 probed, 4 known before)" in mended.output
+    assert usable(config)["3"] == (None, "no_audio")
+
+
+def test_two_names_of_one_file_are_probed_once(tmp_path):
+    encode_clip(tmp_path / "clip.mp4", n_frames=8, sound=tone(0.4))
+    names = ["clip.mp4", "./clip.mp4"]
+    infos = probe_files(tmp_path / "run", tmp_path, names, MediaConfig(workers=1))
+    assert [(name, info.path, info.status) for name, info in infos.items()] == [
+        (name, name, "ok") for name in names
+    ]
 
 
 # What becomes of the samples
@@ -248,6 +319,42 @@ def test_a_cut_clip_can_be_used_and_is_noted(write_avqa, tmp_path):
     assert (counts["kept"], counts["note/truncated"]) == (1, 1)
     with pytest.raises(AvrtError, match="1 truncated; --strict"):
         prepare.refuse_faults(config.prepare, counts, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("policy", "wanted"),
+    [
+        ("keep", ("av", "ok", None)),
+        ("vision_only", ("v", "opposite_phase", "sound.wav: opposite phase, 120 dB are lost")),
+        ("drop", (None, "opposite_phase", "sound.wav: opposite phase, 120 dB are lost")),
+        ("fail", (None, "opposite_phase", "sound.wav: opposite phase, 120 dB are lost")),
+    ],
+)
+def test_a_policy_decides_on_channels_in_opposite_phase(tmp_path, policy, wanted):
+    left = tone(0.5)[:1]
+    encode_clip(tmp_path / "sound.wav", n_frames=0, sound=np.concatenate([left, -left]))
+    Image.new("RGB", (60, 60)).save(tmp_path / "a.png")
+    files = {"video": None, "image": "a.png", "audio": "sound.wav"}
+    question = {"question": "?", "options": ("a", "b"), "answer_index": 0, "question_type": "W"}
+    more = {"question_relation": "both", "video_id": "s", "source": "here:1"}
+    write_samples(tmp_path / "train.parquet", [Sample(id="s", **question, **more, **files)])
+    config = Config(
+        run=RunConfig(dir=tmp_path / "runs"),
+        data=DataConfig(root=tmp_path, format="parquet"),
+        media=MediaConfig(workers=1),
+        prepare=PrepareConfig(opposite_phase=policy),
+    )
+    result = prepare.run(config)
+    (row,) = read_parquet(config.run.path / "samples.parquet")
+    assert (row["usable"], row["status"]) == wanted[:2]
+    assert row["reason"] is wanted[2] or row["reason"].startswith(wanted[2])
+    sound = read_parquet(config.run.path / "media.parquet")[1]
+    assert (sound["notes"], sound["mono_loss_db"]) == (["opposite_phase"], 120.0)
+    assert "opposite_phase" in result.summary
+    assert "media.opposite_phase=loudest_channel makes it heard" in result.summary
+    if policy == "fail":
+        with pytest.raises(AvrtError, match="1 opposite_phase"):
+            prepare.refuse_faults(config.prepare, result.counts, strict=False)
 
 
 def test_a_picture_beside_a_sound_is_judged_by_both_files(tmp_path):

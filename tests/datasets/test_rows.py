@@ -119,6 +119,16 @@ def test_the_way_of_the_format_comes_first():
     assert gold(("B", "A", "AB", "O"), "A", "letter")[1] == 0
 
 
+@pytest.mark.parametrize("form", ["index", "letter", "text"])
+@pytest.mark.parametrize("answer", ["A", "b", "(C)"])
+@pytest.mark.parametrize("letters", ["CAB", "BCD", "AAB"])
+def test_a_letter_is_refused_where_options_have_letters_of_their_own(form, answer, letters):
+    options = tuple(f"{a}. {b}" for a, b in zip(letters, PLAIN, strict=False))
+    with pytest.raises(ValueError, match="the options have other letters than A, B"):
+        gold(options, answer, form)
+    assert gold(options, options[1], form) == (options, 1)
+
+
 def test_an_answer_with_two_meanings_is_refused():
     with pytest.raises(ValueError, match="the letter of one option and the text of another"):
         gold(("B", "A", "AB", "O"), "A")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from avrt.config import EngineConfig, MediaConfig, load_config
-from avrt.engines import engine_identity, make_engine
+from avrt.engines import engine_identity
 from avrt.engines.messages import build_body, build_messages
 from avrt.errors import ConfigError
 from avrt.media.payloads import encode_frames, encode_sound
@@ -109,9 +109,3 @@ def test_all_that_decides_replies_is_in_the_identity_and_nothing_else():
         identity(kind="vllm"),
     ]
     assert len({repr(sorted(form.items(), key=str)) for form in [plain, *forms]}) == 7
-
-
-def test_an_address_may_end_in_a_slash():
-    urls = EngineConfig(base_url=("http://a/v1/", "http://b/v1")).base_urls
-    assert urls == ("http://a/v1", "http://b/v1")
-    make_engine(EngineConfig(base_url=urls), "m", None, MEDIA)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,8 +14,8 @@ import pytest
 from PIL import Image
 
 from avrt.config import EngineConfig, MediaConfig
-from avrt.engines import limiter, make_engine, messages, openai
-from avrt.errors import EngineError
+from avrt.engines import limiter, make_engine, messages, transport
+from avrt.errors import ConfigError, EngineError
 from avrt.media.payloads import encode_frames, encode_sound
 from avrt.types import Prompt
 from chat_server import Reply, Server, chat
@@ -113,13 +114,13 @@ def test_retry_after_is_honoured(server, make_request, collect):
 
 def test_retry_after_may_be_a_number_or_a_date_and_is_bounded():
     def wait(value: str) -> float:
-        return openai._retry_after_s(value)
+        return transport.retry_after_s(value)
 
     assert wait("3") == 3.0
     assert 25 < wait(format_datetime(datetime.now(UTC) + timedelta(seconds=30))) <= 30
     assert wait("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
     assert wait("soon") == 0.0
-    assert wait("999999") == openai._LONGEST_RETRY_AFTER_S
+    assert wait("999999") == transport._LONGEST_RETRY_AFTER_S
 
 
 def test_a_slow_reply_is_a_timeout(server, make_request, collect):
@@ -137,10 +138,8 @@ def test_a_slow_reply_is_a_timeout(server, make_request, collect):
 
 @pytest.mark.parametrize(
     "content",
-    [b"{not json", b"[]", b'{"choices": []}', b'{"error": "x"}',
-     b'{"choices": [{"message": {"content": 5}}]}',
-     b'{"choices": [{"message": null, "finish_reason": "stop"}]}',
-     b'{"choices": [{"message": {"content": "x"}, "finish_reason": "content_filter"}]}'],
+    [b"{not json", b"[]", b'{"choices": [{"message": {"content": 5}}]}', b"<html>Sign in</html>",
+     b'{"choices": [{"message": {"content": "x"}, "finish_reason": "unheard_of"}]}'],
 )  # fmt: skip
 def test_a_reply_that_is_no_chat_completion_is_a_bad_reply(server, make_request, collect, content):
     server.answer = lambda _body, _n: (200, {}, content)
@@ -261,6 +260,90 @@ def test_that_encoded_media_were_dropped_is_noticed_too(
     prompt = Prompt("what?", frames=frames) if name == "frames" else Prompt("what?", audio=sound)
     with pytest.raises(EngineError, match=f"got no {name}"):
         engine_for(server).generate([make_request("k", prompt)], ignore)
+
+
+NO_USAGE = json.loads(chat("fine")[2]) | {"usage": None}
+
+
+@pytest.mark.parametrize(
+    ("answer", "settings", "note"),
+    [
+        (lambda _b, _n: (200, {}, json.dumps(NO_USAGE).encode()), {}, "its replies have no usage"),
+        (lambda _b, _n: chat("fine"), {"check_media": False}, "engine.check_media is off"),
+        (
+            lambda body, _n: chat("fine") if body["max_tokens"] > 1 else (400, {}, b"at least 16"),
+            {},
+            "it gives no reply to a prompt without audio: at least 16",
+        ),
+    ],
+)
+def test_a_server_that_cannot_be_checked_is_used_and_that_is_said_once(
+    server, make_request, make_sound, collect, capsys, answer, settings, note
+):
+    server.answer = answer
+    requests = [make_request(f"k{i}", Prompt("what?", audio=make_sound(0))) for i in range(5)]
+    done = collect(engine_for(server, concurrency=1, **settings), requests)
+    assert {completion.text for completion in done.values()} == {"fine"}
+    assert len(server.bodies) == 5 + 3 * ("gives" in note)
+    said = f"{server.url}: not checked that audio reach model 'the-model': {note}\n"
+    assert capsys.readouterr().err == said
+
+
+def test_a_server_that_counts_text_alone_is_named_with_the_setting(
+    server, make_request, make_sound
+):
+    server.answer = lambda _body, _n: chat("fine", n_prompt_tokens=30)
+    request = make_request("k", Prompt("what?", audio=make_sound(0)))
+    with pytest.raises(EngineError, match=r"got no audio.*set engine.check_media=false"):
+        engine_for(server).generate([request], ignore)
+
+
+def test_headers_come_from_the_environment_and_compression_is_not_asked_for(
+    server, make_request, collect, monkeypatch
+):
+    monkeypatch.setenv("AVRT_TEST_KEY", "planted-key")
+    monkeypatch.setenv("AVRT_TEST_ORG", "acme")
+    headers = {
+        "api-key": "$AVRT_TEST_KEY",
+        "X-Org": "org-${AVRT_TEST_ORG}",
+        "X-Title": "a title for $$5",
+        "Authorization": "Basic $AVRT_TEST_KEY",
+    }
+    engine = engine_for(server, headers=headers, api_key_env="AVRT_TEST_ORG")
+    collect(engine, [make_request("k", "hi")])
+    sent = server.headers[0]
+    assert (sent["api-key"], sent["X-Org"]) == ("planted-key", "org-acme")
+    assert (sent["X-Title"], sent["Authorization"]) == ("a title for $5", "Basic planted-key")
+    assert sent["Accept-Encoding"] == "identity"
+    monkeypatch.delenv("AVRT_TEST_KEY")
+    with pytest.raises(ConfigError, match=r"headers.api-key needs .* AVRT_TEST_KEY; it is not set"):
+        collect(engine, [make_request("k", "hi")])
+
+
+def test_a_query_in_the_address_goes_with_every_request(server, make_request, collect):
+    config = EngineConfig(base_url=f"{server.url}/chat/completions/?api-version=1&x=a%20b")
+    collect(make_engine(config, "m", None, MediaConfig()), [make_request("k", "hi")])
+    assert server.headers[0]["path"] == "/v1/chat/completions?api-version=1&x=a%20b"
+
+
+def test_a_secret_that_a_server_repeats_is_in_no_reply(server, make_request, collect, monkeypatch):
+    monkeypatch.setenv("AVRT_TEST_KEY", "planted-key")
+    server.answer = lambda body, _n: chat(
+        f"You sent {server.headers[-1]} and {body['secret']}", reasoning="planted-key"
+    )
+    extra = {"secret": "planted-secret"}
+    engine = engine_for(server, api_key_env="AVRT_TEST_KEY", extra_body=extra)
+    done = collect(engine, [make_request("k", "hi")])["k"]
+    assert server.bodies[0]["secret"] == "planted-secret"
+    assert "planted" not in done.text
+    assert done.text.count("***") == 3
+
+
+def test_a_placeholder_for_a_key_hides_nothing(server, make_request, collect, monkeypatch):
+    monkeypatch.setenv("AVRT_TEST_KEY", "A")
+    server.answer = lambda _body, _n: chat("<answer>A</answer>")
+    engine = engine_for(server, api_key_env="AVRT_TEST_KEY")
+    assert collect(engine, [make_request("k", "hi")])["k"].text == "<answer>A</answer>"
 
 
 def test_that_media_arrive_is_checked_once_per_engine(server, make_request, make_sound, collect):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -313,7 +314,44 @@ def test_answers_to_one_prompt_are_asked_for_in_one_request(server, make_request
     assert [(body["n"], body["seed"]) for body in server.bodies] == [(3, 0), (3, 10)]
     assert [done[f"p1 k{i}"].text for i in range(3)] == ["p1 #0", "p1 #1", "p1 #2"]
     assert [done[f"p1 k{i}"].n_completion_tokens for i in range(3)] == [11, 10, 10]
-    assert {completion.n_prompt_tokens for completion in done.values()} == {7}
+    assert [done[f"p1 k{i}"].n_prompt_tokens for i in range(3)] == [7, 0, 0]  # it is read once
+
+
+TEXTS = ["one two three four five", "one two", "one two three four five six seven eight"]
+USAGES = {
+    "all answers": ({"completion_tokens": 75}, {}, [26, 8, 41]),
+    "the first, as timings say": ({"completion_tokens": 24}, {"predicted_n": 24}, [24, 8, 40]),
+    "the first, by the length": ({"completion_tokens": 5}, {}, [5, 2, 8]),
+    "nothing": ({}, {}, [0, 0, 0]),
+}
+
+
+@pytest.mark.parametrize(("usage", "timings", "counts"), USAGES.values(), ids=USAGES)
+def test_tokens_of_several_answers_are_counted_once_whatever_the_server_counts(
+    server, make_request, collect, usage, timings, counts
+):
+    choices = [{"message": {"content": text}, "finish_reason": "stop"} for text in TEXTS]
+    reply = {"choices": choices, "usage": {"prompt_tokens": 900, **usage}, "timings": timings}
+    answer = (200, {}, json.dumps(reply).encode())
+    done = grouped(server, make_request, collect, lambda _body, _n: answer, n_prompts=1)
+    assert [done[f"p0 k{i}"].n_completion_tokens for i in range(3)] == counts
+    assert [done[f"p0 k{i}"].n_prompt_tokens for i in range(3)] == [900, 0, 0]
+    assert len(server.bodies) == 1
+
+
+def test_of_several_answers_only_those_that_failed_are_asked_for_again(
+    server, make_request, collect
+):
+    def answer(body: dict, n: int) -> Reply:
+        status, headers, content = several(body, n)
+        reply = json.loads(content)
+        if n == 1:
+            reply["choices"][1] = {"message": {"content": None}, "error": {"message": "gone"}}
+        return status, headers, json.dumps(reply).encode()
+
+    done = grouped(server, make_request, collect, answer, n_prompts=1)
+    assert [done[f"p0 k{i}"].text for i in range(3)] == ["p0 #0", "p0 #2", "p0 #0"]
+    assert [body.get("n", 1) for body in server.bodies] == [3, 1]
 
 
 def test_a_server_that_gives_fewer_answers_is_asked_one_by_one(server, make_request, collect):

@@ -73,6 +73,13 @@ def test_the_rule_of_the_authors_stands_beside_the_strict_one(evaluate, config, 
     assert "official 100.0 %, official raw 100.0 %, invalid 100.0 %" in detail_text(result)
 
 
+def test_a_set_whose_rule_is_our_own_parser_has_no_second_score(evaluate, config):
+    """It would repeat the strict one."""
+    result = evaluate(config, "<answer>B</answer>", "none")
+    assert result.official is None
+    assert detail_text(result) == "invalid 0.0 %"
+
+
 def test_another_reading_of_the_rule_stands_beside_it(evaluate, config, tmp_path):
     """A bare letter becomes the text of its option; the raw rule finds no word of the answer."""
     data = write_set(tmp_path / "mmar", "mmar")

@@ -51,7 +51,7 @@ def test_deleted_logs_come_back_without_a_call_a_model_or_a_decoder(config, no_e
         path.unlink()
     no_engine()
     monkeypatch.setattr(
-        "avrt.ask.calls.map_files", lambda *_, **__: pytest.fail("a media file is read")
+        "avrt.ask.payloads.map_files", lambda *_, **__: pytest.fail("a media file is read")
     )
     run(config)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

@@ -13,18 +13,20 @@ import pytest
 from click.testing import CliRunner
 
 from avrt.ask.budget import Budget
+from avrt.ask.calls import describe_role
 from avrt.ask.ledger import LedgerReader
 from avrt.cli import cli
 from avrt.config import Config, EvalConfig, ModelRole, RunConfig, dump_config
 from avrt.datasets import read_items
 from avrt.errors import AvrtError, ConfigError, DataError
-from avrt.evaluate import rubric
+from avrt.evaluate import Choice, rubric, score_predictions
 from avrt.evaluate.logs import Line, LogMeta, Settings, log_path, write_log
 from avrt.evaluate.rubric import ask, criteria_of, read_points
 from avrt.evaluate.scoring import score
 from avrt.prompts import load_prompt
 from avrt.types import Completion
 from benchmark_sets import rows_of, write_set
+from chat_server import Server, chat
 from script_engine import scripted
 
 REPLIES = (
@@ -39,7 +41,7 @@ from pathlib import Path
 from avrt.config import load_config
 from avrt.engines import LazyEngine
 from avrt.engines.scripted import ScriptedEngine
-from avrt.evaluate import rubric
+from avrt.evaluate import Choice, rubric, score_predictions
 
 def answer(prompt):
     if "Plucked" not in prompt.text:
@@ -96,6 +98,37 @@ def scores_path(config, model="student"):
 
 def scores(config, model="student"):
     return [json.loads(row) for row in scores_path(config, model).read_text().splitlines()]
+
+
+def test_imported_predictions_are_graded_and_judge_prompt_and_tokens_are_stored(tmp_path):
+    config = make_config(tmp_path)
+    file = tmp_path / "ola.jsonl"
+    rows = [
+        {"id": "first_00-01", "text": REPLIES[0]},
+        {"id": "second", "text": REPLIES[1]},
+        {"id": "third", "text": None},
+    ]
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    choice = Choice(models=("ola",), benchmarks=("sounds",), modalities=("a",))
+    score_predictions(config, file, choice)
+    summary = rubric.run(config).summary
+    assert scores(config, "ola") == scores(config, "student")
+    judge = json.loads(scores_path(config, "ola").with_suffix(".meta.json").read_text())["judge"]
+    assert judge == json.loads(json.dumps(describe_role(config.rubric, config.media)))
+    assert judge["prompt"] == load_prompt("rubric").digest
+    assert judge["engine"]["model"] == "j"
+    assert f"judge: j, prompt rubric ({judge['prompt'][:12]})" in summary
+
+
+def test_the_tokens_of_the_judge_are_stored(tmp_path):
+    config = make_config(tmp_path)
+    with Server() as server:
+        server.answer = lambda _body, _n: chat("1: 1\n2: 0")
+        engine = {"kind": "openai", "base_url": server.url}
+        role = ModelRole.model_validate({"model": "j", "prompt": "rubric", "engine": engine})
+        rubric.run(config.model_copy(update={"rubric": role}))
+    tokens = [(row["n_prompt_tokens"], row["n_completion_tokens"]) for row in scores(config)]
+    assert tokens == [(7, 3), (7, 3), (0, 0)]  # the third reply is empty
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 from collections import Counter
 
 import pytest
@@ -12,10 +14,11 @@ from avrt.config import DataConfig, EvalModel, dump_config, load_config
 from avrt.datasets import read_samples, write_samples
 from avrt.engines import make_engine
 from avrt.errors import AvrtError, ConfigError, DataError
-from avrt.evaluate import Choice, compare, plan, run
+from avrt.evaluate import Choice, compare, plan, protocol, run
 from avrt.evaluate.logs import log_path, read_log
 from avrt.evaluate.results import read_results
 from avrt.types import Prompt
+from failing_opens import fail_opens
 from script_engine import scripted
 
 N_ITEMS = 6
@@ -75,6 +78,52 @@ def test_an_item_without_sound_stays_in_the_denominator(config, bench_root):
     assert str(bench_root) not in log
 
 
+@pytest.mark.parametrize("how", ["killed", "EACCES", "EIO", "EMFILE", "ENOENT"])
+def test_items_whose_clip_cannot_be_read_now_are_no_result_and_come_with_the_same_command(
+    config, tmp_path, monkeypatch, answers, how
+):
+    file = tmp_path / "config.yaml"
+    file.write_text(dump_config(config))
+    command = ["eval", str(file), "--model", "base", "--modality", "v"]
+    with monkeypatch.context() as patch:
+        fail_opens(patch, tmp_path / "hooks", "silent.mp4", how)
+        lost = CliRunner().invoke(cli, command)
+    error_class = {"killed": "killed", "EACCES": "permission", "ENOENT": "missing"}
+    error_class = error_class.get(how, "unreadable")
+    assert lost.exit_code == 1, lost.output
+    assert "eval: 1 questions were not asked, since their media could not be read" in lost.output
+    assert f"(1 {error_class}; the first: " in lost.output
+    line = lines_of(config, "v")["q5"]
+    assert (line.status, line.error_class, line.key) == ("failed", error_class, None)
+    assert len(answers) == N_ITEMS - 1
+    mended = CliRunner().invoke(cli, command)
+    assert mended.exit_code == 0, mended.output
+    assert lines_of(config, "v")["q5"].status == "scored"
+    assert len(answers) == N_ITEMS
+
+
+@pytest.mark.parametrize("how", [errno.EACCES, errno.EIO, errno.EMFILE])
+def test_a_file_that_cannot_be_digested_now_stops_before_anything_is_asked(
+    config, monkeypatch, answers, how
+):
+    digest = protocol.file_digest
+    attempts = []
+
+    def fail(path):
+        if path.name == "silent.mp4":
+            attempts.append(path)
+            raise OSError(how, os.strerror(how), str(path))
+        return digest(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(protocol, "file_digest", fail)
+        with pytest.raises(AvrtError, match="1 media files cannot be read now") as caught:
+            evaluate(config)
+    assert (caught.value.exit_code, len(attempts), answers) == (1, 2, [])
+    evaluate(config, modalities=("v",))
+    assert lines_of(config, "v")["q5"].status == "scored"
+
+
 def test_a_modality_that_no_item_has_is_skipped_and_said(config, bench_root, capsys):
     sounds = DataConfig(format="parquet", root=bench_root, split="sounds")
     config = with_eval(config, benchmarks={"sounds": sounds})
@@ -97,7 +146,7 @@ def test_too_many_failed_calls_are_an_error_after_all_is_stored_and_shown(
     assert logs["base", "v"] == logs["other", "v"] == {"failed": N_ITEMS}
     assert logs["other", "a"]["scored"] == N_ITEMS - 1
     shown = capsys.readouterr().out
-    assert "base V: official 0.0 %, invalid –, 6 failed" in shown
+    assert "base V: invalid –, 6 failed" in shown
     assert "22 of 32 calls failed (22 no_reply); repeat the command to try them again" in shown
     asked = use_answers(answer_a)
     assert "calls failed" not in run(config).summary
@@ -118,7 +167,7 @@ def test_a_failed_call_is_counted_and_tried_again_by_the_same_command(config, us
     first = evaluate(config, modalities=["v"])
     assert first.counts == {"failed": 1, "unparsable": N_ITEMS - 1}
     assert "0.0 % [0.0, 39.0]" in first.summary
-    assert "base V: official 0.0 %, invalid 100.0 %, 5 unparsable, 1 failed" in first.summary
+    assert "base V: invalid 100.0 %, 5 unparsable, 1 failed" in first.summary
     assert "1 of 6 calls failed (1 no_reply); repeat the command to try them again" in first.summary
     asked = use_answers(answer_a)
     again = evaluate(config, modalities=["v"])

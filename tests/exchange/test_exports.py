@@ -13,9 +13,11 @@ import av
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 import avrt.engines.torchcompat  # noqa: F401
+from avrt.cli import cli
 from avrt.config import Config, load_config
 from avrt.errors import ConfigError, DataError
 from avrt.exchange import exports
@@ -27,6 +29,7 @@ from avrt.media import read_frames
 from avrt.runs import read_parquet, write_parquet
 from clips import encode_clip, tone
 from exported import LISTS, check_messages, check_trl
+from failing_opens import fail_opens
 from scripted_run import MakeConfig, right
 
 datasets = pytest.importorskip("datasets")
@@ -188,6 +191,29 @@ def test_what_cannot_be_exported_is_dropped_by_name_and_the_sums_hold(odd) -> No
     ).summary
     assert "1 dropped/separate_sound, such as apart" in summary
     assert "set USE_AUDIO_IN_VIDEO=true" in summary.replace("\n", " ")
+
+
+@pytest.mark.parametrize("how", ["killed", "EACCES", "EIO", "EMFILE"])
+@pytest.mark.parametrize("name", ["hf", "trl"])
+def test_rows_whose_clip_cannot_be_read_now_end_with_1_and_come_with_the_same_command(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, name: str
+) -> None:
+    out = tmp_path / "out"
+    command = ["export", *settings(place), "media.workers=1", "--to", name, "--with-media"]
+    with monkeypatch.context() as patch:
+        fail_opens(patch, tmp_path / "hooks", "c.1.mp4", how)
+        lost = CliRunner().invoke(cli, [*command, "--output", str(out)])
+    error_class = {"killed": "killed", "EACCES": "permission"}.get(how, "unreadable")
+    assert lost.exit_code == 1, lost.output
+    assert "4 rows -> 2 train, 1 validation" in lost.output
+    assert f"(1 failed/{error_class}; the first: a.2); mend that" in lost.output
+    assert f"1 failed/{error_class}" in (out / "INCOMPLETE.md").read_text()
+    mended = CliRunner().invoke(cli, [*command, "--output", str(out)])
+    assert mended.exit_code == 0, mended.output
+    assert "4 rows -> 3 train, 1 validation" in mended.output
+    assert not (out / "INCOMPLETE.md").exists()
+    again = CliRunner().invoke(cli, [*command, "--output", str(out)])
+    assert again.exit_code == 2, "a complete export is not replaced"
 
 
 def test_a_failure_on_the_way_leaves_nothing(

@@ -37,8 +37,8 @@ def config(tmp_path: Path) -> Config:
     return make(tmp_path)
 
 
-def make(root: Path, *changes: str) -> Config:
-    fixed = (f"run.dir={root / 'runs'}", "run.name=test", f"data.root={root / 'data'}")
+def make(root: Path, *changes: str, name: str = "test") -> Config:
+    fixed = (f"run.dir={root / 'runs'}", f"run.name={name}", f"data.root={root / 'data'}")
     student = ("student.model=org/absent", "media.workers=1", "media.n_frames=2")
     return load_config(None, (*fixed, *student, *changes))
 
@@ -239,6 +239,29 @@ def test_the_form_of_the_answers_is_that_of_most_rows(
     assert [row["answer"] for row in read(config)["train"]] == wanted
 
 
+@pytest.mark.parametrize(
+    ("kind", "answers"),
+    [
+        (pa.int64(), [0, 1, 2, 3]),
+        (pa.float64(), [0.0, 1.0, 2.0, 3.0]),
+        (pa.string(), ["a", "(b)", "c.", "D"]),
+        (pa.string(), [" 0", "1 ", "2", "3"]),
+        (pa.large_string(), ["bell", "B. drum", "(C) horn", " rain "]),
+    ],
+)
+def test_answers_may_be_of_any_type_that_names_an_option(
+    config: Config, tmp_path: Path, kind: pa.DataType, answers: list[Any]
+) -> None:
+    source = write_avrt(tmp_path / "set", [published(n) for n in range(4)], n_files=1)
+    (path,) = (source / "data").glob("*.parquet")
+    table = pq.read_table(path)
+    index = table.column_names.index("answer")
+    pq.write_table(table.set_column(index, "answer", pa.array(answers, kind)), path)
+    imports.run(config, "avrt-20k", source)
+    found = [row for part in read(config).values() for row in part]
+    assert sorted(row["answer"] for row in found) == [0, 1, 2, 3]
+
+
 def test_no_clip_is_on_both_sides_and_equal_sources_give_equal_bytes(
     config: Config, tmp_path: Path
 ) -> None:
@@ -264,7 +287,7 @@ def test_what_the_hub_would_give_is_read_the_same_way(
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     source = write_avrt(tmp_path / "set", [published(number) for number in range(8)])
     from_hub = imports.run(config, "avrt-20k", source, from_hub=True)
-    from_folder = imports.run(make(tmp_path, "run.name=other"), "avrt-20k", source)
+    from_folder = imports.run(make(tmp_path, name="other"), "avrt-20k", source)
     assert from_hub.counts == from_folder.counts
 
 
@@ -327,6 +350,37 @@ def test_an_export_for_grpo_of_the_imported_rows_is_the_same_rows(
     for one, given in zip(back, rows, strict=True):
         paths = {kind: f"train/{path}" for kind, path in given["path"].items()}
         assert one == given | {"path": paths, "data_source": "AVRT"}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_lists_are_read_as_text_from_anywhere_is(
+    config: Config, tmp_path: Path, encoding: str
+) -> None:
+    folder = write_echoink(tmp_path / "r1", "train", [])
+    path = folder / "train" / "omni_rl_format_train.json"
+    text = json.dumps([echoink(1, problem="Was hört man? \ud83d")]).replace("h\\u00f6rt", "hört")
+    path.write_bytes(text.encode(encoding))
+    imports.run(config, "avqa-r1-6k", folder)
+    assert [row["question"] for row in read(config)["train"]] == ["Was hört man? \ufffd"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff\xfeh", "broken UTF-16"),
+        (b"caf\xe9", "not UTF-8"),
+        (b"[{}, 3]", "row 2: a int, not a question"),
+        (b'[{"problem_id": NaN}]', "NaN is no JSON number"),
+        (b"[" * 5000 + b"]" * 5000, "over 100 levels"),
+    ],
+)
+def test_lists_that_cannot_be_taken_are_named(
+    config: Config, tmp_path: Path, content: bytes, message: str
+) -> None:
+    folder = write_echoink(tmp_path / "r1", "train", [])
+    (folder / "train" / "omni_rl_format_train.json").write_bytes(content)
+    with pytest.raises(DataError, match=rf"omni_rl_format_train\.json: .*{message}"):
+        imports.run(config, "avqa-r1-6k", folder)
 
 
 def test_malformed_rows_of_the_exchange_format_are_named(config: Config, tmp_path: Path) -> None:

@@ -43,9 +43,10 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def make(root: Path, name: str, *changes: str) -> Config:
-    settings = (f"run.dir={root / 'runs'}", f"run.name={name}", f"data.root={root / 'data'}")
-    return load_config(None, (*settings, "media.workers=0", "media.n_frames=2", *changes))
+def make(root: Path, name: str, data: Path | None = None) -> Config:
+    data = data or root / "data"
+    settings = (f"run.dir={root / 'runs'}", f"run.name={name}", f"data.root={data}")
+    return load_config(None, (*settings, "media.workers=0", "media.n_frames=2"))
 
 
 def row(name: str, **changes: Any) -> dict[str, Any]:

@@ -57,9 +57,8 @@ def test_a_restored_text_names_the_option_that_was_meant(order, form):
         letter = extract_answer(text, shown)
         assert letter is not None
         assert options[LETTERS.index(restore_letter(letter, order))] == option
-        assert extract_answer(restore_letters(text, order), options) == restore_letter(
-            letter, order
-        )
+        stored = restore_letters(text, order, shown)
+        assert extract_answer(stored, options) == restore_letter(letter, order)
 
 
 FORMS = (
@@ -82,13 +81,14 @@ def test_a_restored_text_gives_the_restored_answer_in_every_form_that_is_read(fo
         text = form.format(L=letter, l=letter.lower(), t=option)
         answer = extract_answer(text, shown)
         wanted = answer and restore_letter(answer, order)
-        assert extract_answer(restore_letters(text, order), options) == wanted
+        assert extract_answer(restore_letters(text, order, shown), options) == wanted
 
 
 @given(orders)
 def test_restoring_listed_options_gives_the_stored_list_in_another_order(order):
     options = OPTIONS[: len(order)]
-    listed = restore_letters(format_options(in_order(options, order)), order)
+    shown = in_order(options, order)
+    listed = restore_letters(format_options(shown), order, shown)
     assert sorted(listed.splitlines()) == format_options(options).splitlines()
 
 
@@ -103,11 +103,30 @@ def test_restoring_listed_options_gives_the_stored_list_in_another_order(order):
     ],
 )
 def test_a_letter_that_stands_for_no_option_stays(text):
-    assert restore_letters(text, (1, 2, 3, 0)) == text
+    assert restore_letters(text, (1, 2, 3, 0), OPTIONS[:4]) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "stored"),
+    [
+        ("Answer: B minor", "Answer: B minor"),  # the text of option D
+        ("Answer: D. B minor", "Answer: C. B minor"),
+        ("Option B minor fits, option A does not.", "Option B minor fits, option B does not."),
+        ("<answer>Ｄ</answer>", "<answer>C</answer>"),
+        ("⒟ B minor", "(C) B minor"),
+        ("so $\\boxed{\\text{A}}$", "so $\\boxed{\\text{B}}$"),
+        ("<|begin_of_box|>c<|end_of_box|>", "<|begin_of_box|>A<|end_of_box|>"),
+        ("\u200bA\u200b", "\u200bB\u200b"),
+        ('{"answer": "B"}', '{"answer": "D"}'),
+    ],
+)
+def test_letters_inside_the_texts_of_options_stay_and_every_width_is_restored(text, stored):
+    shown = ("A minor", "C minor", "F major", "B minor")
+    assert restore_letters(text, (1, 3, 0, 2), shown) == stored
 
 
 def test_all_mentions_of_a_reasoning_are_restored():
     text = "(A) A bell dies away. Option B fits: not (C).\nD) no.\nAnswer: (B) Train horn"
-    assert restore_letters(text, (3, 0, 1, 2)) == (
+    assert restore_letters(text, (3, 0, 1, 2), OPTIONS[:4]) == (
         "(D) A bell dies away. Option A fits: not (B).\nC) no.\nAnswer: (A) Train horn"
     )

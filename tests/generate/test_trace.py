@@ -283,7 +283,7 @@ def test_text_that_no_file_can_hold_is_mended_and_kept(
     use_answers(lambda _: "a broken \ud83d sign\nAnswer: (B)")
     trace.run(config)
     (vision,) = load_teachers(config.run.path)["avqa-train-1"]["vision"]
-    assert vision.text == "a broken ? sign\nAnswer: (B)"
+    assert vision.text == "a broken \ufffd sign\nAnswer: (B)"
     assert vision.correct
 
 

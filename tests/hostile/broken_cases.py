@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from hostile.corpus import ALL, CUT, NOT_MEDIA, Case, Sound, encode, tone
 from hostile.making import AAC, GOP, HEVC, OPUS, VP9, X264, find_box
@@ -263,6 +263,13 @@ def encoded(form: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
+def large_text() -> PngImagePlugin.PngInfo:
+    """More metadata than Pillow reads."""
+    info = PngImagePlugin.PngInfo()
+    info.add_text("XML:com.adobe.xmp", "x" * 2_000_000, zip=True)
+    return info
+
+
 GREY = Image.fromarray(picture(300)).convert("L")
 GREY_16 = Image.fromarray(np.asarray(GREY).astype(np.uint16) * 257)
 BAD_PICTURE = CUT | NOT_MEDIA
@@ -297,6 +304,13 @@ PICTURES = [
     turned(5, Image.Transpose.TRANSPOSE),
     turned(6, Image.Transpose.ROTATE_90),
     turned(8, Image.Transpose.ROTATE_270),
+    still("frames.gif", "GIF", save_all=True, append_images=[Image.fromarray(picture(301))]),
+    still("really_a_gif.jpg", "GIF"),
+    still("scan.tiff", "TIFF", compression="tiff_lzw"),
+    still("plain.bmp", "BMP"),
+    still("picture.avif", "AVIF", quality=95),
+    still("picture.jp2", "JPEG2000"),
+    still("large_xmp.png", "PNG", pnginfo=large_text()),
     raw("followed.jpg", encoded("JPEG", quality=95) + bytes(999), shown=[300], still=True),
     *(
         refused(f"cut.{form.lower()}", encoded(form)[: len(encoded(form)) * 2 // 3], *BAD_PICTURE)
@@ -330,13 +344,11 @@ OTHERS = [
     refused("session.mp4", SESSION),
     refused("script.mp4", b"#!/bin/sh\necho plain.mp4\n"),
     unusable("raw_h264.mp4", lambda c: c, f"{X264} -f h264", *NOT_MEDIA),
-    unusable("moving.gif", lambda c: c, "", *NOT_MEDIA),
-    unusable(
-        "picture.avif",
-        lambda c: c,
-        "-frames:v 1 -c:v libaom-av1 -still-picture 1 -pix_fmt yuv420p",
-        *NOT_MEDIA,
-    ),
+    refused("photo.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(500), "unsupported"),
+    refused("photo.jxl", b"\xff\x0a" + bytes(500), "unsupported"),
+    refused("drawing.psd", b"8BPS\0\1" + bytes(500), "unsupported"),
+    refused("pointer.mp4", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"),
+    refused("denied.mp4", b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>'),
     refused("archive.mp4", b"PK\3\4" + random.Random(2).randbytes(5000)),
     refused("captions.mp4", b"1\n00:00:00,000 --> 00:00:02,000\nHello\n\n" * 50),
 ]

@@ -18,6 +18,7 @@ import pytest
 
 import worker_tasks
 from avrt.errors import AvrtError, MediaError
+from avrt.media import processes
 from avrt.media.processes import map_files
 
 HOLD = """
@@ -64,37 +65,95 @@ def wait_for(condition, limit_s: float = 30.0) -> None:
 
 def test_a_file_that_hangs_is_named_and_the_others_are_read():
     names = ["a", "hang", "b", "stuck", *"cdefgh"]
-    wanted = [(name, "timeout" if len(name) > 1 else "ok") for name in names]
-    assert classes(names, timeout_s=0.5) == wanted
+    wanted = [(name, "ok") for name in "abcdefgh"]
+    assert classes(names, timeout_s=0.5) == [*wanted, ("hang", "timeout"), ("stuck", "timeout")]
 
 
 def test_a_read_that_never_returns_is_ended(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     names = [f"fifo-{tmp_path / 'pipe'}", "a"]
-    assert [found for _, found in classes(names, timeout_s=0.5)] == ["timeout", "ok"]
+    assert [found for _, found in classes(names, timeout_s=0.5)] == ["ok", "timeout"]
 
 
 def test_a_worker_that_dies_costs_its_own_file_only():
     kinds = ("crash", "ok", "killed", "ok", "ok", "memory")
     names = [f"{kind}-{number}" for number in range(2) for kind in kinds]
-    ends = {"ok": "ok", "killed": "killed"}
-    wanted = [(name, ends.get(name.partition("-")[0], "undecodable")) for name in names]
-    assert classes(names) == wanted
+    ends = {"ok": "ok", "killed": "killed", "memory": "unreadable", "crash": "undecodable"}
+    wanted = {name: ends[name.partition("-")[0]] for name in names}
+    found = classes(names)
+    assert dict(found) == wanted
+    assert [name for name, end in found if end == "ok"] == [n for n in names if wanted[n] == "ok"]
+
+
+@pytest.mark.parametrize(
+    "how", ["killed", "terminated", "hang", "crash", "memory", "permission", "unreadable"]
+)
+def test_what_may_pass_is_tried_once_more_in_another_process_and_ends_well(tmp_path, how):
+    work = partial(worker_tasks.once, tmp_path)
+    names = ["a", f"{how}-1", "b", f"{how}-2", "c"]
+    results = list(map_files(work, names, timeout_s=3, workers=1))
+    assert results == [(name, name) for name in ("a", "b", "c", f"{how}-1", f"{how}-2")]
+    first, second = (tmp_path / f"{how}-1").read_text().split()
+    assert first != second, "not in the process that failed"
+
+
+@pytest.mark.parametrize(
+    ("how", "error_class"),
+    [
+        ("killed", "killed"),
+        ("terminated", "killed"),
+        ("permission", "permission"),
+        ("unreadable", "unreadable"),
+        ("missing", "missing"),
+        ("crash", "undecodable"),
+        ("bad", "truncated"),
+    ],
+)
+def test_a_failure_is_a_result_after_its_second_attempt_only_when_it_may_pass(
+    tmp_path, how, error_class
+):
+    work = partial(worker_tasks.always, tmp_path)
+    ((_, result),) = map_files(work, [how], timeout_s=30, workers=1)
+    assert isinstance(result, MediaError)
+    assert result.error_class == error_class
+    n_attempts = len((tmp_path / how).read_text().split())
+    assert n_attempts == (1 if how == "bad" else 2)
+
+
+def test_in_this_process_what_may_pass_is_tried_once_more_too(tmp_path):
+    work = partial(worker_tasks.once, tmp_path)
+    results = map_files(work, ["permission-1", "a"], timeout_s=30, workers=0)
+    assert list(results) == [("a", "a"), ("permission-1", "permission-1")]
+
+
+def test_a_failure_inside_a_mapping_is_tried_once_more(tmp_path):
+    work = partial(worker_tasks.halves, tmp_path)
+    results = list(map_files(work, ["permission-1", "a"], timeout_s=30, workers=1))
+    assert results == [("a", {"v": "a"}), ("permission-1", {"v": "permission-1"})]
+
+
+def test_too_few_files_for_a_process_are_one_message(monkeypatch):
+    def refuse() -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(processes.CONTEXT, "Pipe", refuse)
+    with pytest.raises(AvrtError, match="Too many open files; raise the limit"):
+        list(map_files(worker_tasks.do, ["a"], timeout_s=30, workers=1))
 
 
 def test_a_file_over_which_its_process_ends_is_named():
-    assert classes(["a", "exit", "b"]) == [("a", "ok"), ("exit", "undecodable"), ("b", "ok")]
+    assert classes(["a", "exit", "b"]) == [("a", "ok"), ("b", "ok"), ("exit", "undecodable")]
 
 
 def test_the_watchdog_names_the_file_and_says_what_to_do():
     results = map_files(
         worker_tasks.do,
-        ["hang", "crash", "bad"],
+        ["bad", "hang", "crash"],
         timeout_s=0.5,
         workers=1,
         path_of=lambda name: f"videos/{name}.mp4",
     )
-    hang, crash, bad = [str(result) for _, result in results]
+    bad, hang, crash = [str(result) for _, result in results]
     assert hang.startswith("videos/hang.mp4: timeout: not read after 0.5 s; ")
     assert hang.endswith("raise media.timeout_s")
     assert crash.startswith("videos/crash.mp4: undecodable: the decoder crashed (exit code -11)")
@@ -192,7 +251,8 @@ def start(folder: Path, timeout_s: float, *names: str) -> subprocess.Popen[bytes
     script = folder / "script.py"
     script.write_text(HOLD)
     (folder / "pids").mkdir()
-    environment = {**os.environ, "PYTHONPATH": str(Path(worker_tasks.__file__).parent)}
+    paths = [str(Path(worker_tasks.__file__).parent), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     command = [sys.executable, str(script), str(folder / "pids"), str(timeout_s), *names]
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import shutil
+import subprocess
+import sys
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from avrt.errors import AvrtError
 from avrt.media import store as store_module
 from avrt.media.store import PayloadStore
 from avrt.types import EncodedFrames, EncodedSound
@@ -22,7 +27,7 @@ def store(tmp_path: Path) -> PayloadStore:
 
 
 def blobs(store: PayloadStore) -> list[Path]:
-    return sorted(path for path in store._folder.rglob("*.*") if path.suffix != ".json")
+    return sorted(path for path in store._folder.glob("??/*.*") if path.suffix != ".json")
 
 
 def test_what_was_never_stored_is_not_there(store):
@@ -71,7 +76,7 @@ def test_a_torn_edited_or_deleted_blob_is_noticed_and_made_again(store, content)
 @pytest.mark.parametrize("content", [b"", b'{"blobs": [', b"[]", b"{}", b'{"blobs": ["../../x"]}'])
 def test_a_torn_or_foreign_entry_is_as_good_as_none(store, content):
     store.add("aa", RECIPE, FRAMES)
-    (entry,) = store._folder.rglob("*.json")
+    (entry,) = store._folder.glob("??/*.json")
     entry.write_bytes(content)
     assert store.find("aa", RECIPE) is None
 
@@ -86,8 +91,61 @@ def test_deleting_the_folder_loses_nothing_but_time(store):
 
 def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
     (tmp_path / "payloads").write_text("a file")
-    with pytest.raises(OSError, match="payloads"):
+    with pytest.raises(AvrtError, match=r"payloads: cannot keep .*: Not a directory; free space"):
         PayloadStore(tmp_path / "payloads").add("aa", RECIPE, FRAMES)
+    assert PayloadStore(tmp_path / "payloads").find("aa", RECIPE) is None
+
+
+def test_a_full_disk_is_one_message_and_leaves_no_half_of_a_file(store):
+    resource_limit = textwrap.dedent("""
+        import resource, signal, sys
+        from pathlib import Path
+        from avrt.errors import AvrtError
+        from avrt.media.store import PayloadStore
+        from avrt.types import EncodedFrames
+
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        try:
+            frames = EncodedFrames((bytes(900), bytes(5000)), (0.0, 1.0), 1.0, False, None, "d")
+            PayloadStore(Path(sys.argv[1])).add("aa", {}, frames)
+        except AvrtError as error:
+            print(error)
+    """)
+    command = [sys.executable, "-c", resource_limit, str(store._folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "cannot keep encoded media: File too large; free space" in done.stdout
+    assert [len(path.read_bytes()) for path in blobs(store)] == [900]
+    assert not list((store._folder / "new").iterdir())
+
+
+def test_what_a_killed_writer_left_is_removed_but_not_what_another_writes_now(store):
+    store.remove_leftovers()  # nothing is there yet
+    store.add("aa", RECIPE, FRAMES)
+    old, new = (store._folder / "new" / name for name in ("old", "new"))
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (1, 1))
+    store.remove_leftovers()
+    assert not old.exists()
+    assert new.exists()
+    assert store.find("aa", RECIPE) == FRAMES
+
+
+def test_any_damage_of_an_entry_is_noticed(store):
+    store.add("aa", {"kind": "audio"}, SOUND)
+    (entry,) = store._folder.glob("??/*.json")
+    content = entry.read_bytes()
+    for place in range(len(content) - 1):
+        edited = bytearray(content)
+        edited[place] ^= 2
+        entry.write_bytes(edited)
+        assert store.find("aa", {"kind": "audio"}) in (None, SOUND)
+    entry.write_bytes(b"[" * 100_000)
+    assert store.find("aa", {"kind": "audio"}) is None
+    entry.unlink()
+    entry.mkdir()
+    assert store.find("aa", {"kind": "audio"}) is None
 
 
 def write_many(folder: Path, barrier) -> None:
@@ -112,4 +170,4 @@ def test_several_processes_write_the_same_payloads_at_once(tmp_path):
         writer.join()
     assert [writer.exitcode for writer in writers] == [0, 0, 0]
     assert len(blobs(PayloadStore(tmp_path / "payloads"))) == 41
-    assert not list((tmp_path / "payloads").rglob(".new-*"))
+    assert not list((tmp_path / "payloads" / "new").iterdir())

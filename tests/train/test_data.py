@@ -1,9 +1,21 @@
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
-from avrt.errors import DataError, MediaError
-from avrt.train.data import PromptEncoder, keep_usable, read_examples, split_path, trace_ids
+from avrt.datasets.prepare import MEDIA_SCHEMA
+from avrt.errors import AvrtError, DataError, MediaError
+from avrt.runs import write_parquet
+from avrt.train.data import (
+    PromptEncoder,
+    UsableExamples,
+    keep_usable,
+    read_examples,
+    refuse_unread,
+    split_path,
+    trace_ids,
+)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +62,38 @@ def test_over_long_and_unreadable_samples_are_lost_by_name(make_config, student)
         DataError, match=r"none of the 4 samples.*; the first: 10 tokens, at most 9"
     ):
         keep_usable("sft", examples, length, max_length=9)
+
+
+@pytest.mark.parametrize("error_class", ["permission", "unreadable", "timeout"])
+def test_a_clip_that_cannot_be_read_now_is_tried_again_and_then_stops_the_training(
+    make_config, student, error_class
+):
+    config = make_config()
+    examples = read_examples(split_path(config.run.path, "train"))[:4]
+    attempts = Counter()
+
+    def length(example):
+        attempts[example.sample.id] += 1
+        if example.sample.id == "s1" or (example.sample.id == "s2" and attempts["s2"] == 1):
+            raise MediaError(error_class, "blue-high.mp4", "not now")
+        return 10
+
+    selection = keep_usable("sft", examples, length, max_length=10)
+    assert [example.sample.id for example in selection.kept] == ["s0", "s3", "s2"]
+    assert attempts == {"s0": 1, "s1": 2, "s2": 2, "s3": 1}
+    with pytest.raises(
+        AvrtError, match=rf"sft: the clips of 1 samples .*\(1 {error_class}; the fi"
+    ):
+        refuse_unread("sft", config.run.path, selection)
+
+
+def test_a_missing_clip_stops_the_training_only_when_it_was_prepared(tmp_path):
+    lost = UsableExamples(failures=[MediaError("missing", "a.mp4", "no such file")])
+    refuse_unread("sft", tmp_path, lost)
+    row = {"path": "a.mp4", "status": "ok", "n_audio_tracks": 1, "notes": []}
+    write_parquet(tmp_path / "media.parquet", [row], MEDIA_SCHEMA)
+    with pytest.raises(AvrtError, match=r"1 missing.*nothing was trained"):
+        refuse_unread("sft", tmp_path, UsableExamples(), lost)
 
 
 def test_encodings_are_kept_while_they_fit(make_config, student):

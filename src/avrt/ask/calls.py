@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections import deque
 from collections.abc import (
     Callable,
     Generator,
@@ -28,21 +27,27 @@ from collections.abc import (
 )
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import chain, groupby, islice
 from typing import Any
 
 from avrt.ask.budget import Budget
 from avrt.ask.ledger import Call, Ledger, LedgerReader
-from avrt.ask.outcomes import Outcome, Outcomes, check_failure_rate
-from avrt.ask.payloads import HALVES, NO_CLIP, Clip, Kind, Media, Source, read_sources
+from avrt.ask.outcomes import (
+    Outcome,
+    Outcomes,
+    check_failure_rate,
+    media_failure,
+    unread_text,
+)
+from avrt.ask.payloads import HALVES, NO_CLIP, Clip, Kind, Media, Source, read_ahead
 from avrt.ask.progress import Progress
+from avrt.ask.refusals import Refusals
 from avrt.config import MediaConfig, ModelRole
 from avrt.engines import Engine, engine_identity
-from avrt.errors import EngineError, MediaError
-from avrt.media.processes import map_files
+from avrt.errors import PASSING_CLASSES, EngineError, MediaError
 from avrt.media.store import PayloadStore
 from avrt.prompts import load_prompt
+from avrt.texts import clean
 from avrt.types import Completion, Given, Prompt, Request, Sampling
 
 __all__ = [
@@ -56,10 +61,13 @@ __all__ = [
     "find_outcomes",
     "sampling_of",
     "seeded",
+    "unread_text",
 ]
 
 _BATCH = 500
 """Drafts that are looked up together."""
+_MOST_DEFERRED = 10_000
+"""Groups of drafts that are kept for the end."""
 
 
 @dataclass(frozen=True)
@@ -163,18 +171,22 @@ def call_all(ledger: Ledger, engine: Engine, drafts: Drafts, budget: Budget) -> 
     outcomes = Outcomes()
     progress = Progress(drafts.title, drafts.n, drafts.kept)
     known = _Known(ledger, dict(engine.identity), outcomes, progress)
-    missing = _missing(known, drafts.each, defers=budget.is_limited)
+    missing = _missing(known, drafts.each)
     first = next(missing, None)
     if first is None:
         return outcomes
     if budget.is_spent:
         budget.stop()
         return outcomes
-    work = _Work(ledger, dict(engine.identity), budget, outcomes, progress, drafts.keeps)
+    identity, refusals = dict(engine.identity), Refusals(ledger)
+    work = _Work(ledger, identity, budget, outcomes, progress, drafts.keeps, refusals)
     store = PayloadStore(ledger.folder / "payloads") if engine.takes_encoded else None
+    if store is not None:
+        store.remove_leftovers()
+    with_sources = ((group, _sources(group)) for group in chain([first], missing))
     with (
         closing(progress),
-        closing(_read_ahead(chain([first], missing), drafts.media, store)) as waiting,
+        closing(read_ahead(with_sources, drafts.media, store)) as waiting,
         closing(_requests(work, waiting)) as pending,
     ):
         engine.generate(pending, work.store)
@@ -214,11 +226,11 @@ class _Known:
     progress: Progress
 
 
-def _missing(known: _Known, drafts: Iterable[Draft], defers: bool) -> Iterator[list[Draft]]:
+def _missing(known: _Known, drafts: Iterable[Draft]) -> Iterator[list[Draft]]:
     """The drafts that need a call, those about one clip together; settles the others.
 
-    With `defers`, calls that failed before come last: under a budget they would take the place of
-    calls that were never made, again and again.
+    Calls that failed before come last: under a budget they would take the place of calls that were
+    never made, and where many are refused the run would stop at them, again and again.
     """
     deferred: list[list[Draft]] = []
     for batch in _batches(_groups(drafts)):
@@ -227,14 +239,16 @@ def _missing(known: _Known, drafts: Iterable[Draft], defers: bool) -> Iterator[l
         settled = failed | {id_: Outcome(key) for id_, key in keys.items() if key in finished}
         known.outcomes.update(settled)
         known.progress.settle(len(settled))
-        tried = known.ledger.failed(list(keys.values())) if defers else set()
+        tried = known.ledger.failed([key for key in keys.values() if key not in finished])
         for group in batch:
             left = [draft for draft in group if draft.id not in settled]
             again = [draft for draft in left if keys.get(draft.id) in tried]
             if first := [draft for draft in left if keys.get(draft.id) not in tried]:
                 yield first
-            if again:
+            if again and len(deferred) < _MOST_DEFERRED:
                 deferred.append(again)
+            elif again:
+                yield again
     yield from deferred
 
 
@@ -267,7 +281,7 @@ def _known_keys(
         for draft in group:
             wanted = _wanted(draft, digests)
             if isinstance(wanted, MediaError):
-                failed[draft.id] = _media_failure(wanted)
+                failed[draft.id] = media_failure(wanted)
             elif wanted is not None:
                 keys[draft.id] = draft.call(identity, wanted).key
     return failed, keys
@@ -329,6 +343,7 @@ class _Work:
     outcomes: Outcomes
     progress: Progress
     keeps: Callable[[Draft, Completion], bool] | None
+    refusals: Refusals
     in_flight: dict[str, _Flight] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -352,14 +367,14 @@ class _Work:
     def fail(self, draft: Draft, error: MediaError) -> None:
         """There is no call to make: the media cannot be used."""
         with self.lock:
-            self.outcomes[draft.id] = _media_failure(error)
+            self.outcomes[draft.id] = media_failure(error, _is_unread(draft, error))
             self.progress.settle()
 
     def store(self, request: Request, completion: Completion) -> None:
         """Commit a reply before anything else is seen; an engine's `on_completion`."""
-        # Servers may send half a surrogate pair, which no file can hold.
-        text = completion.text.encode("utf-8", "replace").decode()
-        completion = replace(completion, text=text)
+        # No file can hold half a surrogate pair or NUL.
+        error = None if completion.error is None else clean(completion.error)
+        completion = replace(completion, text=clean(completion.text), error=error)
         failure = completion if completion.finish_reason == "error" else None
         with self.lock:
             flight = self.in_flight[request.key]
@@ -374,6 +389,7 @@ class _Work:
                 None if self.keeps is None else [self.keeps(d, completion) for d in flight.drafts]
             )
             self.progress.finish(completion, [d.sample_id for d in flight.drafts], kept)
+            self.refusals.note(flight.call, completion)
 
 
 def _requests(
@@ -384,15 +400,17 @@ def _requests(
         sources = _sources(group)
         if isinstance(media, MediaError):  # the process that read the clip died
             outcomes = {source.kind: media for source in sources}
+            is_of_file = len({source.name for source in sources}) == 1  # else of which?
         else:
             outcomes = {source.kind: media[source.kind] for source in sources}
+            is_of_file = True
         digests: dict[Kind, str] = {}  # hashed once for all drafts about the clip
         for source in sources:
             outcome = outcomes[source.kind]
             digest = outcome if isinstance(outcome, MediaError) else outcome.digest
             if not isinstance(digest, MediaError):
                 digests[source.kind] = digest
-            if source.file.sha256 is not None:
+            if source.file.sha256 is not None and is_of_file:
                 work.ledger.record_payload(source.file.sha256, source.conditions, digest)
         for draft in group:
             payloads = _wanted(draft, outcomes)
@@ -415,38 +433,12 @@ def _prompt(draft: Draft, payloads: Mapping[Kind, Any]) -> Prompt:
     return Prompt(draft.text, draft.system, payloads.get("frames"), audio)
 
 
-def _read_ahead(
-    groups: Iterator[list[Draft]], settings: MediaConfig, store: PayloadStore | None
-) -> Generator[tuple[list[Draft], Media | MediaError]]:
-    """Yield the groups with the media of their clips; files are read in other processes."""
-    for has_media, same in groupby(groups, key=lambda group: bool(_sources(group))):
-        if has_media:
-            yield from _read_processes(same, settings, store)
-        else:
-            yield from ((group, {}) for group in same)
-
-
-def _read_processes(
-    groups: Iterable[list[Draft]], settings: MediaConfig, store: PayloadStore | None
-) -> Generator[tuple[list[Draft], Media | MediaError]]:
-    ahead: deque[list[Draft]] = deque()
-
-    def sources() -> Iterator[list[Source]]:
-        for group in groups:
-            ahead.append(group)
-            yield _sources(group)
-
-    read = partial(read_sources, settings=settings, store=store)
-    limits = {"timeout_s": settings.timeout_s, "workers": settings.workers}
-    results = map_files(read, sources(), path_of=lambda sources: sources[0].name, **limits)
-    with closing(results):
-        for _, media in results:
-            yield ahead.popleft(), media
-
-
-def _media_failure(error: MediaError) -> Outcome:
-    failure = Completion("", "error", error_class=error.error_class, error=error.detail)
-    return Outcome(None, failure)
+def _is_unread(draft: Draft, error: MediaError) -> bool:
+    """Whether a failure may pass; a file that was there before may come back."""
+    known = [source for source in draft.clip.sources(draft.given) if source and source.file.sha256]
+    return error.error_class in PASSING_CLASSES or (
+        error.error_class == "missing" and error.path in {source.name for source in known}
+    )
 
 
 def _check_arrival(sample_id: str, prompt: Prompt, completion: Completion) -> None:

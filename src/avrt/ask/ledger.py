@@ -13,7 +13,6 @@ other tool that reads SQLite.
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import threading
 from collections import Counter
@@ -26,8 +25,17 @@ from pathlib import Path
 from typing import Any
 
 from avrt.ask.budget import Shard
+from avrt.ask.database import (
+    SCHEMA,
+    check_pages,
+    open_for_writing,
+    open_read_only,
+    remedy,
+    unreadable,
+)
 from avrt.ask.locks import hold_scope, take_turns
-from avrt.errors import AvrtError, DataError, MediaError
+from avrt.ask.named import check_replies
+from avrt.errors import PASSING_CLASSES, AvrtError, DataError, MediaError
 from avrt.runs import fingerprint
 from avrt.types import Completion, Prompt, Sampling
 
@@ -43,44 +51,13 @@ __all__ = [
     "read_ledger",
 ]
 
-SCHEMA = 1
-"""Version of the key and of the tables."""
-
-_PASSING = ("missing", "permission", "timeout", "killed")
-"""Media failures that say nothing about the file's content, so they are not remembered."""
 _BATCH = 500
 """Keys in one query."""
-_BUSY_S = 60.0
-"""Longest wait for the commit of a process that writes the same file in another scope."""
 _COMPLETION = (
     *("text", "finish_reason", "n_prompt_tokens", "n_completion_tokens", "latency_s"),
     *("error_class", "error", "n_frame_tokens", "n_audio_tokens"),
 )
 """Fields of a completion that are kept, each in a column of its name."""
-_TABLES = """
-CREATE TABLE IF NOT EXISTS calls (
-    key TEXT NOT NULL PRIMARY KEY, stage TEXT NOT NULL, sample_id TEXT NOT NULL,
-    role TEXT NOT NULL, k INTEGER NOT NULL, dataset TEXT NOT NULL, files_json TEXT NOT NULL,
-    request_json TEXT NOT NULL, n_frames INTEGER NOT NULL, audio_s REAL NOT NULL,
-    text TEXT NOT NULL, finish_reason TEXT NOT NULL, n_prompt_tokens INTEGER NOT NULL,
-    n_completion_tokens INTEGER NOT NULL, latency_s REAL NOT NULL,
-    error_class TEXT, error TEXT, n_frame_tokens INTEGER, n_audio_tokens INTEGER,
-    created TEXT NOT NULL
-);
-CREATE TABLE IF NOT EXISTS attempts (
-    key TEXT NOT NULL, attempt INTEGER NOT NULL, text TEXT,
-    finish_reason TEXT NOT NULL, n_prompt_tokens INTEGER NOT NULL,
-    n_completion_tokens INTEGER NOT NULL, latency_s REAL NOT NULL,
-    error_class TEXT, error TEXT, created TEXT NOT NULL,
-    PRIMARY KEY (key, attempt)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS payloads (
-    file_sha256 TEXT NOT NULL, recipe TEXT NOT NULL, digest TEXT, error_class TEXT, error TEXT,
-    PRIMARY KEY (file_sha256, recipe)
-) WITHOUT ROWID;
-"""
-# `calls` has a rowid: new rows, of some kilobytes each, go to the end, whatever their keys.
-# A text in `attempts` is NULL where `calls` has it.
 
 
 @dataclass(frozen=True)
@@ -194,8 +171,18 @@ class LedgerReader:
 
     def failed(self, keys: Sequence[str]) -> set[str]:
         """Those of the calls that were made, and have no reply."""
-        made = {row["key"] for row in self._of_keys("key", keys)}
-        return made - self.finished(list(made))
+        rows = list(self._of_keys("key, finish_reason", keys))
+        finished = {row["key"] for row in rows if row["finish_reason"] != "error"}
+        return {row["key"] for row in rows} - finished
+
+    def has_reply(self, call: Call) -> bool:
+        """Whether the model of a call replied to another call of its stage and role."""
+        engine = json.dumps(dict(call.engine), ensure_ascii=False, sort_keys=True)
+        query = (
+            "SELECT 1 FROM calls WHERE stage = ? AND role = ? AND finish_reason != 'error'"
+            " AND instr(request_json, ?) LIMIT 1"
+        )
+        return bool(self.query(query, (call.stage, call.role, f'"engine": {engine}')))
 
     def failed_calls(self, error_class: str) -> Counter[str]:
         """The calls that only failed, the last time with this class: how many of each stage."""
@@ -236,8 +223,8 @@ class LedgerReader:
             for path, connection in self._files:
                 try:
                     rows += connection.execute(query, parameters).fetchall()
-                except sqlite3.DatabaseError as error:
-                    raise _unreadable(path, error) from error
+                except sqlite3.Error as error:
+                    raise unreadable(path, error) from error
         return rows
 
     def _of_keys(self, columns: str, keys: Sequence[str]) -> Iterator[sqlite3.Row]:
@@ -295,7 +282,7 @@ class Ledger(LedgerReader):
     ) -> None:
         """Remember the digest that a file decodes to, or that its content cannot be decoded."""
         failure = outcome if isinstance(outcome, MediaError) else None
-        if failure is not None and failure.error_class in _PASSING:
+        if failure is not None and failure.error_class in ("missing", *PASSING_CLASSES):
             return
         stored = (
             (outcome, None, None)
@@ -322,8 +309,8 @@ class Ledger(LedgerReader):
                 yield connection
         except sqlite3.Error as error:
             raise AvrtError(
-                f"{self._path}: cannot write: {error}; free space on its disk or mend the file, "
-                "then repeat the command: the replies that came before are stored"
+                f"{self._path}: cannot write: {error}; {remedy(error)}, then repeat the command: "
+                "the replies that came before are stored"
             ) from error
 
 
@@ -337,21 +324,22 @@ def open_ledger(run: Path, shard: Shard | None = None, scope: str = "") -> Itera
 
     Raises:
         ConfigError: another process has it open; the message names that process.
-        DataError: a file is not a ledger, or of another version.
+        DataError: a file is damaged, no ledger, or of another version; or replies are gone that
+            files of the run name. Nothing is written then.
     """
     run.mkdir(parents=True, exist_ok=True)
     path = _ledger_path(run, shard)
     with ExitStack() as stack:
         stack.enter_context(hold_scope(run, shard, scope))
-        # Engines may call back, and pull requests, from a thread of their own; the writer of
-        # another scope may hold the file for some milliseconds.
-        own = sqlite3.connect(path, timeout=_BUSY_S, check_same_thread=False)
-        stack.callback(own.close)
-        own.row_factory = sqlite3.Row
         with take_turns(run):  # SQLite does not wait where two processes make a new file
-            _create_tables(own, path)
+            with ExitStack() as reading:
+                files = open_read_only(_ledger_paths(run), reading)
+                for known, connection in files:
+                    check_pages(known, connection)
+                check_replies(run, LedgerReader(files).finished, scope)
+            own = open_for_writing(path, stack)
         others = [other for other in _ledger_paths(run) if other != path]
-        yield Ledger([(path, own), *_open_read_only(others, stack)])
+        yield Ledger([(path, own), *open_read_only(others, stack)])
 
 
 @contextmanager
@@ -367,7 +355,10 @@ def read_ledger(run: Path) -> Iterator[LedgerReader]:
             f"{run / 'ledger.sqlite'}: not found; run `avrt trace` or `avrt eval` first"
         )
     with ExitStack() as stack:
-        yield LedgerReader(_open_read_only(paths, stack))
+        files = open_read_only(paths, stack)
+        if not files:  # only just created, or emptied
+            check_replies(run, lambda _: set())
+        yield LedgerReader(files)
 
 
 def ledger_shards(run: Path) -> list[Shard | None]:
@@ -393,51 +384,6 @@ def _ledger_path(run: Path, shard: Shard | None) -> Path:
 
 def _ledger_paths(run: Path) -> list[Path]:
     return sorted(run.glob("ledger.sqlite")) + sorted(run.glob("ledger.*of*.sqlite"))
-
-
-def _create_tables(connection: sqlite3.Connection, path: Path) -> None:
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version not in (0, SCHEMA):
-            raise DataError(
-                f"{path}: a ledger of version {version}, this AVRT writes version {SCHEMA};"
-                " choose another run.name, or use the AVRT that wrote it"
-            )
-        with connection:
-            connection.execute("BEGIN IMMEDIATE")
-            for statement in filter(str.strip, _TABLES.split(";")):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version={SCHEMA}")
-    except sqlite3.DatabaseError as error:
-        raise _unreadable(path, error) from error
-
-
-def _open_read_only(
-    paths: Iterable[Path], stack: ExitStack
-) -> list[tuple[Path, sqlite3.Connection]]:
-    """The files that hold tables; a file without any was only just created by another process."""
-    files: list[tuple[Path, sqlite3.Connection]] = []
-    for path in paths:
-        # In a folder that cannot be written SQLite cannot share the file; nobody writes it either.
-        is_shared = os.access(path.parent, os.W_OK) or Path(f"{path}-wal").exists()
-        uri = f"{path.resolve().as_uri()}?mode=ro{'' if is_shared else '&immutable=1'}"
-        try:
-            connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
-            stack.callback(connection.close)
-            connection.row_factory = sqlite3.Row
-            # The version is written last: the tables are whole.
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-        except sqlite3.DatabaseError as error:
-            raise _unreadable(path, error) from error
-        if version:
-            files.append((path, connection))
-    return files
-
-
-def _unreadable(path: Path, error: sqlite3.DatabaseError) -> DataError:
-    return DataError(f"{path}: not a readable ledger: {error}; restore it from a copy")
 
 
 def _completion(row: sqlite3.Row) -> Completion:

@@ -1,4 +1,4 @@
-"""What became of drafts: a reply in the ledger, or a failure; and whether too many failed."""
+"""What became of drafts: replies by their place in the ledger, failures as they are."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, MutableMapping
 from dataclasses import dataclass
 
-from avrt.errors import AvrtError
+from avrt.errors import AvrtError, MediaError
 from avrt.types import Completion
 
-__all__ = ["Outcome", "Outcomes", "check_failure_rate"]
+__all__ = ["Outcome", "Outcomes", "check_failure_rate", "media_failure", "unread_text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,8 @@ class Outcome:
     """Of the call in the ledger; None when the media failed, so that there was none."""
     failure: Completion | None = None
     """None: there is a reply, in the ledger."""
+    unread: bool = False
+    """The media could not be read now, for a reason that says nothing about the files."""
 
     @property
     def status(self) -> str:
@@ -52,6 +54,25 @@ class Outcomes(MutableMapping[Hashable, Outcome]):
 
     def __contains__(self, id_: object) -> bool:
         return id_ in self._held
+
+
+def media_failure(error: MediaError, unread: bool = False) -> Outcome:
+    """The end of a draft whose media cannot be used: there is no call to make."""
+    failure = Completion("", "error", error_class=error.error_class, error=error.detail)
+    return Outcome(None, failure, unread)
+
+
+def unread_text(title: str, outcomes: Iterable[Outcome]) -> str:
+    """How many questions lost their media to a failure that may pass; empty when none did."""
+    lost = [outcome.failure for outcome in outcomes if outcome.unread and outcome.failure]
+    if not lost:
+        return ""
+    classes = Counter(failure.error_class or "unknown" for failure in lost)
+    numbers = ", ".join(f"{n} {name}" for name, n in classes.most_common())
+    return (
+        f"{title}: {len(lost)} questions were not asked, since their media could not be read now "
+        f"({numbers}; the first: {lost[0].error}); the same command tries them again"
+    )
 
 
 def check_failure_rate(title: str, outcomes: Iterable[Outcome], limit: float) -> None:

@@ -6,16 +6,20 @@ pixels and samples. A clip whose picture and sound are wanted from one file is r
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from avrt.config import MediaConfig
 from avrt.errors import MediaError
 from avrt.media import SAMPLE_RATE_HZ, read_clip
 from avrt.media.payloads import encode_frames, encode_sound
 from avrt.media.probe import file_stamp
+from avrt.media.processes import map_files
 from avrt.media.store import PayloadStore
 from avrt.runs import file_digest
 from avrt.types import EncodedFrames, EncodedSound, Frames, Given, Modality, Sample, Waveform
@@ -30,9 +34,11 @@ __all__ = [
     "Media",
     "Payload",
     "Source",
+    "read_ahead",
     "read_sources",
 ]
 
+Owner = TypeVar("Owner")
 Kind = Literal["frames", "audio"]
 """The field of a prompt that a medium fills."""
 Payload: TypeAlias = Frames | Waveform | EncodedFrames | EncodedSound
@@ -115,7 +121,9 @@ class Clips:
 
     def __post_init__(self) -> None:
         frames = self.media.model_dump(include=_FRAME_SETTINGS)
-        audio = {"max_audio_s": self.media.max_audio_s, "rate_hz": SAMPLE_RATE_HZ}
+        audio: dict[str, Any] = {"max_audio_s": self.media.max_audio_s, "rate_hz": SAMPLE_RATE_HZ}
+        if self.media.opposite_phase != "mix":  # so that the keys of older calls hold
+            audio["opposite_phase"] = self.media.opposite_phase
         recipes = {"frames": {"kind": "frames", **frames}, "audio": {"kind": "audio", **audio}}
         object.__setattr__(self, "_recipes", recipes)
         object.__setattr__(self, "_limits", self.media.model_dump(include=_LIMITS))
@@ -133,13 +141,49 @@ class Clips:
         return Source(kind, self.root, name, file, self._recipes[kind], self._limits)
 
 
+def read_ahead(
+    clips: Iterable[tuple[Owner, list[Source]]],
+    settings: MediaConfig,
+    store: PayloadStore | None,
+) -> Generator[tuple[Owner, Media | MediaError]]:
+    """Yield the owners of clips with their media, some read ahead in other processes.
+
+    They come in order, but for clips that are read once more, whose owners come later. A MediaError
+    stands for all media of a clip when the process that read it died.
+    """
+    for has_media, same in groupby(clips, key=lambda clip: bool(clip[1])):
+        if not has_media:
+            yield from ((owner, {}) for owner, _ in same)
+            continue
+        owners: dict[int, Owner] = {}
+        with closing(
+            map_files(
+                partial(read_sources, settings=settings, store=store),
+                _noting_owners(same, owners),
+                path_of=lambda sources: sources[0].name,
+                timeout_s=settings.timeout_s,
+                workers=settings.workers,
+            )
+        ) as results:
+            for sources, media in results:
+                yield owners.pop(id(sources)), media
+
+
+def _noting_owners(
+    clips: Iterable[tuple[Owner, list[Source]]], owners: dict[int, Owner]
+) -> Iterator[list[Source]]:
+    for owner, sources in clips:
+        owners[id(sources)] = owner
+        yield sources
+
+
 def read_sources(
     sources: Sequence[Source], settings: MediaConfig, store: PayloadStore | None
 ) -> Media:
     """The media of one clip: encoded where there is a store, else as pixels and samples.
 
     Raises:
-        OSError: the store cannot be read or written.
+        AvrtError: the store cannot be written.
     """
     stored = {} if store is None else _find_stored(sources, settings, store)
     left = [source for source in sources if source.kind not in stored]

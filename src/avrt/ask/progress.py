@@ -1,25 +1,23 @@
-"""How far the calls of one role are: one live line on a terminal, else a line now and then."""
+"""How far the calls of one role are."""
 
 from __future__ import annotations
 
-import sys
+import threading
 import time
 from collections import Counter
 
 from avrt.ask.forecast import Forecast
+from avrt.runs import Ticker, format_duration, say
 from avrt.types import Completion
 
-__all__ = ["Progress", "format_duration"]
+__all__ = ["Progress"]
 
 _N_FORECAST = 50
 """Finished samples after which the whole is forecast."""
-_LIVE_S = 0.2
-_PLAIN_S = 30.0
-"""Seconds between two lines, on a terminal and elsewhere."""
 
 
 class Progress:
-    """Counts drafts and calls and prints them to stderr; silent as long as no call is made."""
+    """Counts drafts and calls and says them; silent as long as no call is made."""
 
     def __init__(self, title: str, n_drafts: int, kept: str = "kept") -> None:
         """`kept`: what replies are called that can be kept."""
@@ -29,8 +27,9 @@ class Progress:
         self._failures: Counter[str] = Counter()
         self._samples: set[str] | None = set()
         self._pace = Forecast()
-        self._is_live = sys.stderr.isatty()
-        self._started_s = self._printed_s = time.monotonic()
+        self._started_s = time.monotonic()
+        self._ticker: Ticker | None = None
+        self._lock = threading.RLock()  # the ticker's thread reads while calls come back
 
     def settle(self, n: int = 1) -> None:
         """Count `n` drafts that are done without a call of their own."""
@@ -38,9 +37,10 @@ class Progress:
 
     def start(self) -> None:
         """Count a call that is made."""
-        if not self._n_calls and not self._n_in_flight:  # looking up known calls took no time
-            self._started_s = self._printed_s = time.monotonic()
         self._n_in_flight += 1
+        if self._ticker is None:
+            self._started_s = time.monotonic()  # looking up known calls took no time
+            self._ticker = Ticker(self._locked_line, always=True)
 
     def finish(
         self, completion: Completion, sample_ids: list[str], kept: list[bool] | None = None
@@ -49,6 +49,12 @@ class Progress:
 
         `kept` says for which of the drafts the reply can be kept.
         """
+        with self._lock:
+            self._count(completion, sample_ids, kept)
+
+    def _count(
+        self, completion: Completion, sample_ids: list[str], kept: list[bool] | None
+    ) -> None:
         self._n_in_flight -= 1
         self._n_calls += 1
         self._n_done += len(sample_ids)
@@ -64,21 +70,15 @@ class Progress:
             if len(self._samples) >= _N_FORECAST:
                 self._samples = None
                 self._forecast()
-        if time.monotonic() - self._printed_s >= (_LIVE_S if self._is_live else _PLAIN_S):
-            self._print()
 
     def close(self) -> None:
-        """Print the last line."""
-        if self._n_calls:
-            self._print(end="\n")
+        """Say the last line."""
+        if self._ticker is not None:
+            self._ticker.close()
 
-    def _print(self, end: str = "") -> None:
-        self._printed_s = time.monotonic()
-        if self._is_live:
-            sys.stderr.write(f"\r{self._line()}\x1b[K{end}")
-        else:
-            sys.stderr.write(f"{self._line()}\n")
-        sys.stderr.flush()
+    def _locked_line(self) -> str:
+        with self._lock:
+            return self._line()
 
     def _line(self) -> str:
         elapsed_s = max(time.monotonic() - self._started_s, 1e-3)
@@ -114,20 +114,7 @@ class Progress:
         n_calls = self._n_calls + round(self._n_calls / self._n_called * n_left)
         n_tokens = round(self._n_tokens / self._n_calls * n_calls)
         left = self._left()
-        start = "\r\x1b[K" if self._is_live else ""
-        sys.stderr.write(
-            f"{start}{self._title}: forecast from the first {_N_FORECAST} samples: {n_calls:,} "
-            f"calls, {n_tokens:,} tokens{f', {left} left' if left else ''}\n"
+        say(
+            f"{self._title}: forecast from the first {_N_FORECAST} samples: {n_calls:,} calls, "
+            f"{n_tokens:,} tokens{f', {left} left' if left else ''}"
         )
-        sys.stderr.flush()
-
-
-def format_duration(seconds: float) -> str:
-    """Two units at most, such as `1 h 20 min`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours >= 48:
-        return f"{hours // 24} d {hours % 24} h"
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -18,11 +18,11 @@ from typing import Any
 
 from avrt.ask.ledger import LedgerReader, StoredCall, read_ledger
 from avrt.config import MediaConfig
-from avrt.engines import Engine
+from avrt.engines import Engine, complete
 from avrt.errors import DataError
 from avrt.media import read_frames, read_waveform
 from avrt.runs import file_digest, read_parquet
-from avrt.types import Completion, Prompt, Request, Sampling
+from avrt.types import Completion, Prompt, Sampling
 
 __all__ = ["Sender", "replay"]
 
@@ -205,13 +205,11 @@ def _send(sender: Sender, call: StoredCall, files: Sequence[MediaFile]) -> tuple
     """The new reply, and a note when another model gave it."""
     media: dict[str, Any] = {file.kind: _read_again(sender.media, call, file) for file in files}
     prompt = Prompt(call.request["text"], call.request["system"], **media)
-    replies: list[Completion] = []
     with closing(sender.engine_of(call)) as engine:
         identity = dict(engine.identity)
-        request = Request(call.key, prompt, Sampling(**call.request["sampling"]))
-        engine.generate([request], lambda _, completion: replies.append(completion))
+        (reply,) = complete(engine, [prompt], Sampling(**call.request["sampling"]))
     same = identity == call.request["engine"]
-    return replies[0], "" if same else f"; from another model: {_pairs(identity)}"
+    return reply, "" if same else f"; from another model: {_pairs(identity)}"
 
 
 def _read_again(media: MediaConfig, call: StoredCall, file: MediaFile) -> Any:
@@ -226,7 +224,7 @@ def _read_again(media: MediaConfig, call: StoredCall, file: MediaFile) -> Any:
             f"{file.path}: not the file that this call was made from; bring that back, or look "
             "without --send"
         )
-    recipe = call.request["recipe"][file.kind]
+    recipe = {"opposite_phase": "mix", **call.request["recipe"][file.kind]}
     settings = {name: value for name, value in recipe.items() if name in type(media).model_fields}
     read = read_frames if file.kind == "frames" else read_waveform
     payload = read(file.path, media.model_copy(update=settings))

@@ -86,6 +86,8 @@ def published_name(name: str) -> str:
 
 def thinker_shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     """Give the shape of every tensor in a thinker of this configuration, by published name."""
+    import avrt.engines.torchcompat  # noqa: F401  # isort: skip  # pyright: ignore[reportUnusedImport]
+
     import torch
     import transformers
 

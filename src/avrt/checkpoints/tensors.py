@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from avrt.errors import DataError
-from avrt.texts import read_json
+from avrt.runs import track
+from avrt.texts import decode, parse_json, read_json
 
 __all__ = ["INDEX", "StoredTensor", "read_tensors", "write_tensors"]
 
@@ -109,7 +110,7 @@ def _read_header(path: Path) -> dict[str, StoredTensor]:
             size = path.stat().st_size
             if not 2 <= n_header <= size - 8:
                 raise ValueError("its header is cut off")
-            header: dict[str, Any] = json.loads(file.read(n_header))
+            header: dict[str, Any] = parse_json(decode(file.read(n_header), path), path)
         header.pop("__metadata__", None)
         tensors = {
             name: _to_tensor(path, entry, 8 + n_header, size) for name, entry in header.items()
@@ -118,7 +119,7 @@ def _read_header(path: Path) -> dict[str, StoredTensor]:
         raise DataError(
             f"{path}: not found, but {INDEX} names it; download the checkpoint again"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (DataError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path}: not a complete safetensors file ({error}); download the checkpoint again"
         ) from error
@@ -180,7 +181,7 @@ def _write_shard(path: Path, tensors: Mapping[str, StoredTensor], names: Sequenc
     text += b" " * (-len(text) % 8)
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
-        for name in ordered:
+        for name in track(ordered, f"write {path.name}", "tensors"):
             _copy(tensors[name], file)
 
 

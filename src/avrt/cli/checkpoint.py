@@ -6,18 +6,30 @@ from pathlib import Path
 
 import click
 
-from avrt.cli.options import folder_type, load_settings, settings_argument
+from avrt.cli.options import (
+    OrderedGroup,
+    checkpoint_type,
+    echo,
+    folder_type,
+    load_settings,
+    settings_argument,
+)
 
 __all__ = ["checkpoint"]
 
 
-@click.group()
+@click.group(cls=OrderedGroup)
 def checkpoint() -> None:
-    """Take thinkers out of Qwen2.5-Omni and put them back."""
+    """Take thinkers out of Qwen2.5-Omni and put them back.
+
+    A checkpoint is a folder on this machine, or world:NAME for a model inside the package.
+
+    Example: avrt checkpoint describe world:student
+    """
 
 
 @checkpoint.command()
-@click.argument("omni", type=folder_type)
+@click.argument("omni", type=checkpoint_type)
 @click.argument("out", type=folder_type)
 def extract(omni: Path, out: Path) -> None:
     """Write the thinker of the whole model OMNI to OUT, for training to start from.
@@ -26,12 +38,12 @@ def extract(omni: Path, out: Path) -> None:
     """
     from avrt.checkpoints.convert import extract as run
 
-    click.echo(run(omni, out))
+    echo(run(omni, out))
 
 
 @checkpoint.command()
-@click.argument("thinker", type=folder_type)
-@click.argument("omni", type=folder_type)
+@click.argument("thinker", type=checkpoint_type)
+@click.argument("omni", type=checkpoint_type)
 @click.argument("out", type=folder_type)
 @click.option("--cast", is_flag=True, help="Round the thinker to OMNI's number formats.")
 def merge(thinker: Path, omni: Path, out: Path, cast: bool) -> None:
@@ -41,11 +53,11 @@ def merge(thinker: Path, omni: Path, out: Path, cast: bool) -> None:
     """
     from avrt.checkpoints.convert import merge as run
 
-    click.echo(run(thinker, omni, out, cast))
+    echo(run(thinker, omni, out, cast))
 
 
 @checkpoint.command("export-vllm")
-@click.argument("thinker", type=folder_type)
+@click.argument("thinker", type=checkpoint_type)
 @click.argument("out", type=folder_type)
 def export_vllm(thinker: Path, out: Path) -> None:
     """Write THINKER to OUT in the form that vLLM serves.
@@ -54,19 +66,19 @@ def export_vllm(thinker: Path, out: Path) -> None:
     """
     from avrt.checkpoints.convert import export_vllm as run
 
-    click.echo(run(thinker, out))
+    echo(run(thinker, out))
 
 
 @checkpoint.command()
-@click.argument("folder", type=folder_type)
+@click.argument("folder", type=checkpoint_type)
 @settings_argument
 def describe(folder: Path, settings: tuple[str, ...]) -> None:
     """Print the parts of the checkpoint in FOLDER, and which of them train.
 
-    Only the headers of its files are read.
+    FOLDER may be world:NAME. Only the headers of its files are read.
 
     Example: avrt checkpoint describe models/thinker configs/paper.yaml
     """
     from avrt.checkpoints.describe import describe as run
 
-    click.echo(run(folder, load_settings(settings).student))
+    echo(run(folder, load_settings(settings).student))

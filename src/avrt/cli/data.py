@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from avrt.cli.options import folder_type, json_option, load_settings, settings_argument
+from avrt.cli.options import (
+    OrderedGroup,
+    echo,
+    echo_json,
+    echo_result,
+    folder_type,
+    json_option,
+    load_settings,
+    settings_argument,
+)
 
 __all__ = ["export", "import_set", "ledger", "list_known", "replay_row"]
 
 
-@click.group()
+@click.group(cls=OrderedGroup)
 def ledger() -> None:
-    """Count, show and retry the model calls of a run."""
+    """Count, show and retry the model calls of a run.
+
+    Example: avrt ledger stats configs/paper.yaml
+    """
 
 
 @ledger.command("stats")
@@ -28,7 +39,7 @@ def ledger_stats(settings: tuple[str, ...], as_json: bool) -> None:
     from avrt.ask.show import load_stats, render_stats
 
     counted = load_stats(load_settings(settings).run.path)
-    click.echo(json.dumps(counted, indent=2) if as_json else render_stats(counted))
+    echo_json(counted) if as_json else echo(render_stats(counted))
 
 
 @ledger.command("show")
@@ -45,7 +56,7 @@ def ledger_show(key: str, settings: tuple[str, ...], as_json: bool) -> None:
     from avrt.ask.show import load_call, render_call
 
     call = load_call(load_settings(settings).run.path, key)
-    click.echo(json.dumps(call, indent=2) if as_json else render_call(call))
+    echo_json(call) if as_json else echo(render_call(call))
 
 
 @ledger.command("retry")
@@ -64,7 +75,7 @@ def ledger_retry(settings: tuple[str, ...], error_class: str) -> None:
     """
     from avrt.ask.show import retry
 
-    click.echo(retry(load_settings(settings).run.path, error_class))
+    echo(retry(load_settings(settings).run.path, error_class))
 
 
 @click.command("replay")
@@ -78,7 +89,7 @@ def replay_row(settings: tuple[str, ...], row: str, send: bool) -> None:
     """
     from avrt.cli import replay
 
-    click.echo(replay.replay_row(load_settings(settings), row, send))
+    echo(replay.replay_row(load_settings(settings), row, send))
 
 
 @click.command("import")
@@ -95,7 +106,7 @@ def import_set(name: str, folder: str, settings: tuple[str, ...], hub: bool) -> 
     """
     from avrt.exchange.imports import run
 
-    click.echo(run(load_settings(settings), name, folder, from_hub=hub).summary)
+    echo(run(load_settings(settings), name, folder, from_hub=hub).summary)
 
 
 @click.command()
@@ -127,12 +138,15 @@ def export(
     from avrt.exchange.exports.formats import ExportOptions
 
     options = ExportOptions(with_media=with_media, grpo=grpo, absolute=absolute)
-    click.echo(run(load_settings(settings), name, options, output).summary)
+    echo_result(run(load_settings(settings), name, options, output))
 
 
-@click.group("list")
+@click.group("list", cls=OrderedGroup)
 def list_known() -> None:
-    """List benchmarks, teachers, views or baselines."""
+    """List benchmarks, teachers, views or baselines.
+
+    Example: avrt list teachers
+    """
 
 
 @list_known.command("benchmarks")
@@ -146,7 +160,7 @@ def list_benchmarks(name: str | None) -> None:
     """
     from avrt.evaluate.benchmarks import render, render_all
 
-    click.echo(render(name) if name else render_all())
+    echo(render(name) if name else render_all())
 
 
 @list_known.command("teachers")
@@ -160,7 +174,7 @@ def list_teachers(name: str | None) -> None:
     """
     from avrt.config.presets import render, render_all
 
-    click.echo(render(name) if name else render_all())
+    echo(render(name) if name else render_all())
 
 
 @list_known.command("views")
@@ -173,7 +187,7 @@ def list_views(settings: tuple[str, ...]) -> None:
     from avrt.generate.views import check_views, describe_views
 
     config = load_settings(settings)
-    click.echo(describe_views(config.build, config.teachers))
+    echo(describe_views(config.build, config.teachers))
     check_views(config.build, config.teachers)
 
 
@@ -189,4 +203,4 @@ def list_baselines(name: str | None) -> None:
     """
     from avrt.config.baselines import render, render_all
 
-    click.echo(render(name) if name else render_all())
+    echo(render(name) if name else render_all())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from avrt.cli.options import settings_argument, split_settings
+from avrt.cli.options import echo, settings_argument, split_settings
 from avrt.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -33,11 +33,11 @@ def demo(settings: tuple[str, ...]) -> None:
     """Run the whole method on the packaged world.
 
     From clips to a trained, evaluated student and its page, on two CPU cores. Without a
-    configuration, the packaged configs/demo.yaml is used.
+    configuration, the packaged one is used (`avrt config show demo`).
 
     Example: avrt demo run.name=mine
     """
-    click.echo(run(*split_settings(settings)).summary)
+    echo(run(*split_settings(settings)).summary)
 
 
 def run(paths: Sequence[Path], overrides: Sequence[str] = ()) -> Result:
@@ -48,16 +48,17 @@ def run(paths: Sequence[Path], overrides: Sequence[str] = ()) -> Result:
             a benchmark lies elsewhere.
     """
     from avrt.config import load_config
+    from avrt.config.packaged import packaged_config
     from avrt.runs import Result
 
     started = time.monotonic()
-    config = load_config(paths or [_default_config()], overrides)
+    config = load_config(paths or [packaged_config("demo")], overrides)
     _check_roots(config)
     steps = _steps(config)
     for number, (title, step) in enumerate(steps, start=1):
         elapsed_s = time.monotonic() - started
         click.secho(f"\n[{number}/{len(steps)}] {title}  ({elapsed_s:.0f} s)", bold=True)
-        click.echo(step(config).summary)
+        echo(step(config).summary)
     minutes = (time.monotonic() - started) / 60
     page = config.run.path / "report" / "index.html"
     text = f"\n{_results(config)}\n\n{minutes:.1f} minutes; page: {page}"
@@ -73,17 +74,6 @@ def _results(config: Config) -> str:
     table = summary_text(read_results(config), config.eval, with_groups=False)
     names = list(config.eval.models)
     return f"{compare(config, names[0], names[-1])}\n\n{table}" if len(names) > 1 else table
-
-
-def _default_config() -> Path:
-    package = Path(__file__).parents[1]
-    paths = (root / "configs" / "demo.yaml" for root in (package, package.parents[1]))
-    path = next((path for path in paths if path.is_file()), None)
-    if path is None:
-        raise ConfigError(
-            "the demo's configuration is not installed; pass it: avrt demo configs/demo.yaml"
-        )
-    return path
 
 
 def _steps(config: Config) -> list[tuple[str, Callable[[Config], Result]]]:

@@ -7,10 +7,9 @@ and torchvision are imported in earnest, because only that shows whether they wo
 
 from __future__ import annotations
 
-import json
+import importlib.metadata
 import os
 import platform
-import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -20,36 +19,11 @@ from typing import Literal
 import click
 
 from avrt import __version__
-from avrt.cli.options import json_option
+from avrt.cli.options import echo, echo_json, json_option
+from avrt.cli.packages import requirements
+from avrt.errors import install_command
 
 __all__ = ["Check", "doctor", "examine", "render"]
-
-CORE = (
-    "aiohttp",
-    "av",
-    "click",
-    "numpy",
-    "pillow",
-    "pyarrow",
-    "pydantic",
-    "pyyaml",
-    "soxr",
-    "tqdm",
-)
-TRAIN = ("torch", "torchvision", "transformers", "trl", "accelerate", "datasets", "safetensors")
-REPORT = ("jinja2", "matplotlib")
-DATA = ("rapidfuzz",)
-
-KNOWN_TO_WORK = {
-    "accelerate": ("1.10", "2"),
-    "av": ("18", "19"),
-    "datasets": ("4", "6"),
-    "torch": ("2.9", "2.14"),
-    "torchvision": ("0.24", "0.29"),
-    "transformers": ("5.21", "5.24"),
-    "trl": ("1.16", "1.17"),
-}
-"""Versions from the first up to, but without, the second. Others may work; they were not tried."""
 
 CODECS: tuple[tuple[str, Literal["r", "w"]], ...] = (
     ("h264", "r"),
@@ -82,16 +56,17 @@ class Check:
 def doctor(ctx: click.Context, as_json: bool) -> None:
     """Check whether this machine has all that AVRT needs.
 
-    Looks at Python, packages, codecs, memory, disk and the packaged models. Exits with code 1 when
+    Looks at Python, the packages of AVRT and of each of its extras, codecs, memory, disk and the
+    packaged models. Exits with code 1 when
     a part is missing that every command needs.
 
     Example: avrt doctor --json
     """
     checks = examine()
     if as_json:
-        click.echo(json.dumps([asdict(check) for check in checks], indent=2))
+        echo_json([asdict(check) for check in checks])
     else:
-        click.echo(render(checks))
+        echo(render(checks))
     if any(check.status == "fail" for check in checks):
         ctx.exit(1)
 
@@ -100,10 +75,7 @@ def examine() -> list[Check]:
     """Look at everything, in the order of the report."""
     return [
         Check("python", "ok", platform.python_version()),
-        *_packages(CORE, "fail", "pip install -c constraints.txt -e ."),
-        *_packages(DATA, "warn", "pip install -c constraints.txt -e '.[data]'"),
-        *_packages(TRAIN, "warn", "pip install -c constraints.txt -e '.[train]'"),
-        *_packages(REPORT, "warn", "pip install -c constraints.txt -e '.[report]'"),
+        *_packages(),
         *_torch(),
         *_codecs(),
         _cores(),
@@ -128,27 +100,35 @@ def render(checks: list[Check]) -> str:
     return "\n".join(lines)
 
 
-def _packages(names: tuple[str, ...], if_missing: Status, remedy: str) -> Iterator[Check]:
-    import importlib.metadata
-
-    for name in names:
+def _packages() -> Iterator[Check]:
+    """Every package that AVRT's metadata name, then what each group lacks."""
+    missing: dict[str, list[str]] = {}
+    seen: set[str] = set()
+    for required in requirements():
+        missing.setdefault(required.extra, [])
         try:
-            version = importlib.metadata.version(name)
+            version = importlib.metadata.version(required.name)
         except importlib.metadata.PackageNotFoundError:
-            yield Check(name, if_missing, "not installed", remedy)
+            missing[required.extra].append(required.name)
             continue
-        low, high = KNOWN_TO_WORK.get(name, ("0", ""))
-        if _release(version) < _release(low) or (high and _release(version) >= _release(high)):
-            detail = f"{version}; known to work: {low} up to, without, {high}"
-            yield Check(name, "warn", detail, remedy)
+        if required.name in seen:
+            continue
+        seen.add(required.name)
+        if required.takes(version):
+            yield Check(required.name, "ok", version)
         else:
-            yield Check(name, "ok", version)
-
-
-def _release(version: str) -> tuple[int, ...]:
-    """The leading numbers of a version: "2.13.0+cpu" gives (2, 13, 0)."""
-    match = re.match(r"\d+(\.\d+)*", version)
-    return tuple(int(part) for part in match.group().split(".")) if match else ()
+            detail = f"{version}; AVRT asks for {required}"
+            yield Check(required.name, "warn", detail, install_command(required.extra))
+    if not missing:
+        yield Check("avrt", "warn", "not installed, so no versions are known", install_command())
+    for extra, names in missing.items():
+        name = f"extra {extra}" if extra else "core packages"
+        if names:
+            status = "warn" if extra else "fail"
+            detail = f"not installed: {', '.join(names)}"
+            yield Check(name, status, detail, install_command(extra))
+        else:
+            yield Check(name, "ok", "complete")
 
 
 def _torch() -> Iterator[Check]:
@@ -156,7 +136,9 @@ def _torch() -> Iterator[Check]:
     try:
         import torch
     except ImportError as error:
-        yield Check("torch device", "warn", f"cannot import torch: {error}", "make setup")
+        yield Check(
+            "torch device", "warn", f"cannot import torch: {error}", install_command("train")
+        )
         return
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
@@ -169,9 +151,9 @@ def _torch() -> Iterator[Check]:
 
         import torchvision  # isort: skip
     except ImportError as error:
-        yield Check("torchvision", "warn", f"cannot import it: {error}", "make setup")
+        yield Check("torchvision", "warn", f"cannot import it: {error}", install_command("train"))
     except RuntimeError as error:
-        yield Check("torchvision", "fail", f"does not fit torch: {error}", "make setup")
+        yield Check("torchvision", "fail", f"does not fit torch: {error}", install_command("train"))
     else:
         shim = "operators declared by AVRT" if torchcompat.shimmed else "own operators"
         yield Check("torchvision import", "ok", f"{torchvision.__version__}, {shim}")
@@ -217,7 +199,7 @@ def _disk() -> Check:
 
 
 def _world_models() -> Iterator[Check]:
-    remedy = "reinstall AVRT, or train them: avrt world train"
+    remedy = "pip install --force-reinstall --no-deps avrt, or train them: avrt world train"
     weights = Path(__file__).parents[1] / "world" / "weights"
     for name in WORLD_MODELS:
         folder = weights / name

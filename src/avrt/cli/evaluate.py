@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -13,6 +12,8 @@ import click
 from avrt.cli.options import (
     budget_options,
     dry_run_option,
+    echo,
+    echo_json,
     echo_result,
     folder_type,
     json_option,
@@ -20,6 +21,7 @@ from avrt.cli.options import (
     print_plan,
     run_or_plan,
     settings_argument,
+    stop_on_fault,
 )
 
 if TYPE_CHECKING:
@@ -90,13 +92,16 @@ def evaluate(
     from avrt.ask.budget import Budget
 
     choice = evaluation.Choice(models or None, modalities, benchmarks or None)
-    asks = dry_run or budget != Budget()
+    asks = (dry_run and not predictions) or budget != Budget()
     _check_usage(choice, asks, predictions, compare, force)
     if as_json and (dry_run or compare):
         raise click.UsageError("--json prints results, so it goes with no --dry-run or --compare")
     config = load_settings(settings)
     if compare:
-        click.echo(evaluation.compare(config, *compare, force=force))
+        echo(evaluation.compare(config, *compare, force=force))
+        return
+    if dry_run and predictions:
+        click.echo(evaluation.plan_predictions(config, predictions, choice))
         return
     if dry_run:
         print_plan(choice.restrict(config), evaluation.plan(config, choice))
@@ -110,7 +115,8 @@ def evaluate(
     if as_json:
         from avrt.evaluate.to_json import results_to_json
 
-        click.echo(json.dumps(results_to_json(config), indent=2, ensure_ascii=False))
+        echo_json(results_to_json(config))
+        stop_on_fault(result)
     else:
         echo_result(result)
 
@@ -133,7 +139,7 @@ def _check_usage(
         raise click.UsageError("--force goes with --compare alone")
     if predictions and asks:
         raise click.UsageError(
-            "--predictions calls no model: leave out --dry-run, --limit, --shard and budgets"
+            "--predictions calls no model: leave out --limit, --shard and budgets"
         )
 
 
@@ -175,7 +181,7 @@ def difficulty(settings: tuple[str, ...], teachers: tuple[str, ...]) -> None:
         for name, model in config.eval.models.items()
         if not isinstance(model, str) and model.modality in ("a", "v")
     )
-    click.echo(make_difficulty(config, teachers or single).summary)
+    echo(make_difficulty(config, teachers or single).summary)
 
 
 @click.command()
@@ -201,6 +207,6 @@ def tables(settings: tuple[str, ...], form: str, output: Path | None, as_json: b
         raise click.UsageError("--json prints all tables: no --format and no --output")
     config = load_settings(settings)
     if as_json:
-        click.echo(json.dumps(paper.tables_to_json(config), indent=2, ensure_ascii=False))
+        echo_json(paper.tables_to_json(config))
     else:
-        click.echo(paper.run(config, form, output).summary)
+        echo(paper.run(config, form, output).summary)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import click
@@ -9,12 +10,15 @@ import click
 from avrt.cli.options import (
     budget_options,
     dry_run_option,
+    echo,
+    echo_json,
     echo_result,
     json_option,
     load_settings,
     print_plan,
     run_or_plan,
     settings_argument,
+    stop_on_fault,
 )
 
 if TYPE_CHECKING:
@@ -129,11 +133,16 @@ def generate(settings: tuple[str, ...], dry_run: bool, budget: Budget) -> None:
     if dry_run:
         print_plan(config, *(stage.plan(config) for stage in (trace, merge, judge, build)))
         return
+    results = []
     for stage in (trace, merge, judge):
-        echo_result(stage.run(config, budget))
+        results.append(stage.run(config, budget))
+        click.echo(results[-1].summary)
         if budget.stopped_by is not None:
-            return
-    echo_result(build.run(config))
+            break
+    else:
+        results.append(build.run(config))
+        click.echo(results[-1].summary)
+    stop_on_fault(*results)
 
 
 @click.command()
@@ -154,7 +163,7 @@ def stats(settings: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
     result = stage.run(config)
     if as_json:
         stored = config.run.path / "dataset" / "statistics.json"
-        click.echo(stored.read_text(encoding="utf-8").rstrip("\n"))
+        echo_json(json.loads(stored.read_text(encoding="utf-8")))
     else:
         echo_result(result)
 
@@ -193,7 +202,7 @@ def grpo(settings: tuple[str, ...], dry_run: bool, reward_check: bool, force: bo
     if reward_check:
         from avrt.train.reward_check import check_rewards
 
-        click.echo(check_rewards(config, force))
+        echo(check_rewards(config, force))
     from avrt.train import grpo as stage
 
     run_or_plan(stage, config, dry_run)

@@ -6,14 +6,17 @@ from pathlib import Path
 
 import click
 
-from avrt.cli.options import folder_type
+from avrt.cli.options import OrderedGroup, echo, folder_type
 
 __all__ = ["world"]
 
 
-@click.group()
+@click.group(cls=OrderedGroup)
 def world() -> None:
-    """Make the packaged procedural world, or train its small models."""
+    """Make the packaged procedural world, or train its small models.
+
+    Example: avrt world make runs/world
+    """
 
 
 @world.command("make")
@@ -29,7 +32,7 @@ def world_make(root: Path, n_train: int, n_bench: int, n_audio: int, seed: int) 
     """
     from avrt.world.make import run
 
-    click.echo(run(root, n_train=n_train, n_bench=n_bench, n_audio=n_audio, seed=seed).summary)
+    echo(run(root, n_train=n_train, n_bench=n_bench, n_audio=n_audio, seed=seed).summary)
 
 
 @world.command("train")
@@ -52,4 +55,4 @@ def world_train(output: Path, only: tuple[str, ...], seed: int) -> None:
     """
     from avrt.world.training import run
 
-    click.echo(run(output, only=only, seed=seed).summary)
+    echo(run(output, only=only, seed=seed).summary)

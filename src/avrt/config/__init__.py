@@ -7,7 +7,7 @@ presets and the published baselines. Nothing above this folder is imported here,
 from __future__ import annotations
 
 from avrt.config.data import DataConfig, MediaConfig, PrepareConfig, RunConfig
-from avrt.config.load import Config, dump_config, load_config
+from avrt.config.load import Config, describe_config, dump_config, load_config
 from avrt.config.roles import (
     EngineConfig,
     JudgeRole,
@@ -47,6 +47,7 @@ __all__ = [
     "SftConfig",
     "StudentConfig",
     "TeacherRole",
+    "describe_config",
     "dump_config",
     "load_config",
 ]

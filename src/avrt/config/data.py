@@ -89,6 +89,10 @@ class MediaConfig(Section):
     """A clip that is cut off, or damaged where it is needed: refuse it, or use the part that
     decodes and mark it.
     """
+    opposite_phase: Literal["mix", "loudest_channel"] = "mix"
+    """Sound whose channels cancel out when they are mixed to mono: mix them as any other, or use
+    the loudest channel alone.
+    """
     max_file_mb: int = Field(default=1024, ge=1)
     """Largest file that is opened, in MiB."""
     max_source_pixels: int = Field(default=8192 * 8192, ge=1)
@@ -104,7 +108,10 @@ class MediaConfig(Section):
 
     def decoding(self) -> dict[str, Any]:
         """The settings that decide how a file is decoded, or that it is refused."""
-        return self.model_dump(exclude={"jpeg_quality", "audio_format", "timeout_s", "workers"})
+        settings = self.model_dump(exclude={"jpeg_quality", "audio_format", "timeout_s", "workers"})
+        if self.opposite_phase == "mix":  # as before there was this setting
+            del settings["opposite_phase"]
+        return settings
 
 
 class PrepareConfig(Section):
@@ -127,6 +134,8 @@ class PrepareConfig(Section):
     """A video that shows one picture from beginning to end."""
     silent: Literal["keep", "drop", "vision_only", "fail"] = "keep"
     """Sound without anything to hear."""
+    opposite_phase: Literal["keep", "drop", "vision_only", "fail"] = "keep"
+    """Sound whose channels cancel out when they are mixed to mono, as models get it."""
     short_audio: Literal["keep", "drop", "vision_only", "fail"] = "keep"
     """Sound that ends long before the picture."""
     late_audio: Literal["keep", "drop", "vision_only", "fail"] = "keep"

@@ -1,8 +1,14 @@
-"""YAML as a configuration is written in: a key that stands twice is refused with both lines."""
+"""YAML as a configuration is written in: a key that stands twice is refused with both lines.
+
+The decision to question: numbers and dates mean what YAML 1.2 says. In YAML 1.1, which the library
+reads, 010 is 8, 12:30 is 750, 2024-01-01 is a date and 1e-5 is a text. `no` stays false, because a
+server's switch may be written so; where a text belongs it is refused.
+"""
 
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +17,24 @@ import yaml
 from avrt.errors import ConfigError, DataError
 from avrt.texts import clean, read_text, shown
 
-__all__ = ["parse_yaml", "read_yaml"]
+__all__ = ["parse_yaml", "read_yaml", "write_yaml"]
+
+_PLAIN = {
+    "bool": (
+        "yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF",
+        "yYnNtTfFoO",
+    ),
+    "null": ("~|null|Null|NULL|", "~nN\0"),
+    "int": (r"[-+]?(?:0|[1-9][0-9_]*)|0x[0-9a-fA-F]+", "-+0123456789"),
+    "float": (
+        r"[-+]?(?:\d[\d_]*(?:\.[\d_]*|(?=[eE]))|\.\d+)(?:[eE][-+]?\d+)?|[-+]?\.(?:inf|Inf|INF)",
+        "-+0123456789.",
+    ),
+    "merge": ("<<", "<"),
+}
+"""Words without quotes that are not texts, by their type, and their first characters; `\\0` stands
+for nothing at all.
+"""
 
 
 MAX_VALUES = 100_000
@@ -26,6 +49,8 @@ class _Loader(yaml.SafeLoader):
     """The safe loader, which by itself keeps the last of several values without a word, and makes
     values without end.
     """
+
+    yaml_implicit_resolvers = {}  # noqa: RUF012  # the library's table; ours is filled in below
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         node = super().compose_node(parent, index)
@@ -51,6 +76,19 @@ class _Loader(yaml.SafeLoader):
         return clean(super().construct_scalar(node))
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes the texts that either YAML would take for something else."""
+
+
+for _name, (_pattern, _first) in _PLAIN.items():
+    for _class in (_Loader, _Dumper):
+        _class.add_implicit_resolver(
+            f"tag:yaml.org,2002:{_name}",
+            re.compile(f"(?:{_pattern})$"),
+            [character.strip("\0") for character in _first],
+        )
+
+
 def parse_yaml(text: str) -> Any:
     """The value of a YAML text; half surrogate pairs and NUL in its texts become U+FFFD.
 
@@ -67,6 +105,11 @@ def parse_yaml(text: str) -> Any:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise yaml.YAMLError(f"line {line}: {shown(text[error.position])} is no text") from error
+    except yaml.MarkedYAMLError as error:  # the library's own message takes many lines
+        said = ", ".join(filter(None, (error.context, error.problem)))
+        mark = error.problem_mark or error.context_mark
+        place = f"line {mark.line + 1}: " if mark else ""
+        raise yaml.YAMLError(place + shown(said, 300)[1:-1]) from error
     except RecursionError as error:
         raise yaml.YAMLError("too many levels of nesting") from error
     except (AttributeError, TypeError, ValueError) as error:  # the library lets them through
@@ -108,3 +151,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         kind = type(tree).__name__
         raise ConfigError(f"{path}: expected sections such as `run:` and `data:`, found {kind}")
     return tree
+
+
+def write_yaml(tree: Any) -> str:
+    """YAML that `parse_yaml` and other programs read back as the same values."""
+    return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from avrt.config.data import DataConfig, MediaConfig, PrepareConfig, RunConfig
-from avrt.config.files import parse_yaml, read_yaml
+from avrt.config.files import parse_yaml, read_yaml, write_yaml
+from avrt.config.packaged import packaged_configs
 from avrt.config.presets import expand_presets, merge_trees
 from avrt.config.roles import (
     DEFAULT_ROLES,
@@ -29,6 +31,7 @@ from avrt.config.roles import (
     StudentConfig,
     TeacherRole,
 )
+from avrt.config.secrets import mask
 from avrt.config.section import Section
 from avrt.config.stages import (
     BuildConfig,
@@ -41,10 +44,21 @@ from avrt.config.stages import (
 from avrt.errors import ConfigError
 from avrt.texts import shown
 
-__all__ = ["Config", "dump_config", "load_config"]
+__all__ = ["Config", "describe_config", "dump_config", "load_config"]
 
 NAMED = (("teachers",), ("judges",), ("eval", "models"), ("eval", "benchmarks"))
 """Settings by name; null takes a name out."""
+_EXPECTED = {
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "expected a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "expected a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "expected true or false"),
+    "tuple_type": "expected a list, such as [a, b]",
+    "string_type": "expected a text",
+    "path_type": "expected a path",
+    "model_type": "expected settings by name, such as {key: value}",
+    "dict_type": "expected settings by name, such as {key: value}",
+}
+"""What belongs in a setting, by the library's name of the problem, without Python's types."""
 COMMAND_LINE = "command line"
 """The origin of overrides, in messages."""
 
@@ -91,7 +105,7 @@ def load_config(
             key or an impossible value.
     """
     files = [paths] if isinstance(paths, Path) else list(paths or ())
-    layers = {str(path): _expanded(str(path), read_yaml(path)) for path in files}
+    layers = {str(path): _expanded(str(path), _read(path)) for path in files}
     tree: dict[str, Any] = {}
     for layer in layers.values():
         tree = merge_trees(tree, layer)
@@ -101,6 +115,7 @@ def load_config(
     for override in sorted(overrides, key=lambda text: not _names_preset(text)):
         _apply(tree, override)
         _apply(given, override)
+    _refuse_vain_nulls(layers)
     tree = _completed(tree)
     try:
         return Config.model_validate(tree)
@@ -120,10 +135,49 @@ def dump_config(config: Config) -> str:
     """The resolved configuration as YAML, every default written out, paths relative to the working
     directory.
     """
-    tree = _relative_paths(config.model_dump(mode="json"))
-    taken_out = DEFAULT_ROLES["teachers"].keys() - config.teachers.keys()
-    tree["teachers"] |= dict.fromkeys(taken_out)  # null
-    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+    return write_yaml(_tree(config))
+
+
+def describe_config(config: Config, used: Collection[str]) -> str:
+    """The configuration as YAML for a reader: first all that differs from the defaults, then the
+    other values of the sections that are `used`.
+    """
+    changed, tree = _tree(config, exclude_defaults=True), _tree(config)
+    rest = _without({name: tree[name] for name in used}, changed)
+    parts = {"Differs from the defaults": changed, "Used here as well, at the defaults": rest}
+    return "\n".join(
+        f"# {title}:\n" + (write_yaml(part) if part else "# nothing\n")
+        for title, part in parts.items()
+    )
+
+
+def _tree(config: Config, exclude_defaults: bool = False) -> dict[str, Any]:
+    tree = _relative_paths(config.model_dump(mode="json", exclude_defaults=exclude_defaults))
+    if taken_out := DEFAULT_ROLES["teachers"].keys() - config.teachers.keys():
+        tree["teachers"] |= dict.fromkeys(taken_out)  # null
+    return tree
+
+
+def _without(tree: dict[str, Any], left_out: dict[str, Any]) -> dict[str, Any]:
+    """The tree but for the values that stand in `left_out`."""
+    rest: dict[str, Any] = {}
+    for key, value in tree.items():
+        if key not in left_out:
+            rest[key] = value
+        elif isinstance(value, dict) and (part := _without(value, left_out[key])):
+            rest[key] = part
+    return rest
+
+
+def _read(path: Path) -> dict[str, Any]:
+    # Of a name that no disk can have, `path.exists` raises.
+    if path.stem in packaged_configs() and not os.path.exists(path):  # noqa: PTH110
+        target = path.with_suffix(".yaml")
+        raise ConfigError(
+            f"{path}: cannot read the configuration: No such file; `avrt config copy {path.stem} "
+            f"{target}` writes the packaged one of this name to {target}"
+        )
+    return read_yaml(path)
 
 
 def _completed(tree: dict[str, Any]) -> dict[str, Any]:
@@ -148,6 +202,35 @@ def _completed(tree: dict[str, Any]) -> dict[str, Any]:
     return _with_home(tree)
 
 
+def _refuse_vain_nulls(layers: Mapping[str, dict[str, Any]]) -> None:
+    """On the command line, a null that takes nothing out is a name with a slip in it."""
+    defaults = Config().model_dump()
+    for path in NAMED:
+        lower = [defaults, *layers.values()]
+        known = {
+            str(name)
+            for layer in lower
+            for name, part in _mapping_at(layer, path).items()
+            if part is not None
+        }
+        for name in map(str, _mapping_at(layers[COMMAND_LINE], path)):
+            if name not in known:
+                close = difflib.get_close_matches(name, list(known), n=1)
+                hint = f"did you mean {close[0]!r}?" if close else f"known: {_listed(known)}"
+                where = ".".join((*path, name))
+                raise ConfigError(f"{COMMAND_LINE}: {where} = null takes nothing out; {hint}")
+
+
+def _mapping_at(tree: Any, path: Sequence[str]) -> dict[Any, Any]:
+    for key in path:
+        tree = tree.get(key) if isinstance(tree, dict) else None
+    return tree if isinstance(tree, dict) else {}
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
 def _expanded(origin: str, tree: dict[str, Any]) -> dict[str, Any]:
     """The tree with its presets; a refusal names the file, or the command line."""
     try:
@@ -167,9 +250,8 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     try:
         value = parse_yaml(text)
     except yaml.YAMLError as error:
-        problem = getattr(error, "problem", None) or error
         raise ConfigError(
-            f"override {shown(key)}: {shown(text)} is not valid YAML: {problem}"
+            f"override {shown(key)}: {shown(text)} is not valid YAML: {error}"
         ) from error
     *sections, name = key.split(".")
     node, layer = tree, {name: value}
@@ -188,15 +270,17 @@ def _apply(tree: dict[str, Any], override: str) -> None:
 
 
 def _refuse_repeated(overrides: Sequence[str]) -> None:
-    """Refuse an override that would undo another one on the same command line."""
+    """Refuse a section as a whole behind an override of a part of it, which would be lost. Of two
+    overrides of one setting the later wins, as with files.
+    """
     keys = [override.partition("=")[0] for override in overrides]
     for place, key in enumerate(keys):
-        lost = [other for other in keys[:place] if f"{other}.".startswith(f"{key}.")]
-        if lost:
-            raise ConfigError(
-                f"{COMMAND_LINE}: {shown(lost[0])[1:-1]} is set, and then {shown(key)[1:-1]} sets "
-                "it again; keep one of them"
-            )
+        for lost in keys[:place]:
+            if lost.startswith(f"{key}."):
+                raise ConfigError(
+                    f"{COMMAND_LINE}: {shown(lost)[1:-1]} is set, and then {shown(key)[1:-1]} as a "
+                    "whole, without it; name the whole first"
+                )
 
 
 def _names_preset(override: str) -> bool:
@@ -224,18 +308,32 @@ def _explain(
     origin = holders[-1] if holders else ", ".join(origins)
     if problem["type"] == "extra_forbidden":
         return f"{origin}: unknown key {where!r}{_suggestion(location)}"
-    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "missing":
+        return f"{origin}: {where} is missing"
+    message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    message = _EXPECTED.get(problem["type"], message)
     value = problem["input"]
     if value is None and location in NAMED:
         message = f"null takes nothing out; take each out by its name, as {where}.NAME=null"
-    elif value is None and problem["type"] in ("path_type", "string_type"):
-        message = 'expected a text; an unquoted ~ is null in YAML: quote it ("~", "~/…")'
-    elif problem["type"] == "path_type":
-        message = "expected a path"
-    elif problem["type"] in ("model_type", "dict_type"):
-        message = "expected settings by name, such as {key: value}"
-    given_text = "null" if value is None else repr(value)
+    elif problem["type"] in ("path_type", "string_type"):
+        message += _quoting(value)
+    shown_value = mask(value, str(location[-1]) if location else "")
+    given_text = "null" if value is None else repr(shown_value)
+    if isinstance(value, bool):
+        given_text = json.dumps(value)
     return f"{origin}: {where or 'configuration'} = {given_text}: {message}"
+
+
+def _quoting(value: Any) -> str:
+    """What to do about a value that is no text in YAML."""
+    if value is None:
+        return '; an unquoted ~ is null in YAML: quote it ("~", "~/…")'
+    if isinstance(value, bool):
+        words = "yes, on and true are true" if value else "no, off and false are false"
+        return f"; unquoted, {words} in YAML: quote it"
+    if isinstance(value, int | float):
+        return f"""; quote it: "{value}", on the command line '"{value}"'"""
+    return ""
 
 
 def _holds(layer: Any, location: Sequence[str | int]) -> bool:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from avrt.config.engine import EngineConfig
 from avrt.config.section import Section, check_name
 from avrt.types import Given
 
@@ -25,95 +25,6 @@ __all__ = [
     "TeacherRole",
     "refuse_equal_answers",
 ]
-
-
-_REQUEST_KEYS = ("model", "messages", "temperature", "top_p", "max_tokens", "seed", "n", "stream")
-"""Keys of a request that AVRT sets itself."""
-
-
-class EngineConfig(Section):
-    kind: Literal["openai", "vllm", "transformers", "scripted"] = "openai"
-    """An OpenAI-compatible server, vLLM or transformers in this process, or scripted answers."""
-    base_url: str | tuple[str, ...] = "http://127.0.0.1:8000/v1"
-    """Address of a server, or a list: servers of one model that share the calls (openai)."""
-    api_key_env: str = "OPENAI_API_KEY"
-    """Environment variable that holds the server's key, if it needs one (openai). The key itself is
-    never written.
-    """
-    concurrency: int = Field(default=16, ge=1)
-    """Most requests in flight, at all servers together; their number rises while the servers take
-    them and falls when they refuse (openai).
-    """
-    timeout_s: float = Field(default=300.0, gt=0)
-    """Longest wait for one reply (openai)."""
-    max_attempts: int = Field(default=4, ge=1)
-    """Tries of one request when the failure can pass: timeout, connection, 408, 425, 429, 5xx
-    (openai).
-    """
-    n_per_request: bool = False
-    """Ask for several answers to one prompt in one request, of which only the first has a seed of
-    its own (openai).
-    """
-    frames_as: Literal["images", "video"] = "images"
-    """Each frame as an image part, or all as one video part, a form that only vLLM takes (openai).
-    """
-    audio_as: Literal["input_audio", "audio_url"] = "input_audio"
-    """Part that carries the sound (openai, vllm)."""
-    extra_body: dict[str, Any] = Field(default={})
-    """Further fields of every request, such as mm_processor_kwargs, chat_template_kwargs or
-    structured_outputs; part of every call's key (openai, vllm).
-    """
-    batch_size: int = Field(default=32, ge=1)
-    """Prompts generated together (transformers, vllm)."""
-    vllm_args: dict[str, Any] = Field(default={})
-    """Arguments of vLLM's `LLM`, such as tensor_parallel_size or max_model_len (vllm)."""
-    device: str = "auto"
-    """Device (transformers): auto, cpu, cuda, cuda:1, ..."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Number format of the weights (transformers)."""
-    script: Path | None = None
-    """JSON Lines file of {"match": text in the prompt, "reply": text} (scripted)."""
-
-    @property
-    def base_urls(self) -> tuple[str, ...]:
-        """The addresses of `base_url`, at least one, without a slash at the end."""
-        urls = (self.base_url,) if isinstance(self.base_url, str) else self.base_url
-        return tuple(url.rstrip("/") for url in urls)
-
-    @property
-    def takes_encoded(self) -> bool:
-        """Whether media go to this engine as JPEG, WAV or FLAC, not as pixels and samples."""
-        return self.kind in ("openai", "vllm")
-
-    @model_validator(mode="after")
-    def _is_possible(self) -> Self:
-        if not self.base_urls:
-            raise ValueError("base_url is an empty list; name at least one address")
-        for url in self.base_urls:
-            _check_address(url)
-        taken = {*_REQUEST_KEYS, *(("media_io_kwargs",) if self.frames_as == "video" else ())}
-        if twice := sorted(taken & self.extra_body.keys()):
-            raise ValueError(f"extra_body may not hold {', '.join(twice)}: other settings say that")
-        if twice := sorted({"model", "revision"} & self.vllm_args.keys()):
-            raise ValueError(f"vllm_args may not hold {', '.join(twice)}: the role's settings do")
-        if self.kind == "vllm" and self.frames_as == "video":
-            raise ValueError(
-                "frames_as: video needs a vLLM server, which takes the times of the frames with "
-                "each request; vLLM in process does not; set frames_as: images"
-            )
-        return self
-
-
-def _check_address(url: str) -> None:
-    try:
-        parts = urlsplit(url)
-        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number
-        is_address = False
-    if not is_address:
-        raise ValueError(
-            f"base_url: {url!r} is no address of a server; write http://HOST:PORT/v1 or https://…"
-        )
 
 
 class ModelRole(Section):
@@ -149,7 +60,7 @@ class TeacherRole(ModelRole):
 
     @model_validator(mode="after")
     def _answers_differ(self) -> Self:
-        refuse_equal_answers("k", self.k, self.temperature)
+        refuse_equal_answers("k", self.k, self.temperature, self.engine)
         return self
 
 
@@ -173,17 +84,22 @@ class JudgeRole(ModelRole):
 
     @model_validator(mode="after")
     def _votes_differ(self) -> Self:
-        refuse_equal_answers("votes", self.votes, self.temperature)
+        refuse_equal_answers("votes", self.votes, self.temperature, self.engine)
         return self
 
 
-def refuse_equal_answers(setting: str, n_answers: int, temperature: float) -> None:
+def refuse_equal_answers(
+    setting: str, n_answers: int, temperature: float, engine: EngineConfig | None
+) -> None:
     """Check that the answers to one prompt can differ.
+
+    A server that is sent no temperature chooses its own.
 
     Raises:
         ValueError: several answers at temperature 0.
     """
-    if n_answers > 1 and temperature == 0:
+    is_sent = engine is None or "temperature" not in engine.omit
+    if n_answers > 1 and temperature == 0 and is_sent:
         raise ValueError(
             f"{setting} = {n_answers} answers at temperature 0 would all be the same; "
             f"set a temperature, such as 0.7, or {setting} = 1"

@@ -12,7 +12,9 @@ __all__ = ["Section", "check_name"]
 class Section(BaseModel):
     """Base of all sections: frozen, unknown keys refused, field docstrings are documentation."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 def check_name(pattern: str, words: str) -> AfterValidator:

@@ -222,7 +222,7 @@ class EvalModel(Section):
 
     @model_validator(mode="after")
     def _answers_differ(self) -> Self:
-        refuse_equal_answers("k", self.k, self.temperature)
+        refuse_equal_answers("k", self.k, self.temperature, self.engine)
         return self
 
 

@@ -58,8 +58,8 @@ class Format:
 
     files: tuple[str, ...]
     """Names below the root, the usual name first; `{split}` is `data.split`."""
-    read: Callable[[Path, Path], Iterator[BenchmarkItem]] | None = None
-    """Gives the items of the root and the annotation file; None for AVQA's and AVRT's own files."""
+    read: Callable[[MediaNames, Path], Iterator[BenchmarkItem]] | None = None
+    """Gives the items of the annotation file; None for AVQA's and AVRT's own files."""
 
 
 FORMATS: dict[str, Format] = {
@@ -80,13 +80,20 @@ FORMATS: dict[str, Format] = {
 """Every value of `data.format`."""
 
 
-def read_samples(data: DataConfig, counts: Counter[str] | None = None) -> Iterator[Sample]:
+def read_samples(
+    data: DataConfig, counts: Counter[str] | None = None, names: MediaNames | None = None
+) -> Iterator[Sample]:
     """Read the samples of `data` in file order, at most `data.limit`; see `read_items`."""
-    return (item.sample for item in read_items(data, counts))
+    return (item.sample for item in read_items(data, counts, names))
 
 
-def read_items(data: DataConfig, counts: Counter[str] | None = None) -> Iterator[BenchmarkItem]:
+def read_items(
+    data: DataConfig, counts: Counter[str] | None = None, names: MediaNames | None = None
+) -> Iterator[BenchmarkItem]:
     """Read the items of `data` in file order, at most `data.limit`.
+
+    `names` are the files below the root, as they were listed before: who reads twice finds the
+    same.
 
     Rows that the format allows but that AVRT cannot score are left out, and counted in `counts` as
     `dropped/REASON`.
@@ -97,7 +104,8 @@ def read_items(data: DataConfig, counts: Counter[str] | None = None) -> Iterator
     """
     path = annotation_path(data)
     read = FORMATS[data.format].read
-    items = _own_items(data, counts) if read is None else read(data.root, path)
+    names = MediaNames(data.root) if names is None else names
+    items = _own_items(data, counts, names) if read is None else read(names, path)
     return islice(items, data.limit)
 
 
@@ -105,8 +113,17 @@ def annotation_path(data: DataConfig) -> Path:
     """Find the file that `data` names; a missing file is first downloaded from `data.hub`.
 
     Raises:
-        ConfigError: the folder or the file does not exist, or the Hub cannot be reached.
+        ConfigError: the folder or the file does not exist or has an impossible name, or the Hub
+            cannot be reached.
     """
+    try:
+        return _find_annotations(data)
+    except OSError as error:
+        where = shown(str(data.root / data.split))
+        raise ConfigError(f"data.root, data.split: {where}: {error.strerror}") from error
+
+
+def _find_annotations(data: DataConfig) -> Path:
     names = [name.format(split=data.split) for name in FORMATS[data.format].files]
     if data.hub is not None and not any((data.root / name).is_file() for name in names):
         fetch_annotations(data.hub, data.root, names)
@@ -153,12 +170,14 @@ def require_files(root: Path, names: Sequence[str]) -> None:
         )
 
 
-def _own_items(data: DataConfig, counts: Counter[str] | None) -> Iterator[BenchmarkItem]:
+def _own_items(
+    data: DataConfig, counts: Counter[str] | None, names: MediaNames
+) -> Iterator[BenchmarkItem]:
     """Yield AVQA's and AVRT's own questions; the fields of the sample are their groups."""
     if data.format == "avqa":
-        samples = read_avqa(data.root, data.split, counts)
+        samples = read_avqa(data.root, data.split, counts, names)
     else:
-        samples = read_avrt_parquet(data.root, data.split)
+        samples = read_avrt_parquet(data.root, data.split, names)
     for sample in samples:
         groups = {"question_type": sample.question_type, "relation": sample.question_relation}
         yield BenchmarkItem(sample, groups, {})

@@ -36,14 +36,19 @@ RELATION_OF: dict[str, Relation] = {
 MEDIA_FOLDERS = ("videos", "")
 
 
-def read_avqa(root: Path, split: str, counts: Counter[str] | None = None) -> Iterator[Sample]:
+def read_avqa(
+    root: Path,
+    split: str,
+    counts: Counter[str] | None = None,
+    names: MediaNames | None = None,
+) -> Iterator[Sample]:
     """Yield the samples of one split in file order; `counts` gets `dropped/no_options`.
 
     Raises:
         DataError: the file has another format, or an id occurs twice; file and row are named.
     """
     path = root / f"{split}_qa.json"
-    names = MediaNames(root)
+    files = MediaNames(root) if names is None else names
     counts = Counter() if counts is None else counts
 
     def to_item(row: dict[str, Any], source: str) -> BenchmarkItem:
@@ -57,10 +62,10 @@ def read_avqa(root: Path, split: str, counts: Counter[str] | None = None) -> Ite
             question=text(row, "question_text"),
             options=options,
             answer_index=gold,
-            question_type=text(row, "question_type"),
+            question_type=" ".join(text(row, "question_type").split()),
             question_relation=RELATION_OF[relation],
             video_id=identifier(row, "video_id"),
-            video=find_video(identifier(row, "video_name"), names),
+            video=find_video(identifier(row, "video_name"), files),
             image=None,
             audio=None,
             source=source,
@@ -98,7 +103,7 @@ def find_video(name: str, names: MediaNames) -> str:
         *(
             f"{folder}/{variant}{ending or '.mp4'}".lstrip("/")
             for folder in MEDIA_FOLDERS
-            for variant in variants
+            for variant in dict.fromkeys(variants)
         )
     )
 

@@ -21,14 +21,13 @@ from avrt.types import BenchmarkItem, Sample
 __all__ = ["read_daily_omni"]
 
 
-def read_daily_omni(root: Path, path: Path) -> Iterator[BenchmarkItem]:
-    """Yield the items of the file at `path` in file order; media paths are relative to `root`.
+def read_daily_omni(names: MediaNames, path: Path) -> Iterator[BenchmarkItem]:
+    """Yield the items of the file at `path` in file order; media are found by `names`.
 
     Raises:
         DataError: not Daily-Omni's format; file and row are named.
     """
     seen: Counter[str] = Counter()
-    names = MediaNames(root)
 
     def to_item(row: dict[str, Any], source: str) -> BenchmarkItem:
         clip = text(row, "video_id")

@@ -24,9 +24,10 @@ __all__ = ["REMEDIES", "Fault", "find_faults", "judge", "policy_on", "reason_of"
 REMEDIES = {
     "missing": "download the file, or correct data.root or the annotation",
     "permission": "let this user read the file",
-    "not_media": "open the file, it is often a saved error page, and download it again",
-    "undecodable": "download the file again, or convert it to H.264 and AAC",
-    "truncated": "download the file again; media.damaged=use takes the part that exists",
+    "not_media": "the column `reason` says what the file is; often it must be downloaded again",
+    "unsupported": "convert the file as the column `reason` says",
+    "undecodable": "download the file again, or convert it; the column `reason` says what is wrong",
+    "truncated": "download the file again; media.damaged=use takes the part of a clip that exists",
     "damaged": "download the file again; media.damaged=use takes the part that decodes",
     "no_video": "prepare.no_video=audio_only still asks the audio teacher",
     "no_audio": "prepare.no_audio=vision_only still asks the vision teacher",
@@ -34,6 +35,10 @@ REMEDIES = {
     "too_long": "cut out the clip in question, or raise media.max_clip_s",
     "timeout": "prepare again; if the fault remains, check the disk or raise media.timeout_s",
     "killed": "its process was killed, most likely for lack of memory; use fewer media.workers",
+    "unreadable": "check the disk, memory and limits as the column `reason` says, prepare again",
+    "opposite_phase": "media.opposite_phase=loudest_channel makes it heard; "
+    "prepare.opposite_phase=vision_only or =drop leaves the sound out",
+    "several_frames": "only the first frame is used; convert an animation to a video",
     "silent": "listen to it; prepare.silent=vision_only or =drop leaves the sound out",
     "short_audio": "listen to it; prepare.short_audio=vision_only or =drop leaves the sound out",
     "late_audio": "models get it undelayed; prepare.late_audio=vision_only leaves the sound out",
@@ -44,10 +49,11 @@ REMEDIES = {
 }
 """The remedy of each fault."""
 
-HALF_OF_NOTE = {"still": "v", "silent": "a", "short_audio": "a", "late_audio": "a"}
-"""The modality that a note is about. Other notes are about whole files, which `media.damaged` let
-through.
-"""
+HALF_OF_NOTE = {
+    "still": "v",
+    **dict.fromkeys(("silent", "opposite_phase", "short_audio", "late_audio"), "a"),
+}
+"""The modality that a note with a policy is about. Files with another note are used in any case."""
 LOST = {"keep": "", "vision_only": "a", "audio_only": "v", "drop": "av", "fail": "av"}
 """The modalities that each policy takes from a sample, the mildest policy first."""
 
@@ -134,7 +140,13 @@ def _odd(files: Mapping[str, MediaInfo]) -> Iterator[tuple[str, str, str]]:
     for half, info in files.items():
         for note in info.notes:
             if HALF_OF_NOTE.get(note) == half:
-                yield note, info.path, note.replace("_", " ")
+                yield note, info.path, _describe(note, info)
+
+
+def _describe(note: str, info: MediaInfo) -> str:
+    if note == "opposite_phase":
+        return f"opposite phase, {info.mono_loss_db:g} dB are lost in the mono mix"
+    return note.replace("_", " ")
 
 
 def _let_in(files: Mapping[str, MediaInfo]) -> Iterator[tuple[str, str]]:

@@ -27,13 +27,12 @@ from avrt.types import BenchmarkItem, Sample
 __all__ = ["read_mmau"]
 
 
-def read_mmau(root: Path, path: Path) -> Iterator[BenchmarkItem]:
-    """Yield the items of the file at `path` in file order; media paths are relative to `root`.
+def read_mmau(names: MediaNames, path: Path) -> Iterator[BenchmarkItem]:
+    """Yield the items of the file at `path` in file order; media are found by `names`.
 
     Raises:
         DataError: not MMAU's format, or an id that occurs twice; file and row are named.
     """
-    names = MediaNames(root)
 
     def to_item(row: dict[str, Any], source: str) -> BenchmarkItem:
         options, gold = options_and_gold(row, "choices", "answer", "text")

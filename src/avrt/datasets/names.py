@@ -14,19 +14,24 @@ import difflib
 import re
 import unicodedata
 from collections.abc import Collection, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from avrt.texts import shown
 
 __all__ = ["MediaNames", "nearest_names", "split_ending"]
 
-ENDINGS = (
-    (".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".flv", ".mpg", ".mpeg", ".3gp", ".ts"),
-    (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus", ".aac", ".wma"),
-    (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic"),
-)
-"""Endings of videos, sounds and pictures; a file may have another one of its kind than was named,
-the first that is there.
+KIND_OF = {
+    f".{ending}": kind
+    for kind, endings in {
+        "video": "mp4 mkv webm mov avi m4v flv mpg mpeg 3gp ts",
+        "sound": "wav flac mp3 m4a ogg opus aac wma",
+        "picture": "jpg jpeg png webp gif bmp tif tiff avif heic",
+    }.items()
+    for ending in endings.split()
+}
+"""Endings of media; a file may have another one of its kind than was named, the first in the
+alphabet that is there.
 """
 N_NEAREST = 3
 """Missing files that are compared with all that are there, which takes a moment each."""
@@ -37,7 +42,7 @@ class MediaNames:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._listed: dict[str, dict[str, str]] = {}
+        self._listed: dict[str, _Listing] = {}
 
     def find(self, *paths: str) -> str:
         """Give the first path that exists, as it is spelled on the disk, else the first path.
@@ -48,14 +53,14 @@ class MediaNames:
             ValueError: a path leaves the folder.
         """
         plain = [_checked(path) for path in paths]
-        found = (self._existing(path) or "" for path in plain)
-        others = (self._existing(other) or "" for path in plain for other in _other_endings(path))
-        return next(filter(None, found), "") or next(filter(None, others), plain[0])
+        found = filter(None, map(self._existing, plain))
+        others = filter(None, map(self._with_other_ending, plain))
+        return next(found, None) or next(others, plain[0])
 
     def has(self, path: str) -> bool:
         """Find that there is a file of exactly that name."""
         folder, _, name = path.rpartition("/")
-        return self._names(folder).get(name) == name
+        return self._listing(folder).names.get(name) == name
 
     def nearest(self, path: str, taken: Collection[str] = ()) -> str | None:
         """Give the file beside a missing one whose name is most like it, if one is much alike.
@@ -63,33 +68,60 @@ class MediaNames:
         Files in `taken`, which belong to other samples, are not given.
         """
         folder, _, name = path.rpartition("/")
-        free = {file for file in self._names(folder).values() if _join(folder, file) not in taken}
+        free = {
+            file
+            for file in self._listing(folder).names.values()
+            if _join(folder, file) not in taken
+        }
         alike = sorted(file for file in free if _bare(file) == _bare(name))
         close = alike or difflib.get_close_matches(name, sorted(free), n=1, cutoff=0.8)
         return _join(folder, close[0]) if close else None
 
     def _existing(self, path: str) -> str | None:
         folder, _, name = path.rpartition("/")
-        if folder:
-            folder = self._existing(folder)
-            if folder is None:
-                return None
-        names = self._names(folder)
+        if folder and (folder := self._existing(folder) or "") == "":
+            return None
+        names = self._listing(folder).names
         file = names.get(name) or names.get(_composed(name))
         return _join(folder, file) if file else None
 
-    def _names(self, folder: str) -> dict[str, str]:
-        """The files of a folder by their names, and by those with composed characters and endings
-        in small letters.
-        """
+    def _with_other_ending(self, path: str) -> str | None:
+        folder, _, name = path.rpartition("/")
+        if folder and (folder := self._existing(folder) or "") == "":
+            return None
+        stem, ending = split_ending(_composed(name))
+        stems = self._listing(folder).stems
+        for each in (stem, split_ending(stem)[0]):  # also instead of an ending that stands twice
+            if file := stems.get((each, KIND_OF.get(ending))):
+                return _join(folder, file)
+        return None
+
+    def _listing(self, folder: str) -> _Listing:
         if folder not in self._listed:
             try:
                 files = sorted(path.name for path in (self._root / folder).iterdir())
             except (OSError, ValueError):  # no such folder, or a name that no folder can have
                 files = []
-            composed = {_composed(file): file for file in reversed(files)}
-            self._listed[folder] = composed | {file: file for file in files}
+            self._listed[folder] = _Listing(files)
         return self._listed[folder]
+
+
+class _Listing:
+    """The files of a folder."""
+
+    def __init__(self, files: Sequence[str]) -> None:
+        composed = {_composed(file): file for file in reversed(files)}
+        self.names = composed | {file: file for file in files}
+        """By their names, and by those with composed characters and endings in small letters."""
+
+    @cached_property
+    def stems(self) -> dict[tuple[str, str | None], str]:
+        """By the names without endings and the kind of these, for names that are not there."""
+        stems: dict[tuple[str, str | None], str] = {}
+        for file in sorted(set(self.names.values()), reverse=True):
+            stem, ending = split_ending(_composed(file))
+            stems[stem, KIND_OF.get(ending)] = file
+        return stems
 
 
 def nearest_names(root: Path, missing: Sequence[str], taken: Collection[str]) -> Iterator[str]:
@@ -101,26 +133,18 @@ def nearest_names(root: Path, missing: Sequence[str], taken: Collection[str]) ->
 
 
 def _checked(name: str) -> str:
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name:
-        raise ValueError(f"media file {shown(name)} leaves the dataset's folder")
-    return str(path)
+    if "\\" in name or ".." in name or "./" in name or "//" in name or name.startswith("/"):
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or "\\" in name:
+            raise ValueError(f"media file {shown(name)} leaves the dataset's folder")
+        return str(path)
+    return name
 
 
 def split_ending(name: str) -> tuple[str, str]:
     """Part a name from its ending; empty when it has none of a media file."""
     stem, dot, ending = name.rpartition(".")
-    is_media = any(f".{ending.lower()}" in kind for kind in ENDINGS)
-    return (stem, dot + ending) if stem and is_media else (name, "")
-
-
-def _other_endings(path: str) -> list[str]:
-    """The path with the other endings of its kind, also instead of one that stands twice."""
-    stem, ending = split_ending(path)
-    kind = next((kind for kind in ENDINGS if ending.lower() in kind), ())
-    return [
-        f"{each}{other}" for each in dict.fromkeys((stem, split_ending(stem)[0])) for other in kind
-    ]
+    return (stem, dot + ending) if stem and f".{ending.lower()}" in KIND_OF else (name, "")
 
 
 def _composed(name: str) -> str:

@@ -22,13 +22,12 @@ from avrt.types import BenchmarkItem, Sample
 __all__ = ["read_omnibench"]
 
 
-def read_omnibench(root: Path, path: Path) -> Iterator[BenchmarkItem]:
-    """Yield the items of the file at `path` in file order; media paths are relative to `root`.
+def read_omnibench(names: MediaNames, path: Path) -> Iterator[BenchmarkItem]:
+    """Yield the items of the file at `path` in file order; media are found by `names`.
 
     Raises:
         DataError: not OmniBench's format, or an index that occurs twice; file and row are named.
     """
-    names = MediaNames(root)
 
     def to_item(row: dict[str, Any], source: str) -> BenchmarkItem:
         options, gold = options_and_gold(row, "options", "answer", "text")

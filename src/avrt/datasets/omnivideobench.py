@@ -24,15 +24,14 @@ from avrt.types import BenchmarkItem, Sample
 __all__ = ["read_omnivideobench"]
 
 
-def read_omnivideobench(root: Path, path: Path) -> Iterator[BenchmarkItem]:
-    """Yield the items of the file at `path` in file order; media paths are relative to `root`.
+def read_omnivideobench(names: MediaNames, path: Path) -> Iterator[BenchmarkItem]:
+    """Yield the items of the file at `path` in file order; media are found by `names`.
 
     Raises:
         DataError: not OmniVideoBench's format; the file, and the place of the question in it, is
         named.
     """
     seen: Counter[str] = Counter()
-    names = MediaNames(root)
 
     def to_item(row: dict[str, Any], source: str) -> BenchmarkItem:
         options, gold = options_and_gold(row, "options", "correct_option", "letter")

@@ -99,18 +99,18 @@ def write_samples(path: Path, samples: Sequence[Sample]) -> None:
     write_parquet(path, [sample_to_row(sample) for sample in samples], SAMPLE_SCHEMA)
 
 
-def read_avrt_parquet(root: Path, split: str) -> Iterator[Sample]:
+def read_avrt_parquet(root: Path, split: str, names: MediaNames | None = None) -> Iterator[Sample]:
     """Yield the samples of one split in file order.
 
     Raises:
         DataError: the file lacks columns of `SAMPLE_SCHEMA`, or an id occurs twice; file and row
             are named.
     """
-    path, names = root / f"{split}.parquet", MediaNames(root)
+    path, files = root / f"{split}.parquet", MediaNames(root) if names is None else names
 
     def to_item(row: dict[str, Any], source: str) -> BenchmarkItem:
         options, gold = options_and_gold(row, "options", "answer_index", "index")
-        media = {kind: row[kind] and names.find(identifier(row, kind)) for kind in MEDIA}
+        media = {kind: row[kind] and files.find(identifier(row, kind)) for kind in MEDIA}
         texts = {field: text(row, field) for field in ("question", "question_type")}
         own = {"id": identifier(row, "id"), "video_id": identifier(row, "video_id")}
         given = {"options": options, "answer_index": gold, "source": row["source"] or source}
@@ -150,7 +150,8 @@ def read_parquet_rows(
     except FileNotFoundError as error:
         raise DataError(f"{path}: not found; {remedy}") from error
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: not a readable Parquet file: {shown(error, 200)}") from error
+        said = shown(str(error), 200)[1:-1]
+        raise DataError(f"{path}: not a readable Parquet file: {said}") from error
 
 
 def check_unpacked(path: Path, columns: Sequence[str]) -> None:

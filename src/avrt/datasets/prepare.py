@@ -33,7 +33,7 @@ from avrt.datasets import (
 from avrt.datasets.faults import REMEDIES, Fault, find_faults, judge, policy_on, reason_of
 from avrt.datasets.names import MediaNames, nearest_names
 from avrt.datasets.probing import known_probes, probe_files, probe_settings
-from avrt.errors import AvrtError
+from avrt.errors import PASSING_CLASSES, AvrtError
 from avrt.media import MediaInfo
 from avrt.runs import (
     Result,
@@ -87,6 +87,7 @@ MEDIA_SCHEMA = pa.schema(
         pa.field("audio_start_s", pa.float64()),
         pa.field("rms_dbfs", pa.float64()),
         pa.field("peak_dbfs", pa.float64()),
+        pa.field("mono_loss_db", pa.float64()),
         pa.field("status", pa.string(), nullable=False),
         pa.field("reason", pa.string()),
         pa.field("notes", pa.list_(pa.string()), nullable=False),
@@ -109,7 +110,8 @@ def run(config: Config) -> Result:
     """
     run_folder, policies = config.run.path, config.prepare
     counts: Counter[str] = Counter()
-    names, n_samples = _survey(config.data, counts)
+    files = MediaNames(config.data.root)
+    names, n_samples = _survey(config.data, counts, files)
     stage = _open(run_folder, config.data, policies, config.media)
     known = known_probes(run_folder, config.data.root, names, config.media)
     if _is_done(run_folder, stage, names, known):
@@ -118,7 +120,8 @@ def run(config: Config) -> Result:
     save_config(config)
     infos = probe_files(run_folder, config.data.root, names, config.media)
     outcomes = _Outcomes(counts)
-    rows = (_to_row(sample, infos, policies, outcomes) for sample in read_samples(config.data))
+    samples = read_samples(config.data, names=files)  # also if files come in the meantime
+    rows = (_to_row(sample, infos, policies, outcomes) for sample in samples)
     write_parquet(run_folder / "samples.parquet", rows, PREPARED_SCHEMA)
     counts["read"] = n_samples + counts["dropped/no_options"]
     check_sums("prepare", counts["read"], counts)
@@ -134,26 +137,40 @@ def run(config: Config) -> Result:
     lines.append(f"wrote {' and '.join(FILES)} into {run_folder}")
     if not counts["kept"]:
         lines.append("no question can be used: mend the files named above, then prepare again")
-    return Result("\n".join(lines), counts)
+    return Result("\n".join(lines), counts, _unread_text(infos))
+
+
+def _unread_text(infos: Mapping[str, MediaInfo]) -> str:
+    """How many files could not be read now, for reasons that say nothing about them."""
+    lost = [info for info in infos.values() if info.status in PASSING_CLASSES]
+    if not lost:
+        return ""
+    classes = Counter(info.status for info in lost)
+    numbers = ", ".join(f"{n} {name}" for name, n in classes.most_common())
+    return (
+        f"prepare: {len(lost)} files could not be read now ({numbers}; the first: {lost[0].path}: "
+        f"{lost[0].reason}); the same command tries them again"
+    )
 
 
 def plan(config: Config) -> str:
     """Describe what `run` would do; read the annotations, open no media, write nothing."""
     counts: Counter[str] = Counter()
-    names, n_samples = _survey(config.data, counts)
+    present = MediaNames(config.data.root)
+    names, n_samples = _survey(config.data, counts, present)
     stage = _open(config.run.path, config.data, config.prepare, config.media)
     known = known_probes(config.run.path, config.data.root, names, config.media)
     if _is_done(config.run.path, stage, names, known):
         return f"prepare: nothing to do, {config.run.path} is prepared"
-    present = MediaNames(config.data.root)
-    n_missing = sum(not present.has(name) for name in names)
+    missing = [name for name in names if not present.has(name)]
+    nearest = "".join(f"\n  {line}" for line in nearest_names(config.data.root, missing, names))
     n_read = n_samples + counts["dropped/no_options"]
     policies = ", ".join(f"{name} {policy}" for name, policy in config.prepare)
     return (
         f"prepare: read {n_read} questions from {annotation_path(config.data)}, "
-        f"probe {len(names) - len(known)} media files ({n_missing} missing; {len(known)} more are "
-        f"known before), write {' and '.join(FILES)} into {config.run.path}\n"
-        f"  questions with faults: {policies}"
+        f"probe {len(names) - len(known)} media files ({len(missing)} missing; {len(known)} more "
+        f"are known before), write {' and '.join(FILES)} into {config.run.path}\n"
+        f"  questions with faults: {policies}{nearest}"
     )
 
 
@@ -198,13 +215,13 @@ def _is_done(run: Path, stage: Stage, names: Sequence[str], known: Mapping[str, 
     return stage.done and len(known) == len(names) and written
 
 
-def _survey(data: DataConfig, counts: Counter[str]) -> tuple[list[str], int]:
+def _survey(data: DataConfig, counts: Counter[str], files: MediaNames) -> tuple[list[str], int]:
     """Read all annotations once: the media files that they name, and the number of samples."""
     n_samples = 0
 
     def counted() -> Iterator[Sample]:
         nonlocal n_samples
-        for sample in read_samples(data, counts):
+        for sample in read_samples(data, counts, files):
             n_samples += 1
             yield sample
 

@@ -19,14 +19,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from avrt.config import MediaConfig
 from avrt.errors import MediaError
 from avrt.media import MediaInfo, probe
 from avrt.media.probe import PROBE_SETTINGS, PROBE_VERSION, file_stamp
 from avrt.media.processes import map_files
-from avrt.runs import fingerprint
+from avrt.runs import fingerprint, track
 
 __all__ = ["known_probes", "probe_files", "probe_settings"]
 
@@ -44,8 +42,8 @@ def known_probes(
 ) -> dict[str, MediaInfo]:
     """Read from the journal the probes of files below `root` that have not changed.
 
-    The journal leaves out results that another attempt may change: a file without permission, or a
-    file whose process the watchdog ended.
+    The journal leaves out what another attempt may change: a file that could not be read now, or
+    whose process ended.
     """
     journal = _read_journal(_journal_path(run), media)
     known: dict[str, MediaInfo] = {}
@@ -61,28 +59,30 @@ def probe_files(
 ) -> dict[str, MediaInfo]:
     """Probe the files, in their order; paths in the result are relative to `root`."""
     infos = known_probes(run, root, names, media)
-    unknown = [name for name in names if name not in infos]
+    unknown: dict[Path, list[str]] = {}  # "./x" and "x" are one file
+    for name in names:
+        if name not in infos:
+            unknown.setdefault(root / name, []).append(name)
     results = map_files(
         partial(probe, media=media),  # a module that is light to import in every worker
-        (root / name for name in unknown),
+        unknown,
         timeout_s=media.timeout_s,
         workers=media.workers,
         ahead=AHEAD,
     )
     path, settings = _journal_path(run), fingerprint(probe_settings(media))
     path.parent.mkdir(parents=True, exist_ok=True)
-    # disable=None: no bar where stderr is a file
-    bar = tqdm(total=len(names), initial=len(infos), desc="probe", unit="file", disable=None)
-    with closing(results), bar, path.open("a", encoding="utf-8", buffering=1) as journal:
+    with closing(results), path.open("a", encoding="utf-8", buffering=1) as journal:
         journal.write("\n")  # ends the line that a kill may have cut off
-        for name, (_, info) in zip(unknown, results, strict=True):
-            if isinstance(info, MediaError):
-                infos[name] = MediaInfo(name, status=info.error_class, reason=info.detail)
-            else:
-                infos[name] = replace(info, path=name)
-                line = {"settings": settings, "info": asdict(infos[name])}
-                journal.write(json.dumps(line) + "\n")
-            bar.update()
+        probed = track(results, "prepare: probe", "files", len(names), len(infos))
+        for file, info in probed:
+            for name in unknown[file]:
+                if isinstance(info, MediaError):
+                    infos[name] = MediaInfo(name, status=info.error_class, reason=info.detail)
+                else:
+                    infos[name] = replace(info, path=name)
+                    line = {"settings": settings, "info": asdict(infos[name])}
+                    journal.write(json.dumps(line) + "\n")
     return {name: infos[name] for name in names}
 
 
@@ -102,6 +102,6 @@ def _read_journal(path: Path, media: MediaConfig) -> dict[str, MediaInfo]:
             except json.JSONDecodeError:  # cut off by a kill
                 continue
             fields = entry["info"]
-            if entry["settings"] == settings and fields["status"] != "permission":
+            if entry["settings"] == settings:
                 journal[fields["path"]] = MediaInfo(**fields | {"notes": tuple(fields["notes"])})
     return journal

@@ -144,19 +144,26 @@ def options_and_gold(
     answer = row[answer_field]
     if isinstance(answer, bool) or not isinstance(answer, str | int | float):
         raise ValueError(f"{answer_field} is {shown(answer)}, not an index, a letter or a text")
-    readings = {
-        "index": _by_index(answer, len(options)),
-        "letter": _by_letter(answer, len(options)),
-        "text": _by_text(answer, options, published),
+    own = _own_letters(options)
+    in_order = own in ([], list(LETTERS[: len(options)]))
+    if not in_order and _by_letter(answer, len(LETTERS)) is not None:
+        raise ValueError(
+            f"{answer_field} is {shown(answer)}, but the options have other letters than A, B, …; "
+            "write the text of the right one"
+        )
+    readings: dict[str, Callable[[], int | None]] = {
+        "index": lambda: _by_index(answer, len(options)),
+        "letter": lambda: _by_letter(answer, len(options)),
+        "text": lambda: _by_text(answer, options, published),
     }
-    first = readings[form]
+    first = readings[form]()
     if first is not None:
         return options, first
     if form != "index":
         del readings["index"]
     elif not isinstance(answer, str):
         readings = {}
-    found = {index for index in readings.values() if index is not None}
+    found = {index for read in readings.values() if (index := read()) is not None}
     if len(found) == 1:
         return options, found.pop()
     given = f"{answer_field} is {shown(answer)}"
@@ -172,11 +179,10 @@ def options_and_gold(
 
 def without_letters(options: Sequence[str]) -> tuple[str, ...]:
     """Remove the letters in front of options, and spaces, when every option has its own letter."""
-    matches = [_LETTERED.fullmatch(option) for option in options]
-    letters = [match and folded(match[1] or match[2]).upper() for match in matches]
-    texts = tuple(match[3].strip() for match in matches if match)
-    if letters == list(LETTERS[: len(options)]) and any(texts):
-        return texts
+    if _own_letters(options) == list(LETTERS[: len(options)]):
+        texts = tuple(_LETTERED.sub(r"\3", option).strip() for option in options)
+        if any(texts):
+            return texts
     return tuple(option.strip() for option in options)
 
 
@@ -189,6 +195,13 @@ def same_options(options: Sequence[str]) -> set[int]:
     """List the options that read like another one."""
     texts = [folded(option) for option in options]
     return {index for index, text in enumerate(texts) if texts.count(text) > 1}
+
+
+def _own_letters(options: Sequence[str]) -> list[str]:
+    """The letters in front of the options, when every option has one."""
+    matches = [_LETTERED.fullmatch(option) for option in options]
+    letters = [folded(match[1] or match[2]).upper() for match in matches if match]
+    return letters if len(letters) == len(options) else []
 
 
 def _option_texts(values: object, field: str) -> tuple[str, ...]:

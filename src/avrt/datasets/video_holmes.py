@@ -25,13 +25,12 @@ from avrt.types import LETTERS, BenchmarkItem, Sample
 __all__ = ["read_video_holmes"]
 
 
-def read_video_holmes(root: Path, path: Path) -> Iterator[BenchmarkItem]:
-    """Yield the items of the file at `path` in file order; media paths are relative to `root`.
+def read_video_holmes(names: MediaNames, path: Path) -> Iterator[BenchmarkItem]:
+    """Yield the items of the file at `path` in file order; media are found by `names`.
 
     Raises:
         DataError: not Video-Holmes's format, or an id that occurs twice; file and row are named.
     """
-    names = MediaNames(root)
 
     def to_item(row: dict[str, Any], source: str) -> BenchmarkItem:
         options, gold = options_and_gold(

@@ -20,13 +20,12 @@ from avrt.types import BenchmarkItem, Sample
 __all__ = ["read_worldsense"]
 
 
-def read_worldsense(root: Path, path: Path) -> Iterator[BenchmarkItem]:
-    """Yield the items of the file at `path` in file order; media paths are relative to `root`.
+def read_worldsense(names: MediaNames, path: Path) -> Iterator[BenchmarkItem]:
+    """Yield the items of the file at `path` in file order; media are found by `names`.
 
     Raises:
         DataError: not WorldSense's format; the file, and the place of the question in it, is named.
     """
-    names = MediaNames(root)
 
     def to_item(row: dict[str, Any], source: str) -> BenchmarkItem:
         options, gold = options_and_gold(row, "candidates", "answer", "letter")

@@ -9,13 +9,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from avrt.config import EngineConfig, MediaConfig, ModelRole
-from avrt.engines.base import Engine, OnCompletion
+from avrt.engines.base import Engine, OnCompletion, complete
 from avrt.types import Request
 
 __all__ = [
     "Engine",
     "LazyEngine",
     "OnCompletion",
+    "complete",
     "engine_identity",
     "engine_of_role",
     "make_engine",

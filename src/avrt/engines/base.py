@@ -6,14 +6,17 @@ at all raises.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from avrt.types import Completion, Request
+from avrt.types import Completion, Prompt, Request, Sampling
 
-__all__ = ["Engine", "OnCompletion", "failure"]
+__all__ = ["Engine", "OnCompletion", "can_pass", "complete", "failure", "is_of_server"]
 
 OnCompletion = Callable[[Request, Completion], None]
+_PASSING = re.compile(r"timeout|connection|server_error|http_(408|425|429|[5-9]\d\d)")
+_FINAL = re.compile(r"bad_reply|content_filter|http_\d\d\d")
 
 
 class Engine(Protocol):
@@ -53,3 +56,25 @@ class Engine(Protocol):
 def failure(error_class: str, error: str, latency_s: float = 0.0) -> Completion:
     """The completion that stands for one failed call."""
     return Completion("", "error", latency_s=latency_s, error_class=error_class, error=error)
+
+
+def complete(engine: Engine, prompts: Sequence[Prompt], sampling: Sampling) -> list[Completion]:
+    """The replies to some prompts, in their order; nothing is stored.
+
+    Raises:
+        EngineError: the server or model cannot be used at all.
+    """
+    requests = [Request(str(number), prompt, sampling) for number, prompt in enumerate(prompts)]
+    replies: dict[str, Completion] = {}
+    engine.generate(requests, lambda request, reply: replies.update({request.key: reply}))
+    return [replies[request.key] for request in requests]
+
+
+def can_pass(error_class: str) -> bool:
+    """Tell whether the same request may succeed when it is sent again."""
+    return _PASSING.fullmatch(error_class) is not None
+
+
+def is_of_server(error_class: str) -> bool:
+    """Tell whether a server, or the way to it, failed the call."""
+    return can_pass(error_class) or _FINAL.fullmatch(error_class) is not None

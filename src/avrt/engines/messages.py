@@ -13,6 +13,7 @@ import base64
 from typing import Any
 
 from avrt.config import EngineConfig, MediaConfig
+from avrt.config.secrets import mask
 from avrt.engines.weights import model_identity
 from avrt.media.payloads import encode_frames, encode_sound
 from avrt.types import EncodedFrames, EncodedSound, Prompt, Request
@@ -30,7 +31,7 @@ def wire_identity(
         **model_identity(model, revision),
         "frames": f"jpeg-{media.jpeg_quality}{as_video}",
         "audio": f"{media.audio_format}-pcm16{as_url}",
-        **({"extra_body": engine.extra_body} if engine.extra_body else {}),
+        **({"extra_body": mask(engine.fields)} if engine.fields else {}),
     }
 
 
@@ -39,14 +40,21 @@ def build_body(
 ) -> dict[str, Any]:
     """Build the JSON body of a chat completion request for `n` answers."""
     prompt, sampling = request.prompt, request.sampling
-    body = {
-        "model": model,
-        "messages": build_messages(prompt, engine, media),
+    settings = {
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "max_tokens": sampling.max_new_tokens,
         "seed": sampling.seed,
-        **engine.extra_body,
+    }
+    body = {
+        "model": model,
+        "messages": build_messages(prompt, engine, media),
+        **{
+            engine.max_tokens_as if name == "max_tokens" else name: value
+            for name, value in settings.items()
+            if name not in engine.omit
+        },
+        **engine.fields,
     }
     if _is_video(prompt, engine):
         body["media_io_kwargs"] = {"video": _video_times(prompt)}

@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Any
 
 from avrt.config import EngineConfig, MediaConfig
+from avrt.config.secrets import mask
 from avrt.engines.base import OnCompletion, failure
 from avrt.engines.messages import build_messages, wire_identity
 from avrt.engines.weights import resolve
@@ -57,7 +58,7 @@ class VllmEngine:
         self.identity = {
             **wire_identity(config, model, revision, media),
             "in_process": "vllm",
-            **({"vllm_args": deciding} if deciding else {}),
+            **({"vllm_args": mask(deciding)} if deciding else {}),
         }
 
     def generate(self, requests: Iterable[Request], on_completion: OnCompletion) -> None:
@@ -80,7 +81,7 @@ class VllmEngine:
         except (OSError, ValueError, RuntimeError, TypeError) as error:
             raise EngineError(
                 f"{self._model}: vLLM cannot load this model: {error}; "
-                f"its arguments were engine.vllm_args = {arguments}"
+                f"its arguments were engine.vllm_args = {mask(arguments)}"
             ) from error
 
     def _complete(self, batch: list[Request]) -> Iterator[Completion]:
@@ -96,7 +97,7 @@ class VllmEngine:
     def _chat(self, batch: list[Request]) -> list[Completion]:
         messages = [build_messages(request.prompt, self._config, self._media) for request in batch]
         samplings = [self._sampling_params(request.sampling) for request in batch]
-        extra = self._config.extra_body
+        extra = self._config.fields
         arguments = {name: extra[name] for name in _CHAT_ARGUMENTS if name in extra}
         started = time.monotonic()
         try:
@@ -113,7 +114,7 @@ class VllmEngine:
         vllm = _import_vllm()
         settings = {
             name: value
-            for name, value in self._config.extra_body.items()
+            for name, value in self._config.fields.items()
             if name not in _CHAT_ARGUMENTS
         }
         if "structured_outputs" in settings:

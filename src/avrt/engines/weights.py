@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from avrt.errors import ConfigError, EngineError
-from avrt.runs import file_digest, fingerprint
+from avrt.runs import file_digest, fingerprint, track
 
 __all__ = [
     "Loaded",
@@ -66,7 +66,8 @@ def model_identity(model: str, revision: str | None) -> dict[str, Any]:
     if not folder.is_dir():
         return {"model": folder.name if folder.is_absolute() else model, "revision": revision}
     files = sorted(path for path in folder.iterdir() if path.suffix in _MODEL_SUFFIXES)
-    digest = fingerprint({path.name: file_digest(path) for path in files})
+    digests = {path.name: file_digest(path) for path in track(files, f"{model}: digest", "files")}
+    digest = fingerprint(digests)
     return {"model": model if model.startswith(_WORLD) else "local", "revision": digest}
 
 

@@ -1,8 +1,9 @@
 """Score what another system wrote: a file of texts takes the place of a model.
 
 Reads JSON Lines of {"id": item, "text": reply}, or CSV with these columns, about a set in a single
-modality; writes an ordinary log, which the report and all commands read. An item without a
-prediction stays in the denominator as failed (`no_prediction`).
+modality; writes an ordinary log, which the report and all commands read. An id is AVRT's or the
+benchmark's own. An item without a prediction, or with null in its place, stays in the denominator
+as failed (`no_prediction`).
 
 The decision to question: AVRT does not know how those texts were made, so their protocol says
 `unknown` and a paired test against other models needs --force.
@@ -11,8 +12,9 @@ The decision to question: AVRT does not know how those texts were made, so their
 from __future__ import annotations
 
 import csv
-import json
+import io
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,12 +38,50 @@ from avrt.evaluate.scoring import score
 from avrt.evaluate.sets import EvalSet, read_benchmark, write_items
 from avrt.evaluate.summary import summary_text
 from avrt.runs import Result, file_digest, save_config
+from avrt.texts import read_json_lines, read_text, shown
 from avrt.types import Completion, Given, Sample
 
-__all__ = ["read_predictions", "score_predictions"]
+__all__ = ["Prediction", "plan_predictions", "read_predictions", "score_predictions"]
 
 
 Name = TypeVar("Name", bound=str)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One row of a file of predictions."""
+
+    row: int
+    id: str
+    """As the file has it."""
+    text: str | None
+    """None: null stands in its place."""
+
+
+@dataclass(frozen=True)
+class _Import:
+    """The predictions of a file, matched with the items of a set."""
+
+    model: str
+    modality: Given
+    benchmark: EvalSet
+    texts: Mapping[str, str]
+    """By AVRT's id."""
+    settings: Settings
+
+    @property
+    def lines(self) -> list[Line]:
+        """The log: one line for each item."""
+        protocol = self.settings.protocol_id
+        return [
+            _line(item.sample, self.texts.get(item.sample.id), protocol)
+            for item in self.benchmark.asked
+        ]
+
+    @property
+    def n_missing(self) -> int:
+        """Items without a text."""
+        return sum(item.sample.id not in self.texts for item in self.benchmark.asked)
 
 
 def score_predictions(config: Config, path: Path, choice: Choice) -> Result:
@@ -49,86 +89,137 @@ def score_predictions(config: Config, path: Path, choice: Choice) -> Result:
 
     Raises:
         ConfigError: `choice` does not name a single model, set and modality; the model has a log of
-            other texts; a file that cannot be read.
-        DataError: a line that is no prediction, an id that the set does not have, or an id twice.
+            other texts.
+        DataError: a file that cannot be read, a line that is no prediction, an id that the set does
+            not have, or an id twice.
     """
-    check_names(config.eval)
-    model, name, modality = _target(config.eval, choice)
-    benchmark = read_benchmark(config.eval, name, needs_media=False)
-    texts = read_predictions(path)
-    _check_ids(path, texts, benchmark)
-    protocol = {"questions": benchmark.questions_digest}
-    settings = Settings({"predictions": file_digest(path)}, protocol)
-    meta = LogMeta(settings, len(benchmark.asked), notes=benchmark.notes)
-    log = log_path(config.run.path, name, model, modality)
-    check_settings(log, settings)
-    lines = [
-        _line(item.sample, texts.get(item.sample.id), settings.protocol_id)
-        for item in benchmark.asked
-    ]
+    imported = _read(config, path, choice)
+    run, benchmark = config.run.path, imported.benchmark
+    log = log_path(run, benchmark.name, imported.model, imported.modality)
+    check_settings(log, imported.settings)
     save_config(config)
-    with take_turns(config.run.path / "eval"):
-        write_items(config.run.path, benchmark)
-        write_log(log, meta, lines)
+    with take_turns(run / "eval"):
+        write_items(run, benchmark)
+        meta = LogMeta(imported.settings, len(benchmark.asked), notes=benchmark.notes)
+        write_log(log, meta, imported.lines)
     results = [
-        r for r in read_results(config, with_texts=False) if (r.model, r.benchmark) == (model, name)
+        result
+        for result in read_results(config, with_texts=False)
+        if (result.model, result.benchmark) == (imported.model, benchmark.name)
     ]
-    n_missing = sum(item.sample.id not in texts for item in benchmark.asked)
-    warning = f"{n_missing} of {len(benchmark.asked)} items have no prediction and count as wrong\n"
     text = summary_text(results, config.eval)
+    n_missing = imported.n_missing
+    warning = f"{n_missing} of {len(benchmark.asked)} items have no prediction and count as wrong\n"
     return Result(warning + text if n_missing else text, {"missing": n_missing})
 
 
-def read_predictions(path: Path) -> dict[str, str]:
-    """Text by item id.
+def plan_predictions(config: Config, path: Path, choice: Choice) -> str:
+    """What `score_predictions` would score, in words; nothing is written.
 
     Raises:
-        ConfigError: the file cannot be read.
-        DataError: a row that is no prediction, or an id twice; the row is named.
+        ConfigError, DataError: as `score_predictions`.
     """
-    texts: dict[str, str] = {}
-    first_row: dict[str, int] = {}
-    for row, entry in _rows(path):
-        match entry:
-            case {"id": str() | int() as key, "text": str(text)} if not isinstance(key, bool):
-                key = str(key)
-            case _:
-                raise DataError(
-                    f'{path}:{row}: not a prediction; expected "id" and "text", both texts'
-                )
-        if key in texts:
-            raise DataError(
-                f"{path}:{row}: id {key!r} stands twice (before: row {first_row[key]}); keep a "
-                f"single prediction per item"
-            )
-        texts[key], first_row[key] = text, row
-    if not texts:
+    imported = _read(config, path, choice)
+    log = log_path(config.run.path, imported.benchmark.name, imported.model, imported.modality)
+    check_settings(log, imported.settings)
+    n_unread = sum(line.status == "unparsable" for line in imported.lines)
+    return (
+        f"eval: {path.name} as model {imported.model} on {imported.benchmark.name}, "
+        f"{imported.modality.upper()}: texts for {len(imported.texts)} of "
+        f"{len(imported.benchmark.asked)} items; {imported.n_missing} items without a prediction "
+        f"would count as wrong, and {n_unread} texts in which no answer can be read"
+    )
+
+
+def read_predictions(path: Path) -> list[Prediction]:
+    """The rows of a file of predictions.
+
+    Raises:
+        ConfigError: the name is not that of a JSONL or CSV file.
+        DataError: the file cannot be read, or a row is no prediction; the row is named.
+    """
+    predictions = [_prediction(path, row, entry) for row, entry in _rows(path)]
+    if not predictions:
         raise DataError(f"{path}: holds no predictions")
-    return texts
+    return predictions
 
 
 def _rows(path: Path) -> Iterator[tuple[int, Any]]:
-    """Every row with its number."""
-    if path.suffix.lower() not in (".jsonl", ".csv"):
-        raise ConfigError(f"{path}: predictions are a .jsonl or a .csv file")
-    row = 0
+    """Every row with the number of its line."""
+    if path.suffix.lower() == ".jsonl":
+        yield from read_json_lines(path)
+        return
+    if path.suffix.lower() != ".csv":
+        raise ConfigError(f"{shown(str(path))}: predictions are a .jsonl or a .csv file")
+    text = read_text(path)
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # long thoughts pass 128 kB
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            if path.suffix.lower() == ".csv":
-                reader = csv.DictReader(file, strict=True)
-                yield from ((reader.line_num, row) for row in reader)
-                return
-            for row, line in enumerate(file, start=1):
-                if line.strip():
-                    yield row, json.loads(line)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot read the predictions: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from error
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{row}: not valid JSON: {error.msg}") from error
+        yield from ((reader.line_num, row) for row in reader)
     except csv.Error as error:
-        raise DataError(f"{path}: not valid CSV: {error}") from error
+        raise DataError(f"{path}:{reader.reader.line_num}: not valid CSV: {error}") from error
+
+
+def _prediction(path: Path, row: int, entry: Any) -> Prediction:
+    """The row as a prediction: a number is an id or a text too, null is no text."""
+    fields = entry if isinstance(entry, dict) else {}
+    name, text = fields.get("id"), fields.get("text", False)
+    is_id = isinstance(name, str | int | float) and not isinstance(name, bool)
+    is_text = text is None or (isinstance(text, str | int | float) and not isinstance(text, bool))
+    if not (is_id and is_text):
+        wrong = "text" if is_id else "id"
+        is_there = f"{shown(fields[wrong])} is neither" if wrong in fields else "it has none"
+        raise DataError(
+            f'{path}:{row}: not a prediction; expected "id" and "text", each a text or a number, '
+            f"but for {wrong} {is_there}"
+        )
+    if isinstance(name, float) and name.is_integer():  # a table made floats of the numbers
+        name = int(name)
+    return Prediction(row, str(name), None if text is None else str(text))
+
+
+def _read(config: Config, path: Path, choice: Choice) -> _Import:
+    check_names(config.eval)
+    model, name, modality = _target(config.eval, choice)
+    benchmark = read_benchmark(config.eval, name, needs_media=False)
+    texts = _match(path, read_predictions(path), benchmark)
+    protocol = {"questions": benchmark.questions_digest}
+    settings = Settings({"predictions": file_digest(path)}, protocol)
+    return _Import(model, modality, benchmark, texts, settings)
+
+
+def _match(path: Path, predictions: Sequence[Prediction], benchmark: EvalSet) -> dict[str, str]:
+    """The texts by AVRT's ids."""
+    by_id: dict[str, list[Prediction]] = {}
+    for prediction in predictions:
+        by_id.setdefault(prediction.id, []).append(prediction)
+    if unknown := [name for name in by_id if name not in benchmark.ids]:
+        raise DataError(
+            f"{path}: {benchmark.name} does not have {len(unknown)} of the {len(by_id)} ids, such "
+            f"as {shown(unknown[0])} in row {by_id[unknown[0]][0].row}; its ids look like "
+            f"{benchmark.id_examples}. Name the set that the texts are of with --benchmark"
+        )
+    texts: dict[str, str] = {}
+    first_row: dict[str, int] = {}
+    for name, rows in by_id.items():
+        items = benchmark.ids[name]
+        if len(items) > 1 and len(rows) != len(items):
+            raise DataError(
+                f"{path}:{rows[0].row}: {shown(name)} names {len(items)} questions and stands "
+                f"{len(rows)} times; name each question, as {items[0]!r}, or give a row for each, "
+                f"in the order of the annotations"
+            )
+        for n, row in enumerate(rows):
+            item = items[n] if len(items) > 1 else items[0]
+            if item in first_row:
+                raise DataError(
+                    f"{path}:{row.row}: id {shown(name)} stands twice (before: row "
+                    f"{first_row[item]}); keep a single prediction per item"
+                )
+            first_row[item] = row.row
+            if row.text is not None:
+                texts[item] = row.text
+    return texts
 
 
 def _target(settings: EvalConfig, choice: Choice) -> tuple[str, str, Given]:
@@ -152,16 +243,6 @@ def _single(option: str, values: Sequence[Name]) -> Name:
         known = f"; known: {', '.join(values)}" if values else ""
         raise ConfigError(f"--predictions: name a single --{option} for the texts{known}")
     return values[0]
-
-
-def _check_ids(path: Path, texts: Mapping[str, str], benchmark: EvalSet) -> None:
-    unknown = [key for key in texts if key not in benchmark.by_id]
-    if unknown:
-        raise DataError(
-            f"{path}: {benchmark.name} does not have {len(unknown)} of the {len(texts)} ids, such "
-            f"as {unknown[0]!r}; its ids look like {next(iter(benchmark.by_id))!r}. Name the set "
-            f"that the texts are of with --benchmark"
-        )
 
 
 def _line(sample: Sample, text: str | None, protocol: str) -> Line:

@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from tqdm import tqdm
-
 from avrt.answers import PARSER_VERSION
 from avrt.datasets import media_paths
+from avrt.errors import AvrtError
+from avrt.media.failures import NO_SUCH_FILE
 from avrt.media.probe import file_stamp
-from avrt.runs import file_digest, fingerprint
+from avrt.runs import file_digest, fingerprint, track
 from avrt.types import Sample
 
 __all__ = [
@@ -59,16 +60,32 @@ def questions_digest(samples: Sequence[Sample]) -> str:
 
 
 def read_files(samples: Sequence[Sample], root: Path, cache: Path) -> Files:
-    """Every media file that the questions name; the digest of a missing file is `ABSENT`."""
+    """Every media file that the questions name; the digest of a missing file is `ABSENT`.
+
+    Raises:
+        AvrtError: files could not be read now, for a reason that says nothing about them.
+    """
     known = _read_cache(cache)
     files: Files = {}
-    names = tqdm(media_paths(samples), desc="media", unit="file", leave=False, disable=None)
-    for name in names:
+    unread: dict[str, OSError] = {}
+    names = media_paths(samples)
+    tracked = track(names, "eval: digest media", "files")
+    for name in chain(tracked, unread):  # what failed is tried once more, after all others
         stamp, entry = list(file_stamp(root / name)), known.get(name)
         if entry is None or entry[0] != stamp:
-            entry = [stamp, _digest(root / name)]
+            try:
+                entry = [stamp, _digest(root / name)]
+            except OSError as error:
+                unread.setdefault(name, error)
+                continue
         files[name] = entry
-    return files
+    lost = [error for name, error in unread.items() if name not in files]
+    if lost:
+        raise AvrtError(
+            f"{root}: {len(lost)} media files cannot be read now (the first: {lost[0]}), so "
+            "nothing was asked about their set; mend that, then repeat the command"
+        )
+    return {name: files[name] for name in names}
 
 
 def files_digest(files: Files) -> str:
@@ -87,10 +104,19 @@ def _text(protocol: Mapping[str, Any], name: str) -> str:
 
 
 def _digest(path: Path) -> str:
+    """The digest of a file; `ABSENT` where there is none.
+
+    Raises:
+        OSError: there may be one, but it cannot be read.
+    """
     try:
         return file_digest(path)
-    except OSError:
+    except (IsADirectoryError, ValueError):  # ValueError: a name that no file can have
         return ABSENT
+    except OSError as error:
+        if error.errno in NO_SUCH_FILE:
+            return ABSENT
+        raise
 
 
 def _read_cache(path: Path) -> Files:
@@ -100,5 +126,7 @@ def _read_cache(path: Path) -> Files:
         return {}
     entries = content.items() if isinstance(content, dict) else ()
     return {
-        name: [*entry] for name, entry in entries if isinstance(entry, list) and len(entry) == 2
+        name: [*entry]
+        for name, entry in entries
+        if isinstance(entry, list) and len(entry) == 2 and entry[1] != ABSENT
     }

@@ -19,7 +19,7 @@ from avrt.errors import ConfigError
 from avrt.evaluate.benchmarks import BENCHMARKS
 from avrt.evaluate.levels import LEVELS, difficulty_path, read_levels
 from avrt.evaluate.logs import Line, Settings, find_logs, iter_log, read_meta
-from avrt.evaluate.official import Official
+from avrt.evaluate.official import Official, letter
 from avrt.evaluate.scoring import score
 from avrt.evaluate.sets import StoredSet, read_stored_set
 from avrt.evaluate.statistics import Accuracy, pooled
@@ -53,7 +53,7 @@ class ModelResult:
     set_notes: Sequence[str] = ()
     """Differences from the published set."""
     officials: Sequence[Official] = ()
-    """The authors' verdict on each line; empty when they have no rule."""
+    """The authors' verdict on each line; empty when they have no rule for texts."""
     variants: Mapping[str, Sequence[Official]] = field(default_factory=dict)
     """The same by other readings of their rule, by name."""
 
@@ -213,7 +213,9 @@ def _read_set(run: Path, benchmark: str, made_elsewhere: Path | None) -> StoredS
 def _read_result(log: Path, stored: StoredSet, with_texts: bool | Collection[str]) -> ModelResult:
     meta = read_meta(log)
     known = BENCHMARKS.get(stored.format or "")
+    # Where the rule of a set is AVRT's own parser, it would repeat the strict score.
     rules = {"official": known.official, **known.variants} if known else {}
+    rules = {} if rules.get("official") is letter else rules
     verdicts: dict[str, list[Official]] = {name: [] for name in rules}
     lines: list[Line] = []
     thoughts: list[int] = []

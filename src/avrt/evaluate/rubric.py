@@ -1,8 +1,9 @@
 """MMAR's rubrics: a text model says which points of its rubric each reply earns.
 
-Reads the benchmarks of MMAR's format and RUN/eval/BENCH/MODEL/*.jsonl; writes every call into the
-ledger and derives RUN/eval/BENCH/MODEL/rubric/*.jsonl from it, one line per reply. Equal replies to
-an item are scored by one call.
+Reads the benchmarks of MMAR's format and RUN/eval/BENCH/MODEL/*.jsonl, of the configured models and
+of imported predictions; writes every call into the ledger and derives
+RUN/eval/BENCH/MODEL/rubric/*.jsonl from it, one line per reply, and *.meta.json, the judge. Equal
+replies to an item are scored by one call.
 
 The decision to question: a point that the text model did not give, or gave outside a criterion's
 scale, is not earned and its reply counts as not fully scored; points are never guessed. An item
@@ -19,7 +20,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import get_args
+from typing import Any
 
 from avrt.ask.budget import Budget
 from avrt.ask.calls import (
@@ -28,6 +29,7 @@ from avrt.ask.calls import (
     Outcome,
     call_all,
     check_failure_rate,
+    describe_role,
     find_outcomes,
     sampling_of,
 )
@@ -37,14 +39,15 @@ from avrt.config import Config, EvalConfig, ModelRole
 from avrt.datasets import read_items
 from avrt.engines import engine_of_role
 from avrt.errors import AvrtError, ConfigError, DataError
-from avrt.evaluate.logs import Line, log_path, read_log
+from avrt.evaluate.logs import Line, find_logs, read_log, read_meta
 from avrt.evaluate.questions import Question
 from avrt.evaluate.scoring import score
 from avrt.evaluate.statistics import mean_interval
 from avrt.evaluate.summary import failures_text, interval_text, percent
 from avrt.prompts import PromptTemplate, format_options, load_prompt
-from avrt.runs import Result, save_config, write_atomic
-from avrt.types import BenchmarkItem, Completion, Given
+from avrt.runs import Result, save_config, write_atomic, write_json
+from avrt.texts import printable
+from avrt.types import BenchmarkItem, Completion
 
 __all__ = ["Criterion", "RubricScore", "ask", "criteria_of", "plan", "read_points", "run"]
 
@@ -80,6 +83,9 @@ class RubricScore:
     text: str
     """Written by the text model."""
     error_class: str | None
+    n_prompt_tokens: int = 0
+    """Of the call; equal replies share one."""
+    n_completion_tokens: int = 0
 
     @property
     def share(self) -> float:
@@ -126,9 +132,11 @@ def run(config: Config, budget: Budget | None = None) -> Result:
         outcomes = find_outcomes(ledger, engine.identity, drafts)
         completions = ledger.find_all([o.key for o in outcomes.values() if o.key is not None])
         scores = _score_all(replies, outcomes, completions)
+        judge = describe_role(role, config.media)
         for log, of_log in scores.items():
-            _write_scores(log.parent / "rubric" / log.name, of_log)
-    lines = _summarize(scores, Counter(reply.log for reply in replies))
+            _write_scores(log.parent / "rubric" / log.name, of_log, judge)
+    lines = [f"judge: {role.model}, prompt {role.prompt} ({template.digest[:12]})"]
+    lines += _summarize(scores, Counter(reply.log for reply in replies))
     by_key = {outcome.key: outcome for outcome in made.values()}  # equal replies have one call
     if failures := failures_text(by_key.values()):
         lines.append(failures)
@@ -137,7 +145,7 @@ def run(config: Config, budget: Budget | None = None) -> Result:
     try:
         check_failure_rate("rubric", by_key.values(), config.generate.max_failure_rate)
     except AvrtError:
-        print("\n".join(lines))
+        print(printable("\n".join(lines)))
         raise
     rows = [row for of_log in scores.values() for row in of_log]
     n_incomplete = sum(None in row.points for row in rows)
@@ -226,15 +234,20 @@ def _read_replies(run: Path, settings: EvalConfig) -> list[_Reply]:
     replies: list[_Reply] = []
     for name, data in sets.items():
         items = {item.sample.id: item for item in read_items(data)}
-        for model in settings.models:
-            logs = (log_path(run, name, model, given) for given in get_args(Given))
-            for log in filter(Path.is_file, logs):
-                for line in read_log(log):
-                    if line.sample_id not in items:
-                        raise DataError(f"{log}: item {line.sample_id!r} is not in {data.root}")
-                    replies.append(_Reply(log, items[line.sample_id], line))
+        logs = [log for log in find_logs(run) if log.parent.parent.name == name]
+        order = list(settings.models)
+        own = [log for log in logs if log.parent.name in order]
+        imported = [log for log in logs if "predictions" in read_meta(log).settings.model]
+        for log in [*sorted(own, key=lambda log: order.index(log.parent.name)), *imported]:
+            for line in read_log(log):
+                if line.sample_id not in items:
+                    raise DataError(f"{log}: item {line.sample_id!r} is not in {data.root}")
+                replies.append(_Reply(log, items[line.sample_id], line))
     if not replies:
-        raise ConfigError(f"{run}/eval: no replies to {', '.join(sets)} yet; run `avrt eval` first")
+        raise ConfigError(
+            f"{run}/eval: no replies to {', '.join(sets)} yet; run `avrt eval` first, or import "
+            f"texts with `avrt eval --predictions`"
+        )
     return replies
 
 
@@ -280,7 +293,8 @@ def _score(reply: _Reply, key: str | None, completion: Completion | None) -> Rub
     points: tuple[int | None, ...] = (0,) * len(criteria)  # of a reply without text
     if completion is not None:
         points = read_points(completion.text, criteria)
-    strict = score(Completion(reply.line.text, "stop"), reply.item.sample)
+    reason = "length" if reply.line.finish_reason == "length" else "stop"
+    strict = score(Completion(reply.line.text, reason), reply.item.sample)
     return RubricScore(
         sample_id=reply.line.sample_id,
         k=reply.line.k,
@@ -290,10 +304,13 @@ def _score(reply: _Reply, key: str | None, completion: Completion | None) -> Rub
         max_points=sum(max(criterion.choices) for criterion in criteria),
         text=completion.text if completion else "",
         error_class=completion.error_class if completion else None,
+        n_prompt_tokens=completion.n_prompt_tokens if completion else 0,
+        n_completion_tokens=completion.n_completion_tokens if completion else 0,
     )
 
 
-def _write_scores(path: Path, scores: Sequence[RubricScore]) -> None:
+def _write_scores(path: Path, scores: Sequence[RubricScore], judge: Mapping[str, Any]) -> None:
+    write_json(path.with_suffix(".meta.json"), {"judge": judge})
     rows = [json.dumps(vars(row), ensure_ascii=False, sort_keys=True) for row in scores]
     content = "".join(f"{row}\n" for row in rows).encode("utf-8", errors="backslashreplace")
     write_atomic(path, lambda file: file.write(content))

@@ -18,7 +18,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from avrt.ask.budget import Budget
-from avrt.ask.calls import Drafts, Outcome, call_all, check_failure_rate, find_outcomes
+from avrt.ask.calls import (
+    Drafts,
+    Outcome,
+    call_all,
+    check_failure_rate,
+    find_outcomes,
+    unread_text,
+)
 from avrt.ask.ledger import Ledger, open_ledger, read_ledger
 from avrt.ask.locks import check_free, take_turns
 from avrt.config import Config
@@ -32,6 +39,7 @@ from avrt.evaluate.sets import EvalSet, read_benchmark, write_items
 from avrt.evaluate.summary import failures_text, summary_text
 from avrt.evaluate.tasks import Task
 from avrt.runs import Result, save_config, write_json
+from avrt.texts import printable
 from avrt.types import Given
 
 __all__ = ["Choice", "plan", "run"]
@@ -111,9 +119,9 @@ def run(config: Config, choice: Choice = Choice(), budget: Budget | None = None)
         for name, outcomes in made.items():
             check_failure_rate(f"eval, {name}", outcomes, config.generate.max_failure_rate)
     except AvrtError:
-        print(text)  # the other models' results are worth as much as ever
+        print(printable(text))  # the other models' results are worth as much as ever
         raise
-    return Result(text, counts)
+    return Result(text, counts, unread_text("eval", chain(*made.values())))
 
 
 def plan(config: Config, choice: Choice = Choice()) -> str:
@@ -185,9 +193,9 @@ def _print_exceptions(benchmark: EvalSet, wanted: Sequence[Given]) -> None:
     """Name the modalities that are skipped, and the peculiarities of the set."""
     absent = [m.upper() for m in dict.fromkeys(wanted) if m not in benchmark.modalities(wanted)]
     if absent:
-        print(f"{benchmark.name}: no item has {', '.join(absent)}; skipped")
+        print(printable(f"{benchmark.name}: no item has {', '.join(absent)}; skipped"))
     for note in benchmark.notes:
-        print(f"{benchmark.name}: {note}")
+        print(printable(f"{benchmark.name}: {note}"))
 
 
 def _ask(

@@ -38,9 +38,10 @@ def score(completion: Completion, sample: Sample) -> Score:
     if completion.finish_reason == "error":
         reason = f"{completion.error_class}: {completion.error}"
         return Score(0.0, None, f"the call failed: {reason}", "failed")
-    answer = extract_answer(completion.text, sample.options)
+    is_cut = completion.finish_reason == "length"
+    answer = extract_answer(completion.text, sample.options, cut=is_cut)
     if answer is None:
-        cut = " (cut at max_new_tokens)" if completion.finish_reason == "length" else ""
+        cut = " (cut at max_new_tokens)" if is_cut else ""
         return Score(0.0, None, f"no answer found{cut}", "unparsable")
     correct = sample.options[LETTERS.index(answer)] == sample.target_text
     verdict = "right" if correct else f"the target is {sample.target}"

@@ -32,6 +32,10 @@ ITEM_SCHEMA = pa.schema(
 """`groups` and `row` are JSON: what they hold differs from benchmark to benchmark."""
 
 
+_NAMED_BY_CLIP = ("daily_omni", "omnivideobench", "worldsense")
+"""Formats whose rows have no id of their own."""
+
+
 @dataclass(frozen=True)
 class StoredSet:
     """The questions of a set as they lie beside its logs."""
@@ -80,6 +84,28 @@ class EvalSet:
     def by_id(self) -> Mapping[str, BenchmarkItem]:
         """The items by their id."""
         return {item.sample.id: item for item in self.items}
+
+    @cached_property
+    def ids(self) -> Mapping[str, Sequence[str]]:
+        """AVRT's ids of the questions that an id names, in their order: AVRT's own, that of the
+        benchmark, or that of a clip where the benchmark has none for its questions.
+        """
+        prefix = f"{self.data.format}-"
+        if self.data.format == "avqa":
+            prefix += f"{self.data.split}-"
+        clips: dict[str, list[str]] = {}
+        for sample in self.samples if self.data.format in _NAMED_BY_CLIP else ():
+            clips.setdefault(sample.video_id, []).append(sample.id)
+        own = {sample.id.removeprefix(prefix): [sample.id] for sample in self.samples}
+        return {**clips, **own, **{sample.id: [sample.id] for sample in self.samples}}
+
+    @property
+    def id_examples(self) -> str:
+        """The kinds of ids, in words."""
+        first = self.samples[0].id
+        own = [repr(name) for name, ids in self.ids.items() if first in ids and name != first]
+        beside = f" or, as the benchmark names them, {' or '.join(own)}" if own else ""
+        return f"{first!r}{beside}"
 
     def modalities(self, wanted: Sequence[Given]) -> list[Given]:
         """Those of the wanted modalities that at least one item has."""

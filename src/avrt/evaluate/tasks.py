@@ -113,7 +113,7 @@ def _to_line(
     completion = outcome.failure if call is None else call.completion
     assert completion is not None  # without a call there was no reply
     result = score(completion, sample)
-    if call is None:
+    if call is None and not outcome.unread:
         reason = f"{completion.error_class}: {completion.error}"
         result = Score(0.0, None, reason, "missing_media")
     asked = question_digest((draft.system, draft.text))

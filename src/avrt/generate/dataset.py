@@ -132,10 +132,15 @@ def to_row(entry: Entry) -> dict[str, Any]:
     sample, merged, answers = entry.sample, entry.merged, entry.answers or {}
     vision, audio = (_first_of(answers, modality) for modality in "va")
     places = places_in(merged.order) if merged else range(len(sample.options))
+
+    def restored(traces: Sequence[TeacherTrace] | None) -> str | None:
+        text = best_answer(traces).text if traces else None
+        return text and restore_letters(text, places, sample.options)
+
     row: dict[str, Any] = {
         **question_columns(sample, merged.text.strip() if merged is not None else None),
-        "vision_text": restore_letters(best_answer(vision).text, places) if vision else None,
-        "audio_text": restore_letters(best_answer(audio).text, places) if audio else None,
+        "vision_text": restored(vision),
+        "audio_text": restored(audio),
         "vision_correct": vision[0].correct if vision else None,
         "audio_correct": audio[0].correct if audio else None,
         "teachers": _teachers(answers) if answers else None,

@@ -10,10 +10,12 @@ trace has: a reply that quotes other words is no reading of this trace, and none
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias, get_args
+
+from avrt.errors import DataError
+from avrt.texts import parse_json
 
 __all__ = ["FINDINGS", "REPLY_SCHEMA", "Findings", "count_votes", "read_findings"]
 
@@ -50,8 +52,8 @@ def read_findings(reply: str, trace: str) -> Findings | None:
     if fenced := _FENCED.fullmatch(text):
         text = fenced[1]
     try:
-        entries = json.loads(text, object_pairs_hook=_without_repetition)
-    except (ValueError, RecursionError):
+        entries = parse_json(text, "reply")
+    except DataError:
         return None
     if not isinstance(entries, dict) or entries.keys() != set(FINDINGS):
         return None
@@ -81,10 +83,3 @@ def count_votes(votes: Sequence[Findings | None]) -> Findings | None:
         return None
     quotes = {name: [vote[name] for vote in read if name in vote] for name in FINDINGS}
     return {name: of[0] for name, of in quotes.items() if 2 * len(of) > len(votes)}
-
-
-def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    entries = dict(pairs)
-    if len(entries) != len(pairs):
-        raise ValueError("a key stands twice")
-    return entries

@@ -89,7 +89,8 @@ def run(config: Config, budget: Budget | None = None) -> Result:
     stage = _open(config)
     if stage.done and judged_path(path).is_file():
         counts = stage.counts()
-        if not counts["again_failed"] and not any(key.startswith("failed/") for key in counts):
+        n_failed = counts["again_failed"] + counts["failed_calls"]
+        if not n_failed and not any(key.startswith("failed/") for key in counts):
             return Result(f"judge: nothing to do, {path} is judged", counts)
     columns = read_table(merged_path(path), ["sample_id", "status"]).to_pydict()
     statuses = dict(zip(columns["sample_id"], columns["status"], strict=True))
@@ -114,6 +115,8 @@ def run(config: Config, budget: Budget | None = None) -> Result:
     check_failure_rate("judge", chain(*bench.ask.outcomes), config.generate.max_failure_rate)
     counts = _count(tries)
     check_sums("judge", len(samples), {**counts, "kept": counts["kept"] + counts[UNJUDGED]})
+    if n_failed := sum(outcome.failure is not None for outcome in chain(*bench.ask.outcomes)):
+        counts["failed_calls"] = n_failed  # also single votes, which the next command asks for
     stage.finish(counts)
     return Result(_summarize(counts, config.judges), counts)
 

@@ -17,9 +17,9 @@ import pyarrow as pa
 
 from avrt.generate.findings import Findings
 from avrt.generate.gates import Case, check
-from avrt.generate.option_order import places_in, restore_letters
+from avrt.generate.option_order import in_order, places_in, restore_letters
 from avrt.generate.records import Answers, MergedTrace, best_answer
-from avrt.runs import iter_parquet, manifest_path, write_parquet
+from avrt.runs import iter_parquet, manifest_path, track, write_parquet
 from avrt.types import Sample
 
 __all__ = [
@@ -74,11 +74,13 @@ def case_of(shown: Sample, answers: Answers, trace: MergedTrace) -> Case:
     """A merged trace with the question as it was shown to the merger, and the teachers' texts, all
     in the trace's letters.
     """
+    places = places_in(trace.order)
+    stored = in_order(shown.options, places)
     texts: dict[str, str] = {}
     for traces in answers.values():
         best = best_answer(traces)
         if best.modality != "none":
-            text = restore_letters(best.text, places_in(trace.order))
+            text = restore_letters(best.text, places, stored)
             texts[best.modality] = f"{texts.get(best.modality, '')}{text}\n"
     return Case(
         text=trace.text,
@@ -99,8 +101,9 @@ def check_all(cases: Iterable[Case], n: int) -> Iterator[dict[str, str | None]]:
         return
     waiting = iter(cases)
     with get_context("spawn").Pool() as pool:
-        while batch := list(islice(waiting, BATCH)):
-            yield from pool.map(check, batch, chunksize=100)
+        batches = iter(lambda: list(islice(waiting, BATCH)), [])
+        flagged = (found for batch in batches for found in pool.map(check, batch, chunksize=100))
+        yield from track(flagged, "gates", "traces", n)
 
 
 def judged_path(run: Path) -> Path:

@@ -150,7 +150,7 @@ class Merger:
             question=shown.question,
             options=format_options(shown.options),
             answer=f"({shown.target}) {shown.target_text}",
-            **_analyses(answers, self.order(sample)),
+            **_analyses(sample, answers, self.order(sample)),
         )
         return Draft(
             id=(sample.id, k),
@@ -199,7 +199,7 @@ def shown_sample(sample: Sample, order: Sequence[int]) -> Sample:
     return replace(sample, options=options, answer_index=order.index(sample.answer_index))
 
 
-def _analyses(answers: Answers, order: Sequence[int]) -> dict[str, str]:
+def _analyses(sample: Sample, answers: Answers, order: Sequence[int]) -> dict[str, str]:
     """The teachers' texts by modality and all together, with the letters that are shown."""
     places = places_in(order)
     texts: dict[str, list[str]] = {"v": [], "a": [], "av": []}
@@ -207,7 +207,7 @@ def _analyses(answers: Answers, order: Sequence[int]) -> dict[str, str]:
     for name, traces in answers.items():
         best = best_answer(traces)
         if best.modality in texts:
-            text = restore_letters(best.text.strip(), places)
+            text = restore_letters(best.text.strip(), places, sample.options)
             texts[best.modality].append(text)
             titled.append(f"{name.replace('_', ' ').capitalize()} analysis:\n{text}")
     return {

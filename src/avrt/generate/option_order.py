@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import random
-import re
 from collections.abc import Sequence
+from unicodedata import normalize
 
+from avrt.answers import letter_places
 from avrt.types import LETTERS
 
 __all__ = [
@@ -22,26 +23,6 @@ __all__ = [
     "restore_letters",
     "shuffled_order",
 ]
-
-_L = f"[{LETTERS}]"
-_ANY = f"(?i:{_L})"
-_M = "[*_`]*"  # marks of emphasis
-_ANSWER = rf"\b(?i:answer){_M}[ \t]*(?::|(?i:is|must be|should be|would be)\b:?){_M}\s*{_M}"
-_END = rf"{_M}(?:[)\].:;,/<]|\s*$|\s+[-–—]|\s+(?:because|since|as)\b)"
-_FORMS = (
-    (r"[(\[]", _L, r"[)\]]"),  # (B)
-    (rf"<answer>\s*{_M}(?:(?i:option|choice) )?[(\[]?", _ANY, r"[)\].:;,\s<*]"),
-    (r"\\boxed{", _L, "}"),
-    (rf"\b(?i:option|choice) {_M}", _L, r"\b(?!')"),
-    (rf"{_ANSWER}[(\[]", _ANY, r"[)\]]"),
-    (_ANSWER, _L, _END),
-    (r"\b[Aa]nswer: ", _L, r"\s"),
-    (rf"^[ \t>-]*{_M}", _L, rf"{_M}(?:[.):]{_M}(?:\s|$)|[ \t]*$)"),  # B. or B) begins a line
-)
-"""What stands before a letter that stands for an option, the letter, and what stands behind it. An
-"A" that begins a sentence is none.
-"""
-_MENTION = re.compile("|".join(f"({a})({b})(?={c})" for a, b, c in _FORMS), re.MULTILINE)
 
 
 def shuffled_order(seed: int, sample_id: str, role: str, k: int, n_options: int) -> tuple[int, ...]:
@@ -77,22 +58,23 @@ def restore_letter(letter: str, order: Sequence[int]) -> str:
     return LETTERS[order[LETTERS.index(letter)]]
 
 
-def restore_letters(text: str, order: Sequence[int]) -> str:
+def restore_letters(text: str, order: Sequence[int], shown: Sequence[str]) -> str:
     """The text with every letter that stands for an option put back into the stored order.
 
-    A letter beyond the options stays.
+    `shown` are the options as the text's author saw them: a letter inside the text of an option
+    stays, and so does one beyond them.
     """
     if list(order) == sorted(order):
         return text
-
-    def restored(match: re.Match[str]) -> str:
-        before, shown = (group for group in match.groups() if group is not None)
-        if LETTERS.index(shown.upper()) >= len(order):
-            return match[0]
-        letter = restore_letter(shown.upper(), order)
-        return before + (letter if shown.isupper() else letter.lower())
-
-    return _MENTION.sub(restored, text)
+    parts: list[str] = []
+    end = 0
+    for place in letter_places(text, shown):
+        written = normalize("NFKC", text[place])  # such as a letter in full width or in brackets
+        letter = next(character for character in written if character.upper() in LETTERS)
+        new = restore_letter(letter.upper(), order)  # in upper case: "a" alone may be an article
+        parts += [text[end:place], written.replace(letter, new)]
+        end = place + 1
+    return "".join([*parts, text[end:]])
 
 
 def _digest(text: str) -> int:

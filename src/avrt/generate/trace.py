@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from avrt.ask.calls import (
     check_failure_rate,
     describe_role,
     sampling_of,
+    unread_text,
 )
 from avrt.ask.ledger import Ledger, count_finished, open_ledger
 from avrt.ask.locks import check_free
@@ -102,14 +104,16 @@ def run(config: Config, budget: Budget | None = None) -> Result:
             answers = _read_answers(teachers, ledger, usable, outcomes)
             stage.begin()
             write_teachers(path, _count(answers, counts))
+    asked = chain.from_iterable(of_teacher.values() for of_teacher in outcomes.values())
+    fault = unread_text("trace", asked)
     if budget.stopped_by is not None:
-        return Result(budget.summarize("trace"), {})
+        return Result(budget.summarize("trace"), {}, fault)
     for name, of_teacher in outcomes.items():
         limit = config.generate.max_failure_rate
         check_failure_rate(f"trace, {name} teacher", of_teacher.values(), limit)
     check_sums("trace", len(usable), counts)
     stage.finish(counts)
-    return Result(_summarize(list(teachers), counts), counts)
+    return Result(_summarize(list(teachers), counts), counts, fault)
 
 
 def plan(config: Config) -> str:
@@ -224,7 +228,7 @@ class Teacher:
             k=k,
             key=outcome.key,
             status=outcome.status,
-            text=restore_letters(completion.text, order),
+            text=restore_letters(completion.text, order, in_order(sample.options, order)),
             order=order,
             answer=answer,
             correct=answer == sample.target,

@@ -10,16 +10,17 @@ from av.stream import Discard
 
 from avrt.config import MediaConfig
 from avrt.errors import MediaError
+from avrt.media.failures import decoding
 from avrt.media.files import (
     MediaFile,
     audio_stream,
     check_file,
-    is_picture,
     open_file,
     read_packets,
     video_stream,
 )
 from avrt.media.frames import Taken, take_frames
+from avrt.media.kinds import picture_kind
 from avrt.media.picture import read_picture
 from avrt.media.waveform import SoundDecoder
 from avrt.types import Frames, Modality, Waveform
@@ -70,17 +71,23 @@ def read_clip(path: Path, media: MediaConfig, modality: Modality) -> Decoded:
     Raises:
         MediaError: a requested modality is absent (no_video, no_audio), or the file failed.
     """
-    if is_picture(check_file(path, media)):
+    with decoding(path):
+        kind = picture_kind(check_file(path, media))
+        if kind is None:
+            return _read_tracks(path, media, modality)
         if "a" in modality:
             raise MediaError(
                 "no_audio", str(path), "is a picture; name the sound file in the sample's `audio`"
             )
-        return Decoded(read_picture(path, media), None)
+        return Decoded(read_picture(path, kind, media), None)
+
+
+def _read_tracks(path: Path, media: MediaConfig, modality: Modality) -> Decoded:
     with open_file(path, media) as file:
         video = video_stream(file, media) if "v" in modality else None
         sound = None
         if "a" in modality:
-            sound = SoundDecoder(audio_stream(file), path, media.max_audio_s)
+            sound = SoundDecoder(audio_stream(file), path, media)
         video_packets = _demux(file, media, video, sound)
         taken = _take(file, video, video_packets, media) if video else None
         frames = waveform = None

@@ -11,7 +11,6 @@ or a Matroska segment that ends after the file, or an MP4 without its `moov` box
 
 from __future__ import annotations
 
-import errno
 import math
 import os
 import stat
@@ -27,6 +26,8 @@ from av.stream import Discard, Disposition
 
 from avrt.config import MediaConfig
 from avrt.errors import MediaError
+from avrt.media.failures import decoding, machine_failure
+from avrt.media.kinds import HEAD_BYTES, foreign_kind
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -38,7 +39,6 @@ __all__ = [
     "MediaFile",
     "audio_stream",
     "check_file",
-    "is_picture",
     "open_file",
     "read_packets",
     "video_stream",
@@ -52,12 +52,9 @@ sound and pictures at 1,000 per second have the most.
 FORMATS = "mov,matroska,webm,avi,mpegts,mpeg,m4v,flv,asf,ogg,wav,w64,aiff,caf,mp3,aac,flac,amr,ac3"
 """FFmpeg demuxers that read a single self-contained file."""
 
-NO_SUCH_FILE = (errno.ELOOP, errno.ENAMETOOLONG)
 MP4_CONTENT_BOXES = (b"moov", b"moof", b"mdat")
 UNKNOWN_RIFF_SIZES = (0, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 """Sizes that programs write before they know the real size."""
-PICTURE_BRANDS = (b"avif", b"heic", b"heix", b"mif1")
-"""MP4 files that hold a picture, often in tiles that FFmpeg would show one by one."""
 SEGMENT_ID = b"\x18\x53\x80\x67"
 
 
@@ -75,9 +72,11 @@ def check_file(path: Path, media: MediaConfig) -> bytes:
     """Read the first bytes of a regular, readable, non-empty file within the limit of its size.
 
     Raises:
-        MediaError: missing, permission, not_media, too_large or undecodable (a disk error).
+        MediaError: missing, permission, not_media, too_large or unreadable.
     """
-    try:
+    if "\0" in str(path):
+        raise MediaError("missing", str(path), "no such file: a NUL in its name")
+    with decoding(path):
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise MediaError(
@@ -92,39 +91,21 @@ def check_file(path: Path, media: MediaConfig) -> bytes:
             )
             raise MediaError("too_large", str(path), detail)
         with path.open("rb") as file:
-            return file.read(64)
-    except PermissionError as error:
-        raise MediaError(
-            "permission", str(path), "may not be read; change its permissions"
-        ) from error
-    except OSError as error:
-        if isinstance(error, FileNotFoundError | NotADirectoryError) or error.errno in NO_SUCH_FILE:
-            raise MediaError(
-                "missing", str(path), "no such file; download it, or correct the path"
-            ) from error
-        raise MediaError("undecodable", str(path), f"cannot be read: {error.strerror}") from error
-    except ValueError as error:  # a NUL in the name
-        raise MediaError("missing", str(path), f"no such file: {error}") from error
-
-
-def is_picture(head: bytes) -> bool:
-    """True when a file's first bytes are those of PNG, JPEG or WebP."""
-    return head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")) or (
-        head[:4] == b"RIFF" and head[8:12] == b"WEBP"
-    )
+            return file.read(HEAD_BYTES)
 
 
 @contextmanager
 def open_file(path: Path, media: MediaConfig) -> Iterator[MediaFile]:
-    """Open a sound or video file; FFmpeg's errors in the body become `MediaError` too.
+    """Open a sound or video file; errors in the body are left to `decoding`.
 
     Raises:
         MediaError: the file cannot be opened, is longer than `media.max_clip_s`, or is cut off
         while `media.damaged` is "refuse".
     """
     head = check_file(path, media)
-    if head[4:8] == b"ftyp" and head[8:12] in PICTURE_BRANDS:
-        raise MediaError("not_media", str(path), "an AVIF or HEIC picture; convert it to PNG")
+    foreign = foreign_kind(head)
+    if foreign is not None:
+        raise MediaError(foreign[0], str(path), foreign[1])
     is_cut = _is_cut(path, head)
     truncated = MediaError(
         "truncated",
@@ -137,6 +118,8 @@ def open_file(path: Path, media: MediaConfig) -> Iterator[MediaFile]:
     try:
         container = av.open(f"file:{os.fspath(path)}", options=options, metadata_errors="replace")
     except FFmpegError as error:
+        if failure := machine_failure(path, error):
+            raise failure from error
         if is_cut:
             raise truncated from error
         detail = f"no sound, video or picture format ({error.strerror}); download it again"
@@ -146,12 +129,7 @@ def open_file(path: Path, media: MediaConfig) -> Iterator[MediaFile]:
         length = (container.duration or 0) - max(0, container.start_time or 0)
         if length / av.time_base > media.max_clip_s:
             raise _too_long(path, media)
-        try:
-            yield MediaFile(path, container, is_cut)
-        except FFmpegError as error:
-            raise MediaError(
-                "undecodable", str(path), f"{error.strerror}; download it again"
-            ) from error
+        yield MediaFile(path, container, is_cut)
 
 
 def video_stream(file: MediaFile, media: MediaConfig) -> VideoStream:

@@ -25,6 +25,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from avrt.config import MediaConfig
 from avrt.media.bitstream import has_layers, is_restart
+from avrt.media.failures import is_short_of_memory
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -145,7 +146,9 @@ def decode_video(
         context.skip_frame = "DEFAULT" if needed else "NONREF"
         try:
             yield from context.decode(packet)
-        except FFmpegError:
+        except FFmpegError as error:
+            if is_short_of_memory(error):
+                raise
             yield None
 
 

@@ -25,19 +25,20 @@ from av.error import FFmpegError
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from avrt.config import MediaConfig
-from avrt.errors import MediaError
+from avrt.errors import PASSING_CLASSES, MediaError
+from avrt.media.failures import decoding, is_short_of_memory
 from avrt.media.files import (
     MediaFile,
     audio_stream,
     check_file,
-    is_picture,
     open_file,
     read_packets,
     video_stream,
 )
 from avrt.media.frames import quarter_turns, shown_size
+from avrt.media.kinds import picture_kind
 from avrt.media.picture import open_picture
-from avrt.media.waveform import SoundDecoder
+from avrt.media.waveform import SILENT_DBFS, SoundDecoder
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -48,13 +49,14 @@ if TYPE_CHECKING:
 
 __all__ = ["PROBE_SETTINGS", "PROBE_VERSION", "MediaInfo", "file_stamp", "probe"]
 
-PROBE_VERSION = 1
+PROBE_VERSION = 2
 """Increase it when the same file would give another result."""
-PROBE_SETTINGS = ("max_audio_s", "damaged", "max_file_mb", "max_source_pixels", "max_clip_s")
+PROBE_SETTINGS = (
+    *("max_audio_s", "damaged", "opposite_phase"),
+    *("max_file_mb", "max_source_pixels", "max_clip_s"),
+)
 """Settings of `media` that the result depends on."""
 
-SILENT_DBFS = -80.0
-"""A peak below this is silence: less than four steps of 16 bit."""
 FLOOR_DBFS = -120.0
 """Lower levels, down to digital silence, are stored as this level."""
 SHORT_AUDIO = 0.5
@@ -91,7 +93,7 @@ class MediaInfo:
     mtime_ns: int | None = None
     """Time of the last change."""
     container: str | None = None
-    """FFmpeg's name of the format, or png, jpeg, webp."""
+    """FFmpeg's name of the format, or that of a picture: png, jpeg, webp, gif, bmp, tiff, avif."""
     video_codec: str | None = None
     """None: there is no picture."""
     width: int | None = None
@@ -118,31 +120,37 @@ class MediaInfo:
     rms_dbfs: float | None = None
     """Level of the used part of the sound, mono, relative to the largest amplitude."""
     peak_dbfs: float | None = None
+    mono_loss_db: float | None = None
+    """Level of the mono mix below the mean level of the channels; None: one channel, or silence."""
     status: str = "ok"
     """`ok`, or a class of `MEDIA_ERROR_CLASSES`."""
     reason: str | None = None
     """The reason why the status is not ok, and the remedy."""
     notes: tuple[str, ...] = ()
     """Unusual properties of a usable file: truncated or damaged (where `media.damaged` is `use`),
-    silent, short_audio, late_audio, still.
+    silent, opposite_phase, short_audio, late_audio, still, several_frames.
     """
 
 
 def probe(path: Path, media: MediaConfig) -> MediaInfo:
-    """Probe a file. A file with only picture or only sound is ok; a file with neither is not."""
+    """Probe a file. A file with only picture or only sound is ok; a file with neither is not.
+
+    Raises:
+        MediaError: of a class in `PASSING_CLASSES`, so that nothing is known about the file.
+    """
     size_bytes, mtime_ns = file_stamp(path)  # first: a file that changes meanwhile is noticed
     info = MediaInfo(path=str(path), size_bytes=size_bytes, mtime_ns=mtime_ns)
     try:
-        head = check_file(path, media)
-        with path.open("rb") as file:
-            info = replace(info, sha256=hashlib.file_digest(file, "sha256").hexdigest())
-        if is_picture(head):
-            return replace(info, **_probe_picture(path, media, head))
-        return replace(info, **_probe(path, media))
+        with decoding(path):
+            kind = picture_kind(check_file(path, media))
+            with path.open("rb") as file:
+                info = replace(info, sha256=hashlib.file_digest(file, "sha256").hexdigest())
+            found = _probe(path, media) if kind is None else _probe_picture(path, kind, media)
+            return replace(info, **found)
     except MediaError as error:
+        if error.error_class in PASSING_CLASSES:
+            raise
         return replace(info, status=error.error_class, reason=error.detail)
-    except OSError as error:
-        return replace(info, status="undecodable", reason=f"cannot be read: {error.strerror}")
 
 
 def file_stamp(path: Path) -> tuple[int | None, int | None]:
@@ -154,15 +162,15 @@ def file_stamp(path: Path) -> tuple[int | None, int | None]:
     return status.st_size, status.st_mtime_ns
 
 
-def _probe_picture(path: Path, media: MediaConfig, head: bytes) -> dict[str, Any]:
-    picture = open_picture(path, media)
-    container = {b"\x89P": "png", b"\xff\xd8": "jpeg", b"RI": "webp"}[head[:2]]
+def _probe_picture(path: Path, kind: str, media: MediaConfig) -> dict[str, Any]:
+    image, _, has_more = open_picture(path, kind, media)
     return {
-        "container": container,
-        "video_codec": container,
+        "container": kind.lower(),
+        "video_codec": kind.lower(),
         "n_frames": 1,
         "rotation": 0,
-        **_sizes(picture.height, picture.width, (picture.height, picture.width)),
+        "notes": ("several_frames",) if has_more else (),
+        **_sizes(image.height, image.width, (image.height, image.width)),
     }
 
 
@@ -174,7 +182,7 @@ def _probe(path: Path, media: MediaConfig) -> dict[str, Any]:
         tracks = [track for track in (video, audio) if track is not None]
         if not tracks:
             raise MediaError("not_media", str(path), "has neither picture nor sound; remove it")
-        sound = SoundDecoder(audio, path, media.max_audio_s) if audio else None
+        sound = SoundDecoder(audio, path, media) if audio else None
         pictures, sounds = (
             _Packets((track and track.time_base) or Fraction(0)) for track in (video, audio)
         )
@@ -200,7 +208,7 @@ def _probe(path: Path, media: MediaConfig) -> dict[str, Any]:
             properties |= _describe_audio(sound, waveform, sounds)
         notes = [
             *(["truncated"] if file.is_cut else []),
-            *_notes_on_sound(properties, waveform, media),
+            *_notes_on_sound(properties, waveform, media, sound is not None and sound.cancels),
         ]
     if waveform and waveform.fault and media.damaged == "refuse":
         detail = (
@@ -258,7 +266,9 @@ def _decode(stream: VideoStream, packet: Packet[Any] | None) -> list[VideoFrame]
     """Decode a packet, None at the end of the track; a damaged packet gives no frame."""
     try:
         return stream.codec_context.decode(packet)
-    except FFmpegError:
+    except FFmpegError as error:
+        if is_short_of_memory(error):
+            raise
         return []
 
 
@@ -296,6 +306,7 @@ def _describe_audio(sound: SoundDecoder, waveform: Waveform, packets: _Packets) 
         "audio_start_s": waveform.start_s,
         "rms_dbfs": _to_dbfs(math.sqrt(power)),
         "peak_dbfs": _to_dbfs(np.abs(samples).max(initial=0.0)),
+        "mono_loss_db": sound.mono_loss_db,
     }
 
 
@@ -304,13 +315,15 @@ def _to_dbfs(amplitude: float) -> float:
 
 
 def _notes_on_sound(
-    properties: Mapping[str, Any], waveform: Waveform | None, media: MediaConfig
+    properties: Mapping[str, Any], waveform: Waveform | None, media: MediaConfig, cancels: bool
 ) -> Iterator[str]:
     if waveform is None:
         return
     if waveform.fault:
         yield "damaged"
-    if properties["peak_dbfs"] < SILENT_DBFS:
+    if cancels:
+        yield "opposite_phase"
+    elif properties["peak_dbfs"] < SILENT_DBFS:
         yield "silent"
     picture_s, sound_s = properties.get("duration_s"), properties["audio_duration_s"]
     if picture_s is not None and sound_s is not None:

@@ -2,7 +2,9 @@
 
 A file that hangs, or whose decoder crashes, costs one process, which is replaced, and ends as a
 `MediaError` like any other bad file. Results come in the order of the items, a bounded
-number of them ahead of the caller, so memory stays flat over any number of files.
+number of them ahead of the caller, so memory stays flat over any number of files. A failure that
+says nothing about its file (killed, timeout, permission, no memory) is no result yet: the file is
+tried once more, in new processes, after all others, when there may be more room.
 
 The decision to question: no library's pool is used. Those share a pipe between all processes; when
 a process dies at the wrong moment they lose items, blame the wrong item, or fail altogether. Here
@@ -20,7 +22,7 @@ import signal
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -28,7 +30,8 @@ from itertools import islice
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
-from avrt.errors import AvrtError, MediaError
+from avrt.errors import PASSING_CLASSES, AvrtError, MediaError
+from avrt.media.failures import NO_MEMORY
 
 __all__ = ["map_files"]
 
@@ -37,6 +40,11 @@ Output = TypeVar("Output")
 
 START_S = 60.0
 """Longest time that a process may need to start."""
+ENDED_FROM_OUTSIDE = (
+    *(signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT),
+    *(signal.SIGXCPU, signal.SIGUSR1, signal.SIGUSR2),
+)
+"""Signals that no decoder gives itself: the kernel, a scheduler or a person ended the process."""
 READY = b"ready"
 CONTEXT = multiprocessing.get_context("spawn")
 
@@ -50,22 +58,63 @@ def map_files(
     ahead: int | None = None,
     path_of: Callable[[Item], str] = str,
 ) -> Generator[tuple[Item, Output | MediaError]]:
-    """Yield every item, in order, with what `function` returns for it or the MediaError it raises.
+    """Yield every item with what `function` returns for it or the MediaError it raises.
+
+    They come in order, but for those that are tried once more: their second result comes last.
 
     Function and items are sent to new processes, so the function must be a module's, or a `partial`
     of it. An item that takes longer than `timeout_s` gives a MediaError `timeout`, an item whose
-    process dies an `undecodable`; `path_of` names the item's file. Items are taken only while fewer
-    than `ahead` (default: four for each worker) are in progress or wait for the caller. Closing the
-    generator stops the processes at once; they also end with this process, even when it is killed.
+    process is ended from outside a `killed`, one whose decoder crashes an `undecodable`; `path_of`
+    names the item's file. Items are taken only while fewer than `ahead` (default: four for each
+    worker) are in progress or wait for the caller. Closing the generator stops the processes at
+    once; they also end with this process, even when it is killed.
 
     Raises:
         AvrtError: the processes do not start.
         Exception: any other error that `function` raises: a defect, not a bad file.
     """
-    if workers == 0:
+    n_workers = (os.cpu_count() or 1) if workers is None else workers
+    again: list[Item] = []
+    with closing(_map(function, items, timeout_s, n_workers, ahead)) as results:
+        for item, result in results:
+            if _may_pass(result):
+                again.append(item)
+            else:
+                yield item, _named(result, item, path_of)
+    with closing(_map(function, again, timeout_s, n_workers, ahead)) as results:
+        for item, result in results:
+            yield item, _named(result, item, path_of)
+
+
+def _may_pass(result: object) -> bool:
+    """Whether another attempt may end otherwise; without a path, a process died or was short.
+
+    Of several results in a mapping, one is enough.
+    """
+    if isinstance(result, Mapping):
+        return any(map(_may_pass, result.values()))
+    return isinstance(result, MediaError) and (
+        result.error_class in ("missing", *PASSING_CLASSES) or not result.path
+    )
+
+
+def _named(result: Output, item: Item, path_of: Callable[[Item], str]) -> Output | MediaError:
+    if isinstance(result, MediaError) and not result.path:  # only this process knows it
+        return MediaError(result.error_class, path_of(item), result.detail)
+    return result
+
+
+def _map(
+    function: Callable[[Item], Output],
+    items: Iterable[Item],
+    timeout_s: float,
+    n_workers: int,
+    ahead: int | None,
+) -> Generator[tuple[Item, Output | MediaError]]:
+    """As `map_files`, but each item is tried once, and all come in order."""
+    if n_workers == 0:
         yield from ((item, _run_here(function, item)) for item in items)
         return
-    n_workers = workers or os.cpu_count() or 1
     source = iter(items)
     first = list(islice(source, ahead or 4 * n_workers))
     if not first:
@@ -76,8 +125,6 @@ def map_files(
             item, future = waiting.popleft()
             result = future.result()
             waiting.extend((following, pool.submit(following)) for following in islice(source, 1))
-            if isinstance(result, MediaError) and not result.path:  # only this process knows it
-                result = MediaError(result.error_class, path_of(item), result.detail)
             yield item, result
 
 
@@ -124,7 +171,10 @@ class _Pool:
 
     def _call(self, payload: bytes) -> Any:
         """Let the process of this thread do the work; runs in a thread of the pool."""
-        worker = getattr(self._own, "worker", None) or self._start()
+        try:
+            worker = getattr(self._own, "worker", None) or self._start()
+        except MediaError as error:
+            return error
         try:
             worker.pipe.send_bytes(payload)
             reply = worker.pipe.recv_bytes()
@@ -143,10 +193,18 @@ class _Pool:
         with self._lock:
             if self._is_closed:
                 raise CancelledError
-            worker = _Worker()
+            try:
+                worker = _Worker()
+            except OSError as error:
+                raise AvrtError(
+                    f"a process that reads files cannot be started: {error.strerror}; raise the "
+                    "limit of open files (`ulimit -n`) or processes, or use fewer media.workers"
+                ) from error
             self._workers.add(worker)
         if not worker.is_ready():
             exit_code = self._bury(worker)
+            if exit_code is not None and -exit_code in ENDED_FROM_OUTSIDE:
+                raise _explain_death(exit_code, self._timeout_s)
             raise AvrtError(
                 f"a process that reads files did not start (exit code {exit_code}); "
                 "its messages above name the cause"
@@ -190,7 +248,7 @@ def _explain_death(exit_code: int | None, timeout_s: float) -> MediaError:
     if exit_code == -signal.SIGALRM:
         detail = f"not read after {timeout_s:g} s; download it again, or raise media.timeout_s"
         return MediaError("timeout", "", detail)
-    if exit_code == -signal.SIGKILL:
+    if exit_code is not None and -exit_code in ENDED_FROM_OUTSIDE:
         detail = "its process was killed, most likely for lack of memory; use fewer media.workers"
         return MediaError("killed", "", detail)
     detail = f"the decoder crashed (exit code {exit_code}); convert it again"
@@ -228,8 +286,7 @@ def _run(payload: bytes) -> bytes:
     except MediaError as error:
         return pickle.dumps(error)
     except MemoryError:
-        detail = "not enough memory; use fewer media.workers"
-        return pickle.dumps(MediaError("undecodable", "", detail))
+        return pickle.dumps(MediaError("unreadable", "", NO_MEMORY))
     except Exception as error:  # noqa: BLE001 - raised again in the parent
         return _pack(error, traceback.format_exc())
     finally:

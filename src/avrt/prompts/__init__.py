@@ -127,7 +127,9 @@ def _parse(name: str, text: str) -> PromptTemplate:
     )
     if unknown:
         known = ", ".join(f"{{{field}}}" for field in FIELDS)
-        raise ConfigError(f"prompt {name}: unknown placeholder {{{unknown[0]}}}; known: {known}")
+        raise ConfigError(
+            f"prompt {name}: unknown placeholder {{{shown(unknown[0])[1:-1]}}}; known: {known}"
+        )
     return PromptTemplate(name, bodies[0] if len(bodies) == 2 else None, bodies[-1])
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from avrt.config import Config, dump_config
-from avrt.errors import ConfigError, DataError
+from avrt.errors import ConfigError
 from avrt.ranks import is_main
 from avrt.runs.files import (
     atomic_file,
@@ -30,21 +30,25 @@ from avrt.runs.locks import alone, hold_lock, hold_output, lock_file
 from avrt.runs.parquet import (
     ParquetRows,
     iter_parquet,
+    not_written,
     open_parquet,
     read_parquet,
     read_table,
     write_parquet,
 )
+from avrt.runs.progress import Ticker, format_duration, quiet_s, say, track
 
 __all__ = [
     "ParquetRows",
     "Result",
     "Stage",
+    "Ticker",
     "alone",
     "atomic_file",
     "check_sums",
     "file_digest",
     "fingerprint",
+    "format_duration",
     "hold_lock",
     "hold_output",
     "iter_parquet",
@@ -52,12 +56,15 @@ __all__ = [
     "manifest_path",
     "open_parquet",
     "open_stage",
+    "quiet_s",
     "read_parquet",
     "read_table",
     "remove_leftovers",
     "replace_folder",
     "save_config",
+    "say",
     "student_path",
+    "track",
     "write_atomic",
     "write_json",
     "write_parquet",
@@ -103,6 +110,8 @@ class Result:
 
     summary: str
     counts: Mapping[str, int]
+    fault: str = ""
+    """Why the command ends with exit code 1, although the rest is done."""
 
 
 @dataclass(frozen=True)
@@ -168,9 +177,7 @@ def open_stage(
     digests: dict[str, str] = {}
     for source in inputs:
         if not source.is_file():
-            raise DataError(
-                f"{source}: not found; run the earlier stages first (see `avrt --help`)"
-            )
+            raise not_written(source)
         digests[source.name] = file_digest(source)
     both = {**settings, **(free or {})}
     wanted = fingerprint({"stage": name, "settings": both, "inputs": digests})

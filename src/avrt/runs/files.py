@@ -63,31 +63,24 @@ def remove_leftovers(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-_remove_leftovers_once = functools.cache(remove_leftovers)
-
-
 @contextmanager
-def atomic_file(
-    path: Path, *, derived: Iterable[Path] = (), durable: bool = True
-) -> Iterator[IO[bytes]]:
+def atomic_file(path: Path, derived: Iterable[Path] = ()) -> Iterator[IO[bytes]]:
     """A temporary file beside `path` that takes its name at the end, flushed to disk: a reader
     never sees half a file. After an error nothing has changed.
 
     `derived` are the manifests of stages that read this file: those that were done from other
-    content are removed before it changes. Without `durable` a power cut may tear the file; for
-    folders of very many files.
+    content are removed before it changes.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    (remove_leftovers if durable else _remove_leftovers_once)(path.parent)
+    remove_leftovers(path.parent)
     prefix = f".avrt-{_machine()}-{os.getpid()}-"
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=prefix)
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
+            file.flush()
+            os.fsync(file.fileno())
         temporary.chmod(0o644)
         for manifest in derived:
             if manifest.is_file():
@@ -101,14 +94,10 @@ def atomic_file(
 
 
 def write_atomic(
-    path: Path,
-    write: Callable[[IO[bytes]], object],
-    *,
-    derived: Iterable[Path] = (),
-    durable: bool = True,
+    path: Path, write: Callable[[IO[bytes]], object], derived: Iterable[Path] = ()
 ) -> None:
     """Let a function write an `atomic_file`."""
-    with atomic_file(path, derived=derived, durable=durable) as file:
+    with atomic_file(path, derived) as file:
         write(file)
 
 

@@ -160,16 +160,16 @@ def hold_output(path: Path) -> Iterator[None]:
     if not is_main():
         yield
         return
-    is_new = not path.parent.exists()
+    new = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.with_name(f".{path.name}.lock")
     try:
         with hold_lock(lock, fcntl.LOCK_EX, path, "or write elsewhere", removes=True):
             yield
     finally:
-        if is_new:
-            with suppress(OSError):  # something was written
-                path.parent.rmdir()
+        with suppress(OSError):  # something was written
+            for folder in new:
+                folder.rmdir()
 
 
 Parameters = ParamSpec("Parameters")

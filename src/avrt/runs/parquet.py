@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from avrt.errors import DataError
 from avrt.runs.files import atomic_file
+from avrt.texts import shown
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,12 +22,21 @@ if TYPE_CHECKING:
 __all__ = [
     "ParquetRows",
     "iter_parquet",
+    "not_written",
     "open_parquet",
     "read_parquet",
     "read_table",
     "write_parquet",
 ]
 
+_WRITERS = {
+    **dict.fromkeys(("samples.parquet", "media.parquet"), "prepare"),
+    "teachers.parquet": "trace",
+    "merged.parquet": "merge",
+    "judged.parquet": "judge",
+    **dict.fromkeys(("train.parquet", "validation.parquet", "rejected.parquet"), "generate"),
+}
+"""The command that writes a file of a run."""
 _GROUP_ROWS = 10_000
 _GROUP_BYTES = 32 << 20
 """A group of rows ends at either size, so that memory does not grow with a file."""
@@ -125,6 +135,14 @@ def read_table(path: Path, columns: Sequence[str]) -> pa.Table:
         return file.read(columns).combine_chunks()
 
 
+def not_written(path: Path) -> DataError:
+    """The error of a file that an earlier stage should have written: the message names it."""
+    in_eval = "eval" in (folder.name for folder in path.parents[:2])
+    command = "eval" if in_eval else _WRITERS.get(path.name)
+    run = f"run `avrt {command}`" if command else "run the stage that writes it"
+    return DataError(f"{path}: not found; {run} first, or name the run: run.dir, run.name")
+
+
 @contextmanager
 def _reading(path: Path) -> Iterator[Any]:
     import pyarrow as pa
@@ -135,11 +153,12 @@ def _reading(path: Path) -> Iterator[Any]:
         with pq.ParquetFile(path) as file:
             yield file
     except FileNotFoundError as error:
-        raise DataError(
-            f"{path}: not found; run the stage that writes it first (see `avrt --help`)"
-        ) from error
-    except pa.ArrowException as error:
-        raise DataError(f"{path}: not a readable Parquet file: {error}") from error
+        raise not_written(path) from error
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        if isinstance(error, OSError) and error.errno:  # the machine's fault, not the file's
+            raise
+        said = shown(str(error), 200)[1:-1]
+        raise DataError(f"{path}: not a readable Parquet file: {said}") from error
 
 
 def read_parquet(path: Path) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from transformers.trainer_callback import ProgressCallback
 from typing_extensions import override
 
 from avrt.errors import ConfigError
+from avrt.runs import say
 
 __all__ = ["Meter", "PlainLines", "ProgressBar", "memory_gib", "require_trackers"]
 
@@ -137,9 +138,7 @@ class PlainLines(TrainerCallback):
             return
         numbers = [f"{name} {logs[key]:.4g}" for key, name in self._shown.items() if key in logs]
         if numbers:
-            line = ", ".join([f"{self._stage}: step {step}/{n_steps}", *numbers])
-            sys.stderr.write(f"{line}\n")
-            sys.stderr.flush()
+            say(", ".join([f"{self._stage}: step {step}/{n_steps}", *numbers]))
 
 
 class ProgressBar(ProgressCallback):

@@ -13,21 +13,21 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from tqdm import tqdm
 
 from avrt.config import GrpoConfig, MediaConfig
 from avrt.datasets import dataset_row_to_sample
 from avrt.datasets.prepared import load_prepared
 from avrt.engines.encode import Encoded, encode
-from avrt.errors import DataError, MediaError
+from avrt.errors import PASSING_CLASSES, AvrtError, DataError, MediaError
 from avrt.media import load_media
 from avrt.prompts import format_options, load_prompt
 from avrt.ranks import is_main
-from avrt.runs import check_sums, read_parquet, write_atomic
+from avrt.runs import check_sums, read_parquet, track, write_atomic
 from avrt.types import Prompt, Sample
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "prompts_path",
     "read_examples",
     "read_prompts",
+    "refuse_unread",
     "split_path",
     "trace_ids",
     "write_lost",
@@ -182,6 +183,8 @@ class UsableExamples:
     kept: list[Example] = field(default_factory=list)
     lost: list[dict[str, str]] = field(default_factory=list)
     """{"sample_id", "reason", "detail"} of each example that is not kept."""
+    failures: list[MediaError] = field(default_factory=list)
+    """Of the clips that cannot be read."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -199,19 +202,20 @@ def keep_usable(
         DataError: no example is left.
     """
     usable = UsableExamples()
-    for example in tqdm(
-        examples,
-        desc=f"{stage}: encoding",
-        unit="sample",
-        leave=False,
-        disable=None if is_main() else True,  # None: where there is no terminal
-    ):
+    again: dict[str, Example] = {}
+    tracked = track(examples, f"{stage}: encode", "samples")
+    # What may pass is tried once more, after all others.
+    for example in chain(tracked, again.values()):
         lost = {"sample_id": example.sample.id}
         try:
             n_tokens = length(example)
         except MediaError as error:
+            if error.error_class in PASSING_CLASSES and example.sample.id not in again:
+                again[example.sample.id] = example
+                continue
             lost |= {"reason": f"failed/{error.error_class}", "detail": str(error)}
             usable.lost.append(lost)
+            usable.failures.append(error)
             continue
         if n_tokens > max_length:
             detail = f"{n_tokens} tokens, at most {max_length}"
@@ -225,6 +229,32 @@ def keep_usable(
             f"{stage}: none of the {len(examples)} samples in the dataset can be used{first}"
         )
     return usable
+
+
+def refuse_unread(stage: str, run: Path, *parts: UsableExamples) -> None:
+    """Refuse to train on less because clips cannot be read now; call after `write_lost`.
+
+    Raises:
+        AvrtError: a clip failed for a reason that says nothing about it, or is missing although
+            `avrt prepare` found it.
+    """
+    table = run / "media.parquet"
+    rows = read_parquet(table) if table.is_file() else []
+    prepared = {row["path"] for row in rows if row["status"] == "ok"}
+    unread = [
+        failure
+        for part in parts
+        for failure in part.failures
+        if failure.error_class in PASSING_CLASSES
+        or (failure.error_class == "missing" and failure.path in prepared)
+    ]
+    if unread:
+        classes = Counter(failure.error_class for failure in unread)
+        numbers = ", ".join(f"{n} {name}" for name, n in classes.most_common())
+        raise AvrtError(
+            f"{stage}: the clips of {len(unread)} samples cannot be read now ({numbers}; the "
+            f"first: {unread[0]}); nothing was trained: mend that, then repeat the command"
+        )
 
 
 def write_lost(path: Path, *parts: UsableExamples) -> None:

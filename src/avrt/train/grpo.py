@@ -48,6 +48,7 @@ from avrt.train.data import (
     prompts_path,
     read_examples,
     read_prompts,
+    refuse_unread,
     split_path,
     write_lost,
 )
@@ -133,6 +134,7 @@ def run(config: Config) -> Result:
     if validation_examples:
         validation = keep_usable(f"{name} validation", validation_examples, length, longest)
     write_lost(folder / "dropped.jsonl", prompts, validation)
+    refuse_unread(name, config.run.path, prompts, validation)
 
     trainer = make_trainer(config, model, processor, encoder, prompts.kept)
     log = TrainingLog(folder / "log.jsonl", LOG_FIELDS)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from avrt.config import StudentConfig
-from avrt.errors import ConfigError, DataError
+from avrt.errors import ConfigError, DataError, install_command
 from avrt.ranks import is_launched, n_processes
 from avrt.texts import read_json
 
@@ -67,7 +67,7 @@ def _require_deepspeed(name: str, is_cpu_wanted: bool) -> None:
     if importlib.util.find_spec("deepspeed") is None:
         raise ConfigError(
             "student.deepspeed is set, but deepspeed is not installed; run: "
-            "DS_BUILD_OPS=0 pip install --no-build-isolation -c constraints.txt -e '.[deepspeed]', "
+            f"DS_BUILD_OPS=0 {install_command('deepspeed')} --no-build-isolation, "
             "or set student.deepspeed=null"
         )
     if not is_launched():

@@ -42,6 +42,7 @@ from avrt.train.data import (
     id_dataset,
     keep_usable,
     read_examples,
+    refuse_unread,
     split_path,
     trace_ids,
     write_lost,
@@ -157,6 +158,7 @@ def run(config: Config) -> Result:
             "sft validation", validation_examples, collator.length, sft.max_length
         )
     write_lost(folder / "dropped.jsonl", train, validation)
+    refuse_unread("sft", config.run.path, train, validation)
     answered = []
     if sft.eval_samples:
         answered = spread(validation.kept, sft.eval_samples, "sft.eval_samples")

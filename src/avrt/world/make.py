@@ -14,11 +14,9 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from avrt.datasets import write_samples
 from avrt.errors import ConfigError
-from avrt.runs import Result, alone, remove_leftovers, write_json
+from avrt.runs import Result, alone, remove_leftovers, track, write_json
 from avrt.types import Sample
 from avrt.world.content import Scene, WorldSet, draw_scene
 from avrt.world.render import (
@@ -181,9 +179,8 @@ def _write_media(write: Callable[[Path, Scene], None], jobs: Sequence[tuple[Path
     paths, scenes = [path for path, _ in jobs], [scene for _, scene in jobs]
     with ProcessPoolExecutor() as workers:
         written = workers.map(write, paths, scenes, chunksize=32)
-        for _ in tqdm(
-            written, total=len(jobs), desc=paths[0].parent.name if paths else "media", unit="file"
-        ):
+        title = paths[0].parent.name if paths else "media"
+        for _ in track(written, f"world: {title}", "files", len(jobs)):
             pass
 
 

@@ -17,12 +17,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from avrt.config import MediaConfig
 from avrt.engines.encode import encode
 from avrt.media import read_frames, read_waveform
-from avrt.runs import write_atomic
+from avrt.runs import track, write_atomic
 from avrt.types import Prompt
 from avrt.world.content import Scene, draw_scene
 from avrt.world.networks import new_audio_teacher, new_student
@@ -90,6 +89,6 @@ def build_pool(n_clips: int, seed: int, folder: Path, n_workers: int) -> list[Po
     missing = {path: part for path, part in parts.items() if not path.is_file()}
     with ProcessPoolExecutor(n_workers) as workers:
         jobs = [workers.submit(_build_part, part, path) for path, part in missing.items()]
-        for job in tqdm(jobs, desc="clips", unit="x250", disable=not jobs):
+        for job in track(jobs, "world: clips", "parts of 250"):
             job.result()
     return [clip for path in parts for clip in torch.load(path, weights_only=False)]

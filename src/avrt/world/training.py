@@ -24,12 +24,11 @@ from typing import Any, TextIO
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from avrt.engines.encode import merge_media
 from avrt.errors import ConfigError
-from avrt.runs import Result, fingerprint, hold_output, replace_folder, write_atomic
+from avrt.runs import Result, fingerprint, hold_output, replace_folder, track, write_atomic
 from avrt.world import curriculum, networks
 from avrt.world.content import draw_scene
 from avrt.world.curriculum import Example, Lesson
@@ -197,9 +196,9 @@ def train(
     weights = [recipe.lessons[key][1] for key in names]
     video_id = getattr(model.config, "video_token_id", None)
     model.train()
-    bar = tqdm(range(first, last or recipe.n_steps), initial=first, total=recipe.n_steps, desc=name)
+    steps = range(first, last or recipe.n_steps)
     with _open_log(training.log_path, first) as log:
-        for step in bar:
+        for step in track(steps, name, "steps", recipe.n_steps, first):
             started = time.monotonic()
             # Every step has its own generator, so a resumed run draws the same examples.
             rng = random.Random(f"{training.seed}/{name}/{step}")
@@ -214,7 +213,6 @@ def train(
             optimizer.zero_grad()
             row = {"step": step, "lesson": lesson, "loss": loss.item(), "exact": exact}
             log.write(json.dumps({**row, "seconds": time.monotonic() - started}) + "\n")
-            bar.set_postfix_str(f"{lesson} {loss.item():.3f}")
             if (step + 1) % SAVE_EVERY == 0:
                 log.flush()
                 _save_state(model, optimizer, training, step + 1)

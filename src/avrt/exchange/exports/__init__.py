@@ -1,8 +1,9 @@
 """Exports: the dataset in the formats of other trainers and of the Hub, a folder for each export.
 
 Reads RUN/dataset/*.parquet, the student's prompt, and the clips when media are exported. Writes a
-folder that is complete or absent. Every row that is read is exported, or dropped with its id and
-reason, and the numbers are printed.
+folder that is complete or absent, or that holds the file INCOMPLETE.md because some clips could not
+be read now; the same command then writes it anew. Every row that is read is exported, or dropped
+with its id and reason, and the numbers are printed.
 
 The decision to question: without `with_media` the folder holds no byte of a clip, and paths are
 relative to `data.root`, because users often may not pass clips on, and paths of a machine mean
@@ -20,7 +21,7 @@ from pathlib import Path
 
 from avrt.config import Config
 from avrt.datasets import dataset_row_to_sample
-from avrt.errors import ConfigError, DataError
+from avrt.errors import PASSING_CLASSES, AvrtError, ConfigError, DataError
 from avrt.exchange.exports.chat import LLAMAFACTORY, MS_SWIFT, TRL
 from avrt.exchange.exports.clips import extract_clip, extract_clips
 from avrt.exchange.exports.formats import Entry, ExportFormat, ExportOptions, drop_reason
@@ -42,6 +43,8 @@ FORMATS: dict[str, ExportFormat] = {
     "hf": HUB,
 }
 N_EXAMPLES = 3
+INCOMPLETE = "INCOMPLETE.md"
+"""Its name is one that no loader reads."""
 
 
 def run(config: Config, name: str, options: ExportOptions, output: Path | None = None) -> Result:
@@ -80,11 +83,14 @@ def run(config: Config, name: str, options: ExportOptions, output: Path | None =
         if not form.keeps_clips:
             shutil.rmtree(out / "media", ignore_errors=True)
         _copy_card(dataset / "README.md", out)
-    return Result(_summarize(name, form, folder, counts, lost, options), counts)
+        fault = _unread_text(folder, lost)
+        if fault:
+            (out / INCOMPLETE).write_text(f"{fault}\n", encoding="utf-8")
+    return Result(_summarize(name, form, folder, counts, lost, options), counts, fault)
 
 
 def _refuse_existing(folder: Path) -> None:
-    if folder.exists():
+    if folder.exists() and not (folder / INCOMPLETE).is_file():
         raise ConfigError(f"{folder}: already exists; delete it, or name another --output")
 
 
@@ -172,11 +178,26 @@ def _refuse_empty(
     dataset: Path, counts: Mapping[str, int], lost: Mapping[str, Sequence[str]]
 ) -> None:
     if not counts["kept"]:
+        if fault := _unread_text(dataset, lost):
+            raise AvrtError(fault)
         reasons = ", ".join(f"{len(names)} {reason}" for reason, names in lost.items())
         raise DataError(
             f"{dataset}: none of the {counts['read']} rows can be exported: "
             f"{reasons or 'the dataset is empty'}"
         )
+
+
+def _unread_text(folder: Path, lost: Mapping[str, Sequence[str]]) -> str:
+    """How many rows lack a clip for a reason that says nothing about it; empty: none."""
+    reasons = [f"failed/{name}" for name in ("missing", *PASSING_CLASSES)]
+    names = {reason: lost[reason] for reason in reasons if lost.get(reason)}
+    if not names:
+        return ""
+    numbers = ", ".join(f"{len(ids)} {reason}" for reason, ids in names.items())
+    return (
+        f"{folder}: rows are left out, since their clips could not be read now ({numbers}; the "
+        f"first: {next(iter(names.values()))[0]}); mend that, then repeat the command"
+    )
 
 
 def _copy_card(card: Path, out: Path) -> None:

@@ -14,14 +14,13 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from tqdm import tqdm
-
 from avrt.config import MediaConfig
 from avrt.errors import MediaError
 from avrt.exchange.exports.formats import Entry, ExtractedClip
 from avrt.media import encode_jpegs, load_media
 from avrt.media.payloads import encode_flac
 from avrt.media.processes import map_files
+from avrt.runs import track
 from avrt.types import Sample
 
 __all__ = ["extract_clip", "extract_clips", "safe_name"]
@@ -58,8 +57,7 @@ def extract_clips(
     )
     extracted: dict[tuple[str | None, str | None], ExtractedClip | MediaError] = {}
     with closing(results):
-        bar = tqdm(results, "export: clips", len(clips), unit="clip", leave=False, disable=None)
-        for clip, result in bar:
+        for clip, result in track(results, "export", "clips", len(clips)):
             extracted[_paths(clip.sample)] = result
     kept: dict[str, list[Entry]] = {}
     for split, of_split in entries.items():

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tqdm import tqdm
 
 from avrt.config import Config
 from avrt.datasets.avqa import names_in_folders
@@ -41,6 +40,7 @@ from avrt.runs import (
     fingerprint,
     open_stage,
     save_config,
+    track,
     write_atomic,
     write_parquet,
 )
@@ -106,7 +106,7 @@ def _convert(
 ) -> Iterator[dict[str, Any]]:
     """Give every row the columns of the dataset; rejected rows have `stage` and `reason`."""
     used: set[str] = set()
-    for row in tqdm(rows, desc="import", unit="row", leave=False, disable=None):
+    for row in track(rows, "import", "rows"):
         name = row.id if row.id not in used else f"{row.id}#{row.source}"
         try:
             if name != row.id:

@@ -33,6 +33,7 @@ from avrt.exchange.imports.columns import (
     text_of,
 )
 from avrt.generate.dataset import DATASET_SCHEMA, REJECTED_SCHEMA
+from avrt.texts import clean
 from avrt.types import LETTERS, Sample
 
 __all__ = ["AVRT_20K", "read_hub"]
@@ -154,7 +155,7 @@ def _survey(rows: Sequence[Row], root: Path) -> dict[str, Any]:
                 options = options_of(row.values["choices"])
             except MalformedError:
                 continue
-            answer = str(row.values["answer"])
+            answer = _answer_of(row)
             fitting.update(
                 name for name, find in _ANSWERS.items() if find(answer, options) is not None
             )
@@ -162,19 +163,26 @@ def _survey(rows: Sequence[Row], root: Path) -> dict[str, Any]:
     return {"find": _ANSWERS[best], "present": MediaNames(root)}
 
 
+def _answer_of(row: Row) -> str:
+    """Give the answer as a text; programs that fill gaps with NaN make indices floats."""
+    answer = row.values["answer"]
+    is_whole = isinstance(answer, float) and answer.is_integer()
+    return clean(str(int(answer) if is_whole else answer)).strip()
+
+
 def _by_index(answer: str, options: Sequence[str]) -> int | None:
     return int(answer) if answer.isdecimal() and int(answer) < len(options) else None
 
 
 def _by_letter(answer: str, options: Sequence[str]) -> int | None:
-    match = _LETTER.fullmatch(answer.strip())
+    match = _LETTER.fullmatch(answer.upper())
     index = LETTERS.index(match[1]) if match else len(options)
     return index if index < len(options) else None
 
 
 def _by_text(answer: str, options: Sequence[str]) -> int | None:
     match = _LETTERED.fullmatch(answer)
-    for text in (answer.strip(), match[3].strip() if match else None):
+    for text in (answer, match[3].strip() if match else None):
         if options.count(text) == 1:
             return options.index(text)
     return None
@@ -192,7 +200,7 @@ def _to_sample(row: Row, known: Mapping[str, Any]) -> tuple[Sample, str | None]:
     if row.kept:
         return _own_sample(row), values["av_reasoning"]
     options = options_of(values["choices"])
-    target = target_of(known["find"](str(values["answer"]), options), options)
+    target = target_of(known["find"](_answer_of(row), options), options)
     relation = RELATION_OF.get(str(values["question_relation"]).lower())
     if relation is None:
         raise MalformedError("bad_relation")
