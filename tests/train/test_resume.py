@@ -146,7 +146,7 @@ def test_a_second_training_in_the_same_folder_is_refused(
     assert forks.end(first)[0] == STOPPED
     code, output = forks.run(tmp_path, stage, "config.yaml")
     assert code == 2
-    assert f"{config.run.path / stage}: in use by process {first} on" in output
+    assert f"{stage}: in use by process {first} on" in output
     assert forks.end(first)[0] == 0
 
 
