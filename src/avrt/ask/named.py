@@ -20,11 +20,11 @@ _PATTERNS = ("traces/*.parquet", "eval/*/*/*.jsonl", "eval/*/*/rubric/*.jsonl")
 
 
 def check_replies(
-    run: Path, finished: Callable[[Sequence[str]], Set[str]], scope: str | None = None
+    run: Path, made: Callable[[Sequence[str]], Set[str]], scope: str | None = None
 ) -> None:
     """Refuse a ledger without the replies that the derived files of a scope (None: of all) name.
 
-    `finished` gives those of some keys that have a reply.
+    `made` gives those of some keys of which the ledger has a call.
 
     Raises:
         DataError: replies are gone; the message says how many, and what to do.
@@ -33,7 +33,7 @@ def check_replies(
         n_named = n_lost = 0
         for keys in _keys(path):
             n_named += len(keys)
-            n_lost += len(keys) - len(finished(keys))
+            n_lost += len(keys) - len(made(keys))
         if n_lost:
             raise DataError(
                 f"{run / 'ledger.sqlite'}: {n_lost} of the {n_named} replies that {path} names are "

@@ -275,13 +275,13 @@ def _apply(tree: dict[str, Any], override: str) -> None:
 
 
 def _refuse_repeated(overrides: Sequence[str]) -> None:
-    """Refuse a section as a whole behind an override of a part of it, which would be lost. Of two
-    overrides of one setting the later wins, as with files.
+    """Refuse a section as a whole behind an override of a part of it, which would be lost; null,
+    which takes it out, is meant so. Of two overrides of one setting the later wins, as with files.
     """
-    keys = [override.partition("=")[0] for override in overrides]
-    for place, key in enumerate(keys):
-        for lost in keys[:place]:
-            if lost.startswith(f"{key}."):
+    pairs = [override.split("=", 1) for override in overrides]
+    for place, (key, *value) in enumerate(pairs):
+        for lost, *_ in pairs[:place]:
+            if lost.startswith(f"{key}.") and value != ["null"]:
                 raise ConfigError(
                     f"{COMMAND_LINE}: {shown(lost)[1:-1]} is set, and then {shown(key)[1:-1]} as a "
                     "whole, without it; name the whole first"

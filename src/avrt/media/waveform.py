@@ -87,7 +87,8 @@ class SoundDecoder:
         """Level of the mono mix below the mean level of the channels; None: there is no loss to
         measure, in sound of one channel and in silence.
         """
-        is_heard = self._mean > self._n_samples * 10 ** (SILENT_DBFS / 10)
+        # Energies of absurd floats are infinite.
+        is_heard = self._n_samples * 10 ** (SILENT_DBFS / 10) < self._mean < math.inf
         if not is_heard or self._n_channels < 2:
             return None
         return round(min(MOST_DB, _ratio_db(self._mean, self._mixed)), 2) + 0.0
@@ -198,7 +199,7 @@ class SoundDecoder:
     def _measure(self, samples: NDArray[Any], mono: NDArray[np.float32]) -> None:
         n = len(samples)
         self._n_channels = max(n, self._n_channels)
-        mixed = float(np.dot(mono, mono))
+        mixed = _energy(mono)
         channels = [mixed] if n == 1 else [_energy(channel) for channel in samples]
         self._mixed += mixed
         self._mean += sum(channels) / n
@@ -240,7 +241,7 @@ def _scaled(samples: NDArray[Any], form: np.dtype[Any] | None = None) -> NDArray
 
 def _energy(samples: NDArray[Any]) -> float:
     with np.errstate(invalid="ignore", over="ignore"):
-        scaled = _scaled(samples).astype(np.float32)
+        scaled = _scaled(samples).astype(np.float32, copy=False)
         return float(np.dot(scaled, scaled))
 
 
