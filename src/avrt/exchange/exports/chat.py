@@ -7,7 +7,8 @@ their numbers are equal by construction. Rows whose texts hold a placeholder wer
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,24 +100,18 @@ def _messages(
     return turns
 
 
-def _write_lines(path: Path, rows: Iterable[Row]) -> None:
-    with atomic_file(path) as file:
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
-
-
-def _write_trl(
-    out: Path, entries: Mapping[str, Collection[Entry]], options: ExportOptions, _run: Path
+def _write_lines(
+    to_row: Callable[[Entry, ExportOptions], Row],
+    out: Path,
+    entries: Mapping[str, Collection[Entry]],
+    options: ExportOptions,
+    _run: Path,
 ) -> None:
     for split, of_split in entries.items():
-        _write_lines(out / f"{split}.jsonl", (trl_row(entry, options) for entry in of_split))
-
-
-def _write_ms_swift(
-    out: Path, entries: Mapping[str, Collection[Entry]], options: ExportOptions, _run: Path
-) -> None:
-    for split, of_split in entries.items():
-        _write_lines(out / f"{split}.jsonl", (ms_swift_row(entry, options) for entry in of_split))
+        with atomic_file(out / f"{split}.jsonl") as file:
+            for entry in of_split:
+                row = json.dumps(to_row(entry, options), ensure_ascii=False)
+                file.write(row.encode() + b"\n")
 
 
 def _write_llamafactory(
@@ -147,9 +142,9 @@ def _write_llamafactory(
     write_json(out / "dataset_info.json", info)
 
 
-TRL = ExportFormat(write=_write_trl, has_grpo=True)
+TRL = ExportFormat(write=partial(_write_lines, trl_row), has_grpo=True)
 MS_SWIFT = ExportFormat(
-    write=_write_ms_swift,
+    write=partial(_write_lines, ms_swift_row),
     has_grpo=True,
     has_placeholders=True,
     separate_sound=False,
