@@ -164,7 +164,6 @@ def _draw_items(world_set: WorldSet, n_items: int, seed: int) -> tuple[list[Scen
                 if question.kind == "place"
                 else "both",
                 video_id=name,
-                video=None,
                 image=f"bench/{name}.png" if world_set == "bench" else None,
                 audio=f"{world_set}/{name}.wav",
                 source=f"{world_set}.parquet:{index + 1}",
