@@ -149,7 +149,11 @@ def parse_json(text: str, where: object) -> Any:
 
 def clean(text: str) -> str:
     """Put U+FFFD for half surrogate pairs and NUL, which no file, database or server takes."""
-    return _NO_TEXT.sub("\ufffd", text)
+    try:
+        text.encode()  # tells much faster than the pattern that there is nothing to do
+    except UnicodeEncodeError:
+        return _NO_TEXT.sub("\ufffd", text)
+    return text.replace("\0", "\ufffd")
 
 
 def clean_value(value: Any, depth: int = 0) -> Any:
