@@ -151,7 +151,7 @@ def read_parquet_rows(
 
 
 @contextmanager
-def open_foreign_parquet(path: Path, remedy: str) -> Iterator[pq.ParquetFile]:
+def open_foreign_parquet(path: Path, remedy: str = "name another file") -> Iterator[pq.ParquetFile]:
     """A Parquet file from outside; errors of the reader in the body are the file's.
 
     Raises:

@@ -37,11 +37,10 @@ def ms_swift_row(entry: Entry, options: ExportOptions) -> Row:
     lists: dict[str, list[Any]] = {}
     extra: Row = {}
     if media is None:
-        lists["videos" if entry.is_video else "images"] = [
-            options.source(sample.picture_path or "")
-        ]
+        picture, sound = options.files_of(entry)
+        lists["videos" if entry.is_video else "images"] = [picture]
         if not entry.is_video:
-            lists["audios"] = [options.source(sample.sound_path or "")]
+            lists["audios"] = [sound]
     else:
         frames = [options.exported(name) for name in media.frames]
         if entry.is_video:
@@ -58,22 +57,17 @@ def ms_swift_row(entry: Entry, options: ExportOptions) -> Row:
 
 def llamafactory_row(entry: Entry, options: ExportOptions) -> Row:
     """Write a picture or video, always followed by its sound."""
-    media, sample = entry.media, entry.sample
-    if media is None:
-        picture = options.source(sample.picture_path or "")
-        sound = options.source(sample.sound_path or "")
-    else:
-        picture, sound = options.exported(media.file or ""), options.exported(media.sound)
+    picture, sound = options.files_of(entry)
     lists = {"videos" if entry.is_video else "images": [picture], "audios": [sound]}
     return {"messages": _messages(entry, lists, options), **lists}
 
 
 def _trl_media(entry: Entry, options: ExportOptions) -> tuple[list[Row], Row]:
-    media, sample = entry.media, entry.sample
+    media = entry.media
     if media is None:
-        picture = "video" if entry.is_video else "image"
-        files = {picture: sample.picture_path or "", "audio": sample.sound_path or ""}
-        return [{"type": kind, kind: options.source(path)} for kind, path in files.items()], {}
+        kinds = ("video" if entry.is_video else "image", "audio")
+        files = zip(kinds, options.files_of(entry), strict=True)
+        return [{"type": kind, kind: path} for kind, path in files], {}
     frames = [options.exported(name) for name in media.frames]
     return [{"type": "image"} for _ in frames], {
         "images": frames,

@@ -64,7 +64,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _is_own(path: Path) -> bool:
-    with open_foreign_parquet(path, "") as file:
+    with open_foreign_parquet(path) as file:
         return _has_own_columns(file.schema_arrow.names)
 
 
@@ -80,7 +80,7 @@ def _split_of(name: str) -> str:
 
 
 def _read_file(path: Path) -> Iterator[Row]:
-    with open_foreign_parquet(path, "choose a folder with the set") as file:
+    with open_foreign_parquet(path) as file:
         present = file.schema_arrow.names
         _check_columns(path.name, present)
         # A set with media holds gigabytes in columns of no use here.
