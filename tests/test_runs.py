@@ -145,6 +145,33 @@ def test_a_stage_of_free_settings_alone_is_done_again_on_other_inputs(tmp_path, 
     assert not open_stage(tmp_path, "s", {}, [source], {"view": "paper"}).done
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"counts": NaN}', "\ud800"])
+def test_a_damaged_manifest_is_named_with_a_remedy(tmp_path, source, text):
+    stage = open_stage(tmp_path, "trace", {"k": 1}, [source])
+    stage.finish({"kept": 1})
+    stage.manifest_path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(DataError, match=r"trace\.json: .*; delete .* to do this stage again"):
+        open_stage(tmp_path, "trace", {"k": 1}, [source])
+
+
+def test_manifests_are_read_whatever_the_encoding_of_the_system_is(tmp_path):
+    program = """if True:
+        from pathlib import Path
+        from avrt.runs import open_stage
+        stage = open_stage(Path.cwd(), "trace", {"split": "\\u58f0"}, [])
+        stage.finish({"kept": 1})
+        assert open_stage(Path.cwd(), "trace", {"split": "\\u58f0"}, []).counts() == {"kept": 1}
+    """
+    narrow = {**os.environ, "LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    path = os.pathsep.join(filter(None, sys.path))
+    subprocess.run(
+        [sys.executable, "-c", program],
+        env={**narrow, "PYTHONPATH": path},
+        cwd=tmp_path,
+        check=True,
+    )
+
+
 def test_a_missing_input_is_named(tmp_path):
     with pytest.raises(DataError, match=r"absent: not found; run the stage that writes it first"):
         open_stage(tmp_path, "s", {}, [tmp_path / "absent"])

@@ -61,15 +61,15 @@ class Sample:
     question_relation: Relation
     video_id: str
     """What a split must keep together: all questions about one clip share it."""
-    video: str | None
+    video: str | None = None
     """Path of the video, relative to the dataset's root; its own sound is used when `audio` is
     None.
     """
-    image: str | None
+    image: str | None = None
     """Path of a still picture, for datasets that pair a picture with a sound."""
-    audio: str | None
+    audio: str | None = None
     """Path of a separate sound file."""
-    source: str
+    source: str = ""
     """File and row it was read from, for messages."""
 
     def __post_init__(self) -> None:

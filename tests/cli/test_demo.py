@@ -115,3 +115,17 @@ def test_benchmarks_outside_the_demos_world_are_refused(tmp_path: Path):
     with pytest.raises(ConfigError, match=r"eval\.benchmarks\.world-bench\.root"):
         demo.run([DEMO], (f"data.root={tmp_path / 'other'}", f"run.dir={tmp_path}"))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_stage_that_lost_something_ends_the_demo_with_one(avrt, monkeypatch, tmp_path):
+    from avrt.runs import Result
+
+    def lossy(_config: Config) -> Result:
+        return Result("asked", {}, "trace: 3 questions were not asked")
+
+    monkeypatch.setattr(demo, "_steps", lambda _config: [("Trace", lossy)])
+    monkeypatch.setattr(demo, "_results", lambda _config: "the results")
+    done = avrt("demo", str(DEMO), f"run.dir={tmp_path}")
+    assert done.exit_code == 1
+    assert "the results" in done.output
+    assert "avrt: error: trace: 3 questions were not asked" in done.output

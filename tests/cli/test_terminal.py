@@ -40,6 +40,9 @@ def steers(text: str) -> list[str]:
 
 def test_no_text_from_outside_steers_the_terminal(avrt, tmp_path):
     settings = hostile_run(tmp_path, HOSTILE)
+    sets = f"{{x: {{format: avqa, root: {tmp_path / 'data'}}}}}"
+    texts = tmp_path / f"{HOSTILE}.jsonl"
+    texts.write_text(json.dumps({"id": "avqa-train-1", "text": "A"}))
     printed = [avrt("prepare", *settings), avrt("generate", *settings)]
     with sqlite3.connect(tmp_path / "runs" / "test" / "ledger.sqlite") as ledger:
         ((key,), *_) = ledger.execute("SELECT key FROM calls")
@@ -59,6 +62,15 @@ def test_no_text_from_outside_steers_the_terminal(avrt, tmp_path):
         avrt("replay", *settings, "--row", HOSTILE),
         avrt("ledger", "retry", *settings, "--class", HOSTILE),
         avrt("tables", f"run.dir={tmp_path}/{HOSTILE}"),
+        avrt(
+            "eval",
+            "--predictions",
+            str(texts),
+            "--model",
+            "m",
+            "--dry-run",
+            f"eval.benchmarks={sets}",
+        ),
     ]
     assert any("\\x1b[31mred" in result.output for result in printed), "shown, but escaped"
     for result in printed:

@@ -193,8 +193,10 @@ def test_what_cannot_be_exported_is_dropped_by_name_and_the_sums_hold(odd) -> No
     assert "set USE_AUDIO_IN_VIDEO=true" in summary.replace("\n", " ")
 
 
-@pytest.mark.parametrize("how", ["killed", "EACCES", "EIO", "EMFILE"])
-@pytest.mark.parametrize("name", ["hf", "trl"])
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [("hf", "killed"), ("trl", "killed"), ("trl", "EACCES"), ("hf", "EIO"), ("trl", "EMFILE")],
+)
 def test_rows_whose_clip_cannot_be_read_now_end_with_1_and_come_with_the_same_command(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, name: str
 ) -> None:

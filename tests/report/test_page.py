@@ -115,7 +115,7 @@ def test_a_broken_training_log_is_named_by_file_and_row(a_run):
 
 def test_a_broken_manifest_is_named(a_run):
     (a_run.run.path / "manifests" / "merge.json").write_text("{")
-    with pytest.raises(DataError, match=r"merge\.json: not a manifest"):
+    with pytest.raises(DataError, match=r"merge\.json: not valid JSON.*; delete the file"):
         run(a_run)
 
 

@@ -74,11 +74,6 @@ class Budget:
     _remedy: str = field(default=" goes on", init=False)
 
     @property
-    def is_limited(self) -> bool:
-        """Whether calls or tokens have a limit."""
-        return self.calls is not None or self.tokens is not None
-
-    @property
     def is_spent(self) -> bool:
         """Whether no further call may be started."""
         no_calls = self.calls is not None and self.n_calls >= self.calls

@@ -170,16 +170,15 @@ def call_all(ledger: Ledger, engine: Engine, drafts: Drafts, budget: Budget) -> 
     """
     outcomes = Outcomes()
     progress = Progress(drafts.title, drafts.n, drafts.kept)
-    known = _Known(ledger, dict(engine.identity), outcomes, progress)
-    missing = _missing(known, drafts.each)
+    identity, refusals = dict(engine.identity), Refusals(ledger)
+    work = _Work(ledger, identity, budget, outcomes, progress, drafts.keeps, refusals)
+    missing = _missing(work, drafts.each)
     first = next(missing, None)
     if first is None:
         return outcomes
     if budget.is_spent:
         budget.stop()
         return outcomes
-    identity, refusals = dict(engine.identity), Refusals(ledger)
-    work = _Work(ledger, identity, budget, outcomes, progress, drafts.keeps, refusals)
     store = PayloadStore(ledger.folder / "payloads") if engine.takes_encoded else None
     if store is not None:
         store.remove_leftovers()
@@ -216,17 +215,7 @@ def find_outcomes(
     return outcomes
 
 
-@dataclass(frozen=True)
-class _Known:
-    """The look-up of drafts in the ledger, and what it settles."""
-
-    ledger: Ledger
-    identity: Mapping[str, Any]
-    outcomes: Outcomes
-    progress: Progress
-
-
-def _missing(known: _Known, drafts: Iterable[Draft]) -> Iterator[list[Draft]]:
+def _missing(work: _Work, drafts: Iterable[Draft]) -> Iterator[list[Draft]]:
     """The drafts that need a call, those about one clip together; settles the others.
 
     Calls that failed before come last: under a budget they would take the place of calls that were
@@ -234,12 +223,12 @@ def _missing(known: _Known, drafts: Iterable[Draft]) -> Iterator[list[Draft]]:
     """
     deferred: list[list[Draft]] = []
     for batch in _batches(_groups(drafts)):
-        failed, keys = _known_keys(known.ledger, known.identity, batch)
-        finished = known.ledger.finished(list(keys.values()))
+        failed, keys = _known_keys(work.ledger, work.identity, batch)
+        finished = work.ledger.finished(list(keys.values()))
         settled = failed | {id_: Outcome(key) for id_, key in keys.items() if key in finished}
-        known.outcomes.update(settled)
-        known.progress.settle(len(settled))
-        tried = known.ledger.failed([key for key in keys.values() if key not in finished])
+        work.outcomes.update(settled)
+        work.progress.settle(len(settled))
+        tried = work.ledger.failed([key for key in keys.values() if key not in finished])
         for group in batch:
             left = [draft for draft in group if draft.id not in settled]
             again = [draft for draft in left if keys.get(draft.id) in tried]

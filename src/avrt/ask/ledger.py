@@ -164,14 +164,14 @@ class LedgerReader:
             for key, row in self._latest("*", keys).items()
         }
 
-    def made(self, keys: Sequence[str]) -> set[str]:
-        """Those of the calls that were made, with a reply or without."""
-        return {row["key"] for row in self._of_keys("key", keys)}
-
     def finished(self, keys: Sequence[str]) -> set[str]:
         """Those of the calls that have a reply."""
         rows = self._of_keys("key, finish_reason", keys)
         return {row["key"] for row in rows if row["finish_reason"] != "error"}
+
+    def known(self, keys: Sequence[str]) -> set[str]:
+        """Those of the calls that were made, whether they have a reply or failed."""
+        return {row["key"] for row in self._of_keys("key", keys)}
 
     def failed(self, keys: Sequence[str]) -> set[str]:
         """Those of the calls that were made, and have no reply."""
@@ -340,7 +340,7 @@ def open_ledger(run: Path, shard: Shard | None = None, scope: str = "") -> Itera
                 files = open_read_only(_ledger_paths(run), reading)
                 for known, connection in files:
                     check_pages(known, connection)
-                check_replies(run, LedgerReader(files).made, scope)
+                check_replies(run, LedgerReader(files).known, scope)
             own = open_for_writing(path, stack)
         others = [other for other in _ledger_paths(run) if other != path]
         yield Ledger([(path, own), *open_read_only(others, stack)])

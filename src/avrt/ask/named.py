@@ -20,11 +20,12 @@ _PATTERNS = ("traces/*.parquet", "eval/*/*/*.jsonl", "eval/*/*/rubric/*.jsonl")
 
 
 def check_replies(
-    run: Path, made: Callable[[Sequence[str]], Set[str]], scope: str | None = None
+    run: Path, known: Callable[[Sequence[str]], Set[str]], scope: str | None = None
 ) -> None:
-    """Refuse a ledger without the replies that the derived files of a scope (None: of all) name.
+    """Refuse a ledger without the calls that the derived files of a scope (None: of all) name.
 
-    `made` gives those of some keys of which the ledger has a call.
+    `known` gives those of some keys that the ledger has, with a reply or failed: a judgement also
+    names the calls that failed on the way to it.
 
     Raises:
         DataError: replies are gone; the message says how many, and what to do.
@@ -33,7 +34,7 @@ def check_replies(
         n_named = n_lost = 0
         for keys in _keys(path):
             n_named += len(keys)
-            n_lost += len(keys) - len(made(keys))
+            n_lost += len(keys) - len(known(keys))
         if n_lost:
             raise DataError(
                 f"{run / 'ledger.sqlite'}: {n_lost} of the {n_named} replies that {path} names are "

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, MutableMapping
 from dataclasses import dataclass
 
 from avrt.errors import AvrtError, MediaError
+from avrt.texts import counted
 from avrt.types import Completion
 
 __all__ = ["Outcome", "Outcomes", "check_failure_rate", "media_failure", "unread_text"]
@@ -67,8 +67,7 @@ def unread_text(title: str, outcomes: Iterable[Outcome]) -> str:
     lost = [outcome.failure for outcome in outcomes if outcome.unread and outcome.failure]
     if not lost:
         return ""
-    classes = Counter(failure.error_class or "unknown" for failure in lost)
-    numbers = ", ".join(f"{n} {name}" for name, n in classes.most_common())
+    numbers = counted(failure.error_class for failure in lost)
     return (
         f"{title}: {len(lost)} questions were not asked, since their media could not be read now "
         f"({numbers}; the first: {lost[0].error}); the same command tries them again"
@@ -84,8 +83,7 @@ def check_failure_rate(title: str, outcomes: Iterable[Outcome], limit: float) ->
     made = [outcome.failure for outcome in outcomes if outcome.key is not None]
     failed = [failure for failure in made if failure is not None]
     if len(failed) > limit * len(made):
-        failures = Counter(failure.error_class or "unknown" for failure in failed)
-        classes = ", ".join(f"{n} {name}" for name, n in failures.most_common())
+        classes = counted(failure.error_class for failure in failed)
         raise AvrtError(
             f"{title}: {len(failed)} of {len(made)} calls failed ({classes}; the first: "
             f"{failed[0].error}), more than generate.max_failure_rate = {limit:g}; the ledger "

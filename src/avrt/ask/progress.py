@@ -33,14 +33,16 @@ class Progress:
 
     def settle(self, n: int = 1) -> None:
         """Count `n` drafts that are done without a call of their own."""
-        self._n_done += n
+        with self._lock:
+            self._n_done += n
 
     def start(self) -> None:
         """Count a call that is made."""
-        self._n_in_flight += 1
-        if self._ticker is None:
-            self._started_s = time.monotonic()  # looking up known calls took no time
-            self._ticker = Ticker(self._locked_line, always=True)
+        with self._lock:
+            self._n_in_flight += 1
+            if self._ticker is None:
+                self._started_s = time.monotonic()  # looking up known calls took no time
+                self._ticker = Ticker(self._line, always=True)
 
     def finish(
         self, completion: Completion, sample_ids: list[str], kept: list[bool] | None = None
@@ -50,53 +52,42 @@ class Progress:
         `kept` says for which of the drafts the reply can be kept.
         """
         with self._lock:
-            self._count(completion, sample_ids, kept)
-
-    def _count(
-        self, completion: Completion, sample_ids: list[str], kept: list[bool] | None
-    ) -> None:
-        self._n_in_flight -= 1
-        self._n_calls += 1
-        self._n_done += len(sample_ids)
-        self._n_called += len(sample_ids)
-        self._pace.finish(len(sample_ids))
-        self._n_tokens += completion.n_prompt_tokens + completion.n_completion_tokens
-        if kept is not None:
-            self._n_kept = (self._n_kept or 0) + sum(kept)
-        if completion.finish_reason == "error":
-            self._failures[completion.error_class or "unknown"] += 1
-        if self._samples is not None:
-            self._samples.update(sample_ids)
-            if len(self._samples) >= _N_FORECAST:
-                self._samples = None
-                self._forecast()
+            self._n_in_flight -= 1
+            self._n_calls += 1
+            self._n_done += len(sample_ids)
+            self._n_called += len(sample_ids)
+            self._pace.finish(len(sample_ids))
+            self._n_tokens += completion.n_prompt_tokens + completion.n_completion_tokens
+            if kept is not None:
+                self._n_kept = (self._n_kept or 0) + sum(kept)
+            if completion.finish_reason == "error":
+                self._failures[completion.error_class or "unknown"] += 1
+            if self._samples is not None:
+                self._samples.update(sample_ids)
+                if len(self._samples) >= _N_FORECAST:
+                    self._samples = None
+                    self._forecast()
 
     def close(self) -> None:
         """Say the last line."""
         if self._ticker is not None:
             self._ticker.close()
 
-    def _locked_line(self) -> str:
-        with self._lock:
-            return self._line()
-
     def _line(self) -> str:
-        elapsed_s = max(time.monotonic() - self._started_s, 1e-3)
-        parts = [
-            f"{self._title}: {self._n_done:,}/{self._n_drafts:,}",
-            *(
-                []
-                if self._n_kept is None
-                else [f"{self._n_kept / self._n_called:.0%} {self._kept}"]
-            ),
-            f"{self._n_calls / elapsed_s:.1f} calls/s",
-            f"{self._n_tokens / elapsed_s:,.0f} tokens/s",
-            f"{self._n_in_flight} in flight",
-            *(f"{n:,} {name}" for name, n in self._failures.most_common()),
-        ]
-        if left := self._left():
-            parts.append(f"{left} left")
-        return ", ".join(parts)
+        with self._lock:
+            elapsed_s = max(time.monotonic() - self._started_s, 1e-3)
+            parts = [f"{self._title}: {self._n_done:,}/{self._n_drafts:,}"]
+            if self._n_kept is not None:
+                parts.append(f"{self._n_kept / self._n_called:.0%} {self._kept}")
+            parts += [
+                f"{self._n_calls / elapsed_s:.1f} calls/s",
+                f"{self._n_tokens / elapsed_s:,.0f} tokens/s",
+                f"{self._n_in_flight} in flight",
+                *(f"{n:,} {name}" for name, n in self._failures.most_common()),
+            ]
+            if left := self._left():
+                parts.append(f"{left} left")
+            return ", ".join(parts)
 
     def _left(self) -> str:
         """The time that is left, once it can be told."""

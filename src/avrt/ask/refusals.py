@@ -8,11 +8,10 @@ the longest, the next command asks all others first.
 
 from __future__ import annotations
 
-from collections import Counter
-
 from avrt.ask.ledger import Call, LedgerReader
 from avrt.engines.base import is_of_server
 from avrt.errors import EngineError
+from avrt.texts import counted
 from avrt.types import Completion
 
 __all__ = ["MOST_FAILURES", "Refusals"]
@@ -26,7 +25,7 @@ class Refusals:
 
     def __init__(self, ledger: LedgerReader) -> None:
         self._ledger = ledger
-        self._failures: Counter[str] = Counter()
+        self._failures: list[str] = []
         self._has_replied = False
 
     def note(self, call: Call, completion: Completion) -> None:
@@ -40,15 +39,14 @@ class Refusals:
             self._has_replied = True
         if self._has_replied or error_class is None or not is_of_server(error_class):
             return
-        self._failures[error_class] += 1
-        if self._failures.total() < MOST_FAILURES:
+        self._failures.append(error_class)
+        if len(self._failures) < MOST_FAILURES:
             return
         if self._ledger.has_reply(call):
             self._has_replied = True
             return
-        classes = ", ".join(f"{n} {name}" for name, n in self._failures.most_common())
         raise EngineError(
-            f"{call.stage}, {call.role}: the first {self._failures.total()} calls failed "
-            f"({classes}), the last as: {completion.error}; correct the settings, or repeat the "
-            "command, which asks the other calls first"
+            f"{call.stage}, {call.role}: the first {len(self._failures)} calls failed "
+            f"({counted(self._failures)}), the last as: {completion.error}; correct the settings, "
+            "or repeat the command, which asks the other calls first"
         )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from avrt.cli.options import echo, settings_argument, split_settings
+from avrt.cli.options import echo, echo_result, settings_argument, split_settings
 from avrt.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def demo(settings: tuple[str, ...]) -> None:
 
     Example: avrt demo run.name=mine
     """
-    echo(run(*split_settings(settings)).summary)
+    echo_result(run(*split_settings(settings)))
 
 
 def run(paths: Sequence[Path], overrides: Sequence[str] = ()) -> Result:
@@ -54,15 +54,17 @@ def run(paths: Sequence[Path], overrides: Sequence[str] = ()) -> Result:
     started = time.monotonic()
     config = load_config(paths or [packaged_config("demo")], overrides)
     _check_roots(config.data.root, config.eval.benchmarks)
-    steps = _steps(config)
+    steps, faults = _steps(config), []
     for number, (title, step) in enumerate(steps, start=1):
         elapsed_s = time.monotonic() - started
         click.secho(f"\n[{number}/{len(steps)}] {title}  ({elapsed_s:.0f} s)", bold=True)
-        echo(step(config).summary)
+        result = step(config)
+        echo(result.summary)
+        faults += [result.fault] if result.fault else []
     minutes = (time.monotonic() - started) / 60
     page = config.run.path / "report" / "index.html"
     text = f"\n{_results(config)}\n\n{minutes:.1f} minutes; page: {page}"
-    return Result(text, {"kept": len(steps)})
+    return Result(text, {"kept": len(steps)}, "\n".join(faults))
 
 
 def _results(config: Config) -> str:

@@ -57,8 +57,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     """Check whether this machine has all that AVRT needs.
 
     Looks at Python, the packages of AVRT and of each of its extras, codecs, memory, disk and the
-    packaged models. Exits with code 1 when
-    a part is missing that every command needs.
+    packaged models. Exits with code 1 when a part is missing that every command needs.
 
     Example: avrt doctor --json
     """

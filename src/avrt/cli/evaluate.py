@@ -109,7 +109,7 @@ def evaluate(
         echo(evaluation.compare(config, *compare, force=force))
         return
     if dry_run and predictions:
-        click.echo(evaluation.plan_predictions(config, predictions, choice))
+        echo(evaluation.plan_predictions(config, predictions, choice))
         return
     if dry_run:
         print_plan(choice.restrict(config), evaluation.plan(config, choice))

@@ -136,12 +136,12 @@ def generate(settings: tuple[str, ...], dry_run: bool, budget: Budget) -> None:
     results = []
     for stage in (trace, merge, judge):
         results.append(stage.run(config, budget))
-        click.echo(results[-1].summary)
+        echo(results[-1].summary)
         if budget.stopped_by is not None:
             break
     else:
         results.append(build.run(config))
-        click.echo(results[-1].summary)
+        echo(results[-1].summary)
     stop_on_fault(*results)
 
 

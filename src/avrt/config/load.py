@@ -190,10 +190,8 @@ def _completed(tree: dict[str, Any]) -> dict[str, Any]:
     # The files are expanded, so a preset that is refused here was given as `merger={preset: …}`.
     tree = merge_trees(DEFAULT_ROLES, _expanded(COMMAND_LINE, tree))
     for path in NAMED:
-        section: Any = tree
-        for key in path[:-1]:
-            section = section.get(key, {}) if isinstance(section, dict) else {}
-        if isinstance(section, dict) and isinstance(named := section.get(path[-1]), dict):
+        section = _mapping_at(tree, path[:-1])
+        if isinstance(named := section.get(path[-1]), dict):
             section[path[-1]] = {name: part for name, part in named.items() if part is not None}
     merger, judges = tree["merger"], tree.get("judges")
     if isinstance(merger, dict) and isinstance(judges, dict):
@@ -226,7 +224,7 @@ def _refuse_vain_nulls(layers: Mapping[str, dict[str, Any]]) -> None:
                 raise ConfigError(f"{COMMAND_LINE}: {where} = null takes nothing out; {hint}")
 
 
-def _mapping_at(tree: Any, path: Sequence[str]) -> dict[Any, Any]:
+def _mapping_at(tree: Any, path: Sequence[str | int]) -> dict[Any, Any]:
     for key in path:
         tree = tree.get(key) if isinstance(tree, dict) else None
     return tree if isinstance(tree, dict) else {}
@@ -353,10 +351,8 @@ def _holds(layer: Any, location: Sequence[str | int]) -> bool:
 
 
 def _suggestion(location: tuple[str | int, ...]) -> str:
-    node: Any = Config().model_dump()
-    for part in location[:-1]:
-        node = node.get(part) if isinstance(node, dict) else None
-    if not isinstance(node, dict):
+    node = _mapping_at(Config().model_dump(), location[:-1])
+    if not node:
         return ""
     close = difflib.get_close_matches(str(location[-1]), list(node), n=1)
     if not close:

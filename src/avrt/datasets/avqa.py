@@ -66,8 +66,6 @@ def read_avqa(
             question_relation=RELATION_OF[relation],
             video_id=identifier(row, "video_id"),
             video=find_video(identifier(row, "video_name"), files),
-            image=None,
-            audio=None,
             source=source,
         )
         return BenchmarkItem(sample, {}, {})

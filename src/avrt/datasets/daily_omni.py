@@ -46,7 +46,6 @@ def read_daily_omni(names: MediaNames, path: Path) -> Iterator[BenchmarkItem]:
             question_relation="both",
             video_id=clip,
             video=video,
-            image=None,
             audio=None if has_own_sound else audio,
             source=source,
         )

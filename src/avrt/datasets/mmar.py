@@ -46,8 +46,6 @@ def read_mmar(names: MediaNames, path: Path) -> Iterator[BenchmarkItem]:
             question_type=group(row, "category"),
             question_relation="sound",
             video_id=name,
-            video=None,
-            image=None,
             audio=names.find(text(row, "audio_path"), f"{name}.wav"),
             source=source,
         )

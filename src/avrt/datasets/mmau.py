@@ -46,8 +46,6 @@ def read_mmau(names: MediaNames, path: Path) -> Iterator[BenchmarkItem]:
             question_type=group(row, "sub-category"),
             question_relation="sound",
             video_id=name,
-            video=None,
-            image=None,
             audio=names.find(sound, f"test-mini-audios/{name}.wav", f"{name}.wav"),
             source=source,
         )

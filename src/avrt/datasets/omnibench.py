@@ -40,7 +40,6 @@ def read_omnibench(names: MediaNames, path: Path) -> Iterator[BenchmarkItem]:
             question_type=group(row, "task type"),
             question_relation="both",
             video_id=picture,
-            video=None,
             image=names.find(f"mm_data/image/{picture}", f"image/{picture}"),
             audio=names.find(f"mm_data/audio/{sound}", f"audio/{sound}"),
             source=source,

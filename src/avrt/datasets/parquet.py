@@ -6,6 +6,7 @@ Media paths are relative to the dataset's folder and may not leave it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -25,6 +26,7 @@ __all__ = [
     "SAMPLE_SCHEMA",
     "check_unpacked",
     "dataset_row_to_sample",
+    "open_foreign_parquet",
     "read_avrt_parquet",
     "read_parquet_rows",
     "row_to_sample",
@@ -130,23 +132,34 @@ def read_parquet_rows(
             `check_unpacked`.
     """
     number = 0
+    with open_foreign_parquet(path, remedy) as file:
+        absent = [name for name in columns if name not in file.schema_arrow.names]
+        if absent:
+            raise DataError(f"{path}: no column {', '.join(absent)}; {remedy}")
+        check_unpacked(path, columns)
+        for batch in file.iter_batches(BATCH_ROWS, columns=list(columns)):
+            try:
+                rows = batch.to_pylist()
+            except UnicodeDecodeError as error:
+                number += _first_unreadable(batch)
+                raise DataError(
+                    f"{path}: row {number}: a text is not UTF-8; write the table again"
+                ) from error
+            for row in rows:
+                number += 1
+                yield number, clean_value(row)
+
+
+@contextmanager
+def open_foreign_parquet(path: Path, remedy: str = "name another file") -> Iterator[pq.ParquetFile]:
+    """A Parquet file from outside; errors of the reader in the body are the file's.
+
+    Raises:
+        DataError: no such file, or not a readable one.
+    """
     try:
         with pq.ParquetFile(path) as file:
-            absent = [name for name in columns if name not in file.schema_arrow.names]
-            if absent:
-                raise DataError(f"{path}: no column {', '.join(absent)}; {remedy}")
-            check_unpacked(path, columns)
-            for batch in file.iter_batches(BATCH_ROWS, columns=list(columns)):
-                try:
-                    rows = batch.to_pylist()
-                except UnicodeDecodeError as error:
-                    number += _first_unreadable(batch)
-                    raise DataError(
-                        f"{path}: row {number}: a text is not UTF-8; write the table again"
-                    ) from error
-                for row in rows:
-                    number += 1
-                    yield number, clean_value(row)
+            yield file
     except FileNotFoundError as error:
         raise DataError(f"{path}: not found; {remedy}") from error
     except (OSError, pa.ArrowException) as error:

@@ -44,6 +44,7 @@ from avrt.runs import (
     save_config,
     write_parquet,
 )
+from avrt.texts import counted
 from avrt.types import Sample
 
 __all__ = [
@@ -145,8 +146,7 @@ def _unread_text(infos: Mapping[str, MediaInfo]) -> str:
     lost = [info for info in infos.values() if info.status in PASSING_CLASSES]
     if not lost:
         return ""
-    classes = Counter(info.status for info in lost)
-    numbers = ", ".join(f"{n} {name}" for name, n in classes.most_common())
+    numbers = counted(info.status for info in lost)
     return (
         f"prepare: {len(lost)} files could not be read now ({numbers}; the first: {lost[0].path}: "
         f"{lost[0].reason}); the same command tries them again"

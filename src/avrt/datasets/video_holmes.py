@@ -46,8 +46,6 @@ def read_video_holmes(names: MediaNames, path: Path) -> Iterator[BenchmarkItem]:
             question_relation="both",
             video_id=film,
             video=names.find(f"videos/{film}.mp4", f"{film}.mp4"),
-            image=None,
-            audio=None,
             source=source,
         )
         return BenchmarkItem(sample, {"task_type": group(row, "Question Type")}, row)

@@ -39,8 +39,6 @@ def read_worldsense(names: MediaNames, path: Path) -> Iterator[BenchmarkItem]:
             question_relation="both",
             video_id=name,
             video=names.find(f"videos/{name}.mp4", f"{name}.mp4"),
-            image=None,
-            audio=None,
             source=source,
         )
         audio_class = row.get("audio_class")

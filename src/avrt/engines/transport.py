@@ -107,6 +107,8 @@ async def read_body(reply: aiohttp.ClientResponse, most: int) -> bytes:
 
 def retry_after_s(value: str) -> float:
     """Read the seconds in a Retry-After header (a number or a date); 0 without the header."""
+    if not value:  # of every reply but refusals
+        return 0.0
     try:
         wait_s = float(value)
     except ValueError:

@@ -290,8 +290,9 @@ def _score_all(
 
 def _score(reply: _Reply, key: str | None, completion: Completion | None) -> RubricScore:
     criteria = criteria_of(reply.item)
-    points: tuple[int | None, ...] = (0,) * len(criteria)  # of a reply without text
-    if completion is not None:
+    if completion is None:  # a reply without text
+        completion, points = Completion("", "stop"), (0,) * len(criteria)
+    else:
         points = read_points(completion.text, criteria)
     reason = "length" if reply.line.finish_reason == "length" else "stop"
     strict = score(Completion(reply.line.text, reason), reply.item.sample)
@@ -302,10 +303,10 @@ def _score(reply: _Reply, key: str | None, completion: Completion | None) -> Rub
         correct=strict.value == 1.0,
         points=points,
         max_points=sum(max(criterion.choices) for criterion in criteria),
-        text=completion.text if completion else "",
-        error_class=completion.error_class if completion else None,
-        n_prompt_tokens=completion.n_prompt_tokens if completion else 0,
-        n_completion_tokens=completion.n_completion_tokens if completion else 0,
+        text=completion.text,
+        error_class=completion.error_class,
+        n_prompt_tokens=completion.n_prompt_tokens,
+        n_completion_tokens=completion.n_completion_tokens,
     )
 
 

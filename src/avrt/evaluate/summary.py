@@ -6,7 +6,6 @@ which its numbers were made; the verdict by the authors' own rule stands below.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
@@ -14,6 +13,7 @@ from avrt.ask.calls import Outcome
 from avrt.config import EvalConfig
 from avrt.evaluate.results import MODALITIES, ModelResult, group_order
 from avrt.evaluate.statistics import Accuracy
+from avrt.texts import counted
 
 __all__ = [
     "detail_text",
@@ -54,13 +54,12 @@ def in_order(present: AbstractSet[str], configured: Iterable[str]) -> list[str]:
 def failures_text(outcomes: Iterable[Outcome]) -> str:
     """How many of the calls failed, by class, and how to go on; empty when none did."""
     made = [outcome for outcome in outcomes if outcome.key is not None]
-    failures = Counter(outcome.status for outcome in made if outcome.failure is not None)
+    failures = [outcome.status for outcome in made if outcome.failure is not None]
     if not failures:
         return ""
-    classes = ", ".join(f"{n} {name}" for name, n in failures.most_common())
     return (
-        f"{failures.total()} of {len(made)} calls failed ({classes}); repeat the command to try "
-        f"them again"
+        f"{len(failures)} of {len(made)} calls failed ({counted(failures)}); repeat the command to "
+        "try them again"
     )
 
 

@@ -225,30 +225,22 @@ def _judge_and_repair(
 
 
 def _traces(
-    bench: _Bench, samples: PreparedSamples, again: Mapping[Hashable, Outcome] | None
+    bench: _Bench, samples: PreparedSamples, again: Mapping[str, Outcome] | None
 ) -> Iterator[tuple[Sample, Answers, MergedTrace]]:
     """The trace about each sample with its answers: the merged one, or that of another try."""
     path, ids = bench.run, samples.ids
-    pairs = iter_merged(path) if again is None else _merged_again(bench, samples, again)
+    pairs = iter_merged(path)
+    if again is not None:
+        merged = bench.merger.read_traces(bench.ask.ledger, samples, again.__getitem__)
+        pairs = ((trace.sample_id, trace) for trace in merged)
     traces = along(ids, pairs, merged_path(path))
     for (sample, answers), trace in zip(answers_about(path, samples), traces, strict=True):
         assert trace is not None  # these samples were chosen because they have one
         yield sample, answers, trace
 
 
-def _merged_again(
-    bench: _Bench, samples: PreparedSamples, again: Mapping[Hashable, Outcome]
-) -> Iterator[tuple[str, MergedTrace]]:
-    for start in range(0, len(samples), BATCH):
-        batch = list(samples[start : start + BATCH])
-        keys = [again[sample.id].key for sample in batch]
-        replies = bench.ask.ledger.find_all([key for key in keys if key is not None])
-        for sample in batch:
-            yield sample.id, bench.merger.to_trace(sample, again[sample.id], replies)
-
-
 def _judge(
-    bench: _Bench, samples: PreparedSamples, again: Mapping[Hashable, Outcome] | None
+    bench: _Bench, samples: PreparedSamples, again: Mapping[str, Outcome] | None
 ) -> dict[str, _Try]:
     """The verdicts on traces, by sample; samples for which the budget did not reach are absent.
 
@@ -312,7 +304,7 @@ def _read_verdicts(
 
 def _merge_again(
     bench: _Bench, samples: PreparedSamples, tries: Mapping[str, Sequence[_Try]], k: int
-) -> dict[Hashable, Outcome]:
+) -> dict[str, Outcome]:
     """Where another trace about each sample is, written with the quotes of its latest leak in
     view; less when the budget is spent.
     """

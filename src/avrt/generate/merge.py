@@ -9,7 +9,7 @@ teacher it gets the first right answer.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -92,7 +92,7 @@ def run(config: Config, budget: Budget | None = None) -> Result:
         with closing(engine_of_role(merger.role, merger.media)) as engine:
             outcomes = call_all(ledger, engine, drafts, budget)
         if budget.stopped_by is None:
-            traces = _to_traces(merger, ledger, selected, outcomes)
+            traces = merger.read_traces(ledger, selected, lambda id_: outcomes[id_, 0])
             stage.begin()
             write_merged(path, _count(traces, counts))
     if budget.stopped_by is not None:
@@ -162,6 +162,21 @@ class Merger:
             sampling=sampling_of(self.role, self.seed, sample.id, k),
             k=k,
         )
+
+    def read_traces(
+        self,
+        ledger: Ledger,
+        samples: PreparedSamples,
+        outcome_of: Callable[[str], Outcome],
+    ) -> Iterator[MergedTrace]:
+        """The trace about each sample, in order, by its id; replies are read in batches."""
+        for start in range(0, len(samples), BATCH):
+            batch = list(samples[start : start + BATCH])
+            outcomes = [outcome_of(sample.id) for sample in batch]
+            keys = [outcome.key for outcome in outcomes]
+            replies = ledger.find_all([key for key in keys if key is not None])
+            for sample, outcome in zip(batch, outcomes, strict=True):
+                yield self.to_trace(sample, outcome, replies)
 
     def to_trace(
         self, sample: Sample, outcome: Outcome, replies: Mapping[str, Completion]
@@ -263,21 +278,6 @@ def _keeper(targets: Mapping[str, str]) -> Callable[[Draft, Completion], bool]:
         return parts is not None and parts[1] == targets[draft.sample_id]
 
     return keeps
-
-
-def _to_traces(
-    merger: Merger,
-    ledger: Ledger,
-    samples: PreparedSamples,
-    outcomes: Mapping[Hashable, Outcome],
-) -> Iterator[MergedTrace]:
-    """The trace about each sample, in order; the replies are taken from the ledger."""
-    for start in range(0, len(samples), BATCH):
-        batch = list(samples[start : start + BATCH])
-        keys = [outcomes[sample.id, 0].key for sample in batch]
-        replies = ledger.find_all([key for key in keys if key is not None])
-        for sample in batch:
-            yield merger.to_trace(sample, outcomes[sample.id, 0], replies)
 
 
 def _count(traces: Iterator[MergedTrace], counts: Counter[str]) -> Iterator[MergedTrace]:

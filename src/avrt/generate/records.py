@@ -7,7 +7,6 @@ from it is marked as to do again.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -19,7 +18,14 @@ import pyarrow as pa
 from avrt.config import TeacherRole
 from avrt.datasets.prepared import PreparedSamples
 from avrt.errors import ConfigError, DataError
-from avrt.runs import file_digest, iter_parquet, manifest_path, read_table, write_parquet
+from avrt.runs import (
+    file_digest,
+    iter_parquet,
+    manifest_path,
+    read_manifest,
+    read_table,
+    write_parquet,
+)
 from avrt.types import Sample
 
 __all__ = [
@@ -274,7 +280,7 @@ def check_traced(run: Path, prepared: PreparedSamples) -> None:
         )
     manifest = run / "manifests" / "trace.json"
     if manifest.is_file():
-        read = json.loads(manifest.read_text(encoding="utf-8")).get("inputs", {})
+        read = read_manifest(manifest)["inputs"]
         if read.get(samples.name) not in (None, file_digest(samples)):
             raise ConfigError(f"{samples}: not the questions that were traced; {remedy}")
 
@@ -288,7 +294,7 @@ def check_teachers(run: Path, teachers: Mapping[str, TeacherRole]) -> None:
     manifest = run / "manifests" / "trace.json"
     if not manifest.is_file():
         return
-    traced = json.loads(manifest.read_text(encoding="utf-8"))["settings"]
+    traced = read_manifest(manifest)["settings"]
     had = {
         name: settings["k"]
         for name, settings in traced.items()
@@ -315,7 +321,7 @@ def stage_settings(run: Path, stage: Literal["trace", "merge", "judge"]) -> dict
     path = manifest_path(run, stage)
     if not path.is_file():
         raise DataError(f"{path}: not found: {stage} is not finished; run `avrt {stage}` again")
-    return json.loads(path.read_text(encoding="utf-8"))["settings"]
+    return read_manifest(path)["settings"]
 
 
 def write_teachers(run: Path, traces: Iterable[TeacherTrace]) -> None:

@@ -7,16 +7,14 @@ again, so the funnel compares the numbers that the stages kept, not those that t
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from avrt.errors import DataError
 from avrt.evaluate.summary import percent
 from avrt.report.tables import Cell, Table
-from avrt.runs import iter_parquet
+from avrt.runs import iter_parquet, manifest_path, read_manifest
 
 __all__ = ["Step", "attrition_table", "read_funnel", "stages_table", "strata_table"]
 
@@ -46,15 +44,8 @@ class Step:
 
 def read_counts(run: Path, stage: str) -> Mapping[str, int] | None:
     """The counts of a finished stage; None when it has not been run."""
-    path = run / "manifests" / f"{stage}.json"
-    if not path.is_file():
-        return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))["counts"]
-    except (ValueError, KeyError) as error:
-        raise DataError(
-            f"{path}: not a manifest: {error}; delete it and run the stage again"
-        ) from error
+    path = manifest_path(run, stage)
+    return read_manifest(path)["counts"] if path.is_file() else None
 
 
 def read_funnel(run: Path) -> list[Step]:

@@ -22,6 +22,7 @@ from avrt.runs.files import (
     atomic_file,
     file_digest,
     fingerprint,
+    read_manifest,
     remove_leftovers,
     replace_folder,
     write_atomic,
@@ -57,6 +58,7 @@ __all__ = [
     "open_parquet",
     "open_stage",
     "quiet_s",
+    "read_manifest",
     "read_parquet",
     "read_table",
     "remove_leftovers",
@@ -131,7 +133,7 @@ class Stage:
 
     def counts(self) -> Counter[str]:
         """The counts stored by a finished stage."""
-        return Counter(json.loads(self.manifest_path.read_text())["counts"])
+        return Counter(read_manifest(self.manifest_path)["counts"])
 
     def begin(self) -> None:
         """Mark the stage as to do; call before the first of its files is written."""
@@ -170,7 +172,7 @@ def open_stage(
     from one value to another (None: absent) that `extends` says makes no finished call in vain.
 
     Raises:
-        DataError: an input file is absent.
+        DataError: an input file is absent, or the manifest damaged.
         ConfigError: the stage was finished with other settings or inputs.
     """
     path = manifest_path(run, name)
@@ -183,8 +185,8 @@ def open_stage(
     wanted = fingerprint({"stage": name, "settings": both, "inputs": digests})
     if not path.is_file():
         return Stage(name, path, wanted, both, digests, done=False)
-    stored = json.loads(path.read_text())
-    if stored["fingerprint"] == wanted:
+    stored = read_manifest(path)
+    if stored.get("fingerprint") == wanted:
         return Stage(name, path, wanted, both, digests, done=True)
     changed = sorted(
         key

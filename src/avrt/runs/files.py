@@ -18,12 +18,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from avrt.errors import DataError
 from avrt.runs.locks import hold_output
+from avrt.texts import read_json
 
 __all__ = [
     "atomic_file",
     "file_digest",
     "fingerprint",
+    "read_manifest",
     "remove_leftovers",
     "replace_folder",
     "write_atomic",
@@ -40,6 +43,21 @@ def file_digest(path: Path) -> str:
     """sha256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """What a finished stage was made with, and its counts.
+
+    Raises:
+        DataError: the file was damaged or changed; the message says that it may be deleted.
+    """
+    try:
+        content = read_json(path)
+    except DataError as error:
+        raise DataError(f"{error}; delete the file to do this stage again") from error
+    if isinstance(content, dict) and content.keys() >= {"settings", "inputs", "counts"}:
+        return content
+    raise DataError(f"{path}: not what a finished stage wrote; delete it to do this stage again")
 
 
 @functools.cache
@@ -84,7 +102,7 @@ def atomic_file(path: Path, derived: Iterable[Path] = ()) -> Iterator[IO[bytes]]
         temporary.chmod(0o644)
         for manifest in derived:
             if manifest.is_file():
-                known = json.loads(manifest.read_text(encoding="utf-8"))["inputs"].get(path.name)
+                known = read_manifest(manifest)["inputs"].get(path.name)
                 if known is not None and known != file_digest(temporary):
                     manifest.unlink()
         temporary.replace(path)

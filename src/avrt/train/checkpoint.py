@@ -215,7 +215,7 @@ def open_checkpoints(folder: Path, stage: Stage) -> str | None:
         if not is_main():
             return None  # the main process claims it
         write_json(marker, {"fingerprint": stage.fingerprint, "settings": stage.settings})
-    stored = json.loads(marker.read_text())
+    stored = json.loads(marker.read_text(encoding="utf-8"))
     if stored["fingerprint"] != stage.fingerprint:
         changed = sorted(
             key

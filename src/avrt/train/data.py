@@ -28,6 +28,7 @@ from avrt.media import load_media
 from avrt.prompts import format_options, load_prompt
 from avrt.ranks import is_main
 from avrt.runs import check_sums, read_parquet, track, write_atomic
+from avrt.texts import counted
 from avrt.types import Prompt, Sample
 
 __all__ = [
@@ -249,8 +250,7 @@ def refuse_unread(stage: str, run: Path, *parts: UsableExamples) -> None:
         or (failure.error_class == "missing" and failure.path in prepared)
     ]
     if unread:
-        classes = Counter(failure.error_class for failure in unread)
-        numbers = ", ".join(f"{n} {name}" for name, n in classes.most_common())
+        numbers = counted(failure.error_class for failure in unread)
         raise AvrtError(
             f"{stage}: the clips of {len(unread)} samples cannot be read now ({numbers}; the "
             f"first: {unread[0]}); nothing was trained: mend that, then repeat the command"

@@ -60,7 +60,7 @@ def run(
     counts = {"train": n_train, "bench": n_bench, "audio": n_audio}
     marker = root / "world.json"
     if marker.is_file():
-        stored = json.loads(marker.read_text())
+        stored = json.loads(marker.read_text(encoding="utf-8"))
         if stored != made_with:
             raise ConfigError(
                 f"{root}: holds a world made with {stored}, not {made_with}; choose another folder"
@@ -79,7 +79,7 @@ def _claim(root: Path, made_with: dict[str, int]) -> None:
     """Refuse a folder that holds other files than the same world, unfinished."""
     unfinished = root / UNFINISHED
     remove_leftovers(root)
-    if unfinished.is_file() and json.loads(unfinished.read_text()) == made_with:
+    if unfinished.is_file() and json.loads(unfinished.read_text(encoding="utf-8")) == made_with:
         return
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise ConfigError(
@@ -164,7 +164,6 @@ def _draw_items(world_set: WorldSet, n_items: int, seed: int) -> tuple[list[Scen
                 if question.kind == "place"
                 else "both",
                 video_id=name,
-                video=None,
                 image=f"bench/{name}.png" if world_set == "bench" else None,
                 audio=f"{world_set}/{name}.wav",
                 source=f"{world_set}.parquet:{index + 1}",

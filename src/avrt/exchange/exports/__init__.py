@@ -13,7 +13,7 @@ nothing on another.
 from __future__ import annotations
 
 import shutil
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -163,7 +163,7 @@ def _count(
     counts = {
         "read": sum(rows.n_read for rows in entries.values()),
         "kept": sum(len(of_split) for of_split in kept.values()),
-        **Counter({reason: len(names) for reason, names in lost.items()}),
+        **{reason: len(names) for reason, names in lost.items()},
     }
     check_sums("export", counts["read"], counts)
     return counts | {split: len(of_split) for split, of_split in kept.items()}

@@ -7,7 +7,8 @@ their numbers are equal by construction. Rows whose texts hold a placeholder wer
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,10 @@ def ms_swift_row(entry: Entry, options: ExportOptions) -> Row:
     lists: dict[str, list[Any]] = {}
     extra: Row = {}
     if media is None:
-        lists["videos" if entry.is_video else "images"] = [
-            options.source(sample.picture_path or "")
-        ]
+        picture, sound = options.files_of(entry)
+        lists["videos" if entry.is_video else "images"] = [picture]
         if not entry.is_video:
-            lists["audios"] = [options.source(sample.sound_path or "")]
+            lists["audios"] = [sound]
     else:
         frames = [options.exported(name) for name in media.frames]
         if entry.is_video:
@@ -57,22 +57,17 @@ def ms_swift_row(entry: Entry, options: ExportOptions) -> Row:
 
 def llamafactory_row(entry: Entry, options: ExportOptions) -> Row:
     """Write a picture or video, always followed by its sound."""
-    media, sample = entry.media, entry.sample
-    if media is None:
-        picture = options.source(sample.picture_path or "")
-        sound = options.source(sample.sound_path or "")
-    else:
-        picture, sound = options.exported(media.file or ""), options.exported(media.sound)
+    picture, sound = options.files_of(entry)
     lists = {"videos" if entry.is_video else "images": [picture], "audios": [sound]}
     return {"messages": _messages(entry, lists, options), **lists}
 
 
 def _trl_media(entry: Entry, options: ExportOptions) -> tuple[list[Row], Row]:
-    media, sample = entry.media, entry.sample
+    media = entry.media
     if media is None:
-        picture = "video" if entry.is_video else "image"
-        files = {picture: sample.picture_path or "", "audio": sample.sound_path or ""}
-        return [{"type": kind, kind: options.source(path)} for kind, path in files.items()], {}
+        kinds = ("video" if entry.is_video else "image", "audio")
+        files = zip(kinds, options.files_of(entry), strict=True)
+        return [{"type": kind, kind: path} for kind, path in files], {}
     frames = [options.exported(name) for name in media.frames]
     return [{"type": "image"} for _ in frames], {
         "images": frames,
@@ -99,24 +94,18 @@ def _messages(
     return turns
 
 
-def _write_lines(path: Path, rows: Iterable[Row]) -> None:
-    with atomic_file(path) as file:
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
-
-
-def _write_trl(
-    out: Path, entries: Mapping[str, Collection[Entry]], options: ExportOptions, _run: Path
+def _write_lines(
+    to_row: Callable[[Entry, ExportOptions], Row],
+    out: Path,
+    entries: Mapping[str, Collection[Entry]],
+    options: ExportOptions,
+    _run: Path,
 ) -> None:
     for split, of_split in entries.items():
-        _write_lines(out / f"{split}.jsonl", (trl_row(entry, options) for entry in of_split))
-
-
-def _write_ms_swift(
-    out: Path, entries: Mapping[str, Collection[Entry]], options: ExportOptions, _run: Path
-) -> None:
-    for split, of_split in entries.items():
-        _write_lines(out / f"{split}.jsonl", (ms_swift_row(entry, options) for entry in of_split))
+        with atomic_file(out / f"{split}.jsonl") as file:
+            for entry in of_split:
+                row = json.dumps(to_row(entry, options), ensure_ascii=False)
+                file.write(row.encode() + b"\n")
 
 
 def _write_llamafactory(
@@ -147,9 +136,9 @@ def _write_llamafactory(
     write_json(out / "dataset_info.json", info)
 
 
-TRL = ExportFormat(write=_write_trl, has_grpo=True)
+TRL = ExportFormat(write=partial(_write_lines, trl_row), has_grpo=True)
 MS_SWIFT = ExportFormat(
-    write=_write_ms_swift,
+    write=partial(_write_lines, ms_swift_row),
     has_grpo=True,
     has_placeholders=True,
     separate_sound=False,

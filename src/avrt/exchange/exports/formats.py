@@ -71,6 +71,13 @@ class ExportOptions:
         """Give the path of a file of the dataset as the export writes it."""
         return str(self.root / path) if self.absolute and self.root else path
 
+    def files_of(self, entry: Entry) -> tuple[str, str]:
+        """Give the paths of a row's picture or video and its sound as the export writes them."""
+        if entry.media is None:
+            names = (entry.sample.picture_path or "", entry.sample.sound_path or "")
+            return self.source(names[0]), self.source(names[1])
+        return self.exported(entry.media.file or ""), self.exported(entry.media.sound)
+
     def exported(self, path: str) -> str:
         """Give the path of a file in the export's folder as the export writes it."""
         return str(self.folder / path) if self.absolute and self.folder else path

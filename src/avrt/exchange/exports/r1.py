@@ -36,12 +36,7 @@ def video_r1_row(entry: Entry, number: int, options: ExportOptions) -> dict[str,
 
 
 def _path(entry: Entry, options: ExportOptions) -> str | dict[str, str]:
-    media, sample = entry.media, entry.sample
-    if media is None:
-        picture = options.source(sample.picture_path or "")
-        sound = options.source(sample.sound_path or "")
-    else:
-        picture, sound = options.exported(media.file or ""), options.exported(media.sound)
+    picture, sound = options.files_of(entry)
     if not entry.is_video:
         return {"image": picture, "audio": sound}
     return picture if options.absolute else f"./{picture}"

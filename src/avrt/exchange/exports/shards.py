@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 
 from avrt.exchange.exports.clips import safe_name
@@ -21,19 +22,15 @@ def _write(
     out: Path, entries: Mapping[str, Collection[Entry]], _options: ExportOptions, _run: Path
 ) -> None:
     for split, of_split in entries.items():
-        named = list(zip(_names(of_split), of_split, strict=True))
-        for start in range(0, len(named), ROWS):
+        named = zip(_names(of_split), of_split, strict=True)
+        for start in range(0, len(of_split), ROWS):
             path = out / f"{split}-{start // ROWS:06d}.tar"
-            _write_tar(path, out, named[start : start + ROWS])
-
-
-def _write_tar(path: Path, out: Path, named: Sequence[tuple[str, Entry]]) -> None:
-    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
-        for name, entry in named:
-            for member, content in _members(out, name, entry):
-                info = tarfile.TarInfo(member)
-                info.size, info.mode = len(content), 0o644
-                tar.addfile(info, io.BytesIO(content))
+            with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+                for name, entry in islice(named, ROWS):
+                    for member, content in _members(out, name, entry):
+                        info = tarfile.TarInfo(member)
+                        info.size, info.mode = len(content), 0o644
+                        tar.addfile(info, io.BytesIO(content))
 
 
 def _members(out: Path, name: str, entry: Entry) -> Iterator[tuple[str, bytes]]:

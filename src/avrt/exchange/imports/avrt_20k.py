@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from avrt.datasets import dataset_row_to_sample
 from avrt.datasets.avqa import RELATION_OF, find_video
 from avrt.datasets.names import MediaNames
-from avrt.datasets.parquet import check_unpacked
+from avrt.datasets.parquet import check_unpacked, open_foreign_parquet
 from avrt.errors import DataError
 from avrt.exchange.imports.columns import (
     SPLITS,
@@ -62,16 +60,15 @@ def _files(folder: Path) -> list[Path]:
         return [*exported, *sorted(folder.glob("data/rejected/*.parquet"))]
     paths = sorted(folder.glob("*.parquet")) or sorted(folder.glob("data/*.parquet"))
     # Beside the files of a dataset, `avrt build` writes tables about it.
-    parts = [path for path in paths if _split_of(path.name) and _is_own(_names(path))]
-    return parts or paths
+    return [path for path in paths if _split_of(path.name) and _is_own(path)] or paths
 
 
-def _names(path: Path) -> list[str]:
-    with _open(path) as file:
-        return file.schema_arrow.names
+def _is_own(path: Path) -> bool:
+    with open_foreign_parquet(path) as file:
+        return _has_own_columns(file.schema_arrow.names)
 
 
-def _is_own(columns: Collection[str]) -> bool:
+def _has_own_columns(columns: Sequence[str]) -> bool:
     """Whether AVRT wrote a table with these columns."""
     return set(DATASET_SCHEMA.names) <= set(columns)
 
@@ -82,17 +79,8 @@ def _split_of(name: str) -> str:
     return part if part in SPLITS else ""
 
 
-@contextmanager
-def _open(path: Path) -> Iterator[pq.ParquetFile]:
-    try:
-        with pq.ParquetFile(path) as file:
-            yield file
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: not a readable Parquet file: {error}") from error
-
-
 def _read_file(path: Path) -> Iterator[Row]:
-    with _open(path) as file:
+    with open_foreign_parquet(path) as file:
         present = file.schema_arrow.names
         _check_columns(path.name, present)
         # A set with media holds gigabytes in columns of no use here.
@@ -113,7 +101,7 @@ def _check_columns(name: str, present: Sequence[str]) -> None:
 
 def _rows(table: pa.Table, name: str) -> Iterator[Row]:
     """Yield the rows of a table; those that AVRT wrote keep their ids, splits and columns."""
-    is_own, split = _is_own(table.column_names), _split_of(name)
+    is_own, split = _has_own_columns(table.column_names), _split_of(name)
     try:
         rows = (_cast(table, name) if is_own else table).to_pylist()
     except UnicodeDecodeError as error:
@@ -217,8 +205,6 @@ def _to_sample(row: Row, known: Mapping[str, Any]) -> tuple[Sample, str | None]:
         question_relation=relation,
         video_id=str(values["video_id"]),
         video=video,
-        image=None,
-        audio=None,
         source=row.source,
     )
     return sample, text_of(values["av_reasoning"], "no_trace")
