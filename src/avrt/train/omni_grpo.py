@@ -35,6 +35,7 @@ from avrt.train.checkpoint import old_names_allowed
 from avrt.train.order import ByEpoch
 from avrt.train.rollout import Sampler, sample_groups
 from avrt.train.shared_prefix import Media, group_inputs, share_attention
+from avrt.train.trainer import EndsAtLastStep
 
 __all__ = ["OmniGRPOTrainer", "WithMedia", "by_completion", "check_hooks"]
 
@@ -106,7 +107,7 @@ class WithMedia:
         return self._model(input_ids=input_ids, **inputs, **media)
 
 
-class OmniGRPOTrainer(GRPOTrainer):
+class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
     """GRPOTrainer whose `prompt` column holds sample ids, encoded by `encode_prompt`."""
 
     def __init__(
