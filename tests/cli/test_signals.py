@@ -11,6 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
@@ -161,6 +162,8 @@ def test_stopped_while_a_server_answers_it_keeps_every_reply_and_leaves_no_proce
             "not enough memory",
         ),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"), "not enough memory"),
+        (OSError("ZSTD_DCtx create failed"), "not enough memory"),
+        (pa.ArrowException("Unknown error: Failed to launch worker thread"), "not enough memory"),
         (OSError(errno.EMFILE, "", "a.mp4"), "a.mp4: Too many open files; raise the limit"),
         (OSError(errno.ENFILE, "", "a.mp4"), "a.mp4: Too many open files in system; close other"),
         (OSError(errno.EFBIG, "", "x"), "x: File too large; raise the limit on the size of files"),

@@ -35,6 +35,7 @@ from avrt.runs.parquet import (
     open_parquet,
     read_parquet,
     read_table,
+    unreadable_parquet,
     write_parquet,
 )
 from avrt.runs.progress import Ticker, format_duration, quiet_s, say, track
@@ -67,6 +68,7 @@ __all__ = [
     "say",
     "student_path",
     "track",
+    "unreadable_parquet",
     "write_atomic",
     "write_json",
     "write_parquet",

@@ -33,6 +33,7 @@ from avrt.exchange.imports.columns import (
     text_of,
 )
 from avrt.generate.dataset import DATASET_SCHEMA, REJECTED_SCHEMA
+from avrt.runs import unreadable_parquet
 from avrt.texts import clean
 from avrt.types import LETTERS, Sample
 
@@ -88,7 +89,7 @@ def _open(path: Path) -> Iterator[pq.ParquetFile]:
         with pq.ParquetFile(path) as file:
             yield file
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: not a readable Parquet file: {error}") from error
+        raise unreadable_parquet(path, error) from error
 
 
 def _read_file(path: Path) -> Iterator[Row]:
