@@ -133,7 +133,10 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
                 if model is not None:
                     share_attention(self.accelerator.unwrap_model(model))
 
-    def _get_train_sampler(self, dataset: Any = None) -> ByEpoch:
+    # The parameter has TRL's name, not that of transformers.
+    def _get_train_sampler(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, dataset: Any = None
+    ) -> ByEpoch:
         return ByEpoch(super()._get_train_sampler(dataset), self)
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
