@@ -25,6 +25,7 @@ from avrt.runs import (
     replace_folder,
     save_config,
     student_path,
+    unreadable_parquet,
     write_atomic,
     write_json,
     write_parquet,
@@ -83,6 +84,14 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "text").write_text("no parquet")
     with pytest.raises(DataError, match="text: not a readable Parquet file"):
         read_parquet(tmp_path / "text")
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO, errno.ENOMEM, errno.EACCES])
+def test_a_fault_of_the_machine_is_not_called_one_of_the_file(tmp_path, number):
+    error = OSError(number, os.strerror(number), str(tmp_path))
+    assert unreadable_parquet(tmp_path, error) is error
+    error = OSError("ZSTD_DCtx create failed")
+    assert unreadable_parquet(tmp_path, error) is error
 
 
 def test_json_is_stable(tmp_path):

@@ -97,8 +97,11 @@ _MEMORY = (
     "not enough memory; raise the limit (ulimit -v, or the job's memory), or use fewer "
     "media.workers, then repeat the command"
 )
-_MEMORY_TEXTS = ("failed to map segment", "can't start new thread", "can't allocate memory")
-"""How libraries, threads and torch say it, each in an exception of another class."""
+_MEMORY_TEXTS = (
+    *("failed to map segment", "can't start new thread", "can't allocate memory"),
+    *("DCtx create failed", "CCtx create failed", "Failed to launch worker thread"),
+)
+"""How libraries, threads, torch and Arrow say it, each in an exception of another class."""
 _DISK_REMEDIES = {
     errno.EACCES: "permit this user to use it",
     errno.EPERM: "permit this user to use it",

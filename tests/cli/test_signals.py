@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import errno
+import json
+import shutil
 import signal
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
+from avrt.ask.ledger import read_ledger
 from avrt.cli import cli
+from avrt.config import load_config
+from avrt.datasets import prepare
+from chat_server import Server, chat
+from running import children_of, is_running, wait_for
+from scripted_run import overrides, write_dataset
 
 AT_WORK = """
 import asyncio, signal, sys
@@ -78,6 +89,68 @@ def test_under_nohup_a_closed_terminal_ends_nothing():
     assert (process.returncode, output, errors) == (0, "done\n", "")
 
 
+@pytest.fixture(scope="module")
+def many_clips(tmp_path_factory) -> Path:
+    """A prepared run of which each question is about a clip of its own."""
+    place = tmp_path_factory.mktemp("many")
+    write_dataset(place, 40)
+    annotations = place / "data" / "train_qa.json"
+    rows = json.loads(annotations.read_text())
+    videos = place / "data" / "videos"
+    for row in rows:
+        row["video_name"] = f"own{row['id']}_000001"
+        shutil.copy(videos / "clip0_000001.mp4", videos / f"{row['video_name']}.mp4")
+    annotations.write_text(json.dumps(rows))
+    prepare.run(load_config(None, overrides(place)))
+    return place
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_stopped_while_a_server_answers_it_keeps_every_reply_and_leaves_no_process(
+    many_clips, tmp_path, number
+):
+    """Replies came, others are under way, and two processes read clips."""
+    place = shutil.copytree(many_clips, tmp_path / "place")
+    is_over = threading.Event()
+    answered, held = [], []
+
+    def answer(body, n):
+        has_media = isinstance(body["messages"][-1]["content"], list)
+        if n > 6:
+            held.append(n)
+            is_over.wait()
+        elif has_media:  # else it is asked whether media reach the model
+            answered.append(n)
+        reply = "<think>A bell.</think><answer>A</answer>"
+        return chat(reply, n_prompt_tokens=700 if has_media else 7)
+
+    with Server() as server:
+        server.answer = answer
+        engine = f"{{kind: openai, base_url: '{server.url}', concurrency: 4}}"
+        command = [
+            *(sys.executable, "-m", "avrt", "trace", *overrides(place), "media.workers=2"),
+            *(f"teachers.{role}.engine={engine}" for role in ("audio", "vision")),
+        ]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        try:
+            wait_for(lambda: held)
+            children = children_of(process.pid)
+            process.send_signal(number)
+            _, errors = process.communicate()
+        finally:
+            process.kill()
+            is_over.set()
+    assert process.returncode == 128 + number
+    assert errors.splitlines()[-1].endswith("the same command goes on or starts this stage again")
+    assert "Traceback" not in errors
+    assert len(children) >= 2
+    wait_for(lambda: not any(map(is_running, children)))
+    with read_ledger(place / "runs" / "test") as ledger:
+        (row,) = ledger.query("SELECT COUNT(*) FROM calls")
+    assert row[0] == len(answered)
+    assert answered
+
+
 @pytest.mark.parametrize(
     ("error", "message"),
     [
@@ -89,6 +162,8 @@ def test_under_nohup_a_closed_terminal_ends_nothing():
             "not enough memory",
         ),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"), "not enough memory"),
+        (OSError("ZSTD_DCtx create failed"), "not enough memory"),
+        (pa.ArrowException("Unknown error: Failed to launch worker thread"), "not enough memory"),
         (OSError(errno.EMFILE, "", "a.mp4"), "a.mp4: Too many open files; raise the limit"),
         (OSError(errno.ENFILE, "", "a.mp4"), "a.mp4: Too many open files in system; close other"),
         (OSError(errno.EFBIG, "", "x"), "x: File too large; raise the limit on the size of files"),

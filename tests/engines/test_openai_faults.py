@@ -362,6 +362,21 @@ def test_a_server_that_gives_fewer_answers_is_asked_one_by_one(server, make_requ
     assert [body["seed"] for body in server.bodies] == [0, 1, 2, 10, 11, 12]
 
 
+def test_each_answer_is_handed_over_before_the_next_is_asked_for(server, make_request):
+    done, n_done = [], []
+
+    def generate(engine, requests) -> dict:
+        engine.generate(requests, lambda request, _: done.append(request))
+        return {}
+
+    def answer(body: dict, n: int) -> Reply:
+        n_done.append(len(done))
+        return several(body, n, at_most=1)
+
+    grouped(server, make_request, generate, answer, n_prompts=1)
+    assert n_done == [0, 1, 2]
+
+
 def test_a_server_that_knows_no_n_is_asked_one_by_one(server, make_request, collect):
     done = grouped(
         server,

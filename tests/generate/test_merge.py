@@ -15,6 +15,7 @@ from avrt.errors import AvrtError, ConfigError, DataError
 from avrt.generate import merge, trace
 from avrt.generate.records import load_merged, merged_path
 from avrt.report.funnel import read_funnel
+from avrt.runs import manifest_path
 from avrt.types import Prompt
 from scripted_run import Answer, MakeConfig, replies, right, wrong
 
@@ -123,6 +124,20 @@ def test_a_failed_call_is_made_again_and_its_sample_merged(
     assert merged(config).counts["kept"] == 6
     script[failing] = gone
     assert merged(config).counts["kept"] == 7
+
+
+def test_a_damaged_table_is_written_anew(make_config: MakeConfig) -> None:
+    config = make_config()
+    merged(config)
+    path = merged_path(config.run.path)
+    whole = path.read_bytes()
+    for start in range(4, len(whole) - 8, len(whole) // 10):
+        damaged = bytearray(whole)
+        damaged[start : start + 60] = bytes(60)
+        path.write_bytes(damaged)
+        manifest_path(config.run.path, "merge").unlink()
+        merge.run(config)
+        assert path.read_bytes() == whole
 
 
 def test_too_many_failures_stop_the_run(make_config: MakeConfig) -> None:

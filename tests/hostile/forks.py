@@ -119,6 +119,8 @@ def _run(job: dict[str, Any], output: int) -> int:
     """In a copy: the command `avrt`; its exit code."""
     os.dup2(output, 1)
     os.dup2(output, 2)
+    # The old ones take the pipe for what stood there before, such as a file with a position.
+    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", 1)
     os.chdir(job["folder"])
     for name, limit in job.get("limits", {}).items():
         resource.setrlimit(getattr(resource, name), (limit, limit))

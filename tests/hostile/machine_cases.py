@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from avrt.media import encode_wav
+from avrt.runs import fingerprint
 from avrt.types import Waveform
 from benchmark_sets import rows_of, write_set
 from clips import tone
@@ -25,7 +26,9 @@ WARM = (
     *("avrt.cli.main", "avrt.datasets.prepare", "avrt.evaluate", "avrt.evaluate.rubric"),
     *("avrt.generate.judge", "avrt.generate.build", "avrt.generate.stats", "avrt.report.page"),
     *("avrt.exchange.exports", "avrt.exchange.imports", "avrt.evaluate.difficulty"),
-    *("avrt.report.paper", "avrt.world.make", "jinja2", "matplotlib.figure"),
+    *("avrt.report.paper", "avrt.world.make", "avrt.generate.trace", "avrt.engines.scripted"),
+    *("avrt.engines.weights", "avrt.ask.show", "jinja2", "matplotlib.figure", "scipy.stats"),
+    *("matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "datasets"),
 )
 RUN = "settings.yaml"
 
@@ -156,23 +159,35 @@ def _write_published(folder: Path) -> None:
 
 
 class Stage:
-    """A case with its place, which is put back for every try; all tries have the same paths."""
+    """A case in its place, which is put back for every try.
 
-    def __init__(self, forks: Forks, root: Path, case: Case, template: Path) -> None:
+    All cases have the same place; those that begin with the same commands share their outcome.
+    """
+
+    def __init__(self, forks: Forks, root: Path, case: Case) -> None:
         self.forks, self.case = forks, case
-        self.place, self._start = root / "place", root / "start"
-        shutil.copytree(template, self.place)
-        for path in (RUN, *(p.name for p in self.place.glob("*.jsonl"))):
-            text = (self.place / path).read_text()
-            (self.place / path).write_text(text.replace(str(template), str(self.place)))
-        for command in case.before:
-            self.succeed(*command)
-        self.place.rename(self._start)
+        self._root, self.place = root, root / "place"
+        self._start = self._after(case.before)
         self.reset()
         events = root / "events"
+        events.unlink(missing_ok=True)
         self.succeed(*case.command, events=str(events))
         self.writes = events.read_text().splitlines()
         self.undisturbed = self.finish()
+
+    def _after(self, commands: Sequence[Sequence[str]]) -> Path:
+        """A copy of the place as it is after these commands."""
+        start = self._root / fingerprint(commands)
+        if not start.exists():
+            if commands:
+                self._start = self._after(commands[:-1])
+                self.reset()
+                self.succeed(*commands[-1])
+            else:
+                self.place.mkdir()
+                write_place(self.place)
+            shutil.copytree(self.place, start)
+        return start
 
     def reset(self) -> None:
         shutil.rmtree(self.place, ignore_errors=True)

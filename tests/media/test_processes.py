@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ import worker_tasks
 from avrt.errors import AvrtError, MediaError
 from avrt.media import processes
 from avrt.media.processes import map_files
+from running import is_running, wait_for
 
 HOLD = """
 import sys
@@ -44,20 +44,6 @@ def classes(names: list[str], timeout_s: float = 30.0) -> list[tuple[str, str]]:
         (name, result.error_class if isinstance(result, MediaError) else "ok")
         for name, result in results
     ]
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def wait_for(condition, limit_s: float = 30.0) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 # What goes wrong in a worker

@@ -98,6 +98,33 @@ def test_grpo_killed_between_two_checkpoints_goes_on(make_config, kill_when, rea
     assert_same(config, straight, "grpo", read_numbers)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", STAGES)
+def test_resumed_at_its_last_step_in_the_midst_of_an_epoch_it_trains_no_more(make_config, stage):
+    config = make_config(sft={"epochs": 0.5}, grpo={"max_steps": 1})
+    STAGES[stage].run(config)
+    folder = config.run.path / stage
+
+    def files():
+        return {
+            path.relative_to(folder): (path.read_bytes(), path.stat().st_mtime_ns)
+            for path in folder.rglob("*")
+            if path.is_file()
+        }
+
+    before = files()
+    shutil.rmtree(folder / "model")
+    shutil.rmtree(config.run.path / "manifests")
+    assert STAGES[stage].run(config).counts["steps"] == 1
+    after = files()
+    assert {path: content for path, (content, _) in after.items()} == {
+        path: content for path, (content, _) in before.items()
+    }
+    kept = [path for path in before if path.parts[0] == "checkpoints" and len(path.parts) > 2]
+    assert kept
+    assert all(after[path] == before[path] for path in kept)
+
+
 @pytest.fixture(scope="module")
 def forks():
     with closing(Forks(("avrt.cli.main", "avrt.train.sft", "avrt.train.grpo"))) as forks:

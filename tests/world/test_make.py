@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from avrt.errors import ConfigError
 from avrt.media import load_media
 from avrt.runs import file_digest
 from avrt.world import make
+from running import children_of, is_running, wait_for
 
 NUMBERS = {"n_train": 22, "n_bench": 5, "n_audio": 4, "seed": 3}
 
@@ -83,3 +87,17 @@ def test_a_world_that_was_begun_is_finished(root: Path, tmp_path: Path):
     make.run(tmp_path, **NUMBERS)
     assert (tmp_path / "world.json").read_text() == made_with
     assert not (tmp_path / make.UNFINISHED).exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_its_processes_end_with_it(tmp_path: Path, number: int):
+    command = [sys.executable, "-m", "avrt", "world", "make", str(tmp_path), "--n-train", "5000"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: any((tmp_path / "videos").glob("*.mp4")))
+    children = children_of(process.pid)
+    process.send_signal(number)
+    _, errors = process.communicate()
+    assert children
+    wait_for(lambda: not any(map(is_running, children)))
+    assert "Traceback" not in errors
+    assert process.returncode == (-number if number == signal.SIGKILL else 128 + number)

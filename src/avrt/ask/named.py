@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence, Set
 from itertools import islice
 from pathlib import Path
 
-from avrt.errors import DataError
+from avrt.errors import DataError, machine_fault
 
 __all__ = ["check_replies"]
 
@@ -71,7 +71,9 @@ def _keys_of_rows(path: Path) -> Iterator[str]:
                 for row in batch.to_pylist():
                     if row["status"] == "ok":
                         yield from (key for key in (row["key"], *row.get("calls", ())) if key)
-    except (pa.ArrowException, KeyError):
+    except (OSError, pa.ArrowException, UnicodeDecodeError, KeyError) as error:
+        if machine_fault(error) is not None:
+            raise
         return  # no file of AVRT: its stage says so, or writes it anew
 
 

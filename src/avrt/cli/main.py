@@ -75,7 +75,7 @@ class MethodGroup(OrderedGroup):
             _stop(ctx, _install_advice(error), 2)
         except KeyboardInterrupt:
             _stop_interrupted(ctx)
-        except (OSError, MemoryError, ImportError, RuntimeError) as error:
+        except Exception as error:
             message = machine_fault(error)
             if message is None:
                 raise

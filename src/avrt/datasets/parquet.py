@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from avrt.datasets.names import MediaNames
 from avrt.datasets.rows import identifier, options_and_gold, read_annotations, text
 from avrt.errors import DataError
-from avrt.runs import write_parquet
+from avrt.runs import unreadable_parquet, write_parquet
 from avrt.texts import clean_value, shown
 from avrt.types import RELATIONS, BenchmarkItem, Sample
 
@@ -163,8 +163,7 @@ def open_foreign_parquet(path: Path, remedy: str = "name another file") -> Itera
     except FileNotFoundError as error:
         raise DataError(f"{path}: not found; {remedy}") from error
     except (OSError, pa.ArrowException) as error:
-        said = shown(str(error), 200)[1:-1]
-        raise DataError(f"{path}: not a readable Parquet file: {said}") from error
+        raise unreadable_parquet(path, error) from error
 
 
 def check_unpacked(path: Path, columns: Sequence[str]) -> None:

@@ -135,10 +135,13 @@ class OpenAIEngine:
         while (pulled := await session.puller.next()) is not None:
             group, body = pulled
             completions = await self._complete(session, group[0], body, len(group))
-            if len(group) > 1:
-                completions = await self._ask_rest(session, group, completions)
-            for request, completion in zip(group, completions, strict=True):
+            if len(group) > 1 and completions[0].finish_reason == "error":
+                # With 400 the server may refuse `n`; else each would fail in the same way.
+                refused = completions[0].error_class == "http_400"
+                completions = [] if refused else completions * len(group)
+            for request, completion in zip(group, completions, strict=False):
                 session.on_completion(request, completion)
+            await self._ask_alone(session, group[len(completions) :], len(completions))
 
     def _groups(self, requests: Iterator[Request]) -> Iterator[list[Request]]:
         """Group requests that a single call can answer: those in a row that differ only in seed."""
@@ -158,21 +161,15 @@ class OpenAIEngine:
         group = next(groups, None)
         return None if group is None else (group, self._encode(group[0], len(group)))
 
-    async def _ask_rest(
-        self, session: _Session, group: list[Request], completions: list[Completion]
-    ) -> list[Completion]:
-        """Complete the requests that the call for the whole group did not answer, one by one."""
-        if completions[0].finish_reason == "error":
-            if completions[0].error_class != "http_400":
-                return completions * len(group)
-            completions = []
-        alone = [
-            (await self._complete(session, request, self._encode(request)))[0]
-            for request in group[len(completions) :]
-        ]
-        if len(completions) < 2 and any(one.finish_reason != "error" for one in alone):
+    async def _ask_alone(self, session: _Session, rest: list[Request], n_given: int) -> None:
+        """Complete the requests that the call for the whole group, which gave `n_given`, left."""
+        failures = 0
+        for request in rest:
+            completion = (await self._complete(session, request, self._encode(request)))[0]
+            failures += completion.finish_reason == "error"
+            session.on_completion(request, completion)
+        if n_given < 2 and failures < len(rest):
             self._takes_n = False  # it ignores or refuses `n`
-        return completions + alone
 
     async def _complete(
         self, session: _Session, request: Request, body: bytes, n: int = 1

@@ -24,7 +24,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing.connection import Connection
@@ -260,13 +260,10 @@ def _serve(pipe: Connection) -> None:
     # Ctrl-C ends this process too: the parent may wait for it in a thread that gets no signal.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    pipe.send_bytes(READY)
-    while True:
-        try:
-            payload = pipe.recv_bytes()
-        except EOFError:
-            return
-        pipe.send_bytes(_run(payload))
+    with suppress(EOFError, ConnectionError):  # the parent is gone
+        pipe.send_bytes(READY)
+        while True:
+            pipe.send_bytes(_run(pipe.recv_bytes()))
 
 
 def _end_with_parent() -> None:

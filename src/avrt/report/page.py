@@ -9,7 +9,6 @@ of our own figures.
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any
@@ -25,7 +24,7 @@ from avrt.report.dataset import dataset_table
 from avrt.report.gallery import Roots, choose, collect, show_media
 from avrt.report.sections import Part, facts, parts_of
 from avrt.report.tables import to_markdown
-from avrt.runs import Result, hold_output, write_atomic
+from avrt.runs import Result, hold_output, remove_folder, write_atomic
 
 __all__ = ["plan", "run"]
 
@@ -60,7 +59,7 @@ def _write(config: Config) -> Result:
     items = collect(path, all_roots, shown, choice)
     report = path / "report"
     for folder in ("media", "tables", "figures"):  # of an earlier report
-        shutil.rmtree(report / folder, ignore_errors=True)
+        remove_folder(report / folder)
     page = template.render(
         run_name=config.run.name,
         version=__version__,

@@ -27,6 +27,7 @@ __all__ = [
     "file_digest",
     "fingerprint",
     "read_manifest",
+    "remove_folder",
     "remove_leftovers",
     "replace_folder",
     "write_atomic",
@@ -119,6 +120,14 @@ def write_atomic(
         write(file)
 
 
+def remove_folder(folder: Path) -> None:
+    """Remove a folder if it is there. One that cannot be removed is an error: what is left of it
+    would be taken for a part of what is written next.
+    """
+    with suppress(FileNotFoundError):
+        shutil.rmtree(folder)
+
+
 @contextmanager
 def replace_folder(folder: Path) -> Iterator[Path]:
     """A new folder to write into, which takes the place of `folder` when all is written.
@@ -135,7 +144,7 @@ def replace_folder(folder: Path) -> Iterator[Path]:
         if previous.exists() and not folder.exists():  # killed between the two renames below
             previous.rename(folder)
         for leftover in (temporary, previous):
-            shutil.rmtree(leftover, ignore_errors=True)
+            remove_folder(leftover)
         try:
             temporary.mkdir()
             yield temporary

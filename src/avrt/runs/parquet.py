@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avrt.errors import DataError
+from avrt.errors import DataError, machine_fault
 from avrt.runs.files import atomic_file
 from avrt.texts import shown
 
@@ -26,6 +26,7 @@ __all__ = [
     "open_parquet",
     "read_parquet",
     "read_table",
+    "unreadable_parquet",
     "write_parquet",
 ]
 
@@ -155,10 +156,15 @@ def _reading(path: Path) -> Iterator[Any]:
     except FileNotFoundError as error:
         raise not_written(path) from error
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        if isinstance(error, OSError) and error.errno:  # the machine's fault, not the file's
-            raise
-        said = shown(str(error), 200)[1:-1]
-        raise DataError(f"{path}: not a readable Parquet file: {said}") from error
+        raise unreadable_parquet(path, error) from error
+
+
+def unreadable_parquet(path: Path, error: Exception) -> Exception:
+    """What to raise for an error while a file is read: it is the file's fault, or the machine's."""
+    if machine_fault(error) is not None:
+        return error
+    said = shown(str(error), 200)[1:-1]
+    return DataError(f"{path}: not a readable Parquet file: {said}")
 
 
 def read_parquet(path: Path) -> list[dict[str, Any]]:

@@ -11,7 +11,6 @@ import importlib
 import json
 import logging
 import re
-import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ from avrt.engines.weights import architecture_of, load, model_identity, resolve
 from avrt.errors import ConfigError, EngineError
 from avrt.prompts import load_prompt
 from avrt.ranks import is_main
-from avrt.runs import Stage, fingerprint, replace_folder, write_json
+from avrt.runs import Stage, fingerprint, remove_folder, replace_folder, write_json
 from avrt.train.disk import complete_checkpoints, naming_full_disks
 from avrt.train.launch import launch_settings
 
@@ -209,7 +208,7 @@ def open_checkpoints(folder: Path, stage: Stage) -> str | None:
     complete = complete_checkpoints(folder)
     for path in folder.glob("checkpoint-*"):
         if path not in complete and is_main():
-            shutil.rmtree(path, ignore_errors=True)
+            remove_folder(path)
     marker = folder / "stage.json"
     if not complete or not marker.is_file():
         if not is_main():

@@ -35,6 +35,7 @@ from avrt.train.checkpoint import old_names_allowed
 from avrt.train.order import ByEpoch
 from avrt.train.rollout import Sampler, sample_groups
 from avrt.train.shared_prefix import Media, group_inputs, share_attention
+from avrt.train.trainer import EndsAtLastStep
 
 __all__ = ["OmniGRPOTrainer", "WithMedia", "by_completion", "check_hooks"]
 
@@ -106,7 +107,7 @@ class WithMedia:
         return self._model(input_ids=input_ids, **inputs, **media)
 
 
-class OmniGRPOTrainer(GRPOTrainer):
+class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
     """GRPOTrainer whose `prompt` column holds sample ids, encoded by `encode_prompt`."""
 
     def __init__(
@@ -132,7 +133,10 @@ class OmniGRPOTrainer(GRPOTrainer):
                 if model is not None:
                     share_attention(self.accelerator.unwrap_model(model))
 
-    def _get_train_sampler(self, dataset: Any = None) -> ByEpoch:
+    # The parameter has TRL's name, not that of transformers.
+    def _get_train_sampler(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, dataset: Any = None
+    ) -> ByEpoch:
         return ByEpoch(super()._get_train_sampler(dataset), self)
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:

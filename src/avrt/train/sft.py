@@ -53,7 +53,12 @@ from avrt.train.launch import require_launch
 from avrt.train.log import TrainingLog, read_log
 from avrt.train.order import ByLength
 from avrt.train.plan import describe_inputs
-from avrt.train.trainer import activation_checkpointing, common_arguments, train_logged
+from avrt.train.trainer import (
+    EndsAtLastStep,
+    activation_checkpointing,
+    common_arguments,
+    train_logged,
+)
 
 __all__ = ["TraceCollator", "make_trainer", "plan", "run"]
 
@@ -104,7 +109,7 @@ class TraceCollator:
         return {**batch, "labels": labels}
 
 
-class OmniSFTTrainer(SFTTrainer):
+class OmniSFTTrainer(EndsAtLastStep, SFTTrainer):
     """TRL's trainer, with samples of about the same length in a pass, and with exact seconds.
 
     With DeepSpeed the trainer rounds all floating-point inputs to the weights' format. Autocast

@@ -19,7 +19,18 @@ from avrt.train.held_out import HeldOut
 from avrt.train.launch import deepspeed_settings, on_cpu, require_launch
 from avrt.train.log import TrainingLog
 
-__all__ = ["activation_checkpointing", "common_arguments", "train_logged"]
+__all__ = ["EndsAtLastStep", "activation_checkpointing", "common_arguments", "train_logged"]
+
+
+class EndsAtLastStep(Trainer):
+    """A trainer that trains no more when it is resumed from the checkpoint of its last step.
+
+    The library's own adds a step, unless that was also the last of an epoch.
+    """
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(*args, **kwargs)
 
 
 def common_arguments(run: RunConfig, student: StudentConfig, stage: str) -> dict[str, Any]:

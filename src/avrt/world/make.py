@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from avrt.datasets import write_samples
-from avrt.errors import ConfigError
+from avrt.errors import ConfigError, MediaError
+from avrt.media.processes import map_files
 from avrt.runs import Result, alone, remove_leftovers, track, write_json
 from avrt.types import Sample
 from avrt.world.content import Scene, WorldSet, draw_scene
@@ -33,6 +34,9 @@ __all__ = ["run"]
 
 SECOND_QUESTION_EVERY = 10
 """Every tenth training clip has two questions, which a split must keep together."""
+
+TIMEOUT_S = 300.0
+"""Longest time for one file, which takes less than a second."""
 
 UNFINISHED = "world.unfinished.json"
 """Marks a folder whose world is not finished; renamed to world.json at the end."""
@@ -102,8 +106,8 @@ def _write_train(root: Path, n_questions: int, seed: int) -> None:
             rows.append(_avqa_row(len(rows), len(scenes), question))
         scenes.append(scene)
     _write_media(
-        _write_clip,
-        [(root / "videos" / f"world{k:06d}_000000.mp4", scene) for k, scene in enumerate(scenes)],
+        (_write_clip, root / "videos" / f"world{k:06d}_000000.mp4", scene)
+        for k, scene in enumerate(scenes)
     )
     write_json(root / "train_qa.json", rows)
 
@@ -124,12 +128,9 @@ def _avqa_row(row_id: int, clip: int, question: Question) -> dict[str, Any]:
 def _write_bench(root: Path, n_items: int, seed: int) -> None:
     scenes, samples = _draw_items("bench", n_items, seed)
     _write_media(
-        _write_still,
-        [(root / str(s.image), scene) for s, scene in zip(samples, scenes, strict=True)],
-    )
-    _write_media(
-        _write_sound,
-        [(root / str(s.audio), scene) for s, scene in zip(samples, scenes, strict=True)],
+        (write, root / str(path), scene)
+        for s, scene in zip(samples, scenes, strict=True)
+        for write, path in ((_write_still, s.image), (_write_sound, s.audio))
     )
     write_samples(root / "bench.parquet", samples)
 
@@ -137,8 +138,7 @@ def _write_bench(root: Path, n_items: int, seed: int) -> None:
 def _write_audio(root: Path, n_items: int, seed: int) -> None:
     scenes, samples = _draw_items("audio", n_items, seed)
     _write_media(
-        _write_sound,
-        [(root / str(s.audio), scene) for s, scene in zip(samples, scenes, strict=True)],
+        (_write_sound, root / str(s.audio), scene) for s, scene in zip(samples, scenes, strict=True)
     )
     write_samples(root / "audio.parquet", samples)
 
@@ -172,15 +172,30 @@ def _draw_items(world_set: WorldSet, n_items: int, seed: int) -> tuple[list[Scen
     return scenes, samples
 
 
-def _write_media(write: Callable[[Path, Scene], None], jobs: Sequence[tuple[Path, Scene]]) -> None:
-    for folder in {path.parent for path, _ in jobs}:
+Job = tuple[Callable[[Path, Scene], None], Path, Scene]
+"""What writes a file, the file, and what it shows."""
+
+
+def _write_media(jobs: Iterable[Job]) -> None:
+    """Write files in worker processes.
+
+    Raises:
+        MediaError: a process was killed twice over the same file.
+    """
+    jobs = list(jobs)
+    for folder in {path.parent for _, path, _ in jobs}:
         folder.mkdir(parents=True, exist_ok=True)
-    paths, scenes = [path for path, _ in jobs], [scene for _, scene in jobs]
-    with ProcessPoolExecutor() as workers:
-        written = workers.map(write, paths, scenes, chunksize=32)
-        title = paths[0].parent.name if paths else "media"
-        for _ in track(written, f"world: {title}", "files", len(jobs)):
-            pass
+    title = jobs[0][1].parent.name if jobs else "media"
+    written = map_files(_write, jobs, timeout_s=TIMEOUT_S, path_of=lambda job: str(job[1]))
+    with closing(written):
+        for _, result in track(written, f"world: {title}", "files", len(jobs)):
+            if isinstance(result, MediaError):
+                raise result
+
+
+def _write(job: Job) -> None:
+    write, path, scene = job
+    write(path, scene)
 
 
 def _write_clip(path: Path, scene: Scene) -> None:

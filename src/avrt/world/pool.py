@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ from torch import Tensor
 
 from avrt.config import MediaConfig
 from avrt.engines.encode import encode
+from avrt.errors import MediaError
 from avrt.media import read_frames, read_waveform
+from avrt.media.processes import map_files
 from avrt.runs import track, write_atomic
 from avrt.types import Prompt
 from avrt.world.content import Scene, draw_scene
@@ -31,6 +33,8 @@ __all__ = ["MEDIA", "PoolClip", "build_pool"]
 
 MEDIA = MediaConfig(n_frames=8, max_pixels=56 * 56, max_audio_s=4.0)
 """The media settings of the world's models: 8 frames of 56 x 56."""
+TIMEOUT_S = 3600.0
+"""Longest time for a part of the clips, which takes minutes."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +73,13 @@ def _read_back(scene: Scene, folder: Path, processors: tuple[Any, Any]) -> PoolC
     )
 
 
-def _build_part(scenes: Sequence[Scene], path: Path) -> Path:
+def _build_part(part: tuple[Path, Sequence[Scene]]) -> None:
+    path, scenes = part
     torch.set_num_threads(1)
     processors = new_student()[1], new_audio_teacher()[1]
     with tempfile.TemporaryDirectory() as folder:
         clips = [_read_back(scene, Path(folder), processors) for scene in scenes]
     write_atomic(path, lambda file: torch.save(clips, file))
-    return path
 
 
 def build_pool(n_clips: int, seed: int, folder: Path, n_workers: int) -> list[PoolClip]:
@@ -86,9 +90,16 @@ def build_pool(n_clips: int, seed: int, folder: Path, n_workers: int) -> list[Po
     parts = {
         folder / f"{start:06d}.pt": scenes[start : start + 250] for start in range(0, n_clips, 250)
     }
-    missing = {path: part for path, part in parts.items() if not path.is_file()}
-    with ProcessPoolExecutor(n_workers) as workers:
-        jobs = [workers.submit(_build_part, part, path) for path, part in missing.items()]
-        for job in track(jobs, "world: clips", "parts of 250"):
-            job.result()
+    missing = [(path, part) for path, part in parts.items() if not path.is_file()]
+    built = map_files(
+        _build_part,
+        missing,
+        timeout_s=TIMEOUT_S,
+        workers=n_workers,
+        path_of=lambda part: str(part[0]),
+    )
+    with closing(built):
+        for _, result in track(built, "world: clips", "parts of 250", len(missing)):
+            if isinstance(result, MediaError):
+                raise result
     return [clip for path in parts for clip in torch.load(path, weights_only=False)]

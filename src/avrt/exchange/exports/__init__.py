@@ -29,7 +29,7 @@ from avrt.exchange.exports.hub import HUB
 from avrt.exchange.exports.r1 import VIDEO_R1
 from avrt.exchange.exports.shards import WEBDATASET
 from avrt.prompts import PromptTemplate, format_options, load_prompt
-from avrt.runs import Result, check_sums, iter_parquet, replace_folder
+from avrt.runs import Result, check_sums, iter_parquet, remove_folder, replace_folder
 
 __all__ = ["FORMATS", "run"]
 
@@ -81,7 +81,7 @@ def run(config: Config, name: str, options: ExportOptions, output: Path | None =
         _refuse_empty(dataset, counts, lost)
         form.write(out, kept, options.with_roots(root, folder), run_folder)
         if not form.keeps_clips:
-            shutil.rmtree(out / "media", ignore_errors=True)
+            remove_folder(out / "media")
         _copy_card(dataset / "README.md", out)
         fault = _unread_text(folder, lost)
         if fault:
