@@ -198,7 +198,7 @@ class SoundDecoder:
     def _measure(self, samples: NDArray[Any], mono: NDArray[np.float32]) -> None:
         n = len(samples)
         self._n_channels = max(n, self._n_channels)
-        mixed = float(np.dot(mono, mono))
+        mixed = _energy(mono)
         channels = [mixed] if n == 1 else [_energy(channel) for channel in samples]
         self._mixed += mixed
         self._mean += sum(channels) / n
@@ -240,7 +240,7 @@ def _scaled(samples: NDArray[Any], form: np.dtype[Any] | None = None) -> NDArray
 
 def _energy(samples: NDArray[Any]) -> float:
     with np.errstate(invalid="ignore", over="ignore"):
-        scaled = _scaled(samples).astype(np.float32)
+        scaled = _scaled(samples).astype(np.float64)  # a square of 32 bits may be infinite
         return float(np.dot(scaled, scaled))
 
 
