@@ -88,7 +88,7 @@ ENCODINGS = {
 
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_no_encoding_of_a_terminal_is_too_narrow(tmp_path, name):
-    folder = "runs" if name in ("C", "POSIX") else "Läufe-声"  # there no file can be called so
+    folder = "Läufe-声"
     commands = [
         (["list", "teachers"], 0),
         (["stats", f"run.dir={folder}", "student.prompt=声"], 2),
@@ -102,6 +102,23 @@ def test_no_encoding_of_a_terminal_is_too_narrow(tmp_path, name):
         )  # fmt: skip
         assert done.returncode == exit_code, done.stderr
         assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["C", "POSIX"])
+def test_names_of_files_are_utf8_whatever_the_locale_says(tmp_path, name):
+    settings = hostile_run(tmp_path, "dog")
+    for clip in list((tmp_path / "data" / "videos").iterdir()):
+        clip.rename(clip.with_stem(f"café-声-{clip.stem}"))
+    annotations = tmp_path / "data" / "train_qa.json"
+    rows = json.loads(annotations.read_text())
+    named = [row | {"video_name": f"café-声-{row['video_name']}"} for row in rows]
+    annotations.write_text(json.dumps(named))
+    done = subprocess.run(
+        [sys.executable, "-m", "avrt", "prepare", *settings], capture_output=True, check=True,
+        env={**os.environ, **ENCODINGS[name]},
+    )  # fmt: skip
+    assert b"missing" not in done.stdout
+    assert b"undecodable" not in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,32 @@ def test_missing_columns_are_named(tmp_path):
         list(read_avrt_parquet(tmp_path, "train"))
 
 
+def test_a_column_that_stands_twice_is_refused(tmp_path):
+    write_row(tmp_path)
+    table = pq.read_table(tmp_path / "train.parquet")
+    pq.write_table(table.append_column("question", [["another"]]), tmp_path / "train.parquet")
+    with pytest.raises(DataError, match=r"train\.parquet: the column question stands twice"):
+        list(read_avrt_parquet(tmp_path, "train"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("options", [("a", "b")], pa.map_(pa.string(), pa.string())),
+        ("options", {"A": "a"}, pa.struct({"A": pa.string()})),
+        ("question", [["x"]], pa.list_(pa.list_(pa.string()))),
+        ("question", b"x", pa.binary()),
+    ],
+)
+def test_a_column_of_another_type_is_named_with_its_row(tmp_path, name, value, kind):
+    write_row(tmp_path)
+    table = pq.read_table(tmp_path / "train.parquet")
+    other = table.set_column(table.schema.names.index(name), name, pa.array([value], kind))
+    pq.write_table(other, tmp_path / "train.parquet")
+    with pytest.raises(DataError, match=rf"train\.parquet: row 1: {name}.* is .*not a "):
+        list(read_avrt_parquet(tmp_path, "train"))
+
+
 def test_a_duplicate_id_names_both_rows(tmp_path):
     write_samples(tmp_path / "train.parquet", [SAMPLE, replace(SAMPLE, id="other"), SAMPLE])
     with pytest.raises(DataError, match="rows 1 and 3 have the same id 'world-1'"):

@@ -22,7 +22,11 @@ def gold(options, answer, form="index"):
 
 @pytest.mark.parametrize(
     "mark",
-    ["{}. ", "{}.", "({}) ", "({})", "{}) ", "{}: ", "[{}] ", " {} . ", "{}．", "（{}）", "{}、"],
+    [
+        *("{}. ", "{}.", "({}) ", "({})", "{}) ", "{}: ", "[{}] ", " {} . ", "{}．"),
+        *("（{}）", "{}、", "{} - ", "{} – ", "Option {}: ", "option {}. "),
+        *("**{}.** ", "**({})**", "**Option {}:** "),
+    ],
 )
 @pytest.mark.parametrize("case", [str.upper, str.lower])
 def test_letters_in_front_go_when_every_option_has_its_own(mark, case):
@@ -46,6 +50,9 @@ def test_letters_in_front_go_when_every_option_has_its_own(mark, case):
         ("a man", "b man"),
         ("A-flat", "B-flat"),
         ("A. x", "B. y", "D. z"),
+        ("Option A", "Option B"),
+        ("A -", "B -"),
+        ("**A** note", "**B** note"),
     ],
 )
 def test_other_options_stay_as_they_are(options):

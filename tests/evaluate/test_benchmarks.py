@@ -121,9 +121,10 @@ def test_a_file_of_another_version_is_said_though_its_count_is_right(tmp_path, m
     assert "(this one)" in note
 
 
-def test_options_that_occur_twice_or_are_empty_are_counted(tmp_path):
+@pytest.mark.parametrize("alike", [str, str.upper, lambda text: f"{text[0]}{text[1:]}\u00a0"])
+def test_options_that_occur_twice_or_are_empty_are_counted(tmp_path, alike):
     content = rows_of("mmau")
-    content[1]["choices"][0] = content[1]["choices"][1]
+    content[1]["choices"][0] = alike(content[1]["choices"][1])
     data, items = items_of(tmp_path, "mmau", content)
     assert notes(data, items)[1:] == ["1 items list an option twice, as published"]
     content[1]["answer"] = content[1]["choices"][0]

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -76,6 +78,29 @@ def test_an_item_without_sound_stays_in_the_denominator(config, bench_root):
     assert (accuracy.k, accuracy.n) == (2, N_ITEMS)
     log = log_path(config.run.path, "clips", "base", "a").read_text()
     assert str(bench_root) not in log
+
+
+@pytest.mark.parametrize(
+    ("named", "near"),
+    [("Clip 1.mp4", True), ("clip-1.mp4", True), ("clip1 .mp4", True), ("other.mp4", False)],
+)
+def test_a_missing_file_is_named_with_the_one_that_is_like_it(
+    config, tmp_path, bench_root, capsys, named, near
+):
+    root = tmp_path / "set"
+    shutil.copytree(bench_root, root)
+    shutil.copy(root / "clip.mp4", root / "clip1.mp4")
+    data = config.eval.benchmarks["clips"].model_copy(update={"root": root})
+    first, second, *_ = read_samples(data)
+    write_samples(root / "clips.parquet", [first, replace(second, video=named)])
+    config = with_eval(config, benchmarks={"clips": data})
+    planned = plan(config)
+    result = evaluate(config)
+    for text in (planned, capsys.readouterr().out):
+        assert f"clips: 1 of 2 media files are missing, such as {named}" in text
+        assert (f"{named!r} is missing, but 'clip1.mp4' is there" in text) is near
+    assert "1 without media (1 missing)" in result.summary
+    assert "missing" not in plan(config, Choice(modalities=["none"]))
 
 
 @pytest.mark.parametrize("how", ["killed", "EACCES", "EIO", "EMFILE", "ENOENT"])

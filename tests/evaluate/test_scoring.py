@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from avrt.engines.base import failure
 from avrt.evaluate.scoring import score
 from avrt.types import Completion, Sample
@@ -47,3 +49,9 @@ def test_of_equal_options_either_letter_is_right():
     twice = replace(QUESTION, options=("cat", "dog", "cat", "cow"), answer_index=0)
     assert [score(reply(f"({letter})"), twice).value for letter in "ABCD"] == [1.0, 0.0, 1.0, 0.0]
     assert score(reply("the answer is cat"), twice).status == "unparsable"
+
+
+@pytest.mark.parametrize("other", ["Cat", " cat ", "ｃａｔ", "CAT\u00a0"])
+def test_options_that_read_alike_are_equal_as_everywhere(other):
+    twice = replace(QUESTION, options=("cat", "dog", other), answer_index=0)
+    assert [score(reply(f"({letter})"), twice).value for letter in "ABC"] == [1.0, 0.0, 1.0]

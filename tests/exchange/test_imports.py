@@ -390,7 +390,9 @@ def test_malformed_rows_of_the_exchange_format_are_named(config: Config, tmp_pat
         "no_media": {"path": {"image": "x.jpg"}},
         "bad_path": {"path": {"image": "../../x.jpg", "audio": "x.wav"}},
         "no_options": {"options": None},
+        "bad_option": {"options": ["A. x", {"B": "y"}]},
         "no_question": {"problem": None},
+        "no_trace": {"process": ["<think>x</think>"]},
     }
     rows = [echoink(n, **change) for n, change in enumerate(faulty.values())]
     rows += [echoink(50, solution="<answer>F</answer>"), echoink(60), echoink(60)]
@@ -399,6 +401,50 @@ def test_malformed_rows_of_the_exchange_format_are_named(config: Config, tmp_pat
     assert [row["id"] for row in parts["train"]] == ["avqa-r1-6k-train-60"]
     reasons = [row["reason"].removeprefix("dropped/") for row in parts["rejected"]]
     assert reasons == [*faulty, "bad_answer", "duplicate_id"]
+
+
+@pytest.mark.parametrize(
+    "path", [["x.mp4"], 5, {"video": {}}, {"video": True}, "/x.mp4", "a\\b.mp4"]
+)
+def test_a_path_that_is_none_is_no_file_of_that_name(config: Config, tmp_path: Path, path) -> None:
+    imports.run(
+        config, "avqa-r1-6k", write_echoink(tmp_path / "r1", "train", [echoink(1, path=path)])
+    )
+    (row,) = read(config)["rejected"]
+    assert row["reason"] in ("dropped/bad_path", "dropped/no_media")
+
+
+@pytest.mark.parametrize(
+    ("named", "there", "found"),
+    [
+        ("caf\u00e9.mp4", "cafe\u0301.mp4", True),
+        ("clip.mp4", "clip.MKV", True),
+        ("clip.mp4.mp4", "clip.mp4", True),
+        ("Clip-1.mp4", "clip1.mp4", False),
+    ],
+)
+def test_clips_of_a_list_are_found_under_the_names_of_other_systems(
+    config: Config, tmp_path: Path, named: str, there: str, found: bool
+) -> None:
+    folder = config.data.root / "train" / "videos"
+    folder.mkdir(parents=True)
+    (folder / there).write_bytes(b"x")
+    rows = [echoink(1, path=f"videos/{named}")]
+    result = imports.run(config, "avqa-r1-6k", write_echoink(tmp_path / "r1", "train", rows))
+    (row,) = read(config)["train"]
+    assert row["video"] == f"train/videos/{there if found else named}"
+    assert ("media files are missing" in result.summary) is not found
+    assert (f"'train/videos/{there}' is there" in result.summary) is not found
+
+
+@pytest.mark.parametrize("length", [300, 5000])
+def test_a_name_too_long_for_any_file_is_a_missing_file(
+    config: Config, tmp_path: Path, length: int
+) -> None:
+    rows = [echoink(1, path=f"{'x' * length}.mp4"), echoink(2)]
+    result = imports.run(config, "avqa-r1-6k", write_echoink(tmp_path / "r1", "train", rows))
+    assert result.counts["train"] == 2
+    assert "3 of 3 media files are missing" in result.summary
 
 
 def test_rows_with_a_process_and_a_video_become_traces(config: Config, tmp_path: Path) -> None:

@@ -92,6 +92,7 @@ def test_clips_are_told_by_their_names(tmp_path: Path, ours: str, theirs: str, s
         (WHICH, ("violin", "cello", "horn", "drum"), True),
         (WHICH, ("drum", "horn", "cello", "violin"), True),
         (f"  {WHICH.upper()}", ("Violin", "CELLO", "horn", " drum"), True),
+        (WHICH, ("ｖｉｏｌｉｎ", "ｃｅｌｌｏ", "ｈｏｒｎ", "ｄｒｕｍ"), True),
         (WHICH.replace("?", " ?"), ("violin", "cello", "horn", "drum"), True),
         (WHICH, ("violin", "cello", "horn", "harp"), False),
         (WHICH, ("violin", "cello", "horn"), False),
@@ -124,13 +125,12 @@ def test_the_best_of_several_is_named_and_rows_beyond_a_block_are_found(
     assert matches(tmp_path, ours, [near, same]) == {("s9", "same", "question")}
 
 
-SOUND = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
-"""Letters that no reader replaces."""
+LETTERS = st.characters(exclude_categories=("C", "Z"))  # a reader replaces NUL, and drops blanks
 
 
 @given(
-    st.text(SOUND, min_size=1, max_size=40).filter(str.strip),
-    st.lists(st.text(SOUND, min_size=1, max_size=12), min_size=2, max_size=8),
+    st.text(LETTERS, min_size=1, max_size=40),
+    st.lists(st.text(LETTERS, min_size=1, max_size=12), min_size=2, max_size=8),
     st.randoms(),
 )
 def test_a_question_is_always_the_same_as_itself(

@@ -148,7 +148,9 @@ def test_every_mode_becomes_rgb(tmp_path, mode, kind):
     assert np.abs(right - 255).max() < 12
 
 
-@pytest.mark.parametrize(("kind", "order"), [("PNG", "<u2"), ("TIFF", "<u2"), ("TIFF", ">u2")])
+@pytest.mark.parametrize(
+    ("kind", "order"), [("PNG", "<u2"), ("TIFF", "<u2"), ("TIFF", ">u2"), ("PPM", "<u2")]
+)
 def test_greys_of_16_bits_are_scaled_not_clipped(tmp_path, kind, order):
     path = tmp_path / "greys"
     greys = np.full((64, 64), 128 * 257, order)
@@ -176,6 +178,12 @@ def test_greys_of_32_bits_are_named(tmp_path, mode):
         (b"\xff\x0a\xfa\x1f", "unsupported", "a JPEG XL picture"),
         (b"8BPS\0\1", "unsupported", "a Photoshop document"),
         (b"II*\0\x10\0\0\0CR\2\0", "unsupported", "a camera's raw picture"),
+        (b"\0\0\0\x18ftypcrx \0\0\0\0crx isom", "unsupported", "a camera's raw picture"),
+        (b"FUJIFILMCCD-RAW 0201", "unsupported", "a camera's raw picture"),
+        (b"\0\0\0\x18ftypavci\0\0\0\0mif1avci", "unsupported", "a HEIC picture"),
+        (b"%!PS-Adobe-3.0", "unsupported", "a PostScript document"),
+        (b"BZh91AY&SY", "not_media", "a bzip2 archive"),
+        (b"#EXTM3U\n", "not_media", "a playlist"),
         (b"\0\0\1\0\1\0", "unsupported", "an icon (ICO)"),
         (b"%PDF-1.7", "unsupported", "a PDF document"),
         (b"MThd\0\0\0\6", "unsupported", "a MIDI file"),
@@ -197,6 +205,29 @@ def test_what_is_not_read_is_named_for_what_it_is(tmp_path, content, status, nam
     assert "H.264" not in info.reason
     with pytest.raises(MediaError, match=status):
         read_frames(path, SMALL)
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        (b"P1\n# black and white\n2 2\n", b"0 1 1 0"),
+        (b"P2 2 2 15 ", b"0 15 15 0"),
+        (b"P3\t2 2 255\n", b"0 0 0 255 255 255 255 255 255 0 0 0"),
+        (b"P4\n2 2\n", b"\x40\x80"),
+        (b"P6\t2 2\t255\n", b"\0\0\0" + b"\xff" * 6 + b"\0\0\0"),
+    ],
+)
+def test_all_forms_of_ppm_are_read(tmp_path, head, body):
+    path = tmp_path / "picture.jpg"
+    path.write_bytes(head + body)
+    assert (probe(path, MediaConfig()).status, probe(path, MediaConfig()).shown_width) == ("ok", 2)
+
+
+def test_the_preview_in_a_raw_picture_is_not_taken_for_the_picture(tmp_path):
+    path = tmp_path / "picture.dng"
+    Image.fromarray(PIXELS).save(path, "TIFF", tiffinfo={0xFE: 1})
+    info = probe(path, MediaConfig())
+    assert (info.status, "raw picture" in info.reason) == ("unsupported", True)
 
 
 @pytest.mark.parametrize("kind", ["AVIF", "JPEG2000", "WEBP"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 import wave
 
 import av
@@ -9,7 +10,7 @@ import soxr
 
 from avrt.config import MediaConfig
 from avrt.errors import MediaError
-from avrt.media import read_waveform
+from avrt.media import probe, read_waveform
 from clips import RATE_HZ, encode_clip, tone
 
 
@@ -86,6 +87,22 @@ def test_rate_length_and_pitch(tmp_path, rate_hz):
     wanted = tone(2.0, rate_hz=16_000).mean(axis=0)
     inside = slice(1600, -1600)
     assert snr_db(wanted[inside], waveform.samples[inside]) > 70
+
+
+@pytest.mark.parametrize("level", [2.0, 1e19, 3e38])
+@pytest.mark.parametrize("n_channels", [1, 2])
+def test_floats_beyond_one_are_clipped_whatever_their_size(tmp_path, level, n_channels):
+    path = tmp_path / "loud.wav"
+    samples = np.full((16_000, n_channels), level, "<f4")
+    samples[::2] *= -1
+    size = 4 * n_channels
+    form = struct.pack("<HHLLHH", 3, n_channels, 16_000, 16_000 * size, size, 32)
+    data = b"data" + struct.pack("<L", samples.nbytes) + samples.tobytes()
+    body = b"WAVEfmt " + struct.pack("<L", len(form)) + form + data
+    path.write_bytes(b"RIFF" + struct.pack("<L", len(body)) + body)
+    info = probe(path, MediaConfig())
+    assert (info.status, info.notes, info.peak_dbfs) == ("ok", (), 0.0)
+    assert info.mono_loss_db in (None, 0.0)
 
 
 @pytest.mark.parametrize("width", [1, 2])

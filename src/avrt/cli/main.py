@@ -197,8 +197,20 @@ for _command in itertools.chain(*PARTS.values()):
     cli.add_command(_command)
 
 
+def _read_names_as_utf8() -> None:
+    """Start again in Python's UTF-8 mode where the locale would read names of files otherwise.
+
+    The encoding of the terminal stays as it is.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
+        encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+        os.environ.update(PYTHONUTF8="1", PYTHONIOENCODING=encoding)
+        os.execv(sys.executable, sys.orig_argv)
+
+
 def main() -> None:
     """Entry point of the command `avrt`."""
+    _read_names_as_utf8()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # an encoding may lack a letter of a name
             stream.reconfigure(errors="backslashreplace")

@@ -26,7 +26,7 @@ class RunConfig(Section):
     """Name of the run; its directory is `dir`/`name`."""
     dir: Path = Path("runs")
     """Folder that holds the run directories."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of everything random: the split, shuffles, every sampled model call, the rollouts."""
     report_to: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = ()
     """Trackers that SFT and GRPO send each step's numbers to, besides the terminal and log.jsonl.

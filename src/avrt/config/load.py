@@ -304,6 +304,10 @@ def _location(tree: Any, problem: ErrorDetails) -> tuple[str | int, ...]:
 def _explain(
     layers: dict[str, dict[str, Any]], location: tuple[str | int, ...], problem: ErrorDetails
 ) -> str:
+    loc, value = problem["loc"], problem["input"]
+    is_key = not isinstance(value, str) and (problem["type"] == "invalid_key" or "[key]" in loc)
+    if is_key:  # the library's location holds the key as something else: False as 0
+        location = loc[: loc.index("[key]") - 1] if "[key]" in loc else loc[:-1]
     where = ".".join(str(part) for part in location)
     given = location[:-1] if problem["type"] == "missing" else location
     origins = [origin for origin, layer in layers.items() if layer]
@@ -313,9 +317,11 @@ def _explain(
         return f"{origin}: unknown key {where!r}{_suggestion(location)}"
     if problem["type"] == "missing":
         return f"{origin}: {where} is missing"
+    if is_key:
+        key = f"the key {json.dumps(value, default=str)} is no text{_quoting(value)}"
+        return f"{origin}: {where or 'configuration'}: {key}"
     message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     message = _EXPECTED.get(problem["type"], message)
-    value = problem["input"]
     if value is None and location in NAMED:
         message = f"null takes nothing out; take each out by its name, as {where}.NAME=null"
     elif problem["type"] in ("path_type", "string_type"):

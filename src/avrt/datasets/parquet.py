@@ -133,9 +133,12 @@ def read_parquet_rows(
     """
     number = 0
     with open_foreign_parquet(path, remedy) as file:
-        absent = [name for name in columns if name not in file.schema_arrow.names]
+        names = file.schema_arrow.names
+        absent = [name for name in columns if name not in names]
         if absent:
             raise DataError(f"{path}: no column {', '.join(absent)}; {remedy}")
+        if twice := [name for name in columns if names.count(name) > 1]:
+            raise DataError(f"{path}: the column {twice[0]} stands twice; keep one")
         check_unpacked(path, columns)
         for batch in file.iter_batches(BATCH_ROWS, columns=list(columns)):
             try:
@@ -207,7 +210,7 @@ def check_unpacked(path: Path, columns: Sequence[str]) -> None:
 
 def _text_sizes(column: pa.Array) -> tuple[int, int]:
     """The bytes of the longest text in a column, and of all."""
-    while isinstance(column, pa.ListArray | pa.LargeListArray):
+    while pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
         column = column.flatten()
     if not isinstance(column, pa.DictionaryArray) or not len(column.dictionary):
         return 0, column.nbytes

@@ -136,9 +136,10 @@ def run(config: Config) -> Result:
     missing = [name for name, info in infos.items() if info.status == "missing"]
     lines += [f"  {line}" for line in nearest_names(config.data.root, missing, infos)]
     lines.append(f"wrote {' and '.join(FILES)} into {run_folder}")
-    if not counts["kept"]:
-        lines.append("no question can be used: mend the files named above, then prepare again")
-    return Result("\n".join(lines), counts, _unread_text(infos))
+    fault = _unread_text(infos)
+    if not fault and not counts["kept"]:
+        fault = f"prepare: none of {counts['read']} questions can be used; mend what is named above"
+    return Result("\n".join(lines), counts, fault)
 
 
 def _unread_text(infos: Mapping[str, MediaInfo]) -> str:

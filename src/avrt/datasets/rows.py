@@ -33,10 +33,13 @@ __all__ = [
 ]
 
 _LETTERED = re.compile(
-    r"\s*(?:[(\[（【]\s*([A-Ha-hＡ-Ｈａ-ｈ])\s*[)\]）】]|([A-Ha-hＡ-Ｈａ-ｈ])\s*[.):．）：、])\s*(.*)",
+    r"\s*(?P<bold>\*\*)?(?:[Oo]ption\s+)?(?:[(\[（【]\s*(?P<enclosed>[A-Ha-hＡ-Ｈａ-ｈ])\s*[)\]）】]"
+    r"|(?P<open>[A-Ha-hＡ-Ｈａ-ｈ])(?:\s*[.):．）：、]|\s+[-–—]\s))(?(bold)\*\*)\s*(?P<text>.*)",
     re.DOTALL,
 )
-"""An option with its letter in front: `A. dog`, `A.dog`, `(A) dog`, `a) dog`."""
+"""An option with its letter in front: `A. dog`, `A.dog`, `(A) dog`, `a) dog`, `A - dog`,
+`Option A: dog`, `**A.** dog`.
+"""
 _LETTER = re.compile(r"(?:option\s*)?[(\[]?\s*([a-h])\s*[)\]]?\s*[.:]?")
 _INDEX = re.compile(r"(\d{1,3})(?:\.0*)?")
 
@@ -180,7 +183,7 @@ def options_and_gold(
 def without_letters(options: Sequence[str]) -> tuple[str, ...]:
     """Remove the letters in front of options, and spaces, when every option has its own letter."""
     if _own_letters(options) == list(LETTERS[: len(options)]):
-        texts = tuple(_LETTERED.sub(r"\3", option).strip() for option in options)
+        texts = tuple(_LETTERED.sub(r"\g<text>", option).strip() for option in options)
         if any(texts):
             return texts
     return tuple(option.strip() for option in options)
@@ -200,8 +203,12 @@ def same_options(options: Sequence[str]) -> set[int]:
 def _own_letters(options: Sequence[str]) -> list[str]:
     """The letters in front of the options, when every option has one."""
     matches = [_LETTERED.fullmatch(option) for option in options]
-    letters = [folded(match[1] or match[2]).upper() for match in matches if match]
+    letters = [_letter(match) for match in matches if match]
     return letters if len(letters) == len(options) else []
+
+
+def _letter(match: re.Match[str]) -> str:
+    return folded(match["enclosed"] or match["open"]).upper()
 
 
 def _option_texts(values: object, field: str) -> tuple[str, ...]:
@@ -240,7 +247,7 @@ def _by_text(
             if (wanted := form(written)) in (alike := [form(text) for text in texts]):
                 return alike.index(wanted)
     if match := _LETTERED.fullmatch(written):  # its letter and its text, where they agree
-        index = LETTERS.index(folded(match[1] or match[2]).upper())
-        if index < len(options) and folded(options[index]) == folded(match[3]):
+        index = LETTERS.index(_letter(match))
+        if index < len(options) and folded(options[index]) == folded(match["text"]):
             return index
     return None

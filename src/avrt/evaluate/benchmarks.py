@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from avrt.config import DataConfig
 from avrt.datasets import FORMATS, annotation_path
+from avrt.datasets.rows import folded, same_options
 from avrt.errors import ConfigError
 from avrt.evaluate import official
 from avrt.evaluate.official import Official
@@ -109,16 +110,14 @@ def notes(data: DataConfig, items: Sequence[BenchmarkItem]) -> list[str]:
             f"{annotation_path(data).name}: as many items, but not the file that AVRT's authors "
             f"know ({known}); figures may not compare"
         )
+    samples = [item.sample for item in items]
+    alike = [same_options(sample.options) for sample in samples]
+    golds = (sample.answer_index in same for sample, same in zip(samples, alike, strict=True))
+    blank = (not all(map(folded, sample.options)) for sample in samples)
     for peculiarity, n in (
-        (
-            "list an option twice",
-            sum(len({*item.sample.options}) < len(item.sample.options) for item in items),
-        ),
-        (
-            "list the gold option twice, so that either letter is right",
-            sum(item.sample.options.count(item.sample.target_text) > 1 for item in items),
-        ),
-        ("list an empty option", sum("" in item.sample.options for item in items)),
+        ("list an option twice", sum(map(bool, alike))),
+        ("list the gold option twice, so that either letter is right", sum(golds)),
+        ("list an empty option", sum(blank)),
     ):
         if n:
             lines.append(f"{n} items {peculiarity}, as published")

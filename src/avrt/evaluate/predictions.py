@@ -155,7 +155,19 @@ def _rows(path: Path) -> Iterator[tuple[int, Any]]:
     csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # long thoughts pass 128 kB
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
-        yield from ((reader.line_num, row) for row in reader)
+        names = reader.fieldnames or ()
+        if names and any(names.count(name) != 1 for name in ("id", "text")):
+            raise DataError(
+                f"{path}: the first line must name the columns, id and text once each, with commas "
+                f"between them; it is {shown(', '.join(names))}"
+            )
+        for row in reader:
+            if None in row:
+                raise DataError(
+                    f"{path}:{reader.line_num}: more fields than the first line names; put quotes "
+                    "around a text that holds a comma"
+                )
+            yield reader.line_num, row
     except csv.Error as error:
         raise DataError(f"{path}:{reader.reader.line_num}: not valid CSV: {error}") from error
 

@@ -147,15 +147,11 @@ class ModelResult:
     def notes(self) -> str:
         """The losses behind the accuracy: items without an answer, seeds, and items still to do."""
         counts = self.counts
-        notes = [
-            f"{counts[status]} {name}"
-            for status, name in (
-                ("unparsable", "unparsable"),
-                ("failed", "failed"),
-                ("missing_media", "without media"),
-            )
-            if counts[status]
-        ]
+        notes = [f"{counts[each]} {each}" for each in ("unparsable", "failed") if counts[each]]
+        if lost := [line for line in self.lines if line.status == "missing_media"]:
+            classes = Counter(line.error_class or "unknown" for line in lost)
+            named = ", ".join(f"{n} {name}" for name, n in classes.most_common())
+            notes.append(f"{len(lost)} without media ({named})")
         accuracy = self.accuracy
         if accuracy.spread is not None:
             spread = 100 * accuracy.spread

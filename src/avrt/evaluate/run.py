@@ -10,7 +10,7 @@ whose media cannot be had stays in the denominator as `missing_media`; a failed 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -29,13 +29,14 @@ from avrt.ask.calls import (
 from avrt.ask.ledger import Ledger, open_ledger, read_ledger
 from avrt.ask.locks import check_free, take_turns
 from avrt.config import Config
+from avrt.datasets.names import nearest_names
 from avrt.engines import Engine, LazyEngine
 from avrt.errors import AvrtError, ConfigError
 from avrt.evaluate.logs import check_settings, log_path, write_log
 from avrt.evaluate.models import check_names, choose_models, settings_of
-from avrt.evaluate.protocol import files_digest, media_cache, read_files
+from avrt.evaluate.protocol import ABSENT, files_digest, media_cache, read_files
 from avrt.evaluate.results import read_results
-from avrt.evaluate.sets import EvalSet, read_benchmark, write_items
+from avrt.evaluate.sets import read_benchmark, write_items
 from avrt.evaluate.summary import failures_text, summary_text
 from avrt.evaluate.tasks import Task
 from avrt.runs import Result, save_config, write_json
@@ -94,7 +95,7 @@ def run(config: Config, choice: Choice = Choice(), budget: Budget | None = None)
         check_free(path, budget.shard, _scope(name))
     save_config(config)
     for task in {task.benchmark.name: task for task in tasks}.values():
-        _print_exceptions(task.benchmark, choice.modalities or config.eval.modalities)
+        _print_exceptions(task, choice.modalities or config.eval.modalities)
         write_items(path, task.benchmark)
         write_json(media_cache(path, task.benchmark.name), task.files)
     by_model: dict[str, list[Task]] = {}
@@ -128,8 +129,8 @@ def plan(config: Config, choice: Choice = Choice()) -> str:
     """The work of `run`, in words."""
     if not choice.restrict(config).eval.benchmarks:
         return "eval: nothing; eval.benchmarks is empty"
-    lines = []
-    for task in _tasks(config, choice):
+    lines, tasks = [], _tasks(config, choice)
+    for task in tasks:
         n_items, model = len(task.benchmark.asked), task.model
         given = ", ".join(modality.upper() for modality in task.modalities) or "nothing"
         answers = f", {model.k} answers each" if model.k > 1 else ""
@@ -138,6 +139,8 @@ def plan(config: Config, choice: Choice = Choice()) -> str:
             f"model {model.name}: {model.checkpoint} ({model.engine.kind}, up to "
             f"{model.sampling.max_new_tokens} tokens), protocol {task.settings.protocol_id}"
         )
+    for task in {task.benchmark.name: task for task in tasks}.values():
+        lines += _missing_media(task)
     return "\n".join(lines)
 
 
@@ -189,13 +192,28 @@ def _pick(
     return {name: known[name] for name in names or known}
 
 
-def _print_exceptions(benchmark: EvalSet, wanted: Sequence[Given]) -> None:
-    """Name the modalities that are skipped, and the peculiarities of the set."""
+def _print_exceptions(task: Task, wanted: Sequence[Given]) -> None:
+    """Name the modalities that are skipped, missing files, and the peculiarities of the set."""
+    benchmark = task.benchmark
     absent = [m.upper() for m in dict.fromkeys(wanted) if m not in benchmark.modalities(wanted)]
     if absent:
         print(printable(f"{benchmark.name}: no item has {', '.join(absent)}; skipped"))
     for note in benchmark.notes:
         print(printable(f"{benchmark.name}: {note}"))
+    for line in _missing_media(task):
+        print(printable(line))
+
+
+def _missing_media(task: Task) -> Iterator[str]:
+    """How many files of a set are not there, and those that have nearly the name of one."""
+    missing = [name for name, (_, digest) in task.files.items() if digest == ABSENT]
+    if missing and set(task.modalities) - {"none"}:
+        yield (
+            f"{task.benchmark.name}: {len(missing)} of {len(task.files)} media files are missing, "
+            f"such as {missing[0]}; their items count as wrong"
+        )
+        nearest = nearest_names(task.benchmark.data.root, missing, task.files)
+        yield from (f"  {line}" for line in nearest)
 
 
 def _ask(

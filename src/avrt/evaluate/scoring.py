@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from avrt.answers import extract_answer
+from avrt.datasets.rows import folded
 from avrt.types import LETTERS, Completion, Sample
 
 __all__ = ["STATUSES", "Score", "Status", "score"]
@@ -33,7 +34,7 @@ class Score:
 def score(completion: Completion, sample: Sample) -> Score:
     """Compare the letter in `completion` with the target of `sample`.
 
-    Of two options that read the same, as some benchmarks have, either letter is right.
+    Of two options that read alike, as some benchmarks have, either letter is right.
     """
     if completion.finish_reason == "error":
         reason = f"{completion.error_class}: {completion.error}"
@@ -43,6 +44,6 @@ def score(completion: Completion, sample: Sample) -> Score:
     if answer is None:
         cut = " (cut at max_new_tokens)" if is_cut else ""
         return Score(0.0, None, f"no answer found{cut}", "unparsable")
-    correct = sample.options[LETTERS.index(answer)] == sample.target_text
+    correct = folded(sample.options[LETTERS.index(answer)]) == folded(sample.target_text)
     verdict = "right" if correct else f"the target is {sample.target}"
     return Score(float(correct), answer, f"answered {answer}: {verdict}")

@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from avrt.config import DataConfig
 from avrt.datasets import read_samples
+from avrt.datasets.rows import folded
 from avrt.runs import write_parquet
 from avrt.types import Sample
 
@@ -143,8 +144,6 @@ def _clip(sample: Sample) -> str | None:
 
 
 def _parts(sample: Sample) -> list[str]:
-    """Question and options in one form: case, spaces and the options' order do not count."""
-    question, *options = (
-        " ".join(part.casefold().split()) for part in (sample.question, *sample.options)
-    )
+    """Question and options in one form: case, blanks, width and the options' order do not count."""
+    question, *options = map(folded, (sample.question, *sample.options))
     return [question, *sorted(options)]

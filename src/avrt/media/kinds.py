@@ -5,7 +5,7 @@ The content decides, not the name.
 
 from __future__ import annotations
 
-__all__ = ["HEAD_BYTES", "foreign_kind", "picture_kind"]
+__all__ = ["HEAD_BYTES", "RAW", "foreign_kind", "picture_kind"]
 
 HEAD_BYTES = 64
 """First bytes of a file that tell its kind."""
@@ -21,18 +21,24 @@ _PICTURES = (
     (b"MM\0+", "TIFF"),
     (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG2000"),
     (b"\xff\x4f\xff\x51", "JPEG2000"),
-    *((b"P" + digit + space, "PPM") for digit in (b"5", b"6") for space in (b"\n", b" ", b"\r")),
+    *((b"P%d%c" % (digit, blank), "PPM") for digit in range(1, 7) for blank in b"\n \r\t"),
 )
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
-_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_HEIC_BRANDS = (
+    *(b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"),
+    *(b"avci", b"avcs", b"mif2", b"heif"),
+)
 _AS_PICTURE = "convert it to PNG or JPEG"
+RAW = f"a camera's raw picture; {_AS_PICTURE}"
 _FOREIGN = (
+    *((head, "unsupported", RAW) for head in (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"IIU\0")),
     (b"8BPS", "unsupported", f"a Photoshop document; {_AS_PICTURE}"),
     (b"\xff\x0a", "unsupported", f"a JPEG XL picture; {_AS_PICTURE}"),
     (b"\0\0\0\x0cJXL ", "unsupported", f"a JPEG XL picture; {_AS_PICTURE}"),
     (b"\0\0\1\0", "unsupported", f"an icon (ICO); {_AS_PICTURE}"),
     (b"qoif", "unsupported", f"a QOI picture; {_AS_PICTURE}"),
     (b"\x76\x2f\x31\x01", "unsupported", f"an OpenEXR picture; {_AS_PICTURE}"),
+    (b"%!PS", "unsupported", f"a PostScript document; {_AS_PICTURE}"),
     (b"%PDF", "unsupported", f"a PDF document; {_AS_PICTURE}"),
     (b"<svg", "unsupported", f"an SVG drawing; {_AS_PICTURE}"),
     (b"MThd", "unsupported", "a MIDI file, which holds notes and no sound; convert it to WAV"),
@@ -47,6 +53,9 @@ _FOREIGN = (
     (b"{", "not_media", "JSON, mostly a saved error message; download it again"),
     (b"PK\3\4", "not_media", "a ZIP archive; unpack it"),
     (b"\x1f\x8b", "not_media", "a gzip archive; unpack it"),
+    (b"BZh", "not_media", "a bzip2 archive; unpack it"),
+    (b"\x28\xb5\x2f\xfd", "not_media", "a Zstandard archive; unpack it"),
+    (b"#EXTM3U", "not_media", "a playlist, which names media; download what it names"),
     (b"\xfd7zXZ", "not_media", "an xz archive; unpack it"),
     (b"7z\xbc\xaf\x27\x1c", "not_media", "a 7-Zip archive; unpack it"),
     (b"Rar!", "not_media", "a RAR archive; unpack it"),
@@ -68,8 +77,8 @@ def picture_kind(head: bytes) -> str | None:
 
 def foreign_kind(head: bytes) -> tuple[str, str] | None:
     """Error class and description of a file of a known kind that is not read."""
-    if head[:4] == b"II*\0" and head[8:10] == b"CR":
-        return "unsupported", f"a camera's raw picture; {_AS_PICTURE}"
+    if (head[:4] == b"II*\0" and head[8:10] == b"CR") or _brands(head)[:1] == [b"crx "]:
+        return "unsupported", RAW
     if _brands(head)[:1] and _brands(head)[0] in _HEIC_BRANDS:
         return "unsupported", f"a HEIC picture; {_AS_PICTURE}"
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()

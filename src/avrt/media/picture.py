@@ -21,6 +21,7 @@ from avrt.config import MediaConfig
 from avrt.errors import MediaError
 from avrt.media.failures import decoding, machine_failure
 from avrt.media.frames import fit_size
+from avrt.media.kinds import RAW
 from avrt.types import Frames
 
 __all__ = ["Picture", "open_picture", "read_picture"]
@@ -36,6 +37,7 @@ _TURNS = {
 }
 """What brings a picture upright, by its EXIF orientation."""
 _ORIENTATION = 0x112
+_SUBFILE, _PREVIEW = 0xFE, 1
 _OPTIONAL = {"AVIF": "avif", "JPEG2000": "jpg_2000", "WEBP": "webp"}
 """Formats that Pillow may have been built without, by its own name of the library."""
 _PNG_PARTS = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"eXIf")
@@ -99,7 +101,9 @@ def _decode(path: Path, source: Path | IO[bytes], kind: str, media: MediaConfig)
             )
             raise MediaError("too_large", str(path), detail)
         picture.load()  # a PNG may have its metadata behind its pixels
-        if picture.mode == "F" or (picture.mode == "I" and kind != "PNG"):
+        if kind == "TIFF" and getattr(picture, "tag_v2", {}).get(_SUBFILE, 0) == _PREVIEW:
+            raise MediaError("unsupported", str(path), RAW)  # its full picture stands elsewhere
+        if picture.mode == "F" or (picture.mode == "I" and kind not in ("PNG", "PPM")):
             detail = "its grey values have 32 bits; convert it to PNG or JPEG"
             raise MediaError("unsupported", str(path), detail)
         image = _to_rgb(picture)

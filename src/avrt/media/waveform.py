@@ -87,8 +87,7 @@ class SoundDecoder:
         """Level of the mono mix below the mean level of the channels; None: there is no loss to
         measure, in sound of one channel and in silence.
         """
-        # Energies of absurd floats are infinite.
-        is_heard = self._n_samples * 10 ** (SILENT_DBFS / 10) < self._mean < math.inf
+        is_heard = self._mean > self._n_samples * 10 ** (SILENT_DBFS / 10)
         if not is_heard or self._n_channels < 2:
             return None
         return round(min(MOST_DB, _ratio_db(self._mean, self._mixed)), 2) + 0.0
@@ -241,7 +240,7 @@ def _scaled(samples: NDArray[Any], form: np.dtype[Any] | None = None) -> NDArray
 
 def _energy(samples: NDArray[Any]) -> float:
     with np.errstate(invalid="ignore", over="ignore"):
-        scaled = _scaled(samples).astype(np.float32, copy=False)
+        scaled = _scaled(samples).astype(np.float64)  # a square of 32 bits may be infinite
         return float(np.dot(scaled, scaled))
 
 

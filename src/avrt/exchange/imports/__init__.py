@@ -26,6 +26,7 @@ import yaml
 
 from avrt.config import Config
 from avrt.datasets.avqa import names_in_folders
+from avrt.datasets.names import MediaNames, nearest_names
 from avrt.errors import ConfigError
 from avrt.exchange.imports.avqa_r1_6k import AVQA_R1_6K
 from avrt.exchange.imports.avrt_20k import AVRT_20K, read_hub
@@ -204,12 +205,13 @@ def _remarks(
     lines = [f"  {n:>7} {reason}" for reason, n in sorted(counts.items()) if "/" in reason]
     kept = [*parts["train"], *parts["validation"]]
     paths = {path for row in kept for kind in ("video", "image", "audio") if (path := row[kind])}
-    n_missing = sum(not (root / path).is_file() for path in paths)
-    if n_missing:
+    present = MediaNames(root)
+    if missing := sorted(path for path in paths if not present.has(path)):
         lines.append(
-            f"{n_missing} of {len(paths)} media files are missing in {root}; set data.root "
+            f"{len(missing)} of {len(paths)} media files are missing in {root}; set data.root "
             "to their folder before training"
         )
+        lines += (f"  {line}" for line in nearest_names(root, missing, paths))
     if kept and not any(row["av_reasoning"] for row in kept):
         lines.append("this set has no traces, so `avrt sft` cannot train on it")
     return lines

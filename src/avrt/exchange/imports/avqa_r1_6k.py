@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from avrt.datasets.names import MediaNames
 from avrt.datasets.rows import read_json_list
 from avrt.errors import DataError
 from avrt.exchange.imports.columns import (
@@ -57,7 +58,7 @@ def _read_list(path: Path, name: str, split: str) -> Iterator[Row]:
         yield Row(row_id, row, f"{name}:{number}", split)
 
 
-def _to_sample(row: Row, _known: Mapping[str, Any]) -> tuple[Sample, str | None]:
+def _to_sample(row: Row, known: Mapping[str, Any]) -> tuple[Sample, str | None]:
     values = row.values
     if values.get("problem_type") != "multiple choice":
         raise MalformedError("not_multiple_choice")
@@ -65,7 +66,7 @@ def _to_sample(row: Row, _known: Mapping[str, Any]) -> tuple[Sample, str | None]
     target = re.fullmatch(r"\s*<answer>\s*([A-H])\s*</answer>\s*", str(values.get("solution")))
     if target is None:
         raise MalformedError("bad_answer")
-    media = _media(values.get("path"), PurePosixPath(row.source).parent)
+    media = _media(values.get("path"), PurePosixPath(row.source).parent, known["present"])
     stem = PurePosixPath(media["video"] or media["image"] or "").stem
     sample = Sample(
         id=row.id,
@@ -85,29 +86,31 @@ def _trace(process: object, letter: str) -> str | None:
     """Give the thought with its answer behind it, which exporters leave to the solution."""
     if not process:
         return None
-    text = str(process)
+    text = text_of(process, "no_trace")
     return text if "<answer>" in text else f"{text}\n<answer>{letter}</answer>"
 
 
-def _media(value: object, folder: PurePosixPath) -> dict[str, str | None]:
+def _media(value: object, folder: PurePosixPath, present: MediaNames) -> dict[str, str | None]:
     """Give the files of a row; its paths are relative to the folder of its list."""
     given = value if isinstance(value, dict) else {"video": value}
-    named = {kind: given.get(kind) for kind in ("video", "image", "audio")}
+    named = {kind: given.get(kind) or None for kind in ("video", "image", "audio")}
     if not named["video"] and not (named["image"] and named["audio"]):
         raise MalformedError("no_media")
-    files: dict[str, str | None] = {}
+    files: dict[str, str | None] = dict.fromkeys(named)
     for kind, name in named.items():
-        path = folder / str(name)
-        if name and (path.is_absolute() or ".." in path.parts):
-            raise MalformedError("bad_path")
-        files[kind] = path.as_posix() if name else None
+        if name is None:
+            continue
+        try:
+            files[kind] = present.find((folder / text_of(name, "bad_path")).as_posix())
+        except ValueError as error:  # it leaves the folder
+            raise MalformedError("bad_path") from error
     return files
 
 
 AVQA_R1_6K = Source(
     _read,
     _to_sample,
-    lambda _rows, _root: {},
+    lambda _rows, root: {"present": MediaNames(root)},
     "The questions are AVQA's, by way of OmniInstruct; the pictures and sounds are cut out of clips"
     "\nwhose copyright stays with their owners.",
 )

@@ -77,6 +77,8 @@ def options_of(values: object) -> tuple[str, ...]:
     Raises:
         MalformedError: the value does not hold two to eight texts.
     """
+    if isinstance(values, list) and any(isinstance(value, list | dict | bool) for value in values):
+        raise MalformedError("bad_option")
     options = without_letters(texts_of(values))
     if not 2 <= len(options) <= len(LETTERS):
         raise MalformedError("bad_number_of_options" if options else "no_options")
