@@ -205,6 +205,15 @@ def test_options_that_are_letters_are_read_by_position_where_a_letter_is_asked_f
         assert extract_answer(text, ("B", "A")) is None
 
 
+def test_the_article_of_an_option_is_a_part_of_its_text() -> None:
+    options = ("C major", "A minor", "B minor", "a cat", "cat")
+    assert extract_answer("(A) A minor", options) is None
+    assert extract_answer("A. A minor", options) is None
+    assert extract_answer("(B) A minor", options) == "B"
+    assert extract_answer("(D) a cat", options) == "D"
+    assert extract_answer("(D) the cat", options) is None
+
+
 @pytest.mark.parametrize("text", ["<think>x</think><answer>B", "<answer>B. ca", "\\boxed{B"])
 def test_a_block_that_a_limit_cut_off_is_not_read(text: str) -> None:
     assert extract_answer(text, OPTIONS) == "B"

@@ -368,24 +368,25 @@ def _begun(text: str, options: tuple[str, ...]) -> set[str]:
     forms = _forms(options)
     text = text[: 2 * max(len(form[1]) for form in forms.values()) + 40].casefold()
     start = 0
-    while True:
-        match = ARTICLE.match(text, start)
-        begin = match.end() if match else start
-        is_named = match is not None and match[1] is not None  # "The dog is not heard" is prose
-        found = {
-            name: form[2]
-            for name, form in forms.items()
-            if form[2]
-            and text.startswith(form[2], begin)
-            and not text[begin + len(form[2]) :][:1].isalnum()
-            and not (is_named and GOES_ON.match(text, begin + len(form[2])))
-        }
-        longest = max(map(len, found.values()), default=0)
-        letters |= {name for name, form in found.items() if len(form) == longest}
-        joined = JOINED.match(text, begin + longest)
-        if not found or joined is None:
-            return letters
+    while (match := ARTICLE.match(text, start)) is not None:
+        ends: dict[str, int] = {}
+        for begin in (match.end() if match[1] is None else match.start(1), match.end()):
+            is_named = begin > match.start(1) >= 0  # "The dog is not heard" is prose
+            ends = ends or {
+                name: begin + len(form[2])
+                for name, form in forms.items()
+                if form[2]
+                and text.startswith(form[2], begin)
+                and not text[begin + len(form[2]) :][:1].isalnum()
+                and not (is_named and GOES_ON.match(text, begin + len(form[2])))
+            }
+        furthest = max(ends.values(), default=0)
+        letters |= {name for name, end in ends.items() if end == furthest}
+        joined = JOINED.match(text, furthest)
+        if not ends or joined is None:
+            break
         start = joined.end()
+    return letters
 
 
 def _is_denied(text: str, place: int, options: tuple[str, ...]) -> bool:
