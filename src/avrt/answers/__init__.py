@@ -344,22 +344,25 @@ def _stated(
     begun = _begun(rest, options)
     if letter not in begun and DENIED_BEHIND.match(rest):
         return set()
-    also = {name for _, name in _also(statement, match.end(), options)}
     named = _known({letter}, options)
-    return (named and _known(named | also, options)) | same_text | begun
+    also = named and _also(letter, statement, match.end(), options)
+    return named | also | same_text | begun
 
 
-def _also(text: str, start: int, options: tuple[str, ...]) -> Iterator[tuple[int, str]]:
-    """Place and letter of what else a statement names from `start` on, and does not deny."""
+def _also(letter: str, text: str, start: int, options: tuple[str, ...]) -> set[str]:
+    """Another letter that a statement names from `start` on, and does not deny."""
     listed = (
         match
         for match in LISTED.finditer(text, start)
-        if match[1] in _begun(text[match.end() :], options)
+        if match[1] in _begun(text[match.end() : match.end() + 1000], options)
     )
     for match in chain(ALSO.finditer(text, start), listed):
-        place = match.start(1)
-        if not _is_denied(text, place, options) and not _is_part(text, place, match[1], options):
-            yield place, match[1]
+        place, name = match.start(1), match[1]
+        if name == letter or not _known({name}, options) or _is_denied(text, place, options):
+            continue
+        if not _is_part(text, place, name, options):
+            return {name}
+    return set()
 
 
 def _begun(text: str, options: tuple[str, ...]) -> set[str]:
