@@ -75,7 +75,64 @@ ANSWERED = {
     '```json\n{"answer": "B"}\n```': "B",
 }
 
+ANSWERED |= dict.fromkeys(
+    [
+        "It's not (A), it's (B).",
+        "Option A is wrong, option B is right",
+        "(A) No. (B) Yes. (C) No.",
+        "(A) ✗\n(B) ✓",
+        "The answer is B, not A.",
+        "The answer is not (A); (B).",
+        "The wrong answer is A. The right one is (B).",
+        "So the answer isn't A; it's (B).",
+        "Not \\boxed{A} but \\boxed{B}",
+        "A. dog\nB. cat\nC. A man is talking\nD. D minor\n\nB",
+        "A. dog\nB. cat\nC. A man is talking\nD. D minor\n\nB. cat",
+        "答案：B",
+        "答案是 B。",
+        "不是（A），而是（B）",
+        "La réponse est B.",
+        "Die Antwort ist (B).",
+        "Ответ: B",
+        "الإجابة: B",
+        "Not sure, but the answer is B.",
+        "There is no barking, so it is (B).",
+        "Since no dog is heard, (B) is right.",
+        "There is no doubt that the answer is B.",
+        "Answer: B. The dog is not heard at all.",
+        "Answer: (B) cat\nExplanation: (A) is wrong as no dog is there. (C) is not heard.",
+    ],
+    "B",
+)
+
 UNANSWERED = [
+    *("Answer: A;B", "Answer: A; B", "Answer: (A)(B)", "Answer: A - D", "Answer: A\nor B"),
+    *("Answer: A, or possibly B", "Answer: A. Hmm, actually B.", "Answer: A... no wait, B"),
+    *("<answer>A\nB</answer>", "<answer>A. B.</answer>", "<answer>(A) (B)</answer>"),
+    *("<answer>A and (B)</answer>", "<answer>A. dog, B. cat</answer>", "<answer>A.B</answer>"),
+    *("<answer>A) dog; B) cat</answer>", "<answer>A. dog or cat</answer>", "<answer>A: B</answer>"),
+    *("\\boxed{A} or \\boxed{B}", "\\boxed{A}\\boxed{B}", "It is not \\boxed{A}."),
+    *("<answer>A</answer> is wrong", "<answer>A</answer> or <answer>B</answer>"),
+    *(
+        "(B) dog",
+        "B. dog",
+        "Option B (dog)",
+        "Answer: B, the dog",
+        "<answer>B. dog barking</answer>",
+    ),
+    *("Option A is the wrong answer.", "Option A can be ruled out.", "I rule out (A).", "(A) ✗"),
+    *("(A) would be wrong.", "(A): wrong", "(A) is clearly wrong.", "(A) lacks evidence."),
+    *("The wrong answer is A.", "Incorrect answer: (A)", "The least likely answer is A."),
+    *("The second best answer is A.", "Their answer is A, mine B", "I doubt the answer is A."),
+    *("If it barked, the answer would be A.", "I don't think the answer is A."),
+    *(
+        "One might say the answer is A, but it's B.",
+        "答案不是(A)",
+        "不是（A）",
+        "Nicht (A).",
+        "Pas (A).",
+    ),
+    *("Die Antwort ist nicht (A).", "Ответ: не (A)", "No es (A).", "Risposta: non (A)"),
     "",
     "<think>The answer is B",
     "<think>Answer: (B) cat</think>",
@@ -146,6 +203,15 @@ def test_options_that_are_letters_are_read_by_position_where_a_letter_is_asked_f
     assert extract_answer("A", ("A", "B")) == "A"
     for text in ("A", "Answer: A", "The answer is A.", "\\boxed{A}"):
         assert extract_answer(text, ("B", "A")) is None
+
+
+def test_the_article_of_an_option_is_a_part_of_its_text() -> None:
+    options = ("C major", "A minor", "B minor", "a cat", "cat")
+    assert extract_answer("(A) A minor", options) is None
+    assert extract_answer("A. A minor", options) is None
+    assert extract_answer("(B) A minor", options) == "B"
+    assert extract_answer("(D) a cat", options) == "D"
+    assert extract_answer("(D) the cat", options) is None
 
 
 @pytest.mark.parametrize("text", ["<think>x</think><answer>B", "<answer>B. ca", "\\boxed{B"])
@@ -249,7 +315,7 @@ def test_a_well_formed_trace_answers_its_own_letter(text: str) -> None:
         assert extract_answer(trace, OPTIONS) == "C"
 
 
-PARSER_DIGESTS = {1: "a76278e5fd382b6d", 2: "471d549acaaf73cd"}
+PARSER_DIGESTS = {1: "a76278e5fd382b6d", 2: "e1aeb3f64f9f0bd9"}
 """Of what every version of the parser reads in `reply_forms`."""
 
 

@@ -84,9 +84,9 @@ def line(sample, text):
         target=sample.target,
         correct=strict.value == 1.0,
         status=strict.status,
-        error_class=None,
         explanation=strict.explanation,
         finish_reason="stop",
+        error_class=None,
         prompt_digest="",
         protocol="",
     )
@@ -207,9 +207,10 @@ def test_too_many_failed_calls_are_an_error_after_the_scores_are_stored_and_show
     use_answers(lambda _: None)
     with pytest.raises(AvrtError, match=r"rubric: 2 of 2 calls failed .*max_failure_rate = 0\.2"):
         rubric.run(config)
-    assert [entry["error_class"] for entry in scores(config)] == ["no_reply", "no_reply", None]
+    assert [entry["key"] for entry in scores(config)] == [None]  # of the reply without text
     shown = capsys.readouterr().out
-    assert "2 not fully scored" in shown
+    assert "A: 0.0 % [0.0, 83.3] of the points, n = 1; " in shown
+    assert "2 not scored yet" in shown
     assert "2 of 2 calls failed (2 no_reply); repeat the command to try them again" in shown
 
 
@@ -219,10 +220,11 @@ def test_a_failed_call_is_made_again(tmp_path, use_answers):
     config = config.model_copy(update={"generate": half})
     use_answers(lambda prompt: "1: 1\n2: 1" if "Plucked" in prompt.text else None)
     first = rubric.run(config)
-    assert first.counts == {"scored": 3, "incomplete": 1}
-    assert "1 not fully scored" in first.summary
+    assert first.counts == {"scored": 2, "incomplete": 0}
+    assert "A: 50.0 % [9.5, 90.5] of the points, n = 2; " in first.summary
+    assert "1 not scored yet" in first.summary
     assert "1 of 2 calls failed (1 no_reply); repeat the command to try them again" in first.summary
-    assert [entry["error_class"] for entry in scores(config)] == [None, "no_reply", None]
+    assert [entry["points"] for entry in scores(config)] == [[1, 1], [0, 0]]
     assert "1 of them" in rubric.plan(config)
     asked = use_answers(lambda _: "1: 0\n2: 1")
     assert rubric.run(config).counts == {"scored": 3, "incomplete": 0}

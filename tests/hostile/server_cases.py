@@ -261,6 +261,18 @@ def _ends() -> list[ServerCase]:
     ]  # fmt: skip
 
 
+def stream(end: bytes, finish: str = "stop") -> bytes:
+    """The events of a reply that was not to be streamed."""
+    deltas: list[Any] = [{"role": "assistant", "content": ""}, {"reasoning_content": "A "}]
+    deltas += [{"reasoning_content": "train.", "content": None}, {"content": "<answer>"}]
+    deltas += [{"content": "A</answer>"}]
+    chunks: list[Any] = [{"choices": [{"index": 0, "delta": d}]} for d in deltas]
+    chunks.append({"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]})
+    chunks.append({"choices": [], "usage": USAGE})
+    events = [f"data: {json.dumps(chunk)}".encode() for chunk in chunks]
+    return end.join([*events, b"data: [DONE]", b""])
+
+
 def _shapes() -> list[ServerCase]:
     whole = chat(WHOLE)[2]
     chunk = b'data: {"choices": [{"delta": {"content": "A"}, "finish_reason": null}]}\n\n'
@@ -283,7 +295,19 @@ def _shapes() -> list[ServerCase]:
             "over 1 MiB; raise engine.max_reply_mb", settings=small),
         bad("a reply without end", endless, "bad_reply", "over 1 MiB", settings=small),
         bad("a long refusal", (400, {}, b"no " * 1_000_000), "http_400", "^no no", settings=small),
-        bad("an event stream", raw(chunk + b"data: [DONE]\n\n"), "bad_reply", "event stream"),
+        good("an event stream", raw(stream(b"\n\n"))),
+        good("an event stream with other ends of lines", raw(b": ping\r\n\r\n" + stream(b"\r\n"))),
+        good("an event stream that only says [DONE]", raw(chunk + b"data: [DONE]\n"), text="A"),
+        good("an event stream that ends at a limit", raw(stream(b"\n", "length")), finish="length"),
+        *passing("an event stream that breaks off", raw(chunk), "server_error", "breaks off"),
+        *passing("an event stream that fails", raw(chunk + b'data: {"error": "cold"}\n'),
+                 "server_error", "^cold$"),
+        *(
+            bad(f"an event stream with {part[:20]}", raw(chunk + f"data: {part}\n".encode()),
+                "bad_reply", "stream that is broken")
+            for part in ('{"choices": [7]}', '{"choices": [{"index": 1e999}]}', "[]", '{"cho',
+                         '{"choices": [{"delta": "A"}]}', '{"choices": 1}')
+        ),
         bad("a page", raw("<html><body>Sign <b>in</b></body></html>"), "bad_reply", "Sign in"),
         bad("half of it", raw(whole[:40]), "bad_reply", "not JSON"),
         bad("a text", raw('"fine"'), "bad_reply", '"fine"'),

@@ -160,8 +160,8 @@ def remedy_of(words: str, config: EngineConfig) -> str:
 def count_prompt_tokens(body: bytes) -> int:
     """Give the prompt tokens that a reply reports, whatever else is in it; 0: none."""
     try:
-        reply = json.loads(body)
-    except (ValueError, RecursionError):
+        reply = _parse(body)
+    except (FailedReplyError, RecursionError):
         return 0
     usage = reply.get("usage") if isinstance(reply, dict) else None
     return _count(usage, _PROMPT) if isinstance(usage, dict) else 0
@@ -175,9 +175,45 @@ def _parse(body: bytes) -> Any:
         start = text.lstrip()[:6]
         if not start:
             raise FailedReplyError("server_error", "an empty reply") from None
-        stream = "an event stream, which AVRT does not ask for: "
-        problem = stream if start.startswith(("data:", "event:")) else "not JSON: "
-        raise FailedReplyError("bad_reply", problem + server_words(body)) from None
+        if start.startswith(("data:", "event:", "id:", ":")):
+            return _joined(text)
+        raise FailedReplyError("bad_reply", f"not JSON: {server_words(body)}") from None
+
+
+def _joined(stream: str) -> Any:
+    """Make a reply of the chunks of an event stream, which some servers send unasked."""
+    reply: dict[str, Any] = {}
+    choices: dict[int, dict[str, Any]] = {}
+    lines = [line.strip() for line in stream.replace("\r", "\n").split("\n")]
+    events = [line[5:].strip() for line in lines if line.startswith("data:")]
+    try:
+        for event in events:
+            chunk = json.loads(event) if event not in ("", "[DONE]") else {}
+            reply.update((key, value) for key, value in chunk.items() if value)
+            for part in chunk.get("choices") or []:
+                choice = choices.setdefault(int(part.get("index") or 0), {"message": {}})
+                ends = ("finish_reason", "error")
+                choice.update((key, part[key]) for key in ends if part.get(key))
+                for key, value in (part.get("delta") or part.get("message") or {}).items():
+                    pieces = value if isinstance(value, list) else [value]
+                    choice["message"].setdefault(key, []).extend(pieces)
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        words = f"an event stream that is broken: {server_words(stream.encode())}"
+        raise FailedReplyError("bad_reply", words) from None
+    has_ended = "[DONE]" in events or any("finish_reason" in one for one in choices.values())
+    if choices and not has_ended and not reply.get("error"):
+        raise FailedReplyError("server_error", "an event stream that breaks off")
+    for choice in choices.values():
+        choice["message"] = {key: _whole(parts) for key, parts in choice["message"].items()}
+    return reply | {"choices": [choices[index] for index in sorted(choices)]}
+
+
+def _whole(pieces: list[Any]) -> Any:
+    """What a field of a message is whose pieces came one by one."""
+    pieces = [piece for piece in pieces if piece is not None]
+    if all(isinstance(piece, str) for piece in pieces):
+        return "".join(pieces) if pieces else None
+    return pieces
 
 
 def _read(reply: Any, n: int, max_tokens: int | None) -> Reply:

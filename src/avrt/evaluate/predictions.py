@@ -15,6 +15,7 @@ import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -153,23 +154,23 @@ def _rows(path: Path) -> Iterator[tuple[int, Any]]:
         raise ConfigError(f"{shown(str(path))}: predictions are a .jsonl or a .csv file")
     text = read_text(path)
     csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # long thoughts pass 128 kB
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        names = reader.fieldnames or ()
-        if names and any(names.count(name) != 1 for name in ("id", "text")):
+        names = next(reader, [])
+        if names and sorted(name for name in names if name in ("id", "text")) != ["id", "text"]:
+            columns = ", ".join(map(shown, names[:10]))
             raise DataError(
-                f"{path}: the first line must name the columns, id and text once each, with commas "
-                f"between them; it is {shown(', '.join(names))}"
+                f"{path}:1: the first row must name the columns id and text; it is {columns}"
             )
-        for row in reader:
-            if None in row:
+        for row in filter(None, reader):
+            if len(row) > len(names):
                 raise DataError(
-                    f"{path}:{reader.line_num}: more fields than the first line names; put quotes "
-                    "around a text that holds a comma"
+                    f"{path}:{reader.line_num}: {len(row)} fields where the first row names "
+                    f"{len(names)}; put texts that hold a comma in quotes"
                 )
-            yield reader.line_num, row
+            yield reader.line_num, dict(zip_longest(names, row))  # a short row has null
     except csv.Error as error:
-        raise DataError(f"{path}:{reader.reader.line_num}: not valid CSV: {error}") from error
+        raise DataError(f"{path}:{reader.line_num}: not valid CSV: {error}") from error
 
 
 def _prediction(path: Path, row: int, entry: Any) -> Prediction:

@@ -7,7 +7,8 @@ replies to an item are scored by one call.
 
 The decision to question: a point that the text model did not give, or gave outside a criterion's
 scale, is not earned and its reply counts as not fully scored; points are never guessed. An item
-without a reply earns none, and costs no call.
+without a reply earns none, and costs no call. A reply whose call failed is not scored yet, and in
+no mean: the fault is not the evaluated model's.
 """
 
 from __future__ import annotations
@@ -82,7 +83,6 @@ class RubricScore:
     max_points: int
     text: str
     """Written by the text model."""
-    error_class: str | None
     n_prompt_tokens: int = 0
     """Of the call; equal replies share one."""
     n_completion_tokens: int = 0
@@ -281,7 +281,7 @@ def _score_all(
     scores: dict[Path, list[RubricScore]] = {reply.log: [] for reply in replies}
     for reply in replies:
         outcome = outcomes.get((reply.log, *reply.line.id))
-        key = None if outcome is None else outcome.key
+        key = None if outcome is None or outcome.failure is not None else outcome.key
         if reply.is_empty or key is not None:
             completion = None if key is None else completions[key]
             scores[reply.log].append(_score(reply, key, completion))
@@ -304,7 +304,6 @@ def _score(reply: _Reply, key: str | None, completion: Completion | None) -> Rub
         points=points,
         max_points=sum(max(criterion.choices) for criterion in criteria),
         text=completion.text,
-        error_class=completion.error_class,
         n_prompt_tokens=completion.n_prompt_tokens,
         n_completion_tokens=completion.n_completion_tokens,
     )

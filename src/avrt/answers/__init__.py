@@ -16,10 +16,9 @@ present decides, even when it names no option:
 
 Ambiguous is None, never a guess: "(A) or (B)", "(B) cat" where cat is option C, two different
 letters in prose, a letter alone that is the text of another option too (in `<answer>`, where a
-letter is asked for, it is the letter). A letter counts
-only with a mark, an end or a reason behind it, so "A man" and "D minor" are words; inside an option
-that is written out it is a part of its text; one that is denied ("not (A)", "(A) is wrong") or
-beyond the options is none.
+letter is asked for, it is the letter). A letter counts only with a mark, an end or a reason behind
+it, so "A man" and "D minor" are words; inside an option that is written out it is a part of its
+text; one that is denied ("not (A)", "the wrong answer is A") or beyond the options is none.
 
 The table of forms below also finds every letter that stands for an option (`letter_places`), which
 `generate/option_order.py` puts back into the stored order.
@@ -34,6 +33,30 @@ from itertools import chain
 from typing import TypeAlias
 from unicodedata import normalize
 
+from avrt.answers.forms import (
+    ALSO,
+    ARTICLE,
+    BLOCK,
+    BOXED,
+    CLAUSE,
+    DENIED_BEHIND,
+    GOES_ON,
+    HEADS,
+    JOINED,
+    LABEL,
+    LISTED,
+    MARK,
+    MENTION,
+    NO,
+    NOT_FINAL,
+    NOT_THIS,
+    PAIRED,
+    SECOND,
+    SENTENCE,
+    SIDE_BY_SIDE,
+    STATED,
+    L,
+)
 from avrt.types import LETTERS
 
 __all__ = ["PARSER_VERSION", "extract_answer", "is_well_formed", "letter_places", "split_trace"]
@@ -41,13 +64,12 @@ __all__ = ["PARSER_VERSION", "extract_answer", "is_well_formed", "letter_places"
 PARSER_VERSION = 2
 """Rises whenever some text is read otherwise than before: part of every evaluation's protocol."""
 
-_L, _LETTERS = f"[{LETTERS}]", frozenset(LETTERS)
-_ANY = f"(?i:{_L})"
-_TRACE = re.compile(rf"\s*<think>(.*)</think>\s*<answer>({_L})</answer>\s*", re.DOTALL)
+_LETTERS = frozenset(LETTERS)
+_TRACE = re.compile(rf"\s*<think>(.*)</think>\s*<answer>({L})</answer>\s*", re.DOTALL)
 _ANY_TAG = re.compile(r"</?(?:think|answer)>", re.IGNORECASE)
 _THINK_END = re.compile(r"<\s*/\s*think(?:ing)?\s*>|◁/think▷", re.IGNORECASE)
 _THINK_START = re.compile(r"<\s*think(?:ing)?\s*>|◁think▷", re.IGNORECASE)
-_PLAIN_BLOCK = re.compile(rf"\s*<answer>({_L})</answer>\s*")
+_PLAIN_BLOCK = re.compile(rf"\s*<answer>({L})</answer>\s*")
 """The form of nearly all replies: read at once."""
 
 # --- Plain text. No rule below sees anything else.
@@ -67,62 +89,9 @@ _FOLD: dict[int, str | None] = {
     **{ord(mark): "->" for mark in "→⟶➔➜➝⇒⟹"},
     **dict(zip(map(ord, "。、’‘‚‛【】〔〕〖〗《》"), ".,''''[][][]<>", strict=True)),
 }
-_MARK = re.compile(
-    r"<\s*(?P<slash>[/\\]\s*)?(?:(?P<answer>(?:final)?\s?answer)|(?P<box>box))"
-    r"(?:\s+\w+\s*=[^<>]*|\s*)(?:>|\Z)"
-    r"|(?P<begin><\|beginofbox\|>)|(?P<end><\|endofbox\|>)"
-    r"|(?P<boxed>\\[bf]?box(?:ed)?\s*\{)|(?P<styled>\\(?:text|math|emph|mbox|bold)[a-z]*\s*\{)"
-    r"|(?P<brace>[{}])|\\(?P<bracket>[()\[\]])|(?P<arrow>\\(?:long)?rightarrow|\\to\b)"
-    r"|<\|[^<>|]{1,64}\|>|</?s>|<(?:eos|bos|pad|unk|endofturn|/?INST)>|\[/?INST\]|\$(?!\d)"
-    r"|</?(?:b|i|u|em|strong|code|span|font|mark|p|br|div)(?:\s+\w+=[^<>]*|\s*/?)>",
-    re.IGNORECASE,
-)
-"""Tags, boxes and LaTeX that become marks; and special tokens and emphasis, which go."""
 _LINE = re.compile("[^\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029\ue000-\ue003]+")
 _BLANK = " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\u2028\u2029\ue000\ue001\ue002\ue003"
 _LIGHT, _HEAVY = " .,:;!?'()[]{}", " .,:;!?'()[]{}<>|/\\$#•·~=-"
-
-# --- The table of forms: what holds a statement, how a statement names a letter, letters in prose.
-_BLOCK = re.compile("\ue000([^\ue000\ue001]*)(\ue001|\\Z|(?=\ue000))")
-_BOXED = re.compile("\ue002([^\ue002\ue003]*)(\ue003|\\Z|(?=\ue002))")
-_LABEL = re.compile(r"answer(?<!\wanswer)(?:[ \t]+(?:choice|option|letter))?'?[ \t]*[:=]\s*")
-_SENTENCE = re.compile(
-    r"(?:answer(?<!\wanswer)|(?:option|choice)(?:(?<=correct.{7})|(?<=right.{7})|(?<=best.{7})))"
-    r"[ \t]+(?:is|must be|should be|would be)\b[ \t:]*"
-)
-"""Both in lower case: patterns that ignore case are slow."""
-_STATED = re.compile(
-    rf"(?:[>•-]\s+)*(?:(?i:option|choice)\s*:?\s+)?(?:[(\[{{<']+\s*({_ANY})\s*[)\]}}>']"
-    rf"|({_ANY})(?=\s*(?:[.):;/\]}}\ue000-\ue003]|\Z)|\s+-\s)"
-    rf"|({_L})(?=\s*(?:,|\n)|\s+(?:because|since|as)\b))"
-)
-"""A letter that starts an explicit statement: "(b)", "b.", "option B"; before words "a" is an
-article.
-"""
-_MENTION = re.compile(
-    rf"^[ \t>•-]*(?:({_L})[.)](?!\S)|[(\[{{<']*({_ANY})[)\]}}>'.:]*(?=[ \t]*$))"
-    rf"|[(\[]({_L})[)\]]|\([^()]*\)|\b(?i:option|choice):? ({_L})\b(?!')"
-)
-"""Letters in a line of prose; other brackets are skipped whole, so "(blood type A)" is none."""
-_LISTED = re.compile(rf"(?<!\S)({_L})[.)](?!\S)")
-_PAIRED = re.compile(rf"[ \t>•-]*(?:({_L})\s|[(\[]?({_ANY})\s*[)\].:;,=|-])")
-"""A letter that counts when all that follows is the text of its option."""
-_ALTERNATIVE = re.compile(
-    rf"[^.\n]*?(?:\bor\s+[(\[]{_L}[)\]]|/\s*[(\[]?{_L}(?![^\W_])"
-    rf"|(?:\bor\b|\band\b|[,&])\s*[(\[]?{_L}[)\]]?\s*(?:$|[.,;:]))"
-)
-"""What follows a stated letter when it goes on to state another one: " or (B)", "/B", ", B"."""
-_DENIED_BEFORE = re.compile(
-    r"(?:\b(?:not|cannot|never|neither|nor|except|than|instead of)|n't)"
-    r"(?:\s+(?:be|is|the|option|choice))*[\s(\[]*$",
-    re.IGNORECASE,
-)
-_DENIED_BEHIND = re.compile(
-    r"[\s)\].,:-]*(?:is|was|are|seems|can|could|does|do|has|would)\s*"
-    r"(?:not|n't|wrong|incorrect|false|out|unlikely|impossible|ruled|eliminated)\b",
-    re.IGNORECASE,
-)
-
 
 _Text: TypeAlias = tuple[str, str, str, str]
 """A text in the forms in which two texts may be the same: exact, in lower case, without light marks
@@ -149,6 +118,7 @@ def extract_answer(text: str, options: Sequence[str], *, cut: bool = False) -> s
     if exact := _with_text(text, options):
         pair = _paired(text, options)  # "A dog" where A is dog and B is a dog
         return _only(exact if pair is None else exact | {_letter(pair)[1]})
+    lines = _without_list(lines, options)
     last = _with_text(lines[-1], options) if len(lines) > 1 else set()
     return _only(_bare_letters(lines, options) | last)
 
@@ -174,16 +144,18 @@ def letter_places(text: str, options: Sequence[str]) -> list[int]:
     A letter inside the written text of an option is none.
     """
     options, (plain, places) = tuple(options), _plain_with_places(text)
-    spans = [match.span(1) for form in (_BLOCK, _BOXED) for match in form.finditer(plain)]
-    spans += [span for form in (_LABEL, _SENTENCE) for span in _statements(form, plain, options)]
+    spans = [match.span(1) for form in (BLOCK, BOXED) for match in form.finditer(plain)]
+    spans += [span for form in (LABEL, SENTENCE) for span in _statements(form, plain, options)]
     found: set[int] = set()
     paired: set[int] = set()  # with their option's text behind them: part of no other
     for start, end in spans:
         statement = plain[start:end].lstrip(_BLANK)
         if (pair := _paired(statement, options)) is not None:
             paired.add(end - len(statement) + _letter(pair)[0])
-        elif (stated := _STATED.match(statement)) is not None:
-            found.add(end - len(statement) + _letter(stated)[0])
+        elif (stated := STATED.match(statement)) is not None:
+            offset = end - len(statement)
+            found.add(offset + _letter(stated)[0])
+            found.update(offset + m.start(1) for m in ALSO.finditer(statement, stated.end()))
     for line in _LINE.finditer(plain):
         found.update(line.start() + place for place, _ in _mentions(line[0], options))
     paired.update(place for place in found if not _is_part(plain, place, plain[place], options))
@@ -227,7 +199,7 @@ def _marked(text: str) -> str:
         }.get(kind or "", "")
         return new + _GONE * (len(written) - len(new))
 
-    return _MARK.sub(mark, text)
+    return MARK.sub(mark, text)
 
 
 def _plain_with_places(text: str) -> tuple[str, list[int]]:
@@ -242,12 +214,12 @@ def _plain_with_places(text: str) -> tuple[str, list[int]]:
 # --- From plain text to letters.
 def _declared(text: str, options: tuple[str, ...], cut: bool) -> set[str] | None:
     """The letters in the first form with a tag, a box or "answer" that is present; None: none."""
-    if _OPEN in text and (letters := _last_block(_BLOCK, text, options, cut)) is not None:
+    if _OPEN in text and (letters := _last_block(BLOCK, text, options, cut)) is not None:
         return letters
-    if _BOX in text and (letters := _last_block(_BOXED, text, options, cut)) is not None:
+    if _BOX in text and (letters := _last_block(BOXED, text, options, cut)) is not None:
         behind = text[text.rindex(_BOX) :]
         labelled = _announced(behind, options)
-        is_label = bool(_statements(_LABEL, behind, options))
+        is_label = bool(_statements(LABEL, behind, options))
         return labelled if is_label else letters | (labelled or set())
     return _announced(text, options)
 
@@ -255,12 +227,12 @@ def _declared(text: str, options: tuple[str, ...], cut: bool) -> set[str] | None
 def _announced(text: str, options: tuple[str, ...]) -> set[str] | None:
     """The letters that "Answer: …" or "answer is …" announces; None: neither does."""
     folded = text.casefold()
-    if not any(word in folded for word in ("answer", "correct ", "right ", "best ")):
+    if not any(word in folded for word in (*HEADS, "correct ", "right ", "best ")):
         return None
     letters, end = None, 0
-    for start, stop in _statements(_LABEL, text, options)[-1:]:
+    for start, stop in _statements(LABEL, text, options)[-1:]:
         letters, end = _stated(text[start:stop], options), start
-    later = [span for span in _statements(_SENTENCE, text, options) if span[0] >= end]
+    later = [span for span in _statements(SENTENCE, text, options) if span[0] >= end]
     said = (_stated(text[start:stop], options) for start, stop in reversed(later))
     named = next(filter(None, said), None)
     return letters if named is None else named | (letters or set())
@@ -271,8 +243,10 @@ def _last_block(
 ) -> set[str] | None:
     """The letters in the last block of a form; None when there is none."""
     blocks = [match for match in form.finditer(text) if match[2] or match[1].strip(_BLANK)]
-    closed = [_content(match[1], options, form) for match in blocks[-2:] if match[2]]
+    closed = [_block(match, options, form) for match in blocks[-2:] if match[2]]
     if not blocks or blocks[-1][2]:
+        if len(closed) > 1 and _are_joined(text[blocks[-2].end() : blocks[-1].start()], form):
+            return closed[0] | closed[1]
         return closed[-1] if closed else None
     if cut:
         return set()
@@ -281,6 +255,20 @@ def _last_block(
     letters = _content(first, options, form)
     around = _announced(f"{text[: blocks[-1].start()]}\n{rest}", options) or set()
     return letters and letters.union(around, _bare_letters(_LINE.findall(rest), options), *closed)
+
+
+def _are_joined(between: str, form: re.Pattern[str]) -> bool:
+    """Whether two blocks are one statement: "B or C"; boxes also when nothing is between them."""
+    joined = SIDE_BY_SIDE.fullmatch(between)
+    return joined is not None and (form is BOXED or bool(between.strip(_BLANK)))
+
+
+def _block(match: re.Match[str], options: tuple[str, ...], form: re.Pattern[str]) -> set[str]:
+    """The letters in a block that is closed and not denied."""
+    before, behind = match.string[: match.start()], match.string[match.end() :]
+    if NOT_THIS.search(before[-40:]) or DENIED_BEHIND.match(behind[:80].lstrip("$")):
+        return set()
+    return _content(match[1], options, form)
 
 
 def _content(text: str, options: tuple[str, ...], form: re.Pattern[str]) -> set[str]:
@@ -303,15 +291,30 @@ def _statements(
     heads = [
         match
         for match in form.finditer(lower)
-        if not _is_part(text, match.start(), match[0][:6], options)
+        if not _is_part(text, match.start(), match[match.lastindex or 0], options)
+        and not _is_other(text[max(0, match.start() - 80) : match.start()], match[0])
     ]
     spans: list[tuple[int, int]] = []
     for head, stop in zip(heads, [*(h.start() for h in heads[1:]), len(text)], strict=False):
         end = text.find("\n", head.end(), stop)
-        spans.append((head.end(), stop if end < 0 else end))
-    if form is _SENTENCE:  # "the answer is a" breaks off at an article
+        end = stop if end < 0 else end
+        second = SECOND.match(text, end, stop)
+        spans.append((head.end(), second.end() if second else end))
+    if form is SENTENCE:  # "the answer is a" breaks off at an article
         return [(start, end) for start, end in spans if text[start:end].strip(_BLANK) != "a"]
     return spans
+
+
+def _is_other(before: str, head: str) -> bool:
+    """Whether "answer" is not the reply's own: denied, supposed, or another one's."""
+    clause = _clause(before)
+    supposed = "would" in head and re.search(r"\bif\b[^.\n]*$", before, re.IGNORECASE)
+    return bool(supposed or NO.search(clause) or NOT_FINAL.search(clause))
+
+
+def _clause(before: str) -> str:
+    """The clause that a text ends in."""
+    return before[max((match.end() for match in CLAUSE.finditer(before)), default=0) :]
 
 
 def _only(letters: set[str]) -> str | None:
@@ -324,7 +327,7 @@ def _stated(
 ) -> set[str]:
     """The letters an explicit statement names; several when it contradicts itself."""
     statement = statement.strip(_BLANK)
-    match = _STATED.match(statement)
+    match = STATED.match(statement)
     if match is None:
         pair = _paired(statement, options)
         return _with_text(statement, options) | ({_letter(pair)[1]} if pair else set())
@@ -336,36 +339,101 @@ def _stated(
     same_text = _with_text(rest, options)
     if letter in same_text:
         return {letter}
-    if _DENIED_BEHIND.match(rest) or _is_part(statement, place, letter, options):
+    if _is_part(statement, place, letter, options):
         return set()
-    if not same_text and _ALTERNATIVE.match(rest):
-        return _known(set(LETTERS), options)
-    return _known({letter}, options) | same_text
+    begun = _begun(rest, options)
+    if letter not in begun and DENIED_BEHIND.match(rest):
+        return set()
+    named = _known({letter}, options)
+    also = named and _also(letter, statement, match.end(), options)
+    return named | also | same_text | begun
+
+
+def _also(letter: str, text: str, start: int, options: tuple[str, ...]) -> set[str]:
+    """Another letter that a statement names from `start` on, and does not deny."""
+    listed = (
+        match
+        for match in LISTED.finditer(text, start)
+        if match[1] in _begun(text[match.end() : match.end() + 1000], options)
+    )
+    for match in chain(ALSO.finditer(text, start), listed):
+        place, name = match.start(1), match[1]
+        if name == letter or not _known({name}, options) or _is_denied(text, place, options):
+            continue
+        if not _is_part(text, place, name, options):
+            return {name}
+    return set()
+
+
+def _begun(text: str, options: tuple[str, ...]) -> set[str]:
+    """The letters of the options whose text stands behind a letter: " dog barks", " dog or cat"."""
+    letters: set[str] = set()
+    forms = _forms(options)
+    text = text[: 2 * max(len(form[1]) for form in forms.values()) + 40].casefold()
+    start = 0
+    while (match := ARTICLE.match(text, start)) is not None:
+        ends: dict[str, int] = {}
+        for begin in (match.end() if match[1] is None else match.start(1), match.end()):
+            is_named = begin > match.start(1) >= 0  # "The dog is not heard" is prose
+            ends = ends or {
+                name: begin + len(form[2])
+                for name, form in forms.items()
+                if form[2]
+                and text.startswith(form[2], begin)
+                and not text[begin + len(form[2]) :][:1].isalnum()
+                and not (is_named and GOES_ON.match(text, begin + len(form[2])))
+            }
+        furthest = max(ends.values(), default=0)
+        letters |= {name for name, end in ends.items() if end == furthest}
+        joined = JOINED.match(text, furthest)
+        if not ends or joined is None:
+            break
+        start = joined.end()
+    return letters
+
+
+def _is_denied(text: str, place: int, options: tuple[str, ...]) -> bool:
+    """Whether a letter is denied: in its clause before it, or right behind it."""
+    if NO.search(_clause(text[max(0, place - 80) : place])):
+        return True
+    behind = text[place + 1 : place + 80]
+    return DENIED_BEHIND.match(behind) is not None and text[place].upper() not in _begun(
+        behind, options
+    )
 
 
 def _alone(letter: str, options: tuple[str, ...], form: re.Pattern[str] | None = None) -> set[str]:
     """What a letter alone names: its option, and outside of `<answer>` an option that reads so."""
-    return _known({letter}, options) | (set() if form is _BLOCK else _with_text(letter, options))
+    return _known({letter}, options) | (set() if form is BLOCK else _with_text(letter, options))
 
 
 def _bare_letters(lines: Sequence[str], options: tuple[str, ...]) -> set[str]:
     """The letters in lines of prose that are not denied."""
-    letters = {
-        letter
-        for line in lines
-        for place, letter in _mentions(line, options)
-        if not _DENIED_BEFORE.search(line[max(0, place - 40) : place])
-        and not _DENIED_BEHIND.match(line[place + 1 : place + 40])
-        and not _is_part(line, place, letter, options)
-    }
+    letters: set[str] = set()
+    for line in lines:
+        for place, letter in _mentions(line, options):
+            if letter in letters or _is_part(line, place, letter, options):
+                continue
+            if not _is_denied(line, place, options):
+                letters |= {letter} | _begun(line[place + 1 : place + 1000], options)
     return _known(letters, options)
+
+
+def _without_list(lines: list[str], options: tuple[str, ...]) -> list[str]:
+    """The lines behind the options, where all of them are written out first, each in its line."""
+    names = [pair and _letter(pair)[1] for pair in (_paired(line, options) for line in lines)]
+    wanted, n = list(LETTERS[: len(options)]), len(options)
+    for start in range(len(lines) - n):
+        if names[start : start + n] == wanted:
+            return lines[:start] + lines[start + n :]
+    return lines
 
 
 def _mentions(line: str, options: tuple[str, ...]) -> Iterator[tuple[int, str]]:
     """Place and letter of whatever stands for an option in a line."""
-    matches = [match for match in _MENTION.finditer(line) if match.lastindex]
-    if _LISTED.match(line):  # "A. dog B. cat" on one line lists the options
-        matches += _LISTED.finditer(line)
+    matches = [match for match in MENTION.finditer(line) if match.lastindex]
+    if LISTED.match(line):  # "A. dog B. cat" on one line lists the options
+        matches += LISTED.finditer(line)
     elif not (matches and matches[0].start() == 0) and (pair := _paired(line, options)):
         matches.append(pair)
     return map(_letter, matches)
@@ -379,7 +447,7 @@ def _letter(match: re.Match[str]) -> tuple[int, str]:
 
 def _paired(line: str, options: tuple[str, ...]) -> re.Match[str] | None:
     """ "B dog", where option B is dog."""
-    match = _PAIRED.match(line)
+    match = PAIRED.match(line)
     if match is None or _letter(match)[1] not in _with_text(line[match.end() :], options):
         return None
     return match
