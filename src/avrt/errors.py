@@ -100,6 +100,7 @@ _MEMORY = (
 _MEMORY_TEXTS = ("failed to map segment", "can't start new thread", "can't allocate memory")
 """How libraries, threads and torch say it, each in an exception of another class."""
 _DISK_REMEDIES = {
+    errno.ENOENT: "put it back, or choose a folder that exists",
     errno.EACCES: "permit this user to use it",
     errno.EPERM: "permit this user to use it",
     errno.EROFS: "choose a folder that can be written",

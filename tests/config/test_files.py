@@ -326,3 +326,21 @@ def test_without_a_difference_that_is_said():
     text = describe_config(Config(), ("run",))
     assert text.startswith("# Differs from the defaults:\n# nothing\n\n")
     assert list(yaml.safe_load(text)) == ["run"]
+
+
+@pytest.mark.parametrize("given", ["frist.yaml", "first.yml", "first", "my-first.yaml"])
+def test_the_file_that_was_meant_is_named(tmp_path, given):
+    path = tmp_path / "first.yaml"
+    path.write_text("{}")
+    with pytest.raises(ConfigError, match=r"No such .*; did you mean .*first\.yaml\?") as error:
+        load_config(path.with_name(given))
+    assert str(path) in str(error.value)
+
+
+def test_a_role_without_its_settings_may_be_one_with_a_typing_error():
+    with pytest.raises(
+        ConfigError, match=r"teachers\.vison\.prompt is missing; did you mean 'teac"
+    ):
+        load_config(None, ("teachers.vison.model=x",))
+    with pytest.raises(ConfigError, match=r"teachers\.fourth\.prompt is missing$"):
+        load_config(None, ("teachers.fourth={model: x, modality: v}",))

@@ -226,7 +226,7 @@ def _refuse_vain_nulls(layers: Mapping[str, dict[str, Any]]) -> None:
                 raise ConfigError(f"{COMMAND_LINE}: {where} = null takes nothing out; {hint}")
 
 
-def _mapping_at(tree: Any, path: Sequence[str]) -> dict[Any, Any]:
+def _mapping_at(tree: Any, path: Sequence[str | int]) -> dict[Any, Any]:
     for key in path:
         tree = tree.get(key) if isinstance(tree, dict) else None
     return tree if isinstance(tree, dict) else {}
@@ -312,9 +312,9 @@ def _explain(
     holders = [origin for origin in origins if _holds(layers[origin], given)]
     origin = holders[-1] if holders else ", ".join(origins)
     if problem["type"] == "extra_forbidden":
-        return f"{origin}: unknown key {where!r}{_suggestion(location)}"
+        return f"{origin}: unknown key {where!r}{_close(location) or _known(location)}"
     if problem["type"] == "missing":
-        return f"{origin}: {where} is missing"
+        return f"{origin}: {where} is missing{_close(location[:-1])}"
     message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     message = _EXPECTED.get(problem["type"], message)
     value = problem["input"]
@@ -332,7 +332,7 @@ def _explain(
 def _quoting(value: Any) -> str:
     """What to do about a value that is no text in YAML."""
     if value is None:
-        return '; an unquoted ~ is null in YAML: quote it ("~", "~/…")'
+        return '; an empty value or an unquoted ~ is null in YAML: write one, or quote ("~", "~/…")'
     if isinstance(value, bool):
         words = "yes, on and true are true" if value else "no, off and false are false"
         return f"; unquoted, {words} in YAML: quote it"
@@ -352,16 +352,16 @@ def _holds(layer: Any, location: Sequence[str | int]) -> bool:
     return True
 
 
-def _suggestion(location: tuple[str | int, ...]) -> str:
-    node: Any = Config().model_dump()
-    for part in location[:-1]:
-        node = node.get(part) if isinstance(node, dict) else None
-    if not isinstance(node, dict):
-        return ""
-    close = difflib.get_close_matches(str(location[-1]), list(node), n=1)
-    if not close:
-        return f"; known keys: {', '.join(node)}"
-    return f"; did you mean {'.'.join(str(part) for part in (*location[:-1], close[0]))!r}?"
+def _close(location: tuple[str | int, ...]) -> str:
+    """The default setting or role whose name is like the last part, as a question; else empty."""
+    name, known = str(location[-1]), _mapping_at(Config().model_dump(), location[:-1])
+    close = [] if name in known else difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {'.'.join(map(str, (*location[:-1], *close)))!r}?" if close else ""
+
+
+def _known(location: tuple[str | int, ...]) -> str:
+    known = _mapping_at(Config().model_dump(), location[:-1])
+    return f"; known keys: {', '.join(known)}" if known else ""
 
 
 def _with_home(tree: Any) -> Any:
