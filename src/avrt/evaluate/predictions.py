@@ -155,6 +155,9 @@ def _rows(path: Path) -> Iterator[tuple[int, Any]]:
     csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # long thoughts pass 128 kB
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
+        if not {"id", "text"} <= {*(reader.fieldnames or ())}:
+            first = shown(text.partition("\n")[0].rstrip("\r"))
+            raise DataError(f"{path}:1: expected the columns id,text with a comma; found {first}")
         yield from ((reader.line_num, row) for row in reader)
     except csv.Error as error:
         raise DataError(f"{path}:{reader.reader.line_num}: not valid CSV: {error}") from error
