@@ -344,3 +344,25 @@ def test_a_role_without_its_settings_may_be_one_with_a_typing_error():
         load_config(None, ("teachers.vison.model=x",))
     with pytest.raises(ConfigError, match=r"teachers\.fourth\.prompt is missing$"):
         load_config(None, ("teachers.fourth={model: x, modality: v}",))
+
+
+def test_what_differs_leaves_out_the_defaults_of_a_role_that_is_given_in_part():
+    config = load_config(
+        None,
+        (
+            "teachers.vision.model=mine",
+            "teachers.third={model: x, prompt: blind, modality: none}",
+            "eval.models={base: base, x: y}",
+        ),
+    )
+    differs, rest = describe_config(config, ["teachers", "merger"]).split("\n# ")
+    assert parse_yaml(differs) == {
+        "teachers": {
+            "vision": {"model": "mine"},
+            "third": {"model": "x", "prompt": "blind", "modality": "none"},
+        },
+        "eval": {"models": {"x": "y"}},
+    }
+    others = parse_yaml(rest.partition("\n")[2])["teachers"]
+    assert others["vision"]["prompt"] == "vision"
+    assert others["audio"]["model"] == "nvidia/audio-flamingo-3-hf"

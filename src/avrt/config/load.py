@@ -143,6 +143,7 @@ def describe_config(config: Config, used: Collection[str]) -> str:
     other values of the sections that are `used`.
     """
     changed = _tree(config.model_dump(mode="json", exclude_defaults=True))
+    changed = _differing(changed, _tree(Config().model_dump(mode="json")))
     tree = _tree(config.model_dump(mode="json"))
     rest = _without({name: tree[name] for name in used}, changed)
     parts = {"Differs from the defaults": changed, "Used here as well, at the defaults": rest}
@@ -161,6 +162,18 @@ def _tree(dumped: dict[str, Any]) -> dict[str, Any]:
         absent = DEFAULT_ROLES["teachers"].keys() - tree["teachers"].keys()
         tree["teachers"] |= dict.fromkeys(sorted(absent))
     return tree
+
+
+def _differing(tree: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:
+    """The tree but for the values that are the same in `default`, as in a role given in part."""
+    rest: dict[str, Any] = {}
+    for key, value in tree.items():
+        if value and isinstance(value, dict) and isinstance(default.get(key), dict):
+            if part := _differing(value, default[key]):
+                rest[key] = part
+        elif key not in default or value != default[key]:
+            rest[key] = value
+    return rest
 
 
 def _without(tree: dict[str, Any], left_out: dict[str, Any]) -> dict[str, Any]:
