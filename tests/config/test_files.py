@@ -352,7 +352,6 @@ def test_what_differs_leaves_out_the_defaults_of_a_role_that_is_given_in_part():
         (
             "teachers.vision.model=mine",
             "teachers.third={model: x, prompt: blind, modality: none}",
-            "eval.models={base: base, x: y}",
         ),
     )
     differs, rest = describe_config(config, ["teachers", "merger"]).split("\n# ")
@@ -361,7 +360,6 @@ def test_what_differs_leaves_out_the_defaults_of_a_role_that_is_given_in_part():
             "vision": {"model": "mine"},
             "third": {"model": "x", "prompt": "blind", "modality": "none"},
         },
-        "eval": {"models": {"x": "y"}},
     }
     others = parse_yaml(rest.partition("\n")[2])["teachers"]
     assert others["vision"]["prompt"] == "vision"

@@ -143,7 +143,7 @@ def describe_config(config: Config, used: Collection[str]) -> str:
     other values of the sections that are `used`.
     """
     changed = _tree(config.model_dump(mode="json", exclude_defaults=True))
-    changed = _differing(changed, _tree(Config().model_dump(mode="json")))
+    changed = _differing(changed, DEFAULT_ROLES)  # which the library counts as given
     tree = _tree(config.model_dump(mode="json"))
     rest = _without({name: tree[name] for name in used}, changed)
     parts = {"Differs from the defaults": changed, "Used here as well, at the defaults": rest}
@@ -165,7 +165,7 @@ def _tree(dumped: dict[str, Any]) -> dict[str, Any]:
 
 
 def _differing(tree: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:
-    """The tree but for the values that are the same in `default`, as in a role given in part."""
+    """The tree but for the values that are the same in `default`."""
     rest: dict[str, Any] = {}
     for key, value in tree.items():
         if value and isinstance(value, dict) and isinstance(default.get(key), dict):
