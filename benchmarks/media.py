@@ -35,7 +35,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from media_checks import frames_are_exact, sound_snr_db
+from media_checks import frames_are_exact, sound_snr_db, weigh
 from media_clips import Clip, find_real, make_huge, make_synthetic
 
 from avrt.config import MediaConfig
@@ -157,12 +157,6 @@ def print_speed(clips: Sequence[Clip], seconds: Seconds, why_no_qwen: str) -> No
             print_ratio(f"CPU / qwen-omni-utils, {name}", ratios("qwen", belongs), BAR_QWEN)
     else:
         print(f"| CPU / qwen-omni-utils | not measured: {why_no_qwen} | {BAR_QWEN:.2f} | |")
-
-
-def weigh(path: Path) -> float:
-    """Largest resident size in MiB of this process, after reading a clip."""
-    read_clip(path, MEDIA, "av")
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def print_memory(clip: Path, huge: Path) -> None:

@@ -5,6 +5,7 @@ against resampling in float64.
 from __future__ import annotations
 
 import math
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ import soxr
 from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
 
+from avrt.config import MediaConfig
+from avrt.media import read_clip
 from avrt.types import Frames, Waveform
 
-__all__ = ["frames_are_exact", "sound_snr_db"]
+__all__ = ["frames_are_exact", "sound_snr_db", "weigh"]
 
 RATE_HZ = 16_000
 SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
@@ -120,3 +123,9 @@ def _snr_db(ours: NDArray[np.float64], reference: NDArray[np.float64]) -> float:
     ours, reference = (x[:n_samples][EDGE:-EDGE] for x in (ours, reference))
     noise = float(((ours - reference) ** 2).sum())
     return 200.0 if noise == 0 else 10 * math.log10(float((reference**2).sum()) / noise)
+
+
+def weigh(path: Path) -> float:
+    """Largest resident size in MiB of this process, after reading a clip."""
+    read_clip(path, MediaConfig(), "av")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from avrt import errors
@@ -33,3 +37,22 @@ def test_wrong_use_exits_with_2_and_a_failure_with_1():
         "EngineError": 1,
         "MediaError": 1,
     }
+
+
+@pytest.mark.parametrize("command", ["prepare", "stats", "config copy paper", "world make w"])
+def test_a_folder_that_is_gone_is_one_message(tmp_path, command):
+    script = f"cd gone && rmdir ../gone && exec {sys.executable} -m avrt {command}"
+    (tmp_path / "gone").mkdir()
+    paths = {"PYTHONPATH": os.pathsep.join(filter(os.path.isabs, sys.path))}
+    done = subprocess.run(
+        ["sh", "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, **paths},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert ": No such file or directory; put it back, or choose a folder that" in done.stderr
+    assert done.returncode == 1

@@ -103,6 +103,7 @@ _MEMORY_TEXTS = (
 )
 """How libraries, threads, torch and Arrow say it, each in an exception of another class."""
 _DISK_REMEDIES = {
+    errno.ENOENT: "put it back, or choose a folder that exists",
     errno.EACCES: "permit this user to use it",
     errno.EPERM: "permit this user to use it",
     errno.EROFS: "choose a folder that can be written",

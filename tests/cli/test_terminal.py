@@ -181,6 +181,28 @@ def test_commands_options_settings_and_files_are_completed(tmp_path, words, expe
     assert expected in done.stdout.splitlines(), done.stderr
 
 
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_bash_offers_settings_and_the_files_beside_them(avrt, tmp_path):
+    (tmp_path / "avrt").write_text(
+        f"#!/bin/sh\nexec {sys.executable} -c 'from avrt.cli import main; main()' \"$@\"\n"
+    )
+    (tmp_path / "avrt").chmod(0o755)
+    (tmp_path / "demo.yaml").touch()
+    (tmp_path / "data").mkdir()
+    script = avrt("completion", "bash").output
+    asked = (
+        "\ncompopt() { echo files; }\nfor word in d data.ro configs/; do COMPREPLY=()\n"
+        'COMP_WORDS=(avrt sft $word) COMP_CWORD=2; _avrt_completion avrt; echo "${COMPREPLY[@]}"\n'
+        "done\n"
+    )
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", script + asked],
+        capture_output=True, text=True, check=False, cwd=tmp_path, env={**os.environ, "PATH": path},
+    )  # fmt: skip
+    assert done.stdout.split("\n") == ["data. data/ demo.yaml", "data.root=", "files", "", ""]
+
+
 # The level of messages
 
 

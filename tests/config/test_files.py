@@ -326,3 +326,41 @@ def test_without_a_difference_that_is_said():
     text = describe_config(Config(), ("run",))
     assert text.startswith("# Differs from the defaults:\n# nothing\n\n")
     assert list(yaml.safe_load(text)) == ["run"]
+
+
+@pytest.mark.parametrize("given", ["frist.yaml", "first.yml", "first", "my-first.yaml"])
+def test_the_file_that_was_meant_is_named(tmp_path, given):
+    path = tmp_path / "first.yaml"
+    path.write_text("{}")
+    with pytest.raises(ConfigError, match=r"No such .*; did you mean .*first\.yaml\?") as error:
+        load_config(path.with_name(given))
+    assert str(path) in str(error.value)
+
+
+def test_a_role_without_its_settings_may_be_one_with_a_typing_error():
+    with pytest.raises(
+        ConfigError, match=r"teachers\.vison\.prompt is missing; did you mean 'teac"
+    ):
+        load_config(None, ("teachers.vison.model=x",))
+    with pytest.raises(ConfigError, match=r"teachers\.fourth\.prompt is missing$"):
+        load_config(None, ("teachers.fourth={model: x, modality: v}",))
+
+
+def test_what_differs_leaves_out_the_defaults_of_a_role_that_is_given_in_part():
+    config = load_config(
+        None,
+        (
+            "teachers.vision.model=mine",
+            "teachers.third={model: x, prompt: blind, modality: none}",
+        ),
+    )
+    differs, rest = describe_config(config, ["teachers", "merger"]).split("\n# ")
+    assert parse_yaml(differs) == {
+        "teachers": {
+            "vision": {"model": "mine"},
+            "third": {"model": "x", "prompt": "blind", "modality": "none"},
+        },
+    }
+    others = parse_yaml(rest.partition("\n")[2])["teachers"]
+    assert others["vision"]["prompt"] == "vision"
+    assert others["audio"]["model"] == "nvidia/audio-flamingo-3-hf"

@@ -332,7 +332,7 @@ def test_the_exchange_format_keeps_its_split_and_its_media(config: Config, tmp_p
     assert "6 of 6 media files are missing in" in result.summary
     assert "no traces, so `avrt sft` cannot" in result.summary
     text = stats.run(config).summary
-    assert "| this set | 0.0 | A + I | no |" in text
+    assert "| this set | 0.003 | A + I | no |" in text
     assert "| format compliance, % | – | – |" in text
     with pytest.raises(DataError, match="3 dropped/no_trace"):
         exports.run(config, "video-r1", ExportOptions())

@@ -68,6 +68,7 @@ def test_an_empty_dataset_has_no_values_and_no_error(make_config: MakeConfig) ->
     stored = json.loads((config.run.path / "dataset" / "statistics.json").read_text())
     table = stats.run(config).summary
     assert row(table, "samples")[1:3] == ["0", "0"]
+    assert row(table, "this set")[1:] == ["0.000", "–", "no"]
     assert stored["train"]["think length"] is None
 
 
@@ -180,7 +181,7 @@ def test_a_view_over_teachers_that_were_not_asked_has_no_size(make_config: MakeC
 def test_the_set_stands_among_the_published_ones(make_config: MakeConfig) -> None:
     text, _ = described(make_config())
     assert "| MUSIC-AVQA | 45.9 | A + V | no |" in text
-    assert "| this set | 0.0 | A + V | yes |" in text
+    assert "| this set | 0.007 | A + V | yes |" in text
     assert row(text, "type all others")[1:] == ["0.0", "0.0", "0.2", "0.3"]
 
 

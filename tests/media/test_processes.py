@@ -28,12 +28,11 @@ from pathlib import Path
 import worker_tasks
 from avrt.media.processes import map_files
 
-if __name__ == "__main__":
-    folder, timeout_s, names = Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3:]
-    work = partial(worker_tasks.mark, folder)
-    results = map_files(work, names, timeout_s=timeout_s, workers=2)
-    for item, result in results:
-        print(item, flush=True)
+folder, timeout_s, names = Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3:]
+work = partial(worker_tasks.mark, folder)
+results = map_files(work, names, timeout_s=timeout_s, workers=2)
+for item, result in results:
+    print(item, flush=True)
 """
 
 
@@ -119,10 +118,10 @@ def test_a_failure_inside_a_mapping_is_tried_once_more(tmp_path):
 
 
 def test_too_few_files_for_a_process_are_one_message(monkeypatch):
-    def refuse() -> None:
+    def refuse(*_args: object, **_settings: object) -> None:
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(processes.CONTEXT, "Pipe", refuse)
+    monkeypatch.setattr(processes, "Pipe", refuse)
     with pytest.raises(AvrtError, match="Too many open files; raise the limit"):
         list(map_files(worker_tasks.do, ["a"], timeout_s=30, workers=1))
 
@@ -243,6 +242,12 @@ def start(folder: Path, timeout_s: float, *names: str) -> subprocess.Popen[bytes
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
+
+
+def test_a_script_is_not_run_again_in_the_processes(tmp_path):
+    with start(tmp_path, 30, *"abcdef") as process:
+        output, errors = process.communicate(timeout=60)
+    assert (output.split(), errors) == ([name.encode() for name in "abcdef"], b"")
 
 
 @pytest.mark.parametrize(

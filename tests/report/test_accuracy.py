@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
+from avrt.config import EvalConfig
 from avrt.evaluate.logs import Line, Settings
 from avrt.evaluate.results import ModelResult
-from avrt.report.accuracy import BenchmarkResults, headline_table
+from avrt.evaluate.summary import summary_text
+from avrt.report.accuracy import BenchmarkResults, detail_table, headline_table
 from avrt.report.tables import Cell
 
 
@@ -83,3 +89,27 @@ def test_the_best_is_one_of_those_under_one_protocol():
     alone = result("best", {"x": "A", "y": "A"}, prompt="another")
     low, high = result("low", {"x": "B", "y": "B"}), result("high", {"x": "A", "y": "B"})
     assert bold(alone, low, high) == ["high"]
+
+
+def test_a_model_that_answered_a_part_of_the_items_is_not_the_best():
+    part = result("part", {"x": "A"})
+    low, high = result("low", {"x": "B", "y": "B"}), result("high", {"x": "A", "y": "B"})
+    assert bold(part, low, high) == ["high"]
+    assert bold(part, high) == [], "and nothing is the best of itself"
+
+
+def test_tokens_that_nobody_counted_are_not_zero():
+    imported = result("ola", {"x": "A"})
+    cells = {("ola", "av"): imported}
+    (row,) = detail_table(BenchmarkResults("bench", ("ola",), cells, {})).rows
+    assert row[-3:] == ("–", "–", "–")
+
+
+def test_groups_say_over_how_many_items_each_number_is():
+    items: Any = {n: SimpleNamespace(groups={"kind": "a" if n == "z" else "b"}) for n in "xyz"}
+    whole, part = (
+        replace(result(model, dict.fromkeys(names, "A")), items=items)
+        for model, names in {"whole": "xyz", "part": "xz"}.items()
+    )
+    rows = summary_text([whole, part], EvalConfig()).splitlines()
+    assert [row.rpartition("  n = ")[2] for row in rows[-2:]] == ["1", "1 to 2"]

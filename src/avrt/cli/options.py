@@ -104,7 +104,10 @@ checkpoint_type = CheckpointType()
 def _complete_settings(
     _ctx: click.Context, _param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """For the shell: names of settings that begin like this, and files."""
+    """For the shell: names of settings that begin like this, and files.
+
+    Files beside settings are listed here: click's script for bash drops all else for its own files.
+    """
     from avrt.config import Config
 
     tree: Any = Config().model_dump()
@@ -117,7 +120,10 @@ def _complete_settings(
         for key, value in (tree if isinstance(tree, dict) else {}).items()
     ]
     items = [CompletionItem(name) for name in names if name.startswith(incomplete)]
-    return [*items, CompletionItem(incomplete, type="file")]
+    if not items:
+        return [CompletionItem(incomplete, type="file")]
+    files = [f"{path.name}{'/' * path.is_dir()}" for path in sorted(Path().glob("[!.]*"))]
+    return [*items, *(CompletionItem(name) for name in files if name.startswith(incomplete))]
 
 
 settings_argument = click.argument(

@@ -7,6 +7,8 @@ server's switch may be written so; where a text belongs it is refused.
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import itertools
 import re
 from pathlib import Path
@@ -138,9 +140,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         tree = parse_yaml(read_text(path))
     except DataError as error:
-        is_yaml = path.suffix in (".yaml", ".yml")
-        hint = "" if is_yaml else "; give a value of a setting as section.key=value"
-        raise ConfigError(f"{error}{hint}") from error
+        raise ConfigError(f"{error}{_hint(path)}") from error
     except _Repeated as error:
         raise ConfigError(f"{path}: {error}; keep one of them") from error
     except yaml.YAMLError as error:
@@ -151,6 +151,18 @@ def read_yaml(path: Path) -> dict[str, Any]:
         kind = type(tree).__name__
         raise ConfigError(f"{path}: expected sections such as `run:` and `data:`, found {kind}")
     return tree
+
+
+def _hint(path: Path) -> str:
+    """What a person may have meant by the name of a file that cannot be read."""
+    beside: list[str] = []
+    with contextlib.suppress(OSError, ValueError):  # a name that no disk can have
+        if not path.exists():
+            beside = [found.name for found in path.parent.glob("*.y*ml")]
+    if close := difflib.get_close_matches(path.name, beside, n=1):
+        return f"; did you mean {path.with_name(close[0])}?"
+    is_yaml = path.suffix in (".yaml", ".yml")
+    return "" if is_yaml else "; give a value of a setting as section.key=value"
 
 
 def write_yaml(tree: Any) -> str:

@@ -143,6 +143,7 @@ def describe_config(config: Config, used: Collection[str]) -> str:
     other values of the sections that are `used`.
     """
     changed = _tree(config.model_dump(mode="json", exclude_defaults=True))
+    changed = _differing(changed, DEFAULT_ROLES)  # which the library counts as given
     tree = _tree(config.model_dump(mode="json"))
     rest = _without({name: tree[name] for name in used}, changed)
     parts = {"Differs from the defaults": changed, "Used here as well, at the defaults": rest}
@@ -161,6 +162,18 @@ def _tree(dumped: dict[str, Any]) -> dict[str, Any]:
         absent = DEFAULT_ROLES["teachers"].keys() - tree["teachers"].keys()
         tree["teachers"] |= dict.fromkeys(sorted(absent))
     return tree
+
+
+def _differing(tree: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:
+    """The tree but for the values that are the same in `default`."""
+    rest: dict[str, Any] = {}
+    for key, value in tree.items():
+        if value and isinstance(value, dict) and isinstance(default.get(key), dict):
+            if part := _differing(value, default[key]):
+                rest[key] = part
+        elif key not in default or value != default[key]:
+            rest[key] = value
+    return rest
 
 
 def _without(tree: dict[str, Any], left_out: dict[str, Any]) -> dict[str, Any]:
@@ -314,9 +327,9 @@ def _explain(
     holders = [origin for origin in origins if _holds(layers[origin], given)]
     origin = holders[-1] if holders else ", ".join(origins)
     if problem["type"] == "extra_forbidden":
-        return f"{origin}: unknown key {where!r}{_suggestion(location)}"
+        return f"{origin}: unknown key {where!r}{_close(location) or _known(location)}"
     if problem["type"] == "missing":
-        return f"{origin}: {where} is missing"
+        return f"{origin}: {where} is missing{_close(location[:-1])}"
     if is_key:
         key = f"the key {json.dumps(value, default=str)} is no text{_quoting(value)}"
         return f"{origin}: {where or 'configuration'}: {key}"
@@ -336,7 +349,7 @@ def _explain(
 def _quoting(value: Any) -> str:
     """What to do about a value that is no text in YAML."""
     if value is None:
-        return '; an unquoted ~ is null in YAML: quote it ("~", "~/…")'
+        return '; an empty value or an unquoted ~ is null in YAML: write one, or quote ("~", "~/…")'
     if isinstance(value, bool):
         words = "yes, on and true are true" if value else "no, off and false are false"
         return f"; unquoted, {words} in YAML: quote it"
@@ -356,14 +369,16 @@ def _holds(layer: Any, location: Sequence[str | int]) -> bool:
     return True
 
 
-def _suggestion(location: tuple[str | int, ...]) -> str:
-    node = _mapping_at(Config().model_dump(), location[:-1])
-    if not node:
-        return ""
-    close = difflib.get_close_matches(str(location[-1]), list(node), n=1)
-    if not close:
-        return f"; known keys: {', '.join(node)}"
-    return f"; did you mean {'.'.join(str(part) for part in (*location[:-1], close[0]))!r}?"
+def _close(location: tuple[str | int, ...]) -> str:
+    """The default setting or role whose name is like the last part, as a question; else empty."""
+    name, known = str(location[-1]), _mapping_at(Config().model_dump(), location[:-1])
+    close = [] if name in known else difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {'.'.join(map(str, (*location[:-1], *close)))!r}?" if close else ""
+
+
+def _known(location: tuple[str | int, ...]) -> str:
+    known = _mapping_at(Config().model_dump(), location[:-1])
+    return f"; known keys: {', '.join(known)}" if known else ""
 
 
 def _with_home(tree: Any) -> Any:

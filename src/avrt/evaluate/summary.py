@@ -6,7 +6,7 @@ which its numbers were made; the verdict by the authors' own rule stands below.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from avrt.ask.calls import Outcome
@@ -110,8 +110,7 @@ def _benchmark_text(
     benchmark: str, cells: Mapping[tuple[str, str], ModelResult], models: Sequence[str]
 ) -> str:
     modalities = [m for m in MODALITIES if any(modality == m for _, modality in cells)]
-    sizes = sorted({result.accuracy.n for result in cells.values()})
-    n = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+    n = _range_text({result.accuracy.n for result in cells.values()})
     width = max(len(model) for model in [*models, "model"])
     header = f"{'model':{width}}" + "".join(f"  {m.upper():^21}" for m in modalities)
     rows = [f"{benchmark} (n = {n}, strict accuracy with 95 % interval)", header.rstrip()]
@@ -163,10 +162,15 @@ def _group_text(benchmark: str, group: str, results: Sequence[ModelResult]) -> s
     rows.append(f"{group:{width}}" + "".join(f"  {title:^21}" for title in titles).rstrip())
     for value in values:
         texts = [_accuracy_text(table.get(value)) for table in tables]
-        n = max(table[value].n for table in tables if value in table)
+        n = _range_text({table[value].n for table in tables if value in table})
         cells = "".join(f"  {text:^21}" for text in texts)
         rows.append(f"{value:{width}}{cells}  n = {n}")
     return "\n".join(rows)
+
+
+def _range_text(counts: Collection[int]) -> str:
+    low, high = min(counts), max(counts)
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def _accuracy_text(accuracy: Accuracy | None) -> str:

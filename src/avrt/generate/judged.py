@@ -6,19 +6,22 @@ ledger: equal ledgers give equal bytes. A sample that a rejecting gate dropped h
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import groupby, islice
-from multiprocessing import get_context
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from avrt.errors import AvrtError, MediaError
 from avrt.generate.findings import Findings
 from avrt.generate.gates import Case, check
 from avrt.generate.option_order import in_order, places_in, restore_letters
 from avrt.generate.records import Answers, MergedTrace, best_answer
+from avrt.media.processes import map_once
 from avrt.runs import iter_parquet, manifest_path, track, write_parquet
 from avrt.types import Sample
 
@@ -34,8 +37,10 @@ __all__ = [
 
 MIN_PARALLEL = 5_000
 """Traces for which starting processes pays."""
-BATCH = 2_000
-"""Traces that lie in memory together."""
+BATCH = 100
+"""Traces that a process gets together."""
+TIMEOUT_S = 600.0
+"""Longest time for a batch."""
 _SCHEMA = pa.schema(
     [
         *(
@@ -100,10 +105,25 @@ def check_all(cases: Iterable[Case], n: int) -> Iterator[dict[str, str | None]]:
         yield from map(check, cases)
         return
     waiting = iter(cases)
-    with get_context("spawn").Pool() as pool:
-        batches = iter(lambda: list(islice(waiting, BATCH)), [])
-        flagged = (found for batch in batches for found in pool.map(check, batch, chunksize=100))
-        yield from track(flagged, "gates", "traces", n)
+    batches = iter(lambda: list(islice(waiting, BATCH)), [])
+    with closing(map_once(_check_batch, batches, TIMEOUT_S, os.cpu_count() or 1)) as results:
+        yield from track(chain.from_iterable(map(_found, results)), "gates", "traces", n)
+
+
+def _check_batch(cases: Sequence[Case]) -> list[dict[str, str | None]]:
+    return list(map(check, cases))
+
+
+def _found(
+    result: tuple[Sequence[Case], list[dict[str, str | None]] | MediaError],
+) -> list[dict[str, str | None]]:
+    flagged = result[1]
+    if isinstance(flagged, MediaError):
+        raise AvrtError(
+            "gates: a process that reads traces was ended, most likely for lack of memory; free "
+            "memory, then repeat the command"
+        )
+    return flagged
 
 
 def judged_path(run: Path) -> Path:

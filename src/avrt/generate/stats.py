@@ -125,9 +125,10 @@ def _media(path: Path) -> dict[str, tuple[float | None, str | None]]:
 def _compare(splits: Sequence[_Split]) -> tuple[str, str, str]:
     """This set in the columns of `COMPARED`."""
     has = {name for split in splits for name in split.has}
-    modalities = ["A", *(letter for letter in "VI" if letter in has)]
     n = sum(split.n for split in splits)
-    return f"{n / 1000:.1f}", " + ".join(modalities), "yes" if "chains" in has else "no"
+    modalities = ["A", *(letter for letter in "VI" if letter in has)] if n else ["–"]
+    thousands = f"{n / 1000:.{1 if n >= 10_000 else 3}f}"
+    return thousands, " + ".join(modalities), "yes" if "chains" in has else "no"
 
 
 class _Split:

@@ -10,15 +10,18 @@ The decision to question: no library's pool is used. Those share a pipe between 
 a process dies at the wrong moment they lose items, blame the wrong item, or fail altogether. Here
 each process has a pipe and a thread of its own, so the failed item is known. And the watchdog is
 the kernel's timer in each process (SIGALRM), which ends a decoder that hangs whatever it is doing,
-even after the parent is gone.
+even after the parent is gone. Nor are the processes those of `multiprocessing`, which run the
+user's script again from its beginning: a script needs no `if __name__ == "__main__"`.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import pickle
+import select
 import signal
+import subprocess
+import sys
 import threading
 import traceback
 from collections import deque
@@ -27,13 +30,13 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import islice
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, Pipe
 from typing import Any, TypeVar
 
 from avrt.errors import PASSING_CLASSES, AvrtError, MediaError
 from avrt.media.failures import NO_MEMORY
 
-__all__ = ["map_files"]
+__all__ = ["map_files", "map_once"]
 
 Item = TypeVar("Item")
 Output = TypeVar("Output")
@@ -46,7 +49,12 @@ ENDED_FROM_OUTSIDE = (
 )
 """Signals that no decoder gives itself: the kernel, a scheduler or a person ended the process."""
 READY = b"ready"
-CONTEXT = multiprocessing.get_context("spawn")
+_START = """import signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # the parent may wait in a thread that gets no signal
+sys.path[:] = {path!r}
+from avrt.media.processes import serve
+serve({descriptor})
+"""
 
 
 def map_files(
@@ -75,13 +83,13 @@ def map_files(
     """
     n_workers = (os.cpu_count() or 1) if workers is None else workers
     again: list[Item] = []
-    with closing(_map(function, items, timeout_s, n_workers, ahead)) as results:
+    with closing(map_once(function, items, timeout_s, n_workers, ahead)) as results:
         for item, result in results:
             if _may_pass(result):
                 again.append(item)
             else:
                 yield item, _named(result, item, path_of)
-    with closing(_map(function, again, timeout_s, n_workers, ahead)) as results:
+    with closing(map_once(function, again, timeout_s, n_workers, ahead)) as results:
         for item, result in results:
             yield item, _named(result, item, path_of)
 
@@ -104,14 +112,14 @@ def _named(result: Output, item: Item, path_of: Callable[[Item], str]) -> Output
     return result
 
 
-def _map(
+def map_once(
     function: Callable[[Item], Output],
     items: Iterable[Item],
     timeout_s: float,
     n_workers: int,
-    ahead: int | None,
+    ahead: int | None = None,
 ) -> Generator[tuple[Item, Output | MediaError]]:
-    """As `map_files`, but each item is tried once, and all come in order."""
+    """As `map_files`, but each item is tried once, all come in order, and no error has a path."""
     if n_workers == 0:
         yield from ((item, _run_here(function, item)) for item in items)
         return
@@ -223,10 +231,14 @@ class _Worker:
     """A process, and the pipe for its payloads and results."""
 
     def __init__(self) -> None:
-        self.pipe, theirs = CONTEXT.Pipe()
-        self.process = CONTEXT.Process(target=_serve, args=(theirs,), daemon=True)
-        self.process.start()
-        theirs.close()  # so that the pipe ends when the process does
+        self.pipe, theirs = Pipe()
+        with theirs:  # closed here, so that the pipe ends when the process does
+            code = _START.format(path=sys.path, descriptor=theirs.fileno())
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", code],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+            )
 
     def is_ready(self) -> bool:
         """Wait until the process has started; False when it did not."""
@@ -235,12 +247,11 @@ class _Worker:
         except (EOFError, OSError):
             return False
 
-    def end(self) -> int | None:
+    def end(self) -> int:
         """Give the exit code; end the process when it still runs."""
         self.process.kill()
-        self.process.join()
         self.pipe.close()
-        return self.process.exitcode
+        return self.process.wait()
 
 
 def _explain_death(exit_code: int | None, timeout_s: float) -> MediaError:
@@ -255,22 +266,21 @@ def _explain_death(exit_code: int | None, timeout_s: float) -> MediaError:
     return MediaError("undecodable", "", detail)
 
 
-def _serve(pipe: Connection) -> None:
+def serve(descriptor: int) -> None:
     """Run in a process: call functions until the pipe or the parent ends."""
-    # Ctrl-C ends this process too: the parent may wait for it in a thread that gets no signal.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    pipe = Connection(descriptor)
+    threading.Thread(target=_end_with_parent, args=(descriptor,), daemon=True).start()
     with suppress(EOFError, ConnectionError):  # the parent is gone
         pipe.send_bytes(READY)
         while True:
             pipe.send_bytes(_run(pipe.recv_bytes()))
 
 
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os.kill(os.getpid(), signal.SIGKILL)
+def _end_with_parent(descriptor: int) -> None:
+    closed = select.poll()
+    closed.register(descriptor, 0)  # no event but that its other end is closed
+    closed.poll()
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _run(payload: bytes) -> bytes:

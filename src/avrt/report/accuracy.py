@@ -89,7 +89,7 @@ def headline_table(benchmark: BenchmarkResults) -> Table:
     chance = benchmark.chance
     notes = [
         "Strict accuracy over all items with 95 % interval; items without an answer are wrong.",
-        "Bold: the highest of a column among models under one protocol, differences may be noise.",
+        "Bold: the highest of a column under one protocol and over as many items; may be noise.",
         _protocol_note(benchmark),
     ]
     notes += dict.fromkeys(n for cell in benchmark.cells.values() for n in cell.set_notes)
@@ -214,7 +214,8 @@ def _details(result: ModelResult) -> tuple[str, ...]:
         str(counts["missing_media"]),
         str(n_cut),
         _mean_text(result.think_words),
-        *(_mean_text(result.mean(f"n_{kind}_tokens")) for kind in ("frame", "audio", "prompt")),
+        *(_mean_text(result.mean(f"n_{kind}_tokens")) for kind in ("frame", "audio")),
+        _mean_text(result.mean("n_prompt_tokens") or None),  # 0: nobody counted them
     )
 
 
@@ -243,7 +244,7 @@ def _accuracy_cell(benchmark: BenchmarkResults, model: str, modality: str) -> Ce
 
 def _is_best(benchmark: BenchmarkResults, result: ModelResult) -> bool:
     """Whether no other model under the same protocol shows a higher accuracy on this input; nothing
-    is best of itself.
+    is best of itself, or over fewer items than others.
     """
     rivals = [
         other
@@ -251,8 +252,11 @@ def _is_best(benchmark: BenchmarkResults, result: ModelResult) -> bool:
         if (other.modality, other.protocol_id) == (result.modality, result.protocol_id)
         and other.has_media
     ]
+    n_items = max((other.accuracy.n for other in rivals), default=0)
+    rivals = [other for other in rivals if other.accuracy.n == n_items]
     shown = [round(other.accuracy.value or 0.0, 3) for other in rivals]
-    return len(rivals) > 1 and round(result.accuracy.value or 0.0, 3) == max(shown)
+    is_whole = result.accuracy.n == n_items
+    return len(rivals) > 1 and is_whole and round(result.accuracy.value or 0.0, 3) == max(shown)
 
 
 def _model_pairs(benchmark: BenchmarkResults) -> list[tuple[tuple[str, str], tuple[str, str]]]:
