@@ -81,7 +81,8 @@ def run(config: Config, name: str, options: ExportOptions, output: Path | None =
         _refuse_empty(dataset, counts, lost)
         form.write(out, kept, options.with_roots(root, folder), run_folder)
         if not form.keeps_clips:
-            shutil.rmtree(out / "media", ignore_errors=True)
+            if (out / "media").exists():  # nothing of it may stay in what is published
+                shutil.rmtree(out / "media")
         _copy_card(dataset / "README.md", out)
         fault = _unread_text(folder, lost)
         if fault:
