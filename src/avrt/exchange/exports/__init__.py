@@ -80,7 +80,7 @@ def run(config: Config, name: str, options: ExportOptions, output: Path | None =
         counts = _count(entries, kept, lost)
         _refuse_empty(dataset, counts, lost)
         form.write(out, kept, options.with_roots(root, folder), run_folder)
-        if not form.keeps_clips and (out / "media").exists():
+        if not form.keeps_clips:
             remove_folder(out / "media")  # nothing of it may stay in what is published
         _copy_card(dataset / "README.md", out)
         fault = _unread_text(folder, lost)
