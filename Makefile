@@ -7,13 +7,13 @@ READY := $(VENV)/.ready
 LOWEST := .venv-lowest
 LATEST := .venv-latest
 # A minute of tests that reach every dependency but those of the extra `train`.
-LOWEST_TESTS := tests/test_answers.py tests/test_runs.py tests/test_types.py tests/config tests/prompts \
-	tests/datasets/test_readers.py tests/datasets/test_parquet.py tests/datasets/test_prepare.py \
-	tests/media/test_frames.py tests/media/test_waveform.py tests/media/test_picture.py \
-	tests/media/test_probe.py tests/ask/test_ledger.py tests/engines/test_openai.py \
-	tests/generate/test_trace.py \
-	tests/generate/test_decontaminate.py tests/exchange/test_round_trips.py \
-	tests/evaluate/test_results.py tests/evaluate/test_statistics.py tests/report/test_page.py
+LOWEST_TESTS := tests/test_runs.py tests/config/test_load.py tests/config/test_files.py tests/prompts \
+	tests/datasets/test_readers.py tests/datasets/test_parquet.py tests/media/test_frames.py \
+	tests/media/test_picture.py tests/media/test_waveform.py tests/media/test_probe.py \
+	tests/ask/test_ledger.py tests/engines/test_openai.py \
+	tests/generate/test_trace.py tests/generate/test_decontaminate.py \
+	tests/exchange/test_round_trips.py tests/evaluate/test_results.py \
+	tests/evaluate/test_statistics.py tests/report/test_page.py
 # What a release of transformers, TRL or peft breaks first.
 LATEST_TESTS := tests/engines/test_encode.py tests/engines/test_transformers.py tests/checkpoints \
 	tests/train/test_data.py tests/train/test_rewards.py tests/train/test_rollout.py \

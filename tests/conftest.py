@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from avrt.config import Config, load_config
 from avrt.datasets import prepare
@@ -17,6 +18,9 @@ from avrt.types import Prompt, Request
 from scripted_run import Answer, MakeConfig, overrides, replies, write_dataset, write_script
 
 REPOSITORY = Path(__file__).parents[1]
+# How long a machine takes is no property of the code.
+settings.register_profile("avrt", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("avrt")
 
 
 @pytest.fixture(scope="session")

@@ -46,7 +46,7 @@ MERGED = "a0: &a0 {k: v}\n" + "".join(
         ("media: {max_audio_s: on}", "media.max_audio_s = true: expected a number"),
         ("sft: {learning_rate: no}", "sft.learning_rate = false: expected a number"),
         ("run: {seed: 4294967296}", "run.seed = 4294967296: must be less than"),
-        ("run: {~: 1}", "run: the key null is no text; an unquoted ~ is null"),
+        ("run: {~: 1}", "run: the key null is no text; an empty value or an unquoted ~"),
         ("eval: {models: {on: {model: x}}}", "eval.models: the key true is no text; unquoted, yes"),
         ("eval: {models: {3.5: {model: x}}}", 'eval.models: the key 3.5 is no text; quote it: "3'),
         ("teachers: {7: {model: x}}", 'teachers: the key 7 is no text; quote it: "7"'),
