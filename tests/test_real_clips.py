@@ -1,7 +1,7 @@
 """Real clips with real questions through the data part of the method, with the world's models.
 
-The small models know nothing of the real world, so next to all is dropped; that must be said, by
-name, for every question.
+The small models know nothing of the real world, so all is dropped; that must be said, by name, for
+every question, and an empty dataset ends with exit code 1.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def outputs(place, real_data, repository) -> list[str]:
         CliRunner().invoke(cli, [command, str(repository / "configs" / "demo.yaml"), *settings])
         for command in ("prepare", "generate")
     ]
-    assert [result.exit_code for result in results] == [0, 0], results[-1].output
+    assert [result.exit_code for result in results] == [0, 1], results[-1].output
     return [result.output for result in results]
 
 
