@@ -80,7 +80,7 @@ def test_ours_stand_beside_the_published_values(config):
     assert f"42.4 (published), 50.2 (reproduced) | {ours}" in lines[0]
     assert "AVRT-3B, SFT + RL = sft_rl" in text
     assert "Protocol on omnibench: " in text
-    assert "base on omnibench AV: 1 without media (1 no_audio)." in text
+    assert "base on omnibench AV: 1 without media (1 not_media)." in text
 
 
 def test_a_teacher_stands_in_table_3_with_what_it_takes(config):

@@ -259,7 +259,7 @@ def test_every_sample_that_prepare_finds_usable_can_be_a_prompt(
     data = {"root": root, "format": "parquet"}
     config = make_config(data=data, grpo={"data": "samples", "prompts_per_step": 2, "max_steps": 1})
     assert "`avrt prepare` writes it" in grpo.plan(config)
-    with pytest.raises(DataError, match=r"samples\.parquet: not found; run the earlier stages"):
+    with pytest.raises(DataError, match=r"samples\.parquet: not found; run `avrt prepare` first"):
         grpo.run(config)
     prepare.run(config)
     assert f"{len(names) - 1} samples" in grpo.plan(config)
