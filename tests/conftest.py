@@ -23,6 +23,13 @@ settings.register_profile("avrt", deadline=None, suppress_health_check=[HealthCh
 settings.load_profile("avrt")
 
 
+@pytest.fixture(autouse=True)
+def own_log_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that runs in this process sets the log level for the next tests, too."""
+    monkeypatch.setenv("AVRT_LOG", "warning")  # so that the end of the test takes away what is set
+    monkeypatch.delenv("AVRT_LOG")
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The root of the repository."""
