@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, settings
 
 from avrt.config import Config, load_config
 from avrt.datasets import prepare
-from avrt.engines import LazyEngine, OnCompletion
+from avrt.engines import LazyEngine, OnCompletion, limiter
 from avrt.engines.scripted import ScriptedEngine
 from avrt.types import Prompt, Request
+from chat_server import Server
 from scripted_run import Answer, MakeConfig, overrides, replies, write_dataset, write_script
 
 REPOSITORY = Path(__file__).parents[1]
@@ -87,6 +88,19 @@ def use_answers(monkeypatch: pytest.MonkeyPatch) -> Callable[[Answer], list[Prom
         return seen
 
     return use
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A chat server on loopback; `server.answer` may be set."""
+    with Server() as server:
+        yield server
+
+
+@pytest.fixture
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the client of a server that fails wait for milliseconds."""
+    monkeypatch.setattr(limiter, "_FIRST_WAIT_S", 0.005)
 
 
 @pytest.fixture

@@ -84,6 +84,9 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "text").write_text("no parquet")
     with pytest.raises(DataError, match="text: not a readable Parquet file"):
         read_parquet(tmp_path / "text")
+    (tmp_path / "merged.parquet").write_text("no parquet")
+    with pytest.raises(DataError, match=r"not a readable.*; delete it, then run `avrt merge`"):
+        read_parquet(tmp_path / "merged.parquet")
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO, errno.ENOMEM, errno.EACCES])

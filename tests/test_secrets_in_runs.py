@@ -13,7 +13,6 @@ import pytest
 from click.testing import CliRunner
 
 from avrt.cli import cli
-from avrt.engines import limiter
 from chat_server import Reply, Server, chat
 from scripted_run import N_QUESTIONS, overrides, right, write_dataset
 
@@ -27,12 +26,6 @@ PLANTED = {
 STAGES = ("prepare", "trace", "merge", "judge", "build", "eval", "report")
 STUBBORN = {2: 400, 3: 200, 4: 500, 5: 200}
 """Questions to which the vision teacher's server fails, and how."""
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with Server() as server:
-        yield server
 
 
 def echo(server: Server) -> str:
@@ -96,10 +89,10 @@ def texts_of(path: Path) -> Iterator[str]:
                     yield repr(connection.execute(f"SELECT * FROM {name}").fetchall())
 
 
+@pytest.mark.usefixtures("short_waits")
 def test_no_secret_is_in_any_file_or_line_of_a_run(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limiter, "_FIRST_WAIT_S", 0.001)
     for name, value in PLANTED.items():
         monkeypatch.setenv(name, value)
     write_dataset(tmp_path)

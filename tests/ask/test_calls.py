@@ -15,6 +15,7 @@ import pytest
 
 from avrt.ask.budget import Budget
 from avrt.ask.calls import Draft, Drafts, call_all, sampling_of
+from avrt.ask.forecast import Forecast
 from avrt.ask.ledger import Ledger, open_ledger
 from avrt.ask.progress import Progress
 from avrt.config import EngineConfig, MediaConfig, ModelRole
@@ -204,3 +205,21 @@ def test_the_line_counts_calls_and_failures(capsys: pytest.CaptureFixture[str]) 
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("t: 2/3, 50% kept, ")
     assert line.endswith(", 0 in flight, 1 timeout")
+
+
+@pytest.mark.parametrize(
+    ("range_s", "words"),
+    [((158, 159), ", 2 min 39 s left"), ((100, 140), ", 1 min 40 s to 2 min 20 s left")],
+)
+def test_the_time_left_is_a_range_only_where_its_ends_differ(
+    range_s: tuple[float, float],
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(Forecast, "remaining_s", lambda *_: range_s)
+    shown = Progress("t", 3)
+    shown.start()
+    shown.finish(Completion("B", "stop", 5, 2), ["a"], [True])
+    shown.close()
+    assert capsys.readouterr().err.endswith(f"{words}\n")

@@ -373,7 +373,7 @@ def test_nothing_is_written_into_a_damaged_file(tmp_path: Path, damage: Any, mes
         ("PRAGMA user_version=2", "a ledger of version 2, this AVRT writes version 1"),
         ("ALTER TABLE calls DROP COLUMN n_audio_tokens", "version 1 with other columns"),
         ("ALTER TABLE calls ADD COLUMN more TEXT", "version 1 with other columns"),
-        ("PRAGMA user_version=0", "the database of another program"),
+        ("PRAGMA user_version=0", "another program's, or damaged; restore it"),
     ],
 )
 def test_another_schema_is_refused_by_readers_and_writers(
@@ -426,7 +426,8 @@ def test_every_fault_of_sqlite_has_a_remedy(name: str, remedy: str) -> None:
     assert remedy in database.remedy(error)
 
 
-def test_a_ledger_that_cannot_be_opened_is_a_message(tmp_path: Path) -> None:
+def test_a_folder_in_the_place_of_the_ledger_is_a_message(tmp_path: Path) -> None:
     (tmp_path / "ledger.sqlite").mkdir()
-    with pytest.raises(DataError, match=r"ledger\.sqlite: not a readable ledger"):
-        open_ledger(tmp_path).__enter__()
+    for open_it in (open_ledger, read_ledger):
+        with pytest.raises(DataError, match=r"ledger\.sqlite: no file.*; move it away"):
+            open_it(tmp_path).__enter__()

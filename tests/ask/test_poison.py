@@ -14,7 +14,6 @@ from click.testing import CliRunner
 
 from avrt.ask.ledger import read_ledger
 from avrt.cli import cli
-from avrt.engines import limiter
 from avrt.runs import read_parquet
 from chat_server import Reply, Server, chat
 from clips import encode_clip
@@ -86,10 +85,8 @@ def answer(body: dict[str, Any], _n: int) -> Reply:
     return chat(reply, n_prompt_tokens=1 + 10 * n_parts)
 
 
-def test_poison_stops_nothing_and_every_row_is_accounted_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(limiter, "_FIRST_WAIT_S", 0.01)
+@pytest.mark.usefixtures("short_waits")
+def test_poison_stops_nothing_and_every_row_is_accounted_for(tmp_path: Path) -> None:
     assert N_POISON >= 0.05 * N_QUESTIONS
     write_dataset(tmp_path, N_QUESTIONS)
     poison(tmp_path)

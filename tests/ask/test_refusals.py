@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from avrt.ask.calls import Draft, Drafts, Outcome, call_all
 from avrt.ask.ledger import open_ledger
 from avrt.ask.refusals import MOST_FAILURES
 from avrt.config import EngineConfig, MediaConfig
-from avrt.engines import limiter, make_engine
+from avrt.engines import make_engine
 from avrt.errors import EngineError
 from avrt.types import Sampling
 from chat_server import Reply, Server, chat
@@ -23,15 +22,7 @@ N = 400
 N_IN_FLIGHT = 8
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with Server() as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limiter, "_FIRST_WAIT_S", 0.001)
+pytestmark = pytest.mark.usefixtures("short_waits")
 
 
 def ask(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,6 @@ FAILURES: dict[str, tuple[Reply, str]] = {
     "a detail": ((200, {}, b'{"detail": "Engine is dead"}'), "server_error"),
 }
 STAGES = ("trace", "merge", "judge", "eval")
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with Server() as server:
-        yield server
 
 
 def answer(body: dict[str, Any]) -> Reply:

@@ -5,7 +5,7 @@ import io
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from avrt.config import EngineConfig, MediaConfig
-from avrt.engines import limiter, make_engine, messages, transport
+from avrt.engines import make_engine, messages, transport
 from avrt.errors import ConfigError, EngineError
 from avrt.media.payloads import encode_frames, encode_sound
 from avrt.types import Prompt
@@ -25,15 +25,7 @@ def ignore(_request, _completion) -> None:
     pass
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with Server() as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def _short_waits(monkeypatch):
-    monkeypatch.setattr(limiter, "_FIRST_WAIT_S", 0.01)
+pytestmark = pytest.mark.usefixtures("short_waits")
 
 
 def engine_for(server: Server, **settings):

@@ -25,12 +25,6 @@ def _short_waits(monkeypatch):
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    with Server() as server:
-        yield server
-
-
-@pytest.fixture
 def dead_url() -> str:
     with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as unused:
         return f"http://127.0.0.1:{unused.server_port}/v1"

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from avrt.config import EngineConfig, MediaConfig
-from avrt.engines import limiter, make_engine
+from avrt.engines import make_engine
 from avrt.errors import ConfigError, EngineError
 from chat_server import Server, chat
 
@@ -32,15 +32,7 @@ engine.generate([Request("k", Prompt("hi"), Sampling())], lambda _, done: print(
 """
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with Server() as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def _short_waits(monkeypatch):
-    monkeypatch.setattr(limiter, "_FIRST_WAIT_S", 0.01)
+pytestmark = pytest.mark.usefixtures("short_waits")
 
 
 def engine_for(url: str, **settings):

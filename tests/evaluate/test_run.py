@@ -325,8 +325,9 @@ def test_a_larger_limit_adds_the_missing_items(config):
     ],
 )
 def test_wrong_use_is_refused(config, fields, message):
-    with pytest.raises(ConfigError, match=message):
-        run(with_eval(config, **fields))
+    for use in (plan, run):
+        with pytest.raises(ConfigError, match=message):
+            use(with_eval(config, **fields))
 
 
 def test_an_unknown_model_is_refused(config):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from avrt.ask.calls import Draft, Drafts, call_all, find_outcomes
 from avrt.ask.ledger import open_ledger, read_ledger
 from avrt.ask.show import load_stats, render_stats
 from avrt.config import EngineConfig, MediaConfig
-from avrt.engines import limiter, make_engine
+from avrt.engines import make_engine
 from avrt.types import Sampling
 from chat_server import Server
 from hostile.server_cases import ServerCase, all_cases
@@ -21,15 +20,7 @@ from hostile.server_cases import ServerCase, all_cases
 CASES = all_cases()
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with Server() as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limiter, "_FIRST_WAIT_S", 0.001)
+pytestmark = pytest.mark.usefixtures("short_waits")
 
 
 def drafts() -> Drafts:

@@ -75,6 +75,7 @@ CREATE TABLE IF NOT EXISTS payloads (
 
 
 def open_for_writing(path: Path, stack: ExitStack) -> sqlite3.Connection:
+    _check_is_file(path)
     try:
         # Engines may call back, and pull requests, from a thread of their own; the writer of
         # another scope may hold the file for some milliseconds.
@@ -107,6 +108,7 @@ def open_read_only(
     """The files that hold tables; a file without any was only just created by another process."""
     files: list[tuple[Path, sqlite3.Connection]] = []
     for path in paths:
+        _check_is_file(path)
         # In a folder that cannot be written SQLite cannot share the file; nobody writes it either.
         is_shared = os.access(path.parent, os.W_OK) or Path(f"{path}-wal").exists()
         uri = f"{path.resolve().as_uri()}?mode=ro{'' if is_shared else '&immutable=1'}"
@@ -121,6 +123,11 @@ def open_read_only(
     return files
 
 
+def _check_is_file(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path}: no file, but the ledger is written here; move it away")
+
+
 def _has_tables(path: Path, connection: sqlite3.Connection) -> bool:
     """False: a new file. The version is written last, with the tables.
 
@@ -132,7 +139,10 @@ def _has_tables(path: Path, connection: sqlite3.Connection) -> bool:
     if not version and not columns:
         return False
     if not version:
-        raise DataError(f"{path}: the database of another program; choose another run.name")
+        raise DataError(
+            f"{path}: a database without the version of a ledger: another program's, or damaged; "
+            "restore it from a copy, or choose another run.name"
+        )
     with closing(sqlite3.connect(":memory:")) as expected:
         expected.executescript(_TABLES)
         is_same = columns == _columns(expected)

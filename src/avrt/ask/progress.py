@@ -94,8 +94,9 @@ class Progress:
         range_s = self._pace.remaining_s(self._n_drafts - self._n_done)
         if self._n_done >= self._n_drafts or range_s is None:
             return ""
-        least, most = map(format_duration, range_s)
-        return least if least == most else f"{least} to {most}"
+        least_s, most_s = range_s
+        most = format_duration(most_s)
+        return most if most_s < 1.1 * least_s else f"{format_duration(least_s)} to {most}"
 
     def _forecast(self) -> None:
         """Once: all calls and tokens, from those so far; and the time, where it can be told."""

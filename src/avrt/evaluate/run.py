@@ -126,9 +126,7 @@ def run(config: Config, choice: Choice = Choice(), budget: Budget | None = None)
 
 
 def plan(config: Config, choice: Choice = Choice()) -> str:
-    """The work of `run`, in words."""
-    if not choice.restrict(config).eval.benchmarks:
-        return "eval: nothing; eval.benchmarks is empty"
+    """The work of `run`, in words; raises as it does for a wrong choice or set."""
     lines, tasks = [], _tasks(config, choice)
     for task in tasks:
         n_items, model = len(task.benchmark.asked), task.model

@@ -138,10 +138,16 @@ def read_table(path: Path, columns: Sequence[str]) -> pa.Table:
 
 def not_written(path: Path) -> DataError:
     """The error of a file that an earlier stage should have written: the message names it."""
+    return DataError(
+        f"{path}: not found; {_writer(path)} first, or name the run: run.dir, run.name"
+    )
+
+
+def _writer(path: Path) -> str:
+    """What to do so that a file of a run is written."""
     in_eval = "eval" in (folder.name for folder in path.parents[:2])
     command = "eval" if in_eval else _WRITERS.get(path.name)
-    run = f"run `avrt {command}`" if command else "run the stage that writes it"
-    return DataError(f"{path}: not found; {run} first, or name the run: run.dir, run.name")
+    return f"run `avrt {command}`" if command else "run the stage that writes it"
 
 
 @contextmanager
@@ -156,15 +162,15 @@ def _reading(path: Path) -> Iterator[Any]:
     except FileNotFoundError as error:
         raise not_written(path) from error
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        raise unreadable_parquet(path, error) from error
+        raise unreadable_parquet(path, error, f"; delete it, then {_writer(path)}") from error
 
 
-def unreadable_parquet(path: Path, error: Exception) -> Exception:
+def unreadable_parquet(path: Path, error: Exception, remedy: str = "") -> Exception:
     """What to raise for an error while a file is read: it is the file's fault, or the machine's."""
     if machine_fault(error) is not None:
         return error
     said = shown(str(error), 200)[1:-1]
-    return DataError(f"{path}: not a readable Parquet file: {said}")
+    return DataError(f"{path}: not a readable Parquet file: {said}{remedy}")
 
 
 def read_parquet(path: Path) -> list[dict[str, Any]]:
