@@ -21,6 +21,9 @@ from avrt.texts import read_json, shown
 from avrt.types import LETTERS, BenchmarkItem
 
 __all__ = [
+    "by_index",
+    "by_letter",
+    "by_text",
     "folded",
     "group",
     "identifier",
@@ -149,15 +152,15 @@ def options_and_gold(
         raise ValueError(f"{answer_field} is {shown(answer)}, not an index, a letter or a text")
     own = _own_letters(options)
     in_order = own in ([], list(LETTERS[: len(options)]))
-    if not in_order and _by_letter(answer, len(LETTERS)) is not None:
+    if not in_order and by_letter(answer, len(LETTERS)) is not None:
         raise ValueError(
             f"{answer_field} is {shown(answer)}, but the options have other letters than A, B, …; "
             "write the text of the right one"
         )
     readings: dict[str, Callable[[], int | None]] = {
-        "index": lambda: _by_index(answer, len(options)),
-        "letter": lambda: _by_letter(answer, len(options)),
-        "text": lambda: _by_text(answer, options, published),
+        "index": lambda: by_index(answer, len(options)),
+        "letter": lambda: by_letter(answer, len(options)),
+        "text": lambda: by_text(answer, options, published),
     }
     first = readings[form]()
     if first is not None:
@@ -222,21 +225,25 @@ def _option_texts(values: object, field: str) -> tuple[str, ...]:
     return tuple(str(option).strip() for option in values)
 
 
-def _by_index(answer: str | int | float, n_options: int) -> int | None:
+def by_index(answer: str | int | float, n_options: int) -> int | None:
+    """The option with this index; None: there is none."""
     match = _INDEX.fullmatch(folded(str(answer)))
     return int(match[1]) if match and int(match[1]) < n_options else None
 
 
-def _by_letter(answer: str | int | float, n_options: int) -> int | None:
+def by_letter(answer: str | int | float, n_options: int) -> int | None:
+    """The index of the option with this letter; None: it is no letter of an option."""
     match = _LETTER.fullmatch(folded(str(answer)))
     index = LETTERS.index(match[1].upper()) if match else n_options
     return index if index < n_options else None
 
 
-def _by_text(
+def by_text(
     answer: str | int | float, options: Sequence[str], published: Sequence[str]
 ) -> int | None:
-    """The first option that reads exactly like the answer, else but for case, blanks and width."""
+    """The index of the first option that reads exactly like the answer, else but for case, blanks
+    and width; `published` are the options with their letters.
+    """
     written = str(answer).strip()
     if not written:
         return None

@@ -7,9 +7,9 @@ RUN/dataset/ and in an export for the Hub, are read with all columns, splits and
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from avrt.datasets import dataset_row_to_sample
 from avrt.datasets.avqa import RELATION_OF, find_video
 from avrt.datasets.names import MediaNames
 from avrt.datasets.parquet import check_unpacked, open_foreign_parquet
+from avrt.datasets.rows import by_index, by_letter, by_text
 from avrt.errors import DataError
 from avrt.exchange.imports.columns import (
     SPLITS,
@@ -29,16 +30,14 @@ from avrt.exchange.imports.columns import (
     options_of,
     target_of,
     text_of,
+    texts_of,
 )
 from avrt.generate.dataset import DATASET_SCHEMA, REJECTED_SCHEMA
 from avrt.texts import clean
-from avrt.types import LETTERS, Sample
+from avrt.types import Sample
 
 __all__ = ["AVRT_20K", "read_hub"]
 
-_LETTER = re.compile(r"\(?([A-H])\)?[.:]?")
-_LETTERED = re.compile(r"\s*(?:\(([A-H])\)|([A-H])[.):])\s*(.*)", re.DOTALL)
-"""An answer that is an option with its letter in front."""
 _COLUMNS = ("id", "video_name", "video_id", "question", "choices", "answer",
             "question_relation", "question_type", "av_reasoning")  # fmt: skip
 
@@ -136,51 +135,28 @@ def _survey(rows: Sequence[Row], root: Path) -> dict[str, Any]:
     A single row can be ambiguous: among the options 1, 2, 3, 4 the answer "2" is an index or a
     text.
     """
-    fitting: Counter[str] = Counter()
+    fitting = Counter({"index": 0, "letter": 0, "text": 0})
     for row in rows:
         if not row.kept:
-            try:
-                options = options_of(row.values["choices"])
-            except MalformedError:
-                continue
-            answer = _answer_of(row)
-            fitting.update(
-                name for name, find in _ANSWERS.items() if find(answer, options) is not None
-            )
-    best = max(_ANSWERS, key=lambda form: fitting[form])
-    return {"find": _ANSWERS[best], "present": MediaNames(root)}
+            with suppress(MalformedError):
+                fitting.update(_readings(row, options_of(row.values["choices"])).keys())
+    (form, _), *_ = fitting.most_common(1)
+    return {"form": form, "present": MediaNames(root)}
 
 
-def _answer_of(row: Row) -> str:
-    """Give the answer as a text; programs that fill gaps with NaN make indices floats."""
+def _readings(row: Row, options: Sequence[str]) -> dict[str, int]:
+    """The index of the right option by each form of answers that can be meant."""
     answer = row.values["answer"]
-    is_whole = isinstance(answer, float) and answer.is_integer()
-    return clean(str(int(answer) if is_whole else answer)).strip()
-
-
-def _by_index(answer: str, options: Sequence[str]) -> int | None:
-    return int(answer) if answer.isdecimal() and int(answer) < len(options) else None
-
-
-def _by_letter(answer: str, options: Sequence[str]) -> int | None:
-    match = _LETTER.fullmatch(answer.upper())
-    index = LETTERS.index(match[1]) if match else len(options)
-    return index if index < len(options) else None
-
-
-def _by_text(answer: str, options: Sequence[str]) -> int | None:
-    match = _LETTERED.fullmatch(answer)
-    for text in (answer, match[3].strip() if match else None):
-        if options.count(text) == 1:
-            return options.index(text)
-    return None
-
-
-_ANSWERS: dict[str, Callable[[str, Sequence[str]], int | None]] = {
-    "index": _by_index,
-    "letter": _by_letter,
-    "text": _by_text,
-}
+    if isinstance(answer, bool) or not isinstance(answer, str | int | float):
+        return {}
+    if isinstance(answer, str):
+        answer = clean(answer)
+    found = {
+        "index": by_index(answer, len(options)),
+        "letter": by_letter(answer, len(options)),
+        "text": by_text(answer, options, texts_of(row.values["choices"])),
+    }
+    return {form: index for form, index in found.items() if index is not None}
 
 
 def _to_sample(row: Row, known: Mapping[str, Any]) -> tuple[Sample, str | None]:
@@ -188,7 +164,7 @@ def _to_sample(row: Row, known: Mapping[str, Any]) -> tuple[Sample, str | None]:
     if row.kept:
         return _own_sample(row), values["av_reasoning"]
     options = options_of(values["choices"])
-    target = target_of(known["find"](_answer_of(row), options), options)
+    target = target_of(_readings(row, options).get(known["form"]), options)
     relation = RELATION_OF.get(str(values["question_relation"]).lower())
     if relation is None:
         raise MalformedError("bad_relation")
