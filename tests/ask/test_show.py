@@ -15,7 +15,7 @@ from avrt.ask.show import load_call, load_stats, render_call, render_stats, retr
 from avrt.cli import cli
 from avrt.errors import ConfigError, MediaError
 from avrt.generate import trace
-from avrt.generate.records import load_teachers
+from avrt.generate.records import iter_teachers
 from avrt.types import Completion, Prompt, Sampling
 from scripted_run import MakeConfig, overrides, replies
 
@@ -66,7 +66,7 @@ def test_a_call_is_shown_with_its_exact_request_and_reply(
 ) -> None:
     config = make_config()
     trace.run(config)
-    key = load_teachers(config.run.path)["avqa-train-2"]["vision"][0].key
+    key = dict(iter_teachers(config.run.path))["avqa-train-2"]["vision"][0].key
     shown = json.loads(ledger("show", key[:10], "--json").output)
     assert shown["key"] == key
     assert shown["request"]["text"].startswith("VISION question 2?")

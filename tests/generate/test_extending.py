@@ -14,7 +14,7 @@ from avrt.ask.ledger import read_ledger
 from avrt.config import Config
 from avrt.errors import ConfigError
 from avrt.generate import build, merge, trace
-from avrt.generate.records import load_teachers, merged_path, teachers_path
+from avrt.generate.records import iter_teachers, merged_path, teachers_path
 from avrt.types import Prompt
 from scripted_run import Answer, MakeConfig
 
@@ -66,7 +66,7 @@ def test_more_answers_are_asked_for_and_no_old_one_again(
     trace.run(more)
     assert Counter(asked) == {"VISION": 2 * 7, "AUDIO": 7}
     assert old.items() <= stored(more).items()
-    answers = load_teachers(more.run.path)["avqa-train-2"]
+    answers = dict(iter_teachers(more.run.path))["avqa-train-2"]
     assert {name: [one.k for one in traces] for name, traces in answers.items()} == {
         "vision": [0, 1, 2],
         "audio": [0, 1],
@@ -83,7 +83,7 @@ def test_a_teacher_that_is_added_is_asked_and_no_other(
     more = make_config(None, third(before))
     assert trace.run(more).counts["kept"] == 7
     assert Counter(asked) == {"THIRD": 7}
-    assert list(load_teachers(more.run.path)["avqa-train-2"]) == ["vision", "audio", "third"]
+    assert list(dict(iter_teachers(more.run.path))["avqa-train-2"]) == ["vision", "audio", "third"]
 
 
 def test_back_to_fewer_answers_costs_no_call_and_gives_the_old_files_again(

@@ -19,7 +19,7 @@ from avrt.errors import ConfigError, DataError
 from avrt.generate import build, judge, merge, trace
 from avrt.generate.exam import HALVES, Measured, residual_rate
 from avrt.generate.findings import FINDINGS
-from avrt.generate.judged import Judgement, judged_path, load_judged
+from avrt.generate.judged import Judgement, iter_judged, judged_path
 from avrt.generate.verdict import describe_judge
 from avrt.runs import Result, read_parquet
 from avrt.types import Prompt
@@ -76,8 +76,8 @@ def judged(config: Config, budget: Budget | None = None) -> Result:
 
 def judgements(config: Config) -> dict[int, Judgement]:
     """The judgement about each question, of a run with a single judge."""
-    of_all = load_judged(config.run.path)
-    return {int(sample_id.rsplit("-", 1)[1]): of[0] for sample_id, of in of_all.items()}
+    of_all = iter_judged(config.run.path)
+    return {int(sample_id.rsplit("-", 1)[1]): of[0] for sample_id, of in of_all}
 
 
 def rows(config: Config) -> dict[int, dict[str, Any]]:
@@ -352,7 +352,7 @@ def test_judges_and_votes_can_be_added_and_only_new_calls_are_made(
     both = make_config(None, "judges.reader.votes=2", warm, "judges.other.temperature=0.2")
     assert judge.run(both).counts["kept"] == 7
     assert asked(prompts) == {"judge": 14}
-    assert [of.judge for of in load_judged(both.run.path)["avqa-train-3"]] == ["reader", "other"]
+    assert [of.judge for of in next(iter_judged(both.run.path))[1]] == ["reader", "other"]
 
 
 def test_another_judge_of_the_same_name_is_refused(

@@ -10,7 +10,7 @@ import pytest
 from avrt.ask.ledger import LedgerReader
 from avrt.generate import judge, merge, trace
 from avrt.generate.findings import FINDINGS
-from avrt.generate.judged import judged_path, load_judged
+from avrt.generate.judged import iter_judged, judged_path
 from avrt.types import Completion, Prompt
 from scripted_run import MakeConfig, replies
 
@@ -34,7 +34,7 @@ def test_replies_are_read_a_batch_at_a_time_and_the_verdicts_are_the_same(
     config = make_config(None, *two_votes, "generate.max_failure_rate=1")
     for stage in (trace, merge, judge):
         stage.run(config)
-    before = load_judged(config.run.path)
+    before = dict(iter_judged(config.run.path))
     sizes: list[int] = []
     find_all = LedgerReader.find_all
 
@@ -46,6 +46,6 @@ def test_replies_are_read_a_batch_at_a_time_and_the_verdicts_are_the_same(
     monkeypatch.setattr("avrt.generate.judge.BATCH", 3)
     judged_path(config.run.path).unlink()
     judge.run(config)
-    assert load_judged(config.run.path) == before
+    assert dict(iter_judged(config.run.path)) == before
     assert [of[0].status for of in before.values()].count("failed/no_reply") == 2
     assert sizes == [6, 6, 2, 3, 3, 1]  # the votes, then the texts of the traces

@@ -13,7 +13,7 @@ from avrt.config import Config
 from avrt.datasets import prepare
 from avrt.errors import AvrtError, ConfigError, DataError
 from avrt.generate import merge, trace
-from avrt.generate.records import load_merged, merged_path
+from avrt.generate.records import iter_merged, merged_path
 from avrt.report.funnel import read_funnel
 from avrt.runs import manifest_path
 from avrt.types import Prompt
@@ -65,7 +65,7 @@ def test_the_view_selects_and_every_other_sample_is_counted(
 ) -> None:
     config = make_config(MIXED, f"build.view={view}")
     assert dict(merged(config).counts) == {"read": 7, **counts}
-    assert len(load_merged(config.run.path)) == counts["kept"]
+    assert len(dict(iter_merged(config.run.path))) == counts["kept"]
 
 
 def test_the_merger_reads_gold_and_both_analyses_and_no_media(make_config: MakeConfig) -> None:
@@ -144,7 +144,7 @@ def test_too_many_failures_stop_the_run(make_config: MakeConfig) -> None:
     config = make_config(replies({("MERGE", number): None for number in (1, 2, 3)}))
     with pytest.raises(AvrtError, match="merge: 3 of 7 calls failed"):
         merged(config)
-    assert load_merged(config.run.path)["avqa-train-1"].status == "no_reply"
+    assert dict(iter_merged(config.run.path))["avqa-train-1"].status == "no_reply"
 
 
 def test_another_merger_is_refused_with_a_remedy(make_config: MakeConfig) -> None:

@@ -18,7 +18,7 @@ from avrt.datasets.prepared import load_prepared
 from avrt.errors import ConfigError
 from avrt.generate import build, merge, trace
 from avrt.generate.option_order import in_order, restore_letter
-from avrt.generate.records import answers_about, load_teachers
+from avrt.generate.records import answers_about, iter_teachers
 from avrt.generate.views import view_row
 from avrt.runs import read_parquet
 from avrt.types import LETTERS, Prompt
@@ -99,7 +99,7 @@ def test_every_teacher_is_asked_k_times_with_seeds_of_their_own(
     counts = trace.run(config).counts
     assert len(prompts) == 42
     assert (counts["read"], counts["kept"], counts["vision/right"]) == (7, 7, 21)
-    traces = load_teachers(config.run.path)["avqa-train-2"]["vision"]
+    traces = dict(iter_teachers(config.run.path))["avqa-train-2"]["vision"]
     assert [one.k for one in traces] == [0, 1, 2]
     assert len({one.key for one in traces}) == 3
     with sqlite3.connect(config.run.path / "ledger.sqlite") as ledger:
@@ -179,7 +179,7 @@ def test_letters_are_put_back_in_text_and_answer(
     use(lambda prompt: f"Option B is {shown(prompt)[1]}, not (C).\n**Answer: (B)**")
     config = make_config(None, *answers(4), SHUFFLED)
     trace.run(config)
-    for of_sample in load_teachers(config.run.path).values():
+    for of_sample in dict(iter_teachers(config.run.path)).values():
         for one in of_sample["audio"]:
             stored = restore_letter("B", one.order)
             assert one.answer == stored

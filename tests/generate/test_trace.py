@@ -15,7 +15,7 @@ from avrt.datasets import prepare
 from avrt.engines import LazyEngine
 from avrt.errors import AvrtError, ConfigError, DataError
 from avrt.generate import build, merge, trace
-from avrt.generate.records import load_teachers, teachers_path
+from avrt.generate.records import iter_teachers, teachers_path
 from avrt.runs import read_parquet
 from avrt.types import Prompt
 from scripted_run import Answer, MakeConfig, replies, right, wrong
@@ -69,7 +69,7 @@ def test_answers_strata_and_failures_are_counted(make_config: MakeConfig) -> Non
 def test_rows_come_in_sample_order_with_the_raw_text(make_config: MakeConfig) -> None:
     config = make_config()
     trace.run(config)
-    pairs = load_teachers(config.run.path)
+    pairs = dict(iter_teachers(config.run.path))
     assert list(pairs) == [f"avqa-train-{number}" for number in range(1, 8)]
     (vision,), (audio,) = pairs["avqa-train-2"].values()
     assert (vision.role, audio.role) == ("vision", "audio")
@@ -148,7 +148,7 @@ def test_too_many_failures_stop_the_run_after_everything_is_stored(
     ) as info:
         trace.run(config)
     assert info.value.exit_code == 1
-    assert load_teachers(config.run.path)["avqa-train-3"]["vision"][0].answer == "B"
+    assert dict(iter_teachers(config.run.path))["avqa-train-3"]["vision"][0].answer == "B"
     prompts = use_answers(answer_b)
     trace.run(config)
     assert len(prompts) == 12
@@ -179,7 +179,7 @@ def test_a_clip_that_vanished_fails_its_samples_only(make_config: MakeConfig) ->
     result = trace.run(config)
     assert result.counts["failed/missing"] == 3
     assert result.counts["kept"] == 4
-    (vision,) = load_teachers(config.run.path)["avqa-train-1"]["vision"]
+    (vision,) = dict(iter_teachers(config.run.path))["avqa-train-1"]["vision"]
     assert (vision.status, vision.key, vision.correct) == ("missing", None, False)
 
 
@@ -208,7 +208,7 @@ def test_a_teacher_is_not_asked_about_a_half_that_cannot_be_used(
     assert len(prompts) == 15
     assert (counts["read"], counts["kept"], counts["dropped/one_sided"]) == (8, 7, 1)
     assert (counts["audio/absent"], counts["audio/failed"], counts["vision/absent"]) == (1, 0, 0)
-    (vision,), (audio,) = load_teachers(config.run.path)["avqa-train-8"].values()
+    (vision,), (audio,) = dict(iter_teachers(config.run.path))["avqa-train-8"].values()
     assert (vision.status, vision.answer) == ("ok", "B")
     assert (audio.status, audio.key, audio.text, audio.correct) == ("absent", None, "", False)
     assert "nothing to do" in trace.run(config).summary, "an absent half is no failed call"
@@ -282,7 +282,7 @@ def test_text_that_no_file_can_hold_is_mended_and_kept(
     config = make_config()
     use_answers(lambda _: "a broken \ud83d sign\nAnswer: (B)")
     trace.run(config)
-    (vision,) = load_teachers(config.run.path)["avqa-train-1"]["vision"]
+    (vision,) = dict(iter_teachers(config.run.path))["avqa-train-1"]["vision"]
     assert vision.text == "a broken \ufffd sign\nAnswer: (B)"
     assert vision.correct
 

@@ -31,7 +31,6 @@ __all__ = [
     "check_all",
     "iter_judged",
     "judged_path",
-    "load_judged",
     "write_judged",
 ]
 
@@ -136,11 +135,6 @@ def iter_judged(run: Path) -> Iterator[tuple[str, list[Judgement]]]:
     rows = map(_from_row, iter_parquet(judged_path(run)))
     for sample_id, same in groupby(rows, lambda row: row.sample_id):
         yield sample_id, list(same)
-
-
-def load_judged(run: Path) -> dict[str, list[Judgement]]:
-    """All of `iter_judged`."""
-    return dict(iter_judged(run))
 
 
 def write_judged(run: Path, judgements: Iterable[Judgement]) -> None:

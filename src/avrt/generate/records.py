@@ -44,8 +44,6 @@ __all__ = [
     "columns_of",
     "iter_merged",
     "iter_teachers",
-    "load_merged",
-    "load_teachers",
     "merged_path",
     "stage_settings",
     "stratum_of",
@@ -209,20 +207,10 @@ def iter_teachers(run: Path, with_texts: bool = True) -> Iterator[tuple[str, Ans
         yield sample_id, {role: list(answers) for role, answers in by_role}
 
 
-def load_teachers(run: Path) -> dict[str, Answers]:
-    """The answers about every sample, in sample order; their texts take kilobytes a sample."""
-    return dict(iter_teachers(run))
-
-
 def iter_merged(run: Path) -> Iterator[tuple[str, MergedTrace]]:
     """The id of every sample that was selected with its merged trace, in sample order."""
     for row in iter_parquet(merged_path(run)):
         yield row["sample_id"], MergedTrace(**row)
-
-
-def load_merged(run: Path) -> dict[str, MergedTrace]:
-    """All of `iter_merged`."""
-    return dict(iter_merged(run))
 
 
 def along(ids: Sequence[str], pairs: Iterable[tuple[str, T]], path: Path) -> Iterator[T | None]:
