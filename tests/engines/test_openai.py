@@ -265,7 +265,14 @@ NO_USAGE = json.loads(chat("fine")[2]) | {"usage": None}
         (
             lambda body, _n: chat("fine") if body["max_tokens"] > 1 else (400, {}, b"at least 16"),
             {},
-            "it gives no reply to a prompt without audio: at least 16",
+            "it gives no reply to a prompt without audio (at least 16)",
+        ),
+        (
+            lambda body, _n: (
+                chat("fine") if body["max_tokens"] > 1 else (200, {}, b'{"choices": []}')
+            ),
+            {},
+            "it gives no reply to a prompt without audio (no words of the server)",
         ),
     ],
 )

@@ -339,8 +339,8 @@ class OpenAIEngine:
                 if not n_without:  # the next reply is checked instead, a few times
                     self._n_unclear[replica.url] += 1
                     if self._n_unclear[replica.url] == _MOST_CHECKS:
-                        words = self._show(server_words(body))
-                        reason = f"it gives no reply to a prompt without {name}: {words}"
+                        words = self._show(server_words(body)) or "no words of the server"
+                        reason = f"it gives no reply to a prompt without {name} ({words})"
                         self._note(replica, present, reason)
                     return
                 if n_with - n_without <= _TOKENS_OF_MARKS * n_items[name]:
