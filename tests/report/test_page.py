@@ -10,8 +10,8 @@ import pytest
 
 from avrt.cli.packages import extra_of
 from avrt.config import Config, RunConfig
-from avrt.errors import ConfigError, DataError
-from avrt.report import plan, run
+from avrt.errors import ConfigError, DataError, MediaError
+from avrt.report import gallery, plan, run
 from avrt.runs import read_parquet, write_parquet
 
 VOID = {"meta", "img", "link", "br", "hr", "input", "use", "path", "rect"}
@@ -207,6 +207,16 @@ def test_media_that_are_gone_are_said_not_raised(a_run, tmp_path):
         update={"data": data, "eval": a_run.eval.model_copy(update={"benchmarks": benchmarks})}
     )
     assert "no frames: missing" in page_of(config)
+
+
+def test_media_that_cannot_be_read_now_end_the_command_with_a_fault(a_run, monkeypatch):
+    def fail(sample, *_):
+        raise MediaError("killed", sample.picture_path or "", "by the kernel")
+
+    assert not run(a_run).fault
+    monkeypatch.setattr(gallery, "load_media", fail)
+    assert re.search(r"\d+ files .* cannot be read now \(\d+ killed; the first", run(a_run).fault)
+    assert "no frames: killed" in page_of(a_run)
 
 
 def test_an_unfinished_evaluation_says_so(a_run):

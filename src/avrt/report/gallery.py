@@ -45,7 +45,8 @@ class Media:
     strip: str | None
     strip_alt: str
     sound: str | None
-    problems: tuple[str, ...]
+    failures: Mapping[str, MediaError]
+    """By the name of the medium."""
 
 
 @dataclass(frozen=True)
@@ -159,8 +160,8 @@ def collect(
 
 
 def show_media(item: GalleryItem, media: MediaConfig, folder: Path) -> Media:
-    """Write the item's frames and sound into `folder`; a file that fails becomes a problem."""
-    problems: list[str] = []
+    """Write the item's frames and sound into `folder`; files may fail."""
+    failures: dict[str, MediaError] = {}
     strip = sound = None
     alt = ""
     if item.sample.picture_path:
@@ -170,15 +171,15 @@ def show_media(item: GalleryItem, media: MediaConfig, folder: Path) -> Media:
                 strip = _write(folder, _strip(frames), "jpg")
                 alt = _describe(frames)
         except MediaError as error:
-            problems.append(f"no frames: {error.error_class.replace('_', ' ')}")
+            failures["frames"] = error
     if item.sample.sound_path:
         try:
             _, waveform = load_media(item.sample, item.root, media, "a")
             if waveform is not None:
                 sound = _write(folder, encode_wav(waveform), "wav")
         except MediaError as error:
-            problems.append(f"no sound: {error.error_class.replace('_', ' ')}")
-    return Media(strip, alt, sound, tuple(problems))
+            failures["sound"] = error
+    return Media(strip, alt, sound, failures)
 
 
 def _example_places(

@@ -17,14 +17,15 @@ import yaml
 
 from avrt import __version__
 from avrt.config import Config
-from avrt.errors import ConfigError
+from avrt.errors import PASSING_CLASSES, ConfigError
 from avrt.evaluate.results import read_results
 from avrt.report.accuracy import by_benchmark
 from avrt.report.dataset import dataset_table
-from avrt.report.gallery import Roots, choose, collect, show_media
+from avrt.report.gallery import Media, Roots, choose, collect, show_media
 from avrt.report.sections import Part, facts, parts_of
 from avrt.report.tables import to_markdown
 from avrt.runs import Result, hold_output, remove_folder, write_atomic
+from avrt.texts import counted
 
 __all__ = ["plan", "run"]
 
@@ -60,17 +61,32 @@ def _write(config: Config) -> Result:
     report = path / "report"
     for folder in ("media", "tables", "figures"):  # of an earlier report
         remove_folder(report / folder)
+    media = [show_media(item, config.media, report / "media") for item in items]
     page = template.render(
         run_name=config.run.name,
         version=__version__,
         facts=facts(path, benchmarks),
         parts=parts,
-        gallery=[(item, show_media(item, config.media, report / "media")) for item in items],
+        gallery=list(zip(items, media, strict=True)),
         settings=escape(_settings_text(path)),  # whole, however long
     )
     counts = _write_parts(report, parts)
     _write_text(report / "index.html", page)
-    return Result(f"report: {report / 'index.html'}", {**counts, "gallery": len(items)})
+    counts |= {"gallery": len(items)}
+    return Result(f"report: {report / 'index.html'}", counts, _fault(media))
+
+
+def _fault(media: Sequence[Media]) -> str:
+    """What the page lacks although the same command may find it."""
+    errors = [error for item in media for error in item.failures.values()]
+    passing = [error for error in errors if error.error_class in PASSING_CLASSES]
+    if not passing:
+        return ""
+    numbers = counted(error.error_class for error in passing)
+    return (
+        f"report: {len(passing)} files of the gallery cannot be read now ({numbers}; the first: "
+        f"{passing[0]}); the page is written without them: mend that, then repeat the command"
+    )
 
 
 def plan(config: Config) -> str:
