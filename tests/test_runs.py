@@ -166,6 +166,20 @@ def test_a_damaged_manifest_is_named_with_a_remedy(tmp_path, source, text):
         open_stage(tmp_path, "trace", {"k": 1}, [source])
 
 
+def test_a_manifest_that_the_machine_cannot_read_is_not_to_be_deleted(
+    tmp_path, source, monkeypatch
+):
+    open_stage(tmp_path, "trace", {"k": 1}, [source]).finish({"kept": 1})
+
+    def fail(path):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(DataError, match=r"trace\.json: .*raise the limit .*, then repeat") as error:
+        open_stage(tmp_path, "trace", {"k": 1}, [source])
+    assert "delete" not in str(error.value)
+
+
 def test_manifests_are_read_whatever_the_encoding_of_the_system_is(tmp_path):
     program = """if True:
         from pathlib import Path

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from avrt.errors import DataError
+from avrt.errors import DataError, machine_fault
 
 __all__ = [
     "clean",
@@ -68,7 +68,9 @@ def read_text(path: Path) -> str:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{_name(path)}: cannot be read: {error.strerror}") from error
+        fault = None if isinstance(error, FileNotFoundError) else machine_fault(error)
+        remedy = f"; {fault.partition('; ')[2]}" if fault else ""
+        raise DataError(f"{_name(path)}: cannot be read: {error.strerror}{remedy}") from error
     except ValueError as error:  # a NUL in the name
         raise DataError(f"{_name(path)}: cannot be read: {error}") from error
     text = decode(data, path)

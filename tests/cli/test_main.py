@@ -376,10 +376,18 @@ def test_a_dry_run_prints_settings_and_plan_and_writes_nothing(avrt, tmp_path, c
     assert files_in(tmp_path) == before
 
 
-def test_a_dry_run_of_eval_shows_only_what_was_asked_for(avrt):
-    result = avrt("eval", "--dry-run", "--model", "base", "--modality", "v,av")
+def test_a_dry_run_of_eval_shows_only_what_was_asked_for(avrt, tmp_path):
+    write_dataset(tmp_path)
+    write_script(tmp_path, {})
+    engine = {"kind": "scripted", "script": str(tmp_path / "script.jsonl")}
+    bench = {"format": "avqa", "root": str(tmp_path / "data"), "split": "train"}
+    given = (
+        f"eval.models={json.dumps({'one': {'model': 'scripted', 'engine': engine}, 'two': 'sft'})}",
+        f"eval.benchmarks={json.dumps({'bench': bench})}",
+    )
+    result = avrt("eval", *given, "--dry-run", "--model", "one", "--modality", "v,av")
     settings = yaml.safe_load(result.output.split("\n\n", 1)[0])
-    assert settings["eval"]["models"] == {"base": "base"}
+    assert settings["eval"]["models"].keys() == {"one"}
     assert settings["eval"]["modalities"] == ["v", "av"]
 
 

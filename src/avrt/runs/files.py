@@ -55,6 +55,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
     try:
         content = read_json(path)
     except DataError as error:
+        if isinstance(error.__cause__, OSError):
+            raise  # the machine's fault: the file may be whole
         raise DataError(f"{error}; delete the file to do this stage again") from error
     if isinstance(content, dict) and content.keys() >= {"settings", "inputs", "counts"}:
         return content
