@@ -77,9 +77,10 @@ def sft_pair(make_config, **student) -> tuple[Config, Config]:
     return one, two
 
 
-def grpo_pair(make_config, **student) -> tuple[Config, Config]:
-    one = make_config(run={"name": "one"}, grpo={"prompts_per_step": 4})
-    two = make_config(run={"name": "two"}, grpo={"prompts_per_step": 2}, student=student)
+def grpo_pair(make_config, settings=None, **student) -> tuple[Config, Config]:
+    of_one, of_two = ({"prompts_per_step": n, **(settings or {})} for n in (4, 2))
+    one = make_config(run={"name": "one"}, grpo=of_one)
+    two = make_config(run={"name": "two"}, grpo=of_two, student=student)
     return one, two
 
 
@@ -96,8 +97,21 @@ def test_sft_on_two_processes_is_sft_on_one(make_config, read_jsonl):
 
 
 @pytest.mark.slow
-def test_grpo_on_two_processes_is_grpo_on_one(make_config, read_jsonl, monkeypatch):
-    one, two = grpo_pair(make_config)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {
+            "num_iterations": 2,
+            "max_steps": 4,
+            "save_steps": 2,
+            "loss_type": "dapo",
+            "epsilon": 0.01,
+        },
+    ],
+)
+def test_grpo_on_two_processes_is_grpo_on_one(make_config, read_jsonl, monkeypatch, settings):
+    one, two = grpo_pair(make_config, settings)
     launched.script_rollouts(monkeypatch.setattr)
     grpo.run(one)
     ended = torchrun(str(SCRIPT), write(two))

@@ -119,8 +119,35 @@ class GrpoConfig(Section):
     """Peak of the cosine schedule."""
     warmup_steps: int = Field(default=0, ge=0)
     """Optimizer steps over which the learning rate rises from zero."""
+    loss_type: Literal["grpo", "dapo", "dr_grpo", "bnpo"] = "grpo"
+    """How the losses of tokens are summed up. `grpo`: the mean over completions of the mean over
+    their tokens; `dapo`: the mean over all tokens of a step; `dr_grpo`: the sum over tokens,
+    divided by completions x `max_new_tokens`; `bnpo`: the mean over all tokens of a pass.
+    """
     epsilon: float = Field(default=0.2, gt=0)
-    """Clipping range of the probability ratio."""
+    """Clipping range of the probability ratio. It acts from a rollout's second update on: see
+    `num_iterations` and `steps_per_rollout`.
+    """
+    epsilon_high: float | None = Field(default=None, gt=0)
+    """Upper clipping range, where the lower is `epsilon`; null: the same."""
+    importance_sampling_level: Literal["token", "sequence"] = "token"
+    """Compare with the rollout's policy token by token, or by one ratio of the whole completion:
+    the geometric mean of its tokens' (GSPO).
+    """
+    scale_rewards: Literal["group", "batch", "none"] = "group"
+    """Divide advantages by the rewards' standard deviation in the group, or in all groups that are
+    rolled out together, or by nothing.
+    """
+    num_iterations: int = Field(default=1, ge=1)
+    """Updates for which each completion is used."""
+    steps_per_rollout: int = Field(default=1, ge=1)
+    """Optimizer steps for which completions are sampled together: `prompts_per_step` prompts for
+    each. With 2 or more, later steps learn from an earlier policy's completions.
+    """
+    mask_truncated_completions: bool = False
+    """Take no loss on completions that `max_new_tokens` cut."""
+    top_entropy_quantile: float = Field(default=1.0, gt=0, le=1)
+    """Share of the tokens, those of highest entropy, on which the policy's loss is taken."""
     beta: float = Field(default=0.01, ge=0)
     """Weight of the KL to the reference model."""
     temperature: float = Field(default=1.0, gt=0)
@@ -170,6 +197,22 @@ class GrpoConfig(Section):
             raise ValueError(
                 "format_weight, accuracy_weight and length_weight are all 0, so no completion "
                 "would earn anything; give one a weight"
+            )
+        return self
+
+    @property
+    def updates_per_rollout(self) -> int:
+        """Optimizer steps from one rollout to the next."""
+        return self.num_iterations * self.steps_per_rollout
+
+    @model_validator(mode="after")
+    def _checkpoints_lie_between_rollouts(self) -> Self:
+        every = self.updates_per_rollout
+        if self.save_steps % every:
+            raise ValueError(
+                f"save_steps = {self.save_steps} would save in the midst of a rollout's "
+                f"{every} updates (num_iterations x steps_per_rollout), from where a training "
+                f"cannot go on exactly; set save_steps={-(-self.save_steps // every) * every}"
             )
         return self
 

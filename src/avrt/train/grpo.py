@@ -73,6 +73,7 @@ LOG_FIELDS = {
     "rewards/accuracy/mean": "reward_accuracy",
     "rewards/length/mean": "reward_length",
     "kl": "kl",
+    "entropy": "entropy",
     "clip_ratio/region_mean": "clip_fraction",
     "completions/mean_length": "completion_length",
     "completions/max_length": "completion_length_max",
@@ -88,6 +89,17 @@ FREE = {"init", "output", "save_steps", "gradient_checkpointing", "eval_steps", 
 `init` may be a path of this machine; the identity of its checkpoint is among the student's
 settings.
 """
+ADDED = {
+    "loss_type": "grpo",
+    "epsilon_high": None,
+    "importance_sampling_level": "token",
+    "scale_rewards": "group",
+    "num_iterations": 1,
+    "steps_per_rollout": 1,
+    "mask_truncated_completions": False,
+    "top_entropy_quantile": 1.0,
+}
+"""Later settings, with the values that trainings had before there were settings for them."""
 SHOWN = {"reward": "reward", "kl": "kl", "eval_accuracy": "held-out accuracy"}
 
 
@@ -107,7 +119,7 @@ def run(config: Config) -> Result:
             "of the loss; set grpo.share_prompts=true or student.deepspeed=null"
         )
     settings = student_settings(policy, student, config.media, config.run.seed)
-    settings["grpo"] = grpo.model_dump(exclude=FREE)
+    settings["grpo"] = _settings(grpo)
     stage = open_stage(run_folder, name, settings, [prompts_path(run_folder, grpo)])
     if stage.done and (folder / "model" / "config.json").is_file():
         return Result(f"{name}: already done, {folder / 'model'}", stage.counts())
@@ -153,6 +165,13 @@ def run(config: Config) -> Result:
     return Result(_summary(name, folder, counts), counts)
 
 
+def _settings(grpo: GrpoConfig) -> dict[str, Any]:
+    """Give the settings that change the policy; trainings of before `ADDED` stay valid."""
+    settings = grpo.model_dump(exclude=FREE)
+    added = ADDED.items()
+    return {name: value for name, value in settings.items() if (name, value) not in added}
+
+
 def _validation_prompts(run: Path, trained: Sequence[Example], n: int) -> list[Example]:
     """Take `n` validation prompts about clips that are not trained on, at even distances."""
     trained_clips = {example.sample.video_id for example in trained}
@@ -173,12 +192,7 @@ def make_trainer(
         ConfigError: fewer prompts than a step needs.
     """
     grpo = config.grpo
-    if len(examples) < grpo.prompts_per_step * n_processes():
-        each = f" on each of {n_processes()} processes" if n_processes() > 1 else ""
-        raise ConfigError(
-            f"grpo.prompts_per_step = {grpo.prompts_per_step}{each}, "
-            f"but the dataset has only {len(examples)} usable prompts"
-        )
+    _require_prompts(grpo, len(examples))
     samples = {example.sample.id: example.sample for example in examples}
     weights = reward_weights(grpo)
     passes = grpo.prompts_per_step * grpo.group_size // grpo.per_device_batch_size
@@ -188,23 +202,23 @@ def make_trainer(
         num_generations=grpo.group_size,
         per_device_train_batch_size=grpo.per_device_batch_size,
         gradient_accumulation_steps=passes,
-        steps_per_generation=passes,
-        num_iterations=1,
+        steps_per_generation=passes * grpo.steps_per_rollout,
+        num_iterations=grpo.num_iterations,
         learning_rate=grpo.learning_rate,
         warmup_steps=grpo.warmup_steps,
         weight_decay=grpo.weight_decay,
         max_grad_norm=grpo.max_grad_norm,
         **activation_checkpointing(grpo.gradient_checkpointing),
         save_steps=grpo.save_steps,
-        loss_type="grpo",
+        loss_type=grpo.loss_type,
         epsilon=grpo.epsilon,
-        epsilon_high=None,
+        epsilon_high=grpo.epsilon_high,
         beta=grpo.beta,
         use_bias_correction_kl=False,
-        importance_sampling_level="token",
-        scale_rewards="group",
-        mask_truncated_completions=False,
-        top_entropy_quantile=1.0,
+        importance_sampling_level=grpo.importance_sampling_level,
+        scale_rewards=grpo.scale_rewards,
+        mask_truncated_completions=grpo.mask_truncated_completions,
+        top_entropy_quantile=grpo.top_entropy_quantile,
         reward_weights=list(weights.values()),
         max_completion_length=grpo.max_new_tokens,
         temperature=grpo.temperature,
@@ -228,6 +242,22 @@ def make_trainer(
             suppress_ids=suppress_token_ids(processor),
             share_prompts=grpo.share_prompts,
         )
+
+
+def _require_prompts(grpo: GrpoConfig, n_prompts: int) -> None:
+    """Refuse fewer prompts than a rollout takes.
+
+    Raises:
+        ConfigError: there are fewer.
+    """
+    if n_prompts >= grpo.prompts_per_step * grpo.steps_per_rollout * n_processes():
+        return
+    steps = f" x steps_per_rollout = {grpo.steps_per_rollout}" if grpo.steps_per_rollout > 1 else ""
+    each = f" on each of {n_processes()} processes" if n_processes() > 1 else ""
+    raise ConfigError(
+        f"grpo.prompts_per_step = {grpo.prompts_per_step}{steps}{each}, "
+        f"but the dataset has only {n_prompts} usable prompts"
+    )
 
 
 def _reward_function(
