@@ -89,6 +89,10 @@ class SftConfig(Section):
 
 
 class GrpoConfig(Section):
+    recipe: str | None = None
+    """A published set of the settings below (`avrt list recipes`): `paper`, `paper-v2`, `dapo`,
+    `dr_grpo`, `gspo`, `nemo-omni` or `echoink`. Settings given beside it win.
+    """
     init: str = "sft"
     """Where the policy starts: `sft`, `base`, or a checkpoint folder."""
     data: Literal["dataset", "samples"] = "dataset"
@@ -148,8 +152,21 @@ class GrpoConfig(Section):
     """Take no loss on completions that `max_new_tokens` cut."""
     top_entropy_quantile: float = Field(default=1.0, gt=0, le=1)
     """Share of the tokens, those of highest entropy, on which the policy's loss is taken."""
+    drop_zero_spread: bool = False
+    """Replace groups whose completions all earn the same, so that no advantage comes of them, by
+    groups of further prompts, drawn by seed and step (dynamic sampling, DAPO).
+    """
+    resampling_rounds: int = Field(default=3, ge=1)
+    """Rollouts of further prompts that `drop_zero_spread` makes at most; groups that still have no
+    spread after them are kept.
+    """
     beta: float = Field(default=0.01, ge=0)
-    """Weight of the KL to the reference model."""
+    """Weight of the KL to the reference model: the policy as it was at the start."""
+    kl_steps: int = Field(default=0, ge=0)
+    """Optimizer steps between measurements of the KL to the start where `beta` is 0; 0: never. It
+    takes the memory of a reference model (none with LoRA), and a forward pass of it when it
+    measures.
+    """
     temperature: float = Field(default=1.0, gt=0)
     """Temperature of the rollouts."""
     max_new_tokens: int = Field(default=1024, ge=1)
@@ -199,6 +216,11 @@ class GrpoConfig(Section):
                 "would earn anything; give one a weight"
             )
         return self
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether the policy is compared with a reference model."""
+        return self.beta > 0 or self.kl_steps > 0
 
     @property
     def updates_per_rollout(self) -> int:

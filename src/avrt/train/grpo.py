@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from trl.trainer.grpo_config import GRPOConfig
@@ -79,11 +80,16 @@ LOG_FIELDS = {
     "completions/max_length": "completion_length_max",
     "completions/clipped_ratio": "truncated",
     "frac_reward_zero_std": "zero_spread",
+    "dropped_groups": "dropped_groups",
     "parsed": "parsed",
+    "pass_at_g": "pass_at_g",
     **{name: name for name in ("tokens_per_s", "step_time_s", "memory_gib", *HELD_OUT_FIELDS)},
 }
 """TRL's name of each metric, and its name in log.jsonl."""
-FREE = {"init", "output", "save_steps", "gradient_checkpointing", "eval_steps", "eval_samples"}
+FREE = {
+    *("recipe", "init", "output", "save_steps", "gradient_checkpointing"),
+    *("eval_steps", "eval_samples", "kl_steps"),
+}
 """Settings that do not change the policy, so that a finished training stays valid.
 
 `init` may be a path of this machine; the identity of its checkpoint is among the student's
@@ -98,6 +104,8 @@ ADDED = {
     "steps_per_rollout": 1,
     "mask_truncated_completions": False,
     "top_entropy_quantile": 1.0,
+    "drop_zero_spread": False,
+    "resampling_rounds": 3,
 }
 """Later settings, with the values that trainings had before there were settings for them."""
 SHOWN = {"reward": "reward", "kl": "kl", "eval_accuracy": "held-out accuracy"}
@@ -111,7 +119,7 @@ def run(config: Config) -> Result:
     require_launch(student)
     require_trackers(config.run.report_to)
     policy = student_path(config, grpo.init)
-    require_student(policy, alone=grpo.beta > 0 and student.lora is None)
+    require_student(policy, alone=grpo.has_reference and student.lora is None)
     if student.deepspeed and student.dtype == "bfloat16" and not grpo.share_prompts:
         raise ConfigError(
             "grpo.share_prompts = false with student.deepspeed in bfloat16: DeepSpeed would "
@@ -213,7 +221,8 @@ def make_trainer(
         loss_type=grpo.loss_type,
         epsilon=grpo.epsilon,
         epsilon_high=grpo.epsilon_high,
-        beta=grpo.beta,
+        # Above 0, TRL makes a reference model.
+        beta=grpo.beta or float(grpo.has_reference),
         use_bias_correction_kl=False,
         importance_sampling_level=grpo.importance_sampling_level,
         scale_rewards=grpo.scale_rewards,
@@ -241,6 +250,9 @@ def make_trainer(
             encode_prompt=lambda sample_id: encoder(samples[sample_id]),
             suppress_ids=suppress_token_ids(processor),
             share_prompts=grpo.share_prompts,
+            beta=grpo.beta,
+            kl_steps=grpo.kl_steps,
+            resampling_rounds=grpo.resampling_rounds if grpo.drop_zero_spread else 0,
         )
 
 
@@ -271,14 +283,17 @@ def _reward_function(
         log_metric: Callable[[str, float], None],
         **_: Any,
     ) -> list[float]:
-        pairs = list(zip(completions, prompts, strict=True))
+        pairs = [(text, samples[name]) for text, name in zip(completions, prompts, strict=True)]
         if name == first:
-            n_parsed = sum(
-                extract_answer(text, samples[sample_id].options, cut=True) is not None
-                for text, sample_id in pairs
-            )
-            log_metric("parsed", n_parsed / len(pairs))
-        return [REWARDS[name](text, samples[sample_id], grpo) for text, sample_id in pairs]
+            letters = [extract_answer(text, sample.options, cut=True) for text, sample in pairs]
+            right = [
+                letter == sample.target for letter, (_, sample) in zip(letters, pairs, strict=True)
+            ]
+            size = grpo.group_size
+            groups = [right[first : first + size] for first in range(0, len(right), size)]
+            log_metric("parsed", fmean(letter is not None for letter in letters))
+            log_metric("pass_at_g", fmean(any(group) for group in groups))
+        return [REWARDS[name](text, sample, grpo) for text, sample in pairs]
 
     first = next(iter(reward_weights(grpo)))
     reward.__name__ = name  # TRL names its metrics after the function

@@ -75,7 +75,7 @@ def describe_inputs(
             _tokens_of_pass(section, max(lengths.values())),
             checkpointing=section.gradient_checkpointing,
             half=student.dtype == "bfloat16" and not on_cpu(student),
-            reference=not with_trace and config.grpo.beta > 0 and student.lora is None,
+            reference=not with_trace and config.grpo.has_reference and student.lora is None,
         )
         details.append(_describe_memory(parts))
     return [*lines, *(f"{stage}: {line}" for line in details)], len(examples)
