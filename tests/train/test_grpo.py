@@ -214,14 +214,18 @@ def test_every_sample_that_prepare_finds_usable_can_be_a_prompt(
     ]
     write_samples(root / "train.parquet", samples)
     data = {"root": root, "format": "parquet"}
-    config = make_config(data=data, grpo={"data": "samples", "prompts_per_step": 2, "max_steps": 1})
+    config = make_config(
+        data=data,
+        build={"validation_fraction": 0},
+        grpo={"data": "samples", "prompts_per_step": 2, "max_steps": 1},
+    )
     assert "`avrt prepare` writes it" in grpo.plan(config)
     with pytest.raises(DataError, match=r"samples\.parquet: not found; run `avrt prepare` first"):
         grpo.run(config)
     prepare.run(config)
     assert f"{len(names) - 1} samples" in grpo.plan(config)
     assert grpo.run(config).counts["kept"] == len(names) - 1
-    with pytest.raises(ConfigError, match=r"other settings \(grpo\)"):
+    with pytest.raises(ConfigError, match=r"other settings \(grpo, held_out\)"):
         grpo.run(make_config(data=data, grpo={"prompts_per_step": 2, "max_steps": 1}))
 
 

@@ -96,8 +96,13 @@ class GrpoConfig(Section):
     init: str = "sft"
     """Where the policy starts: `sft`, `base`, or a checkpoint folder."""
     data: Literal["dataset", "samples"] = "dataset"
-    """The prompts: the training split of the dataset, or every sample that `avrt prepare` found
-    usable in both modalities. Neither needs traces.
+    """The prompts: the training split of the dataset, or the samples that `avrt prepare` found
+    usable in both modalities, of which `build.validation_fraction` of the clips is held out.
+    Neither needs traces.
+    """
+    view: str | None = None
+    """Which of the prompts are trained on: a view, or a condition, as `build.view`; null: all. A
+    condition over strata makes a curriculum: `vision_first != audio_first`.
     """
     output: Annotated[
         str,

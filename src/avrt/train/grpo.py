@@ -46,13 +46,10 @@ from avrt.train.data import (
     UsableExamples,
     id_dataset,
     keep_usable,
-    prompts_path,
-    read_examples,
-    read_prompts,
     refuse_unread,
-    split_path,
     write_lost,
 )
+from avrt.train.grpo_prompts import choice_of_prompts, read_grpo_prompts
 from avrt.train.held_out import FIELDS as HELD_OUT_FIELDS
 from avrt.train.held_out import HeldOut, spread
 from avrt.train.launch import require_launch
@@ -104,6 +101,7 @@ ADDED = {
     "steps_per_rollout": 1,
     "mask_truncated_completions": False,
     "top_entropy_quantile": 1.0,
+    "view": None,
     "drop_zero_spread": False,
     "resampling_rounds": 3,
 }
@@ -128,20 +126,22 @@ def run(config: Config) -> Result:
         )
     settings = student_settings(policy, student, config.media, config.run.seed)
     settings["grpo"] = _settings(grpo)
-    stage = open_stage(run_folder, name, settings, [prompts_path(run_folder, grpo)])
+    choice, files = choice_of_prompts(run_folder, grpo, config.build)
+    stage = open_stage(run_folder, name, settings | choice, files)
     if stage.done and (folder / "model" / "config.json").is_file():
         return Result(f"{name}: already done, {folder / 'model'}", stage.counts())
     checkpoint = open_checkpoints(folder / "checkpoints", stage)
     save_config(config)
 
-    examples = read_prompts(run_folder, grpo)
+    chosen = read_grpo_prompts(run_folder, grpo, config.build, config.run.seed)
+    examples = chosen.trained
     require_media(config.data.root, [example.sample for example in examples])
     for example in examples:  # a bad target is refused now, not at the step that samples it
         for reward in reward_weights(grpo):
             REWARDS[reward]("", example.sample, grpo)
     validation_examples: list[Example] = []
     if grpo.eval_samples:
-        validation_examples = _validation_prompts(run_folder, examples, grpo.eval_samples)
+        validation_examples = spread(chosen.held_out, grpo.eval_samples, "grpo.eval_samples")
     model, processor = load_student(policy, student.train_projections)
     encoder = PromptEncoder(processor, config.data.root, config.media, student.prompt)
     longest = model.config.get_text_config().max_position_embeddings - grpo.max_new_tokens
@@ -178,17 +178,6 @@ def _settings(grpo: GrpoConfig) -> dict[str, Any]:
     settings = grpo.model_dump(exclude=FREE)
     added = ADDED.items()
     return {name: value for name, value in settings.items() if (name, value) not in added}
-
-
-def _validation_prompts(run: Path, trained: Sequence[Example], n: int) -> list[Example]:
-    """Take `n` validation prompts about clips that are not trained on, at even distances."""
-    trained_clips = {example.sample.video_id for example in trained}
-    held_out = [
-        example
-        for example in read_examples(split_path(run, "validation"), need_trace=False)
-        if example.sample.video_id not in trained_clips
-    ]
-    return spread(held_out, n, "grpo.eval_samples")
 
 
 def make_trainer(

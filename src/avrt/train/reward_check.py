@@ -21,7 +21,8 @@ from avrt.errors import AvrtError, ConfigError, MediaError
 from avrt.ranks import is_launched
 from avrt.runs import student_path
 from avrt.train.checkpoint import load_student
-from avrt.train.data import Example, PromptEncoder, read_prompts
+from avrt.train.data import Example, PromptEncoder
+from avrt.train.grpo_prompts import read_grpo_prompts
 from avrt.train.held_out import spread
 from avrt.train.rewards import REWARDS, reward_weights
 from avrt.train.rollout import Sampler, sample_groups
@@ -53,7 +54,8 @@ def check_rewards(config: Config, force: bool = False) -> str:
     model, processor = load_student(student_path(config, grpo.init))
     model = model.to("cpu" if student.device == "cpu" else pick_device("auto"))
     encoder = PromptEncoder(processor, root, config.media, student.prompt)
-    examples = spread(read_prompts(config.run.path, grpo), N_PROMPTS, "--reward-check")
+    chosen = read_grpo_prompts(config.run.path, grpo, config.build, config.run.seed)
+    examples = spread(chosen.trained, N_PROMPTS, "--reward-check")
     prompts = _encode(examples, encoder)
     if not prompts:
         raise AvrtError(f"{root}: none of the {len(examples)} clips can be read")
