@@ -10,6 +10,7 @@ from avrt.generate.build import validation_clips
 from avrt.generate.records import TeacherTrace, write_teachers
 from avrt.train import grpo
 from avrt.train.grpo_prompts import choice_of_prompts, read_grpo_prompts
+from avrt.train.judge_reward import read_analyses
 
 CLIPS = ("red-high", "blue-high", "red-low", "short")
 
@@ -22,7 +23,7 @@ def answered(sample_id, role, correct):
         k=0,
         key=None,
         status="ok",
-        text="",
+        text=f"{role} of {sample_id}",
         order=range(4),
         answer="B" if correct else "A",
         correct=correct,
@@ -103,6 +104,15 @@ def test_a_view_chooses_prompts_by_the_teachers_answers(make_samples):
     config = make_samples(grpo={**whole, "view": "n_options = 9"}, build=build)
     with pytest.raises(ConfigError, match=r"grpo\.view = 'n_options = 9': none of the 8 prompts"):
         read(config)
+
+
+def test_a_judge_gets_what_the_teachers_wrote(make_samples):
+    config = make_samples()
+    assert read_analyses(config.run.path, ["q1"]) == {
+        "q1": {"v": "vision of q1", "a": "audio of q1"}
+    }
+    untraced = make_samples(traced=False, run={"name": "untraced"})
+    assert read_analyses(untraced.run.path, ["q1"]) == {}
 
 
 def test_a_view_of_an_untraced_run_knows_the_questions_alone(make_samples):

@@ -196,6 +196,16 @@ class GrpoConfig(Section):
     """Shortest and longest thought that earns the bonus, in words."""
     length_bonus: float = Field(default=0.5, ge=0, le=1)
     """Bonus inside the window. The paper does not publish its value."""
+    judge_weight: float = Field(default=0.0, ge=0)
+    """Weight of the reward that asks a judge about each completion of the right form: 1 less a
+    quarter for each kind of fault that it finds.
+    """
+    judge: str | None = None
+    """The judge, by its name under `judges`; null: the only one."""
+    judge_limit_s: float = Field(default=60.0, gt=0)
+    """Seconds of each rollout after which no more calls to the judge are begun; those under way end
+    by the `timeout_s` of its engine. A completion without a verdict gets no advantage from that.
+    """
     gradient_checkpointing: bool = True
     """Recompute activations in the backward pass: less memory, more time."""
     save_steps: int = Field(default=50, ge=1)

@@ -27,6 +27,7 @@ from avrt.config import Config, GrpoConfig
 from avrt.datasets import require_media
 from avrt.engines.encode import suppress_token_ids
 from avrt.errors import ConfigError
+from avrt.generate.verdict import describe_judge
 from avrt.ranks import n_processes
 from avrt.runs import Result, alone, open_stage, save_config, student_path
 from avrt.train.callbacks import require_trackers
@@ -52,6 +53,7 @@ from avrt.train.data import (
 from avrt.train.grpo_prompts import choice_of_prompts, read_grpo_prompts
 from avrt.train.held_out import FIELDS as HELD_OUT_FIELDS
 from avrt.train.held_out import HeldOut, spread
+from avrt.train.judge_reward import choose_judge, open_judge
 from avrt.train.launch import require_launch
 from avrt.train.log import TrainingLog, read_log
 from avrt.train.omni_grpo import OmniGRPOTrainer
@@ -70,6 +72,8 @@ LOG_FIELDS = {
     "rewards/format/mean": "reward_format",
     "rewards/accuracy/mean": "reward_accuracy",
     "rewards/length/mean": "reward_length",
+    "rewards/judge/mean": "reward_judge",
+    "judge_failed": "judge_failed",
     "kl": "kl",
     "entropy": "entropy",
     "clip_ratio/region_mean": "clip_fraction",
@@ -104,6 +108,9 @@ ADDED = {
     "view": None,
     "drop_zero_spread": False,
     "resampling_rounds": 3,
+    "judge_weight": 0.0,
+    "judge": None,
+    "judge_limit_s": 60.0,
 }
 """Later settings, with the values that trainings had before there were settings for them."""
 SHOWN = {"reward": "reward", "kl": "kl", "eval_accuracy": "held-out accuracy"}
@@ -126,6 +133,9 @@ def run(config: Config) -> Result:
         )
     settings = student_settings(policy, student, config.media, config.run.seed)
     settings["grpo"] = _settings(grpo)
+    judge = choose_judge(grpo, config.judges)
+    if judge is not None:
+        settings["judge"] = describe_judge(config.judges[judge], config.media)
     choice, files = choice_of_prompts(run_folder, grpo, config.build)
     stage = open_stage(run_folder, name, settings | choice, files)
     if stage.done and (folder / "model" / "config.json").is_file():
@@ -156,11 +166,12 @@ def run(config: Config) -> Result:
     write_lost(folder / "dropped.jsonl", prompts, validation)
     refuse_unread(name, config.run.path, prompts, validation)
 
-    trainer = make_trainer(config, model, processor, encoder, prompts.kept)
-    log = TrainingLog(folder / "log.jsonl", LOG_FIELDS)
-    parameters = count_parameters(trainer.model)
-    held_out = HeldOut(trainer, config.eval, encoder, validation.kept, grpo.eval_steps)
-    train_logged(trainer, log, SHOWN, checkpoint, held_out)
+    with open_judge(config.run, grpo, config.judges, config.media, prompts.kept) as judging:
+        trainer = make_trainer(config, model, processor, encoder, prompts.kept, judging)
+        log = TrainingLog(folder / "log.jsonl", LOG_FIELDS)
+        parameters = count_parameters(trainer.model)
+        held_out = HeldOut(trainer, config.eval, encoder, validation.kept, grpo.eval_steps)
+        train_logged(trainer, log, SHOWN, checkpoint, held_out)
     save_model(trainer, processor, folder / "model")
 
     counts = {
@@ -181,9 +192,16 @@ def _settings(grpo: GrpoConfig) -> dict[str, Any]:
 
 
 def make_trainer(
-    config: Config, model: Any, processor: Any, encoder: PromptEncoder, examples: Sequence[Example]
+    config: Config,
+    model: Any,
+    processor: Any,
+    encoder: PromptEncoder,
+    examples: Sequence[Example],
+    judging: Callable[..., list[float]] | None = None,
 ) -> OmniGRPOTrainer:
     """Build the trainer with the paper's objective, and set TRL's defaults that deviate from it.
+
+    `judging` is the reward that asks a judge, of weight `grpo.judge_weight`.
 
     Raises:
         ConfigError: fewer prompts than a step needs.
@@ -192,6 +210,9 @@ def make_trainer(
     _require_prompts(grpo, len(examples))
     samples = {example.sample.id: example.sample for example in examples}
     weights = reward_weights(grpo)
+    rewards = [_reward_function(name, samples, grpo) for name in weights]
+    if judging is not None:
+        rewards, weights = [*rewards, judging], {**weights, "judge": grpo.judge_weight}
     passes = grpo.prompts_per_step * grpo.group_size // grpo.per_device_batch_size
     arguments = GRPOConfig(
         **common_arguments(config.run, config.student, grpo.output),
@@ -232,7 +253,7 @@ def make_trainer(
         return OmniGRPOTrainer(
             model=model,
             args=arguments,
-            reward_funcs=[_reward_function(name, samples, grpo) for name in weights],
+            reward_funcs=rewards,
             train_dataset=id_dataset("prompt", examples),
             processing_class=processor,
             peft_config=lora_config(config.student, model),
@@ -293,6 +314,7 @@ def plan(config: Config) -> str:
     """Describe what `run` would do; write nothing."""
     grpo = config.grpo
     require_trackers(config.run.report_to)
+    judge = choose_judge(grpo, config.judges)
     try:
         policy = student_path(config, grpo.init)
         lines = []
@@ -305,7 +327,38 @@ def plan(config: Config) -> str:
         f"x {grpo.group_size} completions ({grpo.prompts_per_step} prompts x {n_processes()} "
         f"processes), at most {grpo.max_new_tokens} new tokens each"
     )
+    lines += [f"{grpo.output}: {line}" for line in _describe_objective(grpo)]
+    if judge is not None:
+        role, n = config.judges[judge], grpo.prompts_per_step * n_processes() * grpo.group_size
+        lines.append(
+            f"{grpo.output}: reward of judge {judge}, {role.model} ({role.engine.kind}): up to "
+            f"{n * role.votes // grpo.num_iterations:,} calls per step"
+        )
     return "\n".join([*lines, f"{grpo.output}: would write {config.run.path / grpo.output}"])
+
+
+def _describe_objective(grpo: GrpoConfig) -> list[str]:
+    """Say what the settings of the objective come to, in lines."""
+    updates = grpo.updates_per_rollout
+    high = grpo.epsilon if grpo.epsilon_high is None else grpo.epsilon_high
+    clip = "one update per rollout, so that no ratio is clipped"
+    if updates > 1:
+        level = grpo.importance_sampling_level
+        clip = f"ratio of each {level} clipped to [1 - {grpo.epsilon:g}, 1 + {high:g}]"
+    scale = f"advantages scaled by {grpo.scale_rewards}"
+    lines = [f"loss {grpo.loss_type}, {scale}, beta {grpo.beta:g}; {clip}"]
+    if updates > 1:
+        lines.append(
+            f"{updates} updates per rollout ({grpo.steps_per_rollout} steps of prompts x "
+            f"{grpo.num_iterations} iterations); checkpoints every {grpo.save_steps} steps lie "
+            "between rollouts"
+        )
+    if grpo.drop_zero_spread:
+        lines.append(
+            "groups without spread are replaced, by at most "
+            f"{grpo.resampling_rounds} further rollouts per rollout"
+        )
+    return lines
 
 
 def _summary(name: str, folder: Path, counts: Mapping[str, int]) -> str:
