@@ -3,11 +3,12 @@
 For each prompt, G completions are sampled; a completion's advantage is (reward - group mean) /
 (group std + 1e-4) and the same for all its tokens. The loss is the mean over completions of the
 mean over tokens of -min(r A, clip(r, 1 - epsilon, 1 + epsilon) A) + beta KL(policy || reference),
-with KL as exp(d) - d - 1. One update per rollout, so r is 1 and the clip is at rest. Departure
-from the paper: the standard deviation is the sample's (G - 1).
+with KL as exp(d) - d - 1. With one update per rollout, the default, r is 1 and the clip is at rest;
+settings of TRL's names change the objective. Departure from the paper: the standard deviation is
+the sample's (G - 1).
 
-Reads RUN/dataset/train.parquet or RUN/samples.parquet (`grpo.data`), the clips, and the policy to
-start from (`grpo.init`); writes RUN/grpo*/: checkpoints/ (two, resumable), log.jsonl,
+Reads RUN/dataset/train.parquet or RUN/samples.parquet (`grpo.data`, `grpo.view`), the clips, and
+the policy to start from (`grpo.init`); writes RUN/grpo*/: checkpoints/ (two, resumable), log.jsonl,
 dropped.jsonl, model/. TRL's `GRPOTrainer` runs the loop; see `avrt.train.omni_grpo`.
 
     avrt grpo configs/demo.yaml

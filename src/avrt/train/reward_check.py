@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from avrt.answers import extract_answer
 from avrt.config import Config, GrpoConfig
 from avrt.engines.encode import Encoded, suppress_token_ids
 from avrt.engines.weights import pick_device
@@ -63,6 +64,7 @@ def check_rewards(config: Config, force: bool = False) -> str:
     scored = _roll_out(model, processor, prompts, grpo)
     weights = reward_weights(grpo)
     text, n_spread = _render(scored, weights)
+    text = "\n".join([text, *_describe_groups(scored, n_spread, grpo)])
     if n_spread or force:
         return text
     totals = {_total(weights, rewards) for _, _, group in scored for rewards in group}
@@ -138,6 +140,21 @@ def _render(scored: Scored, weights: Mapping[str, float]) -> tuple[str, int]:
             f"of {len(groups)} groups, mean standard deviation inside a group {within:.3f}"
         )
     return "\n".join(lines), sum(len(set(group)) > 1 for group in totals)
+
+
+def _describe_groups(scored: Scored, n_spread: int, grpo: GrpoConfig) -> list[str]:
+    """Say how many groups have a right completion, and what becomes of those without spread."""
+    n_right = sum(
+        any(extract_answer(text, of.sample.options, cut=True) == of.sample.target for text in texts)
+        for of, texts, _ in scored
+    )
+    lines = [f"  pass@{grpo.group_size}: {n_right} of {len(scored)} groups have a right completion"]
+    if grpo.drop_zero_spread:
+        n_same = len(scored) - n_spread
+        lines.append(f"  grpo.drop_zero_spread would replace {n_same} of {len(scored)} groups")
+    if grpo.judge_weight:
+        lines.append("  the judge was not asked: its reward is not among these")
+    return lines
 
 
 def _total(weights: Mapping[str, float], rewards: Mapping[str, float]) -> float:
