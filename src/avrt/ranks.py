@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["is_launched", "is_main", "n_processes"]
+__all__ = ["is_launched", "is_main", "n_processes", "rank"]
 
 
 def is_launched() -> bool:
@@ -20,6 +20,11 @@ def n_processes() -> int:
     return int(os.environ["WORLD_SIZE"]) if is_launched() else 1
 
 
+def rank() -> int:
+    """The number of this process in its launch; 0 without a launcher."""
+    return int(os.environ["RANK"]) if is_launched() else 0
+
+
 def is_main() -> bool:
     """Whether this process writes files and the terminal; the only one without a launcher."""
-    return not is_launched() or os.environ["RANK"] == "0"
+    return rank() == 0

@@ -8,55 +8,12 @@ import torch
 from safetensors.torch import load_file
 
 from avrt.datasets import dataset_row_to_sample, prepare, write_samples
-from avrt.engines.encode import merge_media, suppress_token_ids
+from avrt.engines.encode import suppress_token_ids
 from avrt.errors import ConfigError, DataError, EngineError
 from avrt.train import grpo, held_out
-from avrt.train.data import PromptEncoder, read_examples, split_path
 from avrt.train.log import TrainingLog
 from avrt.train.omni_grpo import OmniGRPOTrainer, WithMedia, by_completion, check_hooks
-
-
-def prepared(config, student):
-    model, processor = student
-    examples = read_examples(split_path(config.run.path, "train"))
-    encoder = PromptEncoder(processor, config.data.root, config.media, config.student.prompt)
-    trainer = grpo.make_trainer(config, model, processor, encoder, examples)
-    trainer.model.train()
-    return {example.sample.id: encoder(example.sample) for example in examples}, trainer
-
-
-def rollouts(trainer, names, group_size=2):
-    """TRL's input for one generation: each prompt, repeated."""
-    return [{"prompt": name} for name in names for _ in range(group_size)]
-
-
-def generate(trainer, names, group_size=2):
-    """One generation, a row per completion."""
-    batch = trainer._generate_and_score_completions(rollouts(trainer, names, group_size))
-    return by_completion(batch) if trainer._share_prompts else batch
-
-
-def single_logprobs(model, encoded, completion):
-    """Log-probabilities (T,) of a completion by one plain forward pass over one sample."""
-    ids = torch.cat([encoded.input_ids, completion])[None]
-    with torch.no_grad():
-        logits = model(
-            input_ids=ids, attention_mask=torch.ones_like(ids), **merge_media([encoded.media])
-        ).logits
-    logprobs = logits[0, -len(completion) - 1 : -1].log_softmax(-1)
-    return logprobs.gather(-1, completion[:, None])[:, 0]
-
-
-def trainer_logprobs(trainer, batch, chunk=None):
-    """Log-probabilities (B, T) as the trainer computes them for a batch with media."""
-    trainer._media = batch["media"]
-    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
-    mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
-    with torch.no_grad():
-        n_completion = batch["completion_ids"].size(1)
-        return trainer._get_per_token_logps_and_entropies(
-            trainer.model, ids, mask, n_completion, chunk
-        )[0]
+from rollouts import generate, prepared, rollouts, single_logprobs, trainer_logprobs
 
 
 @pytest.mark.parametrize("share_prompts", [True, False])
@@ -220,7 +177,8 @@ def test_run_resumes_and_leaves_the_towers_alone(
     assert grpo.run(config).counts["steps"] == 3
     logs = [read_numbers(run.run.path / "grpo" / "log.jsonl") for run in (straight, config)]
     assert [row["step"] for row in logs[1]] == [1, 2, 3]
-    absent = {"reward_length", "tokens_per_s", "step_time_s", "memory_gib", *held_out.FIELDS}
+    absent = {"tokens_per_s", "step_time_s", "memory_gib", *held_out.FIELDS}
+    absent |= {"reward_length", "reward_judge", "judge_failed", "dropped_groups"}
     assert set(logs[1][0]) == {"step", *grpo.LOG_FIELDS.values()} - absent
     assert logs[0] == logs[1]
     assert logs[0][0]["kl"] == pytest.approx(0.0, abs=1e-6)
@@ -257,14 +215,18 @@ def test_every_sample_that_prepare_finds_usable_can_be_a_prompt(
     ]
     write_samples(root / "train.parquet", samples)
     data = {"root": root, "format": "parquet"}
-    config = make_config(data=data, grpo={"data": "samples", "prompts_per_step": 2, "max_steps": 1})
+    config = make_config(
+        data=data,
+        build={"validation_fraction": 0},
+        grpo={"data": "samples", "prompts_per_step": 2, "max_steps": 1},
+    )
     assert "`avrt prepare` writes it" in grpo.plan(config)
     with pytest.raises(DataError, match=r"samples\.parquet: not found; run `avrt prepare` first"):
         grpo.run(config)
     prepare.run(config)
     assert f"{len(names) - 1} samples" in grpo.plan(config)
     assert grpo.run(config).counts["kept"] == len(names) - 1
-    with pytest.raises(ConfigError, match=r"other settings \(grpo\)"):
+    with pytest.raises(ConfigError, match=r"other settings \(grpo, held_out\)"):
         grpo.run(make_config(data=data, grpo={"prompts_per_step": 2, "max_steps": 1}))
 
 

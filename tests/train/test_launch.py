@@ -45,7 +45,7 @@ def write(config: Config) -> str:
 
 def losses(read_jsonl, folder: Path) -> list[dict[str, float]]:
     # Not kl, which TRL takes as the mean of the means over processes' tokens.
-    names = ("step", "loss", "eval_loss", "grad_norm", "reward")
+    names = ("step", "loss", "eval_loss", "grad_norm", "reward", "dropped_groups")
     return [
         {name: row[name] for name in names if name in row}
         for row in read_jsonl(folder / "log.jsonl")
@@ -77,9 +77,10 @@ def sft_pair(make_config, **student) -> tuple[Config, Config]:
     return one, two
 
 
-def grpo_pair(make_config, **student) -> tuple[Config, Config]:
-    one = make_config(run={"name": "one"}, grpo={"prompts_per_step": 4})
-    two = make_config(run={"name": "two"}, grpo={"prompts_per_step": 2}, student=student)
+def grpo_pair(make_config, settings=None, **student) -> tuple[Config, Config]:
+    of_one, of_two = ({"prompts_per_step": n, **(settings or {})} for n in (4, 2))
+    one = make_config(run={"name": "one"}, grpo=of_one)
+    two = make_config(run={"name": "two"}, grpo=of_two, student=student)
     return one, two
 
 
@@ -96,8 +97,16 @@ def test_sft_on_two_processes_is_sft_on_one(make_config, read_jsonl):
 
 
 @pytest.mark.slow
-def test_grpo_on_two_processes_is_grpo_on_one(make_config, read_jsonl, monkeypatch):
-    one, two = grpo_pair(make_config)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"num_iterations": 2, "max_steps": 4, "save_steps": 2, "loss_type": "dapo"},
+        {"drop_zero_spread": True, "max_steps": 4},
+    ],
+)
+def test_grpo_on_two_processes_is_grpo_on_one(make_config, read_jsonl, monkeypatch, settings):
+    one, two = grpo_pair(make_config, settings)
     launched.script_rollouts(monkeypatch.setattr)
     grpo.run(one)
     ended = torchrun(str(SCRIPT), write(two))

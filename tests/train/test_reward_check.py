@@ -21,11 +21,13 @@ def test_the_report_has_completions_and_the_spread_inside_groups(make_config, ma
     assert sorted(config.run.path.rglob("*")) == before
     assert text.startswith("grpo: rewards of 128 completions, 32 prompts")
     lines = [line.strip() for line in text.splitlines()]
-    assert [line.split(":")[0] for line in lines if "groups" in line] == [
-        *("format", "accuracy"),
-        "weighted sum",
-    ]
-    assert "differs in 0 of 32 groups" not in lines[-1]
+    columns = [line for line in lines if "differs in" in line]
+    assert [line.split(":")[0] for line in columns] == ["format", "accuracy", "weighted sum"]
+    assert "differs in 0 of 32 groups" not in columns[-1]
+    n_right = int(lines[-1].removeprefix("pass@4: ").split()[0])
+    assert lines[-1] == f"pass@4: {n_right} of 32 groups have a right completion"
+    # A group with a right completion earns something for it.
+    assert (n_right > 0) == ("accuracy: mean 0.000" not in columns[1])
     assert sum("(target " in line for line in lines) == 3
 
 

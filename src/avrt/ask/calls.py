@@ -116,6 +116,7 @@ class Drafts:
     """All drafts to one model, made one by one: hundreds of thousands do not lie in memory."""
 
     title: str
+    """Of the lines about progress; empty: nothing is said."""
     n: int
     each: Iterable[Draft]
     """Those about the same clip in a row: then every file is read once."""

@@ -20,7 +20,7 @@ class Progress:
     """Counts drafts and calls and says them; silent as long as no call is made."""
 
     def __init__(self, title: str, n_drafts: int, kept: str = "kept") -> None:
-        """`kept`: what replies are called that can be kept."""
+        """`kept`: what replies are called that can be kept. Without a title nothing is said."""
         self._title, self._n_drafts, self._kept = title, n_drafts, kept
         self._n_done = self._n_called = self._n_calls = self._n_tokens = self._n_in_flight = 0
         self._n_kept: int | None = None
@@ -40,7 +40,7 @@ class Progress:
         """Count a call that is made."""
         with self._lock:
             self._n_in_flight += 1
-            if self._ticker is None:
+            if self._ticker is None and self._title:
                 self._started_s = time.monotonic()  # looking up known calls took no time
                 self._ticker = Ticker(self._line, always=True)
 
@@ -101,7 +101,7 @@ class Progress:
     def _forecast(self) -> None:
         """Once: all calls and tokens, from those so far; and the time, where it can be told."""
         n_left = self._n_drafts - self._n_done
-        if not n_left:
+        if not n_left or not self._title:
             return
         n_calls = self._n_calls + round(self._n_calls / self._n_called * n_left)
         n_tokens = round(self._n_tokens / self._n_calls * n_calls)

@@ -143,7 +143,7 @@ def export(
 
 @click.group("list", cls=OrderedGroup)
 def list_known() -> None:
-    """List benchmarks, teachers, views or baselines.
+    """List benchmarks, teachers, views, recipes or baselines.
 
     Example: avrt list teachers
     """
@@ -189,6 +189,20 @@ def list_views(settings: tuple[str, ...]) -> None:
     config = load_settings(settings)
     echo(describe_views(config.build, config.teachers))
     check_views(config.build, config.teachers)
+
+
+@list_known.command("recipes")
+@click.argument("name", required=False)
+def list_recipes(name: str | None) -> None:
+    """List the published settings of GRPO with their sources, or show recipe NAME.
+
+    Name a recipe in a configuration as `grpo.recipe=NAME`.
+
+    Example: avrt list recipes dapo
+    """
+    from avrt.config.recipes import render, render_all
+
+    echo(render(name) if name else render_all())
 
 
 @list_known.command("baselines")

@@ -300,7 +300,7 @@ def _refuse_repeated(overrides: Sequence[str]) -> None:
 
 
 def _names_preset(override: str) -> bool:
-    return override.partition("=")[0].endswith(".preset")
+    return override.partition("=")[0].endswith((".preset", "grpo.recipe"))
 
 
 def _location(tree: Any, problem: ErrorDetails) -> tuple[str | int, ...]:

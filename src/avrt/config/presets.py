@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from avrt.config.baselines import baselines, role_of_baseline
 from avrt.config.files import parse_yaml
+from avrt.config.recipes import find_recipe
 from avrt.config.roles import DEFAULT_ROLES, ModelRole, TeacherRole
 from avrt.config.section import Section
 from avrt.errors import ConfigError
@@ -108,11 +109,12 @@ def merge_trees(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def expand_presets(tree: dict[str, Any]) -> dict[str, Any]:
-    """The tree with every role that names a preset completed by it; the tree stays as it is.
+    """The tree with every role that names a preset completed by it, and `grpo` by its recipe; the
+    tree stays as it is.
 
     Raises:
-        ConfigError: no such preset, or a preset that does not fit its role; the message begins with
-            the setting.
+        ConfigError: no such preset or recipe, or a preset that does not fit its role; the message
+            begins with the setting.
     """
     expanded = dict(tree)
     for section, role_of in (
@@ -131,6 +133,11 @@ def expand_presets(tree: dict[str, Any]) -> dict[str, Any]:
         expanded["judges"] = {
             name: _completed(f"judges.{name}", role, role_of) for name, role in judges.items()
         }
+    if isinstance(grpo := tree.get("grpo"), dict) and isinstance(grpo.get("recipe"), str):
+        try:
+            expanded["grpo"] = merge_trees(find_recipe(grpo["recipe"]).settings, grpo)
+        except ConfigError as error:
+            raise ConfigError(f"grpo.recipe: {error}") from error
     evaluation = tree.get("eval")
     if isinstance(evaluation, dict) and isinstance(models := evaluation.get("models"), dict):
         completed = {

@@ -89,11 +89,20 @@ class SftConfig(Section):
 
 
 class GrpoConfig(Section):
+    recipe: str | None = None
+    """A published set of the settings below (`avrt list recipes`): `paper`, `paper-v2`, `dapo`,
+    `dr_grpo`, `gspo`, `nemo-omni` or `echoink`. Settings given beside it win.
+    """
     init: str = "sft"
     """Where the policy starts: `sft`, `base`, or a checkpoint folder."""
     data: Literal["dataset", "samples"] = "dataset"
-    """The prompts: the training split of the dataset, or every sample that `avrt prepare` found
-    usable in both modalities. Neither needs traces.
+    """The prompts: the training split of the dataset, or the samples that `avrt prepare` found
+    usable in both modalities, of which `build.validation_fraction` of the clips is held out.
+    Neither needs traces.
+    """
+    view: str | None = None
+    """Which of the prompts are trained on: a view, or a condition, as `build.view`; null: all. A
+    condition over strata makes a curriculum: `vision_first != audio_first`.
     """
     output: Annotated[
         str,
@@ -119,10 +128,50 @@ class GrpoConfig(Section):
     """Peak of the cosine schedule."""
     warmup_steps: int = Field(default=0, ge=0)
     """Optimizer steps over which the learning rate rises from zero."""
+    loss_type: Literal["grpo", "dapo", "dr_grpo", "bnpo"] = "grpo"
+    """How the losses of tokens are summed up. `grpo`: the mean over completions of the mean over
+    their tokens; `dapo`: the mean over all tokens of a step; `dr_grpo`: the sum over tokens,
+    divided by completions x `max_new_tokens`; `bnpo`: the mean over all tokens of a pass.
+    """
     epsilon: float = Field(default=0.2, gt=0)
-    """Clipping range of the probability ratio."""
+    """Clipping range of the probability ratio. It acts from a rollout's second update on: see
+    `num_iterations` and `steps_per_rollout`.
+    """
+    epsilon_high: float | None = Field(default=None, gt=0)
+    """Upper clipping range, where the lower is `epsilon`; null: the same."""
+    importance_sampling_level: Literal["token", "sequence"] = "token"
+    """Compare with the rollout's policy token by token, or by one ratio of the whole completion:
+    the geometric mean of its tokens' (GSPO).
+    """
+    scale_rewards: Literal["group", "batch", "none"] = "group"
+    """Divide advantages by the rewards' standard deviation in the group, or in all groups that are
+    rolled out together, or by nothing.
+    """
+    num_iterations: int = Field(default=1, ge=1)
+    """Updates for which each completion is used."""
+    steps_per_rollout: int = Field(default=1, ge=1)
+    """Optimizer steps for which completions are sampled together: `prompts_per_step` prompts for
+    each. With 2 or more, later steps learn from an earlier policy's completions.
+    """
+    mask_truncated_completions: bool = False
+    """Take no loss on completions that `max_new_tokens` cut."""
+    top_entropy_quantile: float = Field(default=1.0, gt=0, le=1)
+    """Share of the tokens, those of highest entropy, on which the policy's loss is taken."""
+    drop_zero_spread: bool = False
+    """Replace groups whose completions all earn the same, so that no advantage comes of them, by
+    groups of further prompts, drawn by seed and step (dynamic sampling, DAPO).
+    """
+    resampling_rounds: int = Field(default=3, ge=1)
+    """Rollouts of further prompts that `drop_zero_spread` makes at most; groups that still have no
+    spread after them are kept.
+    """
     beta: float = Field(default=0.01, ge=0)
-    """Weight of the KL to the reference model."""
+    """Weight of the KL to the reference model: the policy as it was at the start."""
+    kl_steps: int = Field(default=0, ge=0)
+    """Optimizer steps between measurements of the KL to the start where `beta` is 0; 0: never. It
+    takes the memory of a reference model (none with LoRA), and a forward pass of it when it
+    measures.
+    """
     temperature: float = Field(default=1.0, gt=0)
     """Temperature of the rollouts."""
     max_new_tokens: int = Field(default=1024, ge=1)
@@ -147,6 +196,16 @@ class GrpoConfig(Section):
     """Shortest and longest thought that earns the bonus, in words."""
     length_bonus: float = Field(default=0.5, ge=0, le=1)
     """Bonus inside the window. The paper does not publish its value."""
+    judge_weight: float = Field(default=0.0, ge=0)
+    """Weight of the reward that asks a judge about each completion of the right form: 1 less a
+    quarter for each kind of fault that it finds.
+    """
+    judge: str | None = None
+    """The judge, by its name under `judges`; null: the only one."""
+    judge_limit_s: float = Field(default=60.0, gt=0)
+    """Seconds of each rollout after which no more calls to the judge are begun; those under way end
+    by the `timeout_s` of its engine. A completion without a verdict gets no advantage from that.
+    """
     gradient_checkpointing: bool = True
     """Recompute activations in the backward pass: less memory, more time."""
     save_steps: int = Field(default=50, ge=1)
@@ -170,6 +229,27 @@ class GrpoConfig(Section):
             raise ValueError(
                 "format_weight, accuracy_weight and length_weight are all 0, so no completion "
                 "would earn anything; give one a weight"
+            )
+        return self
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether the policy is compared with a reference model."""
+        return self.beta > 0 or self.kl_steps > 0
+
+    @property
+    def updates_per_rollout(self) -> int:
+        """Optimizer steps from one rollout to the next."""
+        return self.num_iterations * self.steps_per_rollout
+
+    @model_validator(mode="after")
+    def _checkpoints_lie_between_rollouts(self) -> Self:
+        every = self.updates_per_rollout
+        if self.save_steps % every:
+            raise ValueError(
+                f"save_steps = {self.save_steps} would save in the midst of a rollout's "
+                f"{every} updates (num_iterations x steps_per_rollout), from where a training "
+                f"cannot go on exactly; set save_steps={-(-self.save_steps // every) * every}"
             )
         return self
 

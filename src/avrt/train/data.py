@@ -21,7 +21,6 @@ from datasets import Dataset
 
 from avrt.config import GrpoConfig, MediaConfig
 from avrt.datasets import dataset_row_to_sample
-from avrt.datasets.prepared import load_prepared
 from avrt.engines.encode import Encoded, encode
 from avrt.errors import PASSING_CLASSES, AvrtError, DataError, MediaError
 from avrt.media import load_media
@@ -39,7 +38,6 @@ __all__ = [
     "keep_usable",
     "prompts_path",
     "read_examples",
-    "read_prompts",
     "refuse_unread",
     "split_path",
     "trace_ids",
@@ -67,17 +65,6 @@ def split_path(run: Path, split: str) -> Path:
 def prompts_path(run: Path, grpo: GrpoConfig) -> Path:
     """The file with GRPO's prompts in the run directory."""
     return run / "samples.parquet" if grpo.data == "samples" else split_path(run, "train")
-
-
-def read_prompts(run: Path, grpo: GrpoConfig) -> list[Example]:
-    """Read GRPO's prompts, in file order.
-
-    Raises:
-        DataError: as `read_examples`, but a trace may be missing.
-    """
-    if grpo.data == "samples":
-        return [Example(sample, "") for sample in load_prepared(run, "av")]
-    return read_examples(prompts_path(run, grpo), need_trace=False)
 
 
 def read_examples(path: Path, need_trace: bool = True) -> list[Example]:

@@ -3,11 +3,12 @@
 For each prompt, G completions are sampled; a completion's advantage is (reward - group mean) /
 (group std + 1e-4) and the same for all its tokens. The loss is the mean over completions of the
 mean over tokens of -min(r A, clip(r, 1 - epsilon, 1 + epsilon) A) + beta KL(policy || reference),
-with KL as exp(d) - d - 1. One update per rollout, so r is 1 and the clip is at rest. Departure
-from the paper: the standard deviation is the sample's (G - 1).
+with KL as exp(d) - d - 1. With one update per rollout, the default, r is 1 and the clip is at rest;
+settings of TRL's names change the objective. Departure from the paper: the standard deviation is
+the sample's (G - 1).
 
-Reads RUN/dataset/train.parquet or RUN/samples.parquet (`grpo.data`), the clips, and the policy to
-start from (`grpo.init`); writes RUN/grpo*/: checkpoints/ (two, resumable), log.jsonl,
+Reads RUN/dataset/train.parquet or RUN/samples.parquet (`grpo.data`, `grpo.view`), the clips, and
+the policy to start from (`grpo.init`); writes RUN/grpo*/: checkpoints/ (two, resumable), log.jsonl,
 dropped.jsonl, model/. TRL's `GRPOTrainer` runs the loop; see `avrt.train.omni_grpo`.
 
     avrt grpo configs/demo.yaml
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from trl.trainer.grpo_config import GRPOConfig
@@ -26,6 +28,7 @@ from avrt.config import Config, GrpoConfig
 from avrt.datasets import require_media
 from avrt.engines.encode import suppress_token_ids
 from avrt.errors import ConfigError
+from avrt.generate.verdict import describe_judge
 from avrt.ranks import n_processes
 from avrt.runs import Result, alone, open_stage, save_config, student_path
 from avrt.train.callbacks import require_trackers
@@ -45,15 +48,13 @@ from avrt.train.data import (
     UsableExamples,
     id_dataset,
     keep_usable,
-    prompts_path,
-    read_examples,
-    read_prompts,
     refuse_unread,
-    split_path,
     write_lost,
 )
+from avrt.train.grpo_prompts import choice_of_prompts, read_grpo_prompts
 from avrt.train.held_out import FIELDS as HELD_OUT_FIELDS
 from avrt.train.held_out import HeldOut, spread
+from avrt.train.judge_reward import choose_judge, open_judge
 from avrt.train.launch import require_launch
 from avrt.train.log import TrainingLog, read_log
 from avrt.train.omni_grpo import OmniGRPOTrainer
@@ -72,22 +73,47 @@ LOG_FIELDS = {
     "rewards/format/mean": "reward_format",
     "rewards/accuracy/mean": "reward_accuracy",
     "rewards/length/mean": "reward_length",
+    "rewards/judge/mean": "reward_judge",
+    "judge_failed": "judge_failed",
     "kl": "kl",
+    "entropy": "entropy",
     "clip_ratio/region_mean": "clip_fraction",
     "completions/mean_length": "completion_length",
     "completions/max_length": "completion_length_max",
     "completions/clipped_ratio": "truncated",
     "frac_reward_zero_std": "zero_spread",
+    "dropped_groups": "dropped_groups",
     "parsed": "parsed",
+    "pass_at_g": "pass_at_g",
     **{name: name for name in ("tokens_per_s", "step_time_s", "memory_gib", *HELD_OUT_FIELDS)},
 }
 """TRL's name of each metric, and its name in log.jsonl."""
-FREE = {"init", "output", "save_steps", "gradient_checkpointing", "eval_steps", "eval_samples"}
+FREE = {
+    *("recipe", "init", "output", "save_steps", "gradient_checkpointing"),
+    *("eval_steps", "eval_samples", "kl_steps"),
+}
 """Settings that do not change the policy, so that a finished training stays valid.
 
 `init` may be a path of this machine; the identity of its checkpoint is among the student's
 settings.
 """
+ADDED = {
+    "loss_type": "grpo",
+    "epsilon_high": None,
+    "importance_sampling_level": "token",
+    "scale_rewards": "group",
+    "num_iterations": 1,
+    "steps_per_rollout": 1,
+    "mask_truncated_completions": False,
+    "top_entropy_quantile": 1.0,
+    "view": None,
+    "drop_zero_spread": False,
+    "resampling_rounds": 3,
+    "judge_weight": 0.0,
+    "judge": None,
+    "judge_limit_s": 60.0,
+}
+"""Later settings, with the values that trainings had before there were settings for them."""
 SHOWN = {"reward": "reward", "kl": "kl", "eval_accuracy": "held-out accuracy"}
 
 
@@ -99,7 +125,7 @@ def run(config: Config) -> Result:
     require_launch(student)
     require_trackers(config.run.report_to)
     policy = student_path(config, grpo.init)
-    require_student(policy, alone=grpo.beta > 0 and student.lora is None)
+    require_student(policy, alone=grpo.has_reference and student.lora is None)
     if student.deepspeed and student.dtype == "bfloat16" and not grpo.share_prompts:
         raise ConfigError(
             "grpo.share_prompts = false with student.deepspeed in bfloat16: DeepSpeed would "
@@ -107,21 +133,26 @@ def run(config: Config) -> Result:
             "of the loss; set grpo.share_prompts=true or student.deepspeed=null"
         )
     settings = student_settings(policy, student, config.media, config.run.seed)
-    settings["grpo"] = grpo.model_dump(exclude=FREE)
-    stage = open_stage(run_folder, name, settings, [prompts_path(run_folder, grpo)])
+    settings["grpo"] = _settings(grpo)
+    judge = choose_judge(grpo, config.judges)
+    if judge is not None:
+        settings["judge"] = describe_judge(config.judges[judge], config.media)
+    choice, files = choice_of_prompts(run_folder, grpo, config.build)
+    stage = open_stage(run_folder, name, settings | choice, files)
     if stage.done and (folder / "model" / "config.json").is_file():
         return Result(f"{name}: already done, {folder / 'model'}", stage.counts())
     checkpoint = open_checkpoints(folder / "checkpoints", stage)
     save_config(config)
 
-    examples = read_prompts(run_folder, grpo)
+    chosen = read_grpo_prompts(run_folder, grpo, config.build, config.run.seed)
+    examples = chosen.trained
     require_media(config.data.root, [example.sample for example in examples])
     for example in examples:  # a bad target is refused now, not at the step that samples it
         for reward in reward_weights(grpo):
             REWARDS[reward]("", example.sample, grpo)
     validation_examples: list[Example] = []
     if grpo.eval_samples:
-        validation_examples = _validation_prompts(run_folder, examples, grpo.eval_samples)
+        validation_examples = spread(chosen.held_out, grpo.eval_samples, "grpo.eval_samples")
     model, processor = load_student(policy, student.train_projections)
     encoder = PromptEncoder(processor, config.data.root, config.media, student.prompt)
     longest = model.config.get_text_config().max_position_embeddings - grpo.max_new_tokens
@@ -136,11 +167,12 @@ def run(config: Config) -> Result:
     write_lost(folder / "dropped.jsonl", prompts, validation)
     refuse_unread(name, config.run.path, prompts, validation)
 
-    trainer = make_trainer(config, model, processor, encoder, prompts.kept)
-    log = TrainingLog(folder / "log.jsonl", LOG_FIELDS)
-    parameters = count_parameters(trainer.model)
-    held_out = HeldOut(trainer, config.eval, encoder, validation.kept, grpo.eval_steps)
-    train_logged(trainer, log, SHOWN, checkpoint, held_out)
+    with open_judge(config.run, grpo, config.judges, config.media, prompts.kept) as judging:
+        trainer = make_trainer(config, model, processor, encoder, prompts.kept, judging)
+        log = TrainingLog(folder / "log.jsonl", LOG_FIELDS)
+        parameters = count_parameters(trainer.model)
+        held_out = HeldOut(trainer, config.eval, encoder, validation.kept, grpo.eval_steps)
+        train_logged(trainer, log, SHOWN, checkpoint, held_out)
     save_model(trainer, processor, folder / "model")
 
     counts = {
@@ -153,34 +185,35 @@ def run(config: Config) -> Result:
     return Result(_summary(name, folder, counts), counts)
 
 
-def _validation_prompts(run: Path, trained: Sequence[Example], n: int) -> list[Example]:
-    """Take `n` validation prompts about clips that are not trained on, at even distances."""
-    trained_clips = {example.sample.video_id for example in trained}
-    held_out = [
-        example
-        for example in read_examples(split_path(run, "validation"), need_trace=False)
-        if example.sample.video_id not in trained_clips
-    ]
-    return spread(held_out, n, "grpo.eval_samples")
+def _settings(grpo: GrpoConfig) -> dict[str, Any]:
+    """Give the settings that change the policy; trainings of before `ADDED` stay valid."""
+    settings = grpo.model_dump(exclude=FREE)
+    added = ADDED.items()
+    return {name: value for name, value in settings.items() if (name, value) not in added}
 
 
 def make_trainer(
-    config: Config, model: Any, processor: Any, encoder: PromptEncoder, examples: Sequence[Example]
+    config: Config,
+    model: Any,
+    processor: Any,
+    encoder: PromptEncoder,
+    examples: Sequence[Example],
+    judging: Callable[..., list[float]] | None = None,
 ) -> OmniGRPOTrainer:
     """Build the trainer with the paper's objective, and set TRL's defaults that deviate from it.
+
+    `judging` is the reward that asks a judge, of weight `grpo.judge_weight`.
 
     Raises:
         ConfigError: fewer prompts than a step needs.
     """
     grpo = config.grpo
-    if len(examples) < grpo.prompts_per_step * n_processes():
-        each = f" on each of {n_processes()} processes" if n_processes() > 1 else ""
-        raise ConfigError(
-            f"grpo.prompts_per_step = {grpo.prompts_per_step}{each}, "
-            f"but the dataset has only {len(examples)} usable prompts"
-        )
+    _require_prompts(grpo, len(examples))
     samples = {example.sample.id: example.sample for example in examples}
     weights = reward_weights(grpo)
+    rewards = [_reward_function(name, samples, grpo) for name in weights]
+    if judging is not None:
+        rewards, weights = [*rewards, judging], {**weights, "judge": grpo.judge_weight}
     passes = grpo.prompts_per_step * grpo.group_size // grpo.per_device_batch_size
     arguments = GRPOConfig(
         **common_arguments(config.run, config.student, grpo.output),
@@ -188,23 +221,24 @@ def make_trainer(
         num_generations=grpo.group_size,
         per_device_train_batch_size=grpo.per_device_batch_size,
         gradient_accumulation_steps=passes,
-        steps_per_generation=passes,
-        num_iterations=1,
+        steps_per_generation=passes * grpo.steps_per_rollout,
+        num_iterations=grpo.num_iterations,
         learning_rate=grpo.learning_rate,
         warmup_steps=grpo.warmup_steps,
         weight_decay=grpo.weight_decay,
         max_grad_norm=grpo.max_grad_norm,
         **activation_checkpointing(grpo.gradient_checkpointing),
         save_steps=grpo.save_steps,
-        loss_type="grpo",
+        loss_type=grpo.loss_type,
         epsilon=grpo.epsilon,
-        epsilon_high=None,
-        beta=grpo.beta,
+        epsilon_high=grpo.epsilon_high,
+        # Above 0, TRL makes a reference model.
+        beta=grpo.beta or float(grpo.has_reference),
         use_bias_correction_kl=False,
-        importance_sampling_level="token",
-        scale_rewards="group",
-        mask_truncated_completions=False,
-        top_entropy_quantile=1.0,
+        importance_sampling_level=grpo.importance_sampling_level,
+        scale_rewards=grpo.scale_rewards,
+        mask_truncated_completions=grpo.mask_truncated_completions,
+        top_entropy_quantile=grpo.top_entropy_quantile,
         reward_weights=list(weights.values()),
         max_completion_length=grpo.max_new_tokens,
         temperature=grpo.temperature,
@@ -220,14 +254,33 @@ def make_trainer(
         return OmniGRPOTrainer(
             model=model,
             args=arguments,
-            reward_funcs=[_reward_function(name, samples, grpo) for name in weights],
+            reward_funcs=rewards,
             train_dataset=id_dataset("prompt", examples),
             processing_class=processor,
             peft_config=lora_config(config.student, model),
             encode_prompt=lambda sample_id: encoder(samples[sample_id]),
             suppress_ids=suppress_token_ids(processor),
             share_prompts=grpo.share_prompts,
+            beta=grpo.beta,
+            kl_steps=grpo.kl_steps,
+            resampling_rounds=grpo.resampling_rounds if grpo.drop_zero_spread else 0,
         )
+
+
+def _require_prompts(grpo: GrpoConfig, n_prompts: int) -> None:
+    """Refuse fewer prompts than a rollout takes.
+
+    Raises:
+        ConfigError: there are fewer.
+    """
+    if n_prompts >= grpo.prompts_per_step * grpo.steps_per_rollout * n_processes():
+        return
+    steps = f" x steps_per_rollout = {grpo.steps_per_rollout}" if grpo.steps_per_rollout > 1 else ""
+    each = f" on each of {n_processes()} processes" if n_processes() > 1 else ""
+    raise ConfigError(
+        f"grpo.prompts_per_step = {grpo.prompts_per_step}{steps}{each}, "
+        f"but the dataset has only {n_prompts} usable prompts"
+    )
 
 
 def _reward_function(
@@ -241,14 +294,17 @@ def _reward_function(
         log_metric: Callable[[str, float], None],
         **_: Any,
     ) -> list[float]:
-        pairs = list(zip(completions, prompts, strict=True))
+        pairs = [(text, samples[name]) for text, name in zip(completions, prompts, strict=True)]
         if name == first:
-            n_parsed = sum(
-                extract_answer(text, samples[sample_id].options, cut=True) is not None
-                for text, sample_id in pairs
-            )
-            log_metric("parsed", n_parsed / len(pairs))
-        return [REWARDS[name](text, samples[sample_id], grpo) for text, sample_id in pairs]
+            letters = [extract_answer(text, sample.options, cut=True) for text, sample in pairs]
+            right = [
+                letter == sample.target for letter, (_, sample) in zip(letters, pairs, strict=True)
+            ]
+            size = grpo.group_size
+            groups = [right[first : first + size] for first in range(0, len(right), size)]
+            log_metric("parsed", fmean(letter is not None for letter in letters))
+            log_metric("pass_at_g", fmean(any(group) for group in groups))
+        return [REWARDS[name](text, sample, grpo) for text, sample in pairs]
 
     first = next(iter(reward_weights(grpo)))
     reward.__name__ = name  # TRL names its metrics after the function
@@ -259,6 +315,7 @@ def plan(config: Config) -> str:
     """Describe what `run` would do; write nothing."""
     grpo = config.grpo
     require_trackers(config.run.report_to)
+    judge = choose_judge(grpo, config.judges)
     try:
         policy = student_path(config, grpo.init)
         lines = []
@@ -271,7 +328,38 @@ def plan(config: Config) -> str:
         f"x {grpo.group_size} completions ({grpo.prompts_per_step} prompts x {n_processes()} "
         f"processes), at most {grpo.max_new_tokens} new tokens each"
     )
+    lines += [f"{grpo.output}: {line}" for line in _describe_objective(grpo)]
+    if judge is not None:
+        role, n = config.judges[judge], grpo.prompts_per_step * n_processes() * grpo.group_size
+        lines.append(
+            f"{grpo.output}: reward of judge {judge}, {role.model} ({role.engine.kind}): up to "
+            f"{n * role.votes // grpo.num_iterations:,} calls per step"
+        )
     return "\n".join([*lines, f"{grpo.output}: would write {config.run.path / grpo.output}"])
+
+
+def _describe_objective(grpo: GrpoConfig) -> list[str]:
+    """Say what the settings of the objective come to, in lines."""
+    updates = grpo.updates_per_rollout
+    high = grpo.epsilon if grpo.epsilon_high is None else grpo.epsilon_high
+    clip = "one update per rollout, so that no ratio is clipped"
+    if updates > 1:
+        level = grpo.importance_sampling_level
+        clip = f"ratio of each {level} clipped to [1 - {grpo.epsilon:g}, 1 + {high:g}]"
+    scale = f"advantages scaled by {grpo.scale_rewards}"
+    lines = [f"loss {grpo.loss_type}, {scale}, beta {grpo.beta:g}; {clip}"]
+    if updates > 1:
+        lines.append(
+            f"{updates} updates per rollout ({grpo.steps_per_rollout} steps of prompts x "
+            f"{grpo.num_iterations} iterations); checkpoints every {grpo.save_steps} steps lie "
+            "between rollouts"
+        )
+    if grpo.drop_zero_spread:
+        lines.append(
+            "groups without spread are replaced, by at most "
+            f"{grpo.resampling_rounds} further rollouts per rollout"
+        )
+    return lines
 
 
 def _summary(name: str, folder: Path, counts: Mapping[str, int]) -> str:

@@ -1,15 +1,16 @@
 """TRL's GRPOTrainer for prompts with picture and sound, each computed once per group.
 
 TRL 1.16 gives audio and video to `generate` but silently not to the loss, and computes a prompt
-anew for each of its completions. Six overridden methods change that:
+anew for each of its completions. Six overridden methods change that, and add what AVRT logs:
 
-- `_tokenize_prompts` encodes each distinct prompt once and remembers the media, one entry per
-  completion;
+- `_tokenize_prompts` remembers the media of each prompt, one entry per completion;
 - `_generate_single_turn` samples a group's completions after one prefill of its prompt;
-- `_generate_and_score_completions` adds the media to TRL's batch and gives it an axis of groups, so
-  that TRL's shuffle and split move whole groups;
+- `_generate_and_score_completions` encodes each distinct prompt once, may replace groups without
+  spread, adds the media to TRL's batch and gives it an axis of groups, so that TRL's shuffle and
+  split move whole groups;
 - `_get_train_sampler` gives a resumed training the prompts in the order of an uninterrupted one;
-- `_compute_loss` takes the axis away and makes the media of the micro-batch current;
+- `_compute_loss` takes the axis away, makes the media of the micro-batch current, and logs the KL
+  to the start where it is no part of the loss;
 - `_get_per_token_logps_and_entropies` computes log-probabilities by groups (`shared_prefix`).
 
 With `share_prompts=False` every completion has a prompt of its own, as in TRL: the reference that
@@ -20,11 +21,15 @@ The methods are private in TRL, so their signatures are checked when a trainer i
 from __future__ import annotations
 
 import inspect
+import random
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, TypeVar, cast
 
 import torch
 import trl
+from accelerate.utils import gather_object
 from torch.nn.functional import pad
 from trl.models.utils import unwrap_model_for_generation
 from trl.trainer.grpo_trainer import GRPOTrainer
@@ -107,6 +112,17 @@ class WithMedia:
         return self._model(input_ids=input_ids, **inputs, **media)
 
 
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """The completions that were sampled of a prompt."""
+
+    completions: Sequence[list[int]]
+    has_spread: bool
+    """Whether the completions' rewards differ."""
+    n_tokens: int
+    """Tokens of the completions, and of the prompt for each of them, as TRL counts."""
+
+
 class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
     """GRPOTrainer whose `prompt` column holds sample ids, encoded by `encode_prompt`."""
 
@@ -116,14 +132,28 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
         encode_prompt: Callable[[str], Encoded],
         suppress_ids: Sequence[int] = (),
         share_prompts: bool = True,
+        beta: float | None = None,
+        kl_steps: int = 0,
+        resampling_rounds: int = 0,
         **kwargs: Any,
     ) -> None:
+        """Build the trainer.
+
+        `beta` replaces that of TRL's arguments, by which TRL decides whether there is a reference
+        model; where it is 0, the KL is measured every `kl_steps`. Groups without spread are
+        replaced in at most `resampling_rounds`.
+        """
         check_hooks(GRPOTrainer)
         self._encode_prompt = encode_prompt
         self._suppress_ids = tuple(suppress_ids)
         self._share_prompts = share_prompts
+        self._kl_steps = kl_steps
+        self._resampling_rounds = resampling_rounds
+        self._encoded: dict[str, Encoded] = {}
         self._media: list[Media] = []
+        self._held: dict[str, _Group] = {}
         super().__init__(*args, **kwargs)
+        self.beta = self._beta = self.beta if beta is None else beta
         # TRL's types allow None; its configuration has a number for both.
         assert self.num_generations
         assert self.max_completion_length
@@ -140,9 +170,8 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
         return ByEpoch(super()._get_train_sampler(dataset), self)
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
-        encoded = {prompt: self._encode_prompt(prompt) for prompt in dict.fromkeys(prompts)}
-        self._media = [encoded[prompt].media for prompt in prompts]
-        prompt_ids = [encoded[prompt].input_ids.tolist() for prompt in prompts]
+        self._media = [self._encoded[prompt].media for prompt in prompts]
+        prompt_ids = [self._encoded[prompt].input_ids.tolist() for prompt in prompts]
         # Rollouts that share prompts take the media by group; stock ones take them as one batch.
         return prompt_ids, None, {} if self._share_prompts else merge_media(self._media)
 
@@ -154,6 +183,8 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
         num_generations: int,
         has_tool_images: bool = False,
     ) -> tuple[list[list[int]], Any]:
+        if self._held:
+            return [tokens for group in self._held.values() for tokens in group.completions], None
         if not self._share_prompts:
             return super()._generate_single_turn(
                 prompt_ids, images, multimodal_fields, num_generations, has_tool_images
@@ -173,26 +204,127 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
             ) as model,
             self.accelerator.autocast(),
         ):
-            completions = sample_groups(
-                model,
-                [torch.tensor(ids, device=device) for ids in prompt_ids[:: self._group_size]],
-                self._media[:: self._group_size],
-                self._group_size,
-                sampler,
-            )
+            prompts = [torch.tensor(ids, device=device) for ids in prompt_ids[:: self._group_size]]
+            media = self._media[:: self._group_size]
+            # As many at a time as a step takes, however many steps the rollout is for.
+            passes = self.args.gradient_accumulation_steps
+            n = self.args.per_device_train_batch_size * passes // self._group_size
+            completions = [
+                row
+                for part, of_part in zip(_split(prompts, n), _split(media, n), strict=True)
+                for row in sample_groups(model, part, of_part, self._group_size, sampler)
+            ]
         return completions, None
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        names = dict.fromkeys(row["prompt"] for row in inputs)
+        self._encoded = {name: self._encode_prompt(name) for name in names}
+        # Any value above 0 makes TRL score the completions by the reference model as well.
+        self.beta = self._beta or float(self._kl_is_due())
         with old_names_allowed():
+            if self._resampling_rounds:
+                inputs = self._with_spread(inputs)
             batch = super()._generate_and_score_completions(inputs)
+        self.beta = self._beta
+        self._encoded, self._held = {}, {}
         batch = {**batch, "media": self._media}
         return self._by_group(batch) if self._share_prompts else batch
+
+    def _kl_is_due(self) -> bool:
+        """Whether a step that is divisible by `kl_steps` uses the rollout that is now made."""
+        arguments: Any = self.args
+        passes = arguments.steps_per_generation * self.num_iterations
+        n_updates = passes // arguments.gradient_accumulation_steps
+        return self._kl_steps > 0 and -self.state.global_step % self._kl_steps < n_updates
+
+    def _with_spread(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Roll out the prompts, and others in the place of those whose rewards do not differ.
+
+        All processes take part in every round and draw from one order of further prompts, which
+        follows from seed and step. `_held` keeps the groups that `inputs` then names.
+        """
+        names = [row["prompt"] for row in inputs[:: self._group_size]]
+        held = self._roll_out(names)
+        n_tokens, n_dropped = 0, 0
+        further = iter(self._further(names))
+        for _ in range(self._resampling_rounds):
+            missing = [name for name, group in held.items() if not group.has_spread]
+            wanted = self._of_all(len(missing))
+            taken = list(islice(further, sum(wanted)))
+            if not taken:
+                break
+            before = sum(wanted[: self.accelerator.process_index])
+            rolled = self._roll_out(taken[before : before + len(missing)])
+            good = [(name, group) for name, group in rolled.items() if group.has_spread]
+            swaps = dict(zip(missing, good, strict=False))
+            n_dropped += len(rolled)
+            n_tokens += sum(group.n_tokens for group in rolled.values() if not group.has_spread)
+            n_tokens += sum(held[name].n_tokens for name in swaps)
+            held = dict(swaps.get(item[0], item) for item in held.items())
+        self.state.num_input_tokens_seen += sum(self._of_all(n_tokens))
+        self._metrics["train"]["dropped_groups"].append(sum(self._of_all(n_dropped)))
+        self._held = held
+        return [{"prompt": name} for name in held for _ in range(self._group_size)]
+
+    def _further(self, names: Sequence[str]) -> list[str]:
+        """Give the prompts that no process has among its `names`, in an order of this step."""
+        used, dataset = set(gather_object(list(names))), cast("Any", self.train_dataset)
+        rest = [name for name in dataset["prompt"] if name not in used]
+        random.Random(f"{self.args.seed}:{self.state.global_step}").shuffle(rest)
+        return rest
+
+    def _of_all(self, count: int) -> list[int]:
+        """Give the count of every process."""
+        counts = torch.tensor([count], device=self.accelerator.device)
+        return cast("torch.Tensor", self.accelerator.gather(counts)).tolist()
+
+    def _roll_out(self, names: Sequence[str]) -> dict[str, _Group]:
+        """Sample the completions of prompts, and see whether their rewards differ."""
+        if not names:
+            return {}
+        size = self._group_size
+        new = [name for name in names if name not in self._encoded]
+        self._encoded |= {name: self._encode_prompt(name) for name in new}
+        prompts = [name for name in names for _ in range(size)]
+        prompt_ids, images, fields = self._tokenize_prompts(prompts)
+        completions, _ = self._generate_single_turn(prompt_ids, images, fields, size)
+        processor, rewards = cast("Any", self.processing_class), cast("Any", self.reward_funcs)
+        texts = processor.batch_decode(completions, skip_special_tokens=True)
+        paid = [
+            reward(
+                prompts=prompts,
+                completions=texts,
+                completion_ids=completions,
+                log_metric=lambda *_: None,
+            )
+            for reward in rewards
+        ]
+        totals = torch.tensor(paid).T @ self.reward_weights.cpu()
+        n_tokens = [len(ids) + len(row) for ids, row in zip(prompt_ids, completions, strict=True)]
+        groups = zip(
+            *(_split(rows, size) for rows in (completions, totals.tolist(), n_tokens)), strict=True
+        )
+        return {
+            name: _Group(rows, max(earned) - min(earned) > 1e-6, sum(n))
+            for name, (rows, earned, n) in zip(names, groups, strict=True)
+        }
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         if self._share_prompts:
             inputs = by_completion(inputs)
         self._media = inputs["media"]
-        return super()._compute_loss(model, inputs)
+        loss = super()._compute_loss(model, inputs)
+        if self.beta == 0 and "ref_per_token_logps" in inputs:
+            self._log_kl(inputs["ref_per_token_logps"], inputs["completion_mask"])
+        return loss
+
+    def _log_kl(self, reference: torch.Tensor, mask: torch.Tensor) -> None:
+        """Log the KL as TRL does where it is a part of the loss."""
+        delta = reference - self._logprobs
+        totals = torch.stack([((delta.exp() - delta - 1) * mask).sum(), mask.sum().float()])
+        summed = cast("torch.Tensor", self.accelerator.reduce(totals, reduction="sum"))
+        total, n_tokens = summed.tolist()
+        self._metrics["train"]["kl"].append(total / max(n_tokens, 1.0))
 
     def _get_per_token_logps_and_entropies(
         self,
@@ -205,9 +337,11 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
     ) -> Any:
         if not self._share_prompts:
             with_media = WithMedia(model, self._media)
-            return super()._get_per_token_logps_and_entropies(
+            results = super()._get_per_token_logps_and_entropies(
                 with_media, input_ids, attention_mask, logits_to_keep, batch_size, **options
             )
+            self._logprobs = results[0].detach()
+            return results
         rows = batch_size or len(input_ids)
         chunks = zip(
             input_ids.split(rows),
@@ -217,6 +351,7 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
         )
         scored = [self._score_groups(model, *chunk, logits_to_keep) for chunk in chunks]
         logprobs = torch.cat([logprobs for logprobs, _ in scored])
+        self._logprobs = logprobs.detach()
         entropies = [entropy for _, entropy in scored if entropy is not None]
         return logprobs, torch.cat(entropies) if options.get("compute_entropy") else None, None
 

@@ -18,10 +18,10 @@ from avrt.train.data import (
     PromptEncoder,
     prompts_path,
     read_examples,
-    read_prompts,
     split_path,
     trace_ids,
 )
+from avrt.train.grpo_prompts import read_grpo_prompts
 from avrt.train.held_out import spread
 from avrt.train.launch import on_cpu
 from avrt.train.memory import estimate_memory
@@ -42,7 +42,11 @@ def describe_inputs(
     path = split_path(run, "train") if with_trace else prompts_path(run, config.grpo)
     examples = []
     if path.is_file():
-        examples = read_examples(path) if with_trace else read_prompts(run, config.grpo)
+        if with_trace:
+            examples = read_examples(path)
+        else:
+            prompts = read_grpo_prompts(run, config.grpo, config.build, config.run.seed)
+            examples = prompts.trained
     maker = "avrt prepare" if path.name == "samples.parquet" else "avrt generate"
     size = f"{len(examples)} samples" if path.is_file() else f"not there yet; `{maker}` writes it"
     lines = [f"{stage}: {path}: {size}"]
@@ -75,7 +79,7 @@ def describe_inputs(
             _tokens_of_pass(section, max(lengths.values())),
             checkpointing=section.gradient_checkpointing,
             half=student.dtype == "bfloat16" and not on_cpu(student),
-            reference=not with_trace and config.grpo.beta > 0 and student.lora is None,
+            reference=not with_trace and config.grpo.has_reference and student.lora is None,
         )
         details.append(_describe_memory(parts))
     return [*lines, *(f"{stage}: {line}" for line in details)], len(examples)

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from avrt.answers import extract_answer
 from avrt.config import Config, GrpoConfig
 from avrt.engines.encode import Encoded, suppress_token_ids
 from avrt.engines.weights import pick_device
@@ -21,7 +22,8 @@ from avrt.errors import AvrtError, ConfigError, MediaError
 from avrt.ranks import is_launched
 from avrt.runs import student_path
 from avrt.train.checkpoint import load_student
-from avrt.train.data import Example, PromptEncoder, read_prompts
+from avrt.train.data import Example, PromptEncoder
+from avrt.train.grpo_prompts import read_grpo_prompts
 from avrt.train.held_out import spread
 from avrt.train.rewards import REWARDS, reward_weights
 from avrt.train.rollout import Sampler, sample_groups
@@ -53,7 +55,8 @@ def check_rewards(config: Config, force: bool = False) -> str:
     model, processor = load_student(student_path(config, grpo.init))
     model = model.to("cpu" if student.device == "cpu" else pick_device("auto"))
     encoder = PromptEncoder(processor, root, config.media, student.prompt)
-    examples = spread(read_prompts(config.run.path, grpo), N_PROMPTS, "--reward-check")
+    chosen = read_grpo_prompts(config.run.path, grpo, config.build, config.run.seed)
+    examples = spread(chosen.trained, N_PROMPTS, "--reward-check")
     prompts = _encode(examples, encoder)
     if not prompts:
         raise AvrtError(f"{root}: none of the {len(examples)} clips can be read")
@@ -61,6 +64,7 @@ def check_rewards(config: Config, force: bool = False) -> str:
     scored = _roll_out(model, processor, prompts, grpo)
     weights = reward_weights(grpo)
     text, n_spread = _render(scored, weights)
+    text = "\n".join([text, *_describe_groups(scored, n_spread, grpo)])
     if n_spread or force:
         return text
     totals = {_total(weights, rewards) for _, _, group in scored for rewards in group}
@@ -136,6 +140,21 @@ def _render(scored: Scored, weights: Mapping[str, float]) -> tuple[str, int]:
             f"of {len(groups)} groups, mean standard deviation inside a group {within:.3f}"
         )
     return "\n".join(lines), sum(len(set(group)) > 1 for group in totals)
+
+
+def _describe_groups(scored: Scored, n_spread: int, grpo: GrpoConfig) -> list[str]:
+    """Say how many groups have a right completion, and what becomes of those without spread."""
+    n_right = sum(
+        any(extract_answer(text, of.sample.options, cut=True) == of.sample.target for text in texts)
+        for of, texts, _ in scored
+    )
+    lines = [f"  pass@{grpo.group_size}: {n_right} of {len(scored)} groups have a right completion"]
+    if grpo.drop_zero_spread:
+        n_same = len(scored) - n_spread
+        lines.append(f"  grpo.drop_zero_spread would replace {n_same} of {len(scored)} groups")
+    if grpo.judge_weight:
+        lines.append("  the judge was not asked: its reward is not among these")
+    return lines
 
 
 def _total(weights: Mapping[str, float], rewards: Mapping[str, float]) -> float:

@@ -147,7 +147,8 @@ def group_inputs(
     n_groups, n_segments, device = len(prompts), len(completions[0]), prompts[0].device
     flat = [completion for group in completions for completion in group]
     n_prompt = max(len(prompt) for prompt in prompts) - 1
-    n_completion = max(len(completion) for completion in flat)
+    # At least the place of the prompt's last token, although nothing follows it.
+    n_completion = max(1, *(len(completion) for completion in flat))
 
     # (N, P), then (N G, R): every segment begins with its prompt's last token.
     ids = pad_sequence([prompt[:-1] for prompt in prompts], batch_first=True)
@@ -157,6 +158,7 @@ def group_inputs(
         batch_first=True,
     )
     targets = pad_sequence(flat, batch_first=True, padding_value=-100)
+    targets = torch.nn.functional.pad(targets, (0, n_completion - targets.shape[1]), value=-100)
     lengths = torch.tensor([len(prompt) - 1 for prompt in prompts], device=device)
     within = torch.arange(n_prompt, device=device) < lengths[:, None]
     own = torch.ones(n_completion, n_completion, dtype=torch.bool, device=device).tril()
