@@ -11,9 +11,6 @@ import importlib
 import json
 import logging
 import re
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +19,13 @@ import transformers
 from transformers import PreTrainedModel, Trainer
 
 from avrt.config import MediaConfig, StudentConfig
-from avrt.engines.weights import architecture_of, load, model_identity, resolve
+from avrt.engines.weights import (
+    architecture_of,
+    load,
+    model_identity,
+    old_names_allowed,
+    resolve,
+)
 from avrt.errors import ConfigError, EngineError
 from avrt.prompts import load_prompt
 from avrt.ranks import is_main
@@ -46,15 +49,6 @@ __all__ = [
 
 TOWERS = {"visual": "merger", "audio_tower": "proj"}
 """The frozen parts of a thinker, each with its projection into the language model."""
-
-
-@contextmanager
-def old_names_allowed() -> Iterator[None]:
-    """Silence warnings of names that transformers 5.23 changed; TRL 1.16 and peft 0.21 use them."""
-    with warnings.catch_warnings():
-        old_names = r"`\w*gradient_checkpointing\w*` is deprecated"
-        warnings.filterwarnings("ignore", message=old_names, category=FutureWarning)
-        yield
 
 
 def load_student(path: str, train_projections: bool = False) -> tuple[Any, Any]:

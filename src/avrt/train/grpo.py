@@ -54,6 +54,7 @@ from avrt.train.data import (
 )
 from avrt.train.held_out import FIELDS as HELD_OUT_FIELDS
 from avrt.train.held_out import HeldOut, spread
+from avrt.train.kept import KeepCheckpoints
 from avrt.train.launch import require_launch
 from avrt.train.log import TrainingLog, read_log
 from avrt.train.omni_grpo import OmniGRPOTrainer
@@ -82,7 +83,10 @@ LOG_FIELDS = {
     **{name: name for name in ("tokens_per_s", "step_time_s", "memory_gib", *HELD_OUT_FIELDS)},
 }
 """TRL's name of each metric, and its name in log.jsonl."""
-FREE = {"init", "output", "save_steps", "gradient_checkpointing", "eval_steps", "eval_samples"}
+FREE = {
+    *("init", "output", "save_steps", "keep_checkpoints", "gradient_checkpointing"),
+    *("eval_steps", "eval_samples"),
+}
 """Settings that do not change the policy, so that a finished training stays valid.
 
 `init` may be a path of this machine; the identity of its checkpoint is among the student's
@@ -140,6 +144,7 @@ def run(config: Config) -> Result:
     log = TrainingLog(folder / "log.jsonl", LOG_FIELDS)
     parameters = count_parameters(trainer.model)
     held_out = HeldOut(trainer, config.eval, encoder, validation.kept, grpo.eval_steps)
+    trainer.add_callback(KeepCheckpoints(folder, grpo.keep_checkpoints))
     train_logged(trainer, log, SHOWN, checkpoint, held_out)
     save_model(trainer, processor, folder / "model")
 
