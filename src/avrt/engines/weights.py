@@ -96,9 +96,13 @@ def model_identity(model: str, revision: str | None) -> dict[str, Any]:
     return {"model": model if model.startswith(_WORLD) else "local", "revision": digest}
 
 
-def in_process_identity(model: str, revision: str | None, dtype: str) -> dict[str, Any]:
+def in_process_identity(
+    model: str, revision: str | None, dtype: str, interleaved: bool = False
+) -> dict[str, Any]:
     """Give a model's identity with its settings in process; the model need not be loaded."""
     recipe = {"frames": "pixels", "audio": "samples", "dtype": dtype}
+    if interleaved:
+        recipe["audio"] = "samples inside the video"
     return {**model_identity(model, revision), **recipe}
 
 

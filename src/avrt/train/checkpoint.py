@@ -184,6 +184,8 @@ def student_settings(
             "dtype": student.dtype,
             "prompt": load_prompt(student.prompt).digest,
             **student.model_dump(include={"train_projections", "lora"}),
+            # Only where it is set, so that trainings of before it was there stay valid.
+            **({"use_audio_in_video": True} if student.use_audio_in_video else {}),
         },
         "media": media.decoding(),
         **launch_settings(student.deepspeed),

@@ -127,7 +127,11 @@ def run(config: Config) -> Result:
     if grpo.eval_samples:
         validation_examples = _validation_prompts(run_folder, examples, grpo.eval_samples)
     model, processor = load_student(policy, student.train_projections)
-    encoder = PromptEncoder(processor, config.data.root, config.media, student.prompt)
+    encoder = PromptEncoder(
+        processor,
+        *(config.data.root, config.media, student.prompt),
+        interleaved=student.use_audio_in_video,
+    )
     longest = model.config.get_text_config().max_position_embeddings - grpo.max_new_tokens
 
     def length(example: Example) -> int:

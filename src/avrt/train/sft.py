@@ -155,7 +155,11 @@ def run(config: Config) -> Result:
     train_examples, validation_examples = read_examples(train_path), read_examples(validation_path)
     require_media(config.data.root, [example.sample for example in train_examples])
     model, processor = load_student(student.model, student.train_projections)
-    encoder = PromptEncoder(processor, config.data.root, config.media, student.prompt)
+    encoder = PromptEncoder(
+        processor,
+        *(config.data.root, config.media, student.prompt),
+        interleaved=student.use_audio_in_video,
+    )
     collator = TraceCollator([*train_examples, *validation_examples], encoder, processor)
     train = keep_usable("sft", train_examples, collator.length, sft.max_length)
     validation = UsableExamples()

@@ -26,7 +26,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from avrt.engines.encode import merge_media
+from avrt.engines.encode import INTERLEAVED, merge_media
 from avrt.errors import EngineError
 
 __all__ = ["Media", "group_inputs", "prompt_positions", "share_attention", "thinker_of"]
@@ -113,15 +113,28 @@ def share_attention(model: Any) -> None:
 def prompt_positions(model: Any, input_ids: Tensor, media: Media) -> Tensor:
     """Compute the M-RoPE positions (3, T) of a prompt (T,): time, height and width."""
     lengths = media.get("feature_attention_mask")
+    _require_flag(thinker_of(model).config, input_ids, media)
     positions, _ = thinker_of(model).get_rope_index(
         input_ids[None].cpu(),
         image_grid_thw=_on_cpu(media.get("image_grid_thw")),
         video_grid_thw=_on_cpu(media.get("video_grid_thw")),
         attention_mask=torch.ones_like(input_ids[None], device="cpu"),
+        use_audio_in_video=INTERLEAVED in media,
         audio_seqlens=None if lengths is None else lengths.sum(-1).cpu(),
         second_per_grids=_on_cpu(media.get("video_second_per_grid")),
     )
     return positions[:, 0].long()
+
+
+def _require_flag(config: Any, input_ids: Tensor, media: Media) -> None:
+    """Refuse a video with its sound inside without the flag that says so; the model would not."""
+    starts = input_ids[:-1] == config.vision_start_token_id
+    inside = bool((starts & (input_ids[1:] == config.audio_start_token_id)).any())
+    if inside != (INTERLEAVED in media):
+        raise EngineError(
+            f"the sound is {'inside' if inside else 'beside'} the video, but the media are "
+            f"{'not ' * inside}marked with {INTERLEAVED}"
+        )
 
 
 def group_inputs(
