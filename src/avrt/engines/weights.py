@@ -21,6 +21,7 @@ from avrt.texts import read_json
 
 __all__ = [
     "MODEL_SUFFIXES",
+    "WHOLE",
     "Loaded",
     "architecture_of",
     "in_process_identity",
@@ -34,6 +35,8 @@ __all__ = [
 _WORLD = "world:"
 MODEL_SUFFIXES = {".json", ".jinja", ".safetensors", ".txt"}
 """Of the files of a checkpoint that a model is loaded from."""
+WHOLE = {"qwen2_5_omni": "Qwen2.5-Omni", "qwen3_omni_moe": "Qwen3-Omni"}
+"""Model types of whole models, out of which only the thinker is loaded, and their names."""
 ADAPTER = "adapter_config.json"
 """The file in a folder of adapters that names the model they were trained on."""
 
@@ -167,7 +170,7 @@ def _load_adapted(folder: Path) -> Any:
 def architecture_of(config: Any, model: str) -> tuple[Any, Any]:
     """Give the transformers class that loads a checkpoint, and the configuration it takes.
 
-    Of a whole Qwen2.5-Omni (thinker, talker and vocoder) only the thinker is loaded.
+    Of a whole Omni model (thinker, talker and vocoder) only the thinker is loaded.
 
     Raises:
         EngineError: this version of transformers does not know the class.
@@ -176,6 +179,8 @@ def architecture_of(config: Any, model: str) -> tuple[Any, Any]:
 
     if config.model_type == "qwen2_5_omni":
         return transformers.Qwen2_5OmniThinkerForConditionalGeneration, config.thinker_config
+    if config.model_type == "qwen3_omni_moe":
+        return transformers.Qwen3OmniMoeThinkerForConditionalGeneration, config.thinker_config
     name = (config.architectures or ["(none)"])[0]
     architecture = getattr(transformers, name, None)
     if architecture is None:

@@ -20,6 +20,7 @@ from transformers import PreTrainedModel, Trainer
 
 from avrt.config import MediaConfig, StudentConfig
 from avrt.engines.weights import (
+    WHOLE,
     architecture_of,
     load,
     model_identity,
@@ -47,8 +48,10 @@ __all__ = [
     "student_settings",
 ]
 
-TOWERS = {"visual": "merger", "audio_tower": "proj"}
-"""The frozen parts of a thinker, each with its projection into the language model."""
+TOWERS = {"visual": ("merger", "merger_list"), "audio_tower": ("proj", "proj1", "proj2")}
+"""The frozen parts of a thinker, each with its projections into the language model: `merger` and
+`proj` of Qwen2.5-Omni; `merger`, `merger_list`, `proj1` and `proj2` of Qwen3-Omni.
+"""
 
 
 def load_student(path: str, train_projections: bool = False) -> tuple[Any, Any]:
@@ -67,7 +70,7 @@ def load_student(path: str, train_projections: bool = False) -> tuple[Any, Any]:
 def require_student(path: str, alone: bool = False) -> None:
     """Refuse a checkpoint that cannot be the student, before any weight is read.
 
-    With `alone`, refuse a whole Qwen2.5-Omni too: TRL loads the reference model a second time, by
+    With `alone`, refuse a whole Omni model too: TRL loads the reference model a second time, by
     the class that config.json names, and in a whole model that class is not the thinker's.
 
     Raises:
@@ -75,9 +78,9 @@ def require_student(path: str, alone: bool = False) -> None:
         EngineError: transformers cannot read its configuration, or does not know its class.
     """
     whole = _read_config(path)
-    if alone and whole.model_type == "qwen2_5_omni":
+    if alone and whole.model_type in WHOLE:
         raise ConfigError(
-            f"{path}: a whole Qwen2.5-Omni, but GRPO starts from a thinker; run "
+            f"{path}: a whole {WHOLE[whole.model_type]}, but GRPO starts from a thinker; run "
             f"`avrt checkpoint extract {path} OUT` (download a model on the hub first), and name "
             "OUT"
         )
@@ -103,17 +106,19 @@ def _check_thinker(path: str, model: PreTrainedModel) -> None:
         return
     raise ConfigError(
         f"{path}: a {type(model).__name__} cannot be the student: it has no towers for picture and "
-        "sound; name a checkpoint of a Qwen2.5-Omni thinker (architecture "
-        "Qwen2_5OmniThinkerForConditionalGeneration)"
+        "sound; name a checkpoint of a Qwen2.5-Omni or Qwen3-Omni thinker (architecture "
+        "Qwen2_5OmniThinkerForConditionalGeneration or Qwen3OmniMoeThinkerForConditionalGeneration)"
     )
 
 
 def freeze_towers(model: PreTrainedModel, train_projections: bool = False) -> None:
     """Freeze the towers; `train_projections` leaves their projections to the training."""
-    for name, projection in TOWERS.items():
+    for name, projections in TOWERS.items():
         tower = getattr(model.base_model, name)
         tower.requires_grad_(False)
-        getattr(tower, projection).requires_grad_(train_projections)
+        for projection in projections:
+            if hasattr(tower, projection):
+                getattr(tower, projection).requires_grad_(train_projections)
 
 
 def lora_config(student: StudentConfig, model: Any) -> Any:
@@ -134,7 +139,8 @@ def lora_config(student: StudentConfig, model: Any) -> Any:
     if unknown := sorted({*student.lora.targets} - layers):
         raise ConfigError(
             f"student.lora.targets: the language model has no linear layer {', '.join(unknown)}; "
-            f"it has {', '.join(sorted(layers))}"
+            f"it has {', '.join(sorted(layers))} (experts of a mixture are no layers of their own, "
+            "and get no adapters)"
         )
     names = "|".join(map(re.escape, student.lora.targets))
     return peft.LoraConfig(
