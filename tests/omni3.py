@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ VISION = {
     "out_hidden_size": 96,
     "num_position_embeddings": 64,
     "deepstack_visual_indexes": [0, 1],
+    "initializer_range": 0.1,
 }
 AUDIO = {
     "d_model": 64,
@@ -43,6 +45,7 @@ AUDIO = {
     "downsample_hidden_size": 16,
     "n_window": 50,
     "n_window_infer": 400,
+    "initializer_range": 0.1,
 }
 
 
@@ -90,4 +93,27 @@ def write_thinker3(folder: Path, seed: int = 0) -> Path:
     model, processor = new_thinker3(seed)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
+    return folder
+
+
+def write_omni3(folder: Path, seed: int = 0) -> Path:
+    """A whole Qwen3-Omni in the published layout: the thinker under its prefix, and other parts.
+
+    Talker and vocoder are tensors without a model: nothing here runs them.
+    """
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    write_thinker3(folder, seed)
+    thinker = load_file(folder / "model.safetensors")
+    whole = {f"thinker.{name}": tensor for name, tensor in thinker.items()}
+    whole |= {"talker.model.norm.weight": torch.ones(8), "code2wav.decoder.bias": torch.zeros(4)}
+    save_file(whole, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    settings = {
+        "architectures": ["Qwen3OmniMoeForConditionalGeneration"],
+        "model_type": "qwen3_omni_moe",
+        "thinker_config": config,
+    }
+    (folder / "config.json").write_text(json.dumps(settings))
     return folder

@@ -190,7 +190,7 @@ def test_a_batch_is_of_one_kind_and_a_sound_beside_a_picture_may_go_along(encode
 
 @pytest.mark.parametrize("share_prompts", [True, False])
 def test_both_stages_train_and_hold_out_with_it(make, read_numbers, share_prompts):
-    sections = {"sft": {"epochs": 1, "eval_samples": 1}, "grpo": {"eval_samples": 0}}
+    sections = {"sft": {"eval_samples": 1}, "grpo": {}, "eval": {"max_new_tokens": 4}}
     sections["grpo"]["share_prompts"] = share_prompts
     inside = make(**sections)
     apart = make(**sections, student={"use_audio_in_video": False}, run={"name": "apart"})

@@ -146,7 +146,7 @@ def test_logprobs_change_with_one_modality(encoded, policy, key):
 
     with torch.no_grad():
         before = scores()
-        encoded[0].media[key] = encoded[0].media[key].flip(0, -1)
+        encoded[0].media[key] = -encoded[0].media[key]
         after = scores()
     assert (after[0] - before[0]).abs().max() > 1e-5
     assert after[1].equal(before[1])
@@ -162,6 +162,7 @@ def test_sft_and_grpo_train_it_resume_and_keep_checkpoints(
         student={"use_audio_in_video": interleaved},
         sft={"keep_checkpoints": "all", "save_steps": 1, "eval_samples": 1},
         grpo={"init": "sft", "max_steps": 2},
+        eval={"max_new_tokens": 4},
     )
     assert sft.run(config).counts["steps"] == 2
     losses = [
