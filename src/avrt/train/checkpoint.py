@@ -149,6 +149,8 @@ def lora_config(student: StudentConfig, model: Any) -> Any:
         lora_dropout=student.lora.dropout,
         # The towers have layers of the same names.
         target_modules=rf"(.*\.)?language_model\..*\.({names})",
+        # Of a mixture of experts peft keeps only the last part of the names above.
+        exclude_modules=rf"(.*\.)?({'|'.join(TOWERS)})\..*",
     )
 
 

@@ -123,6 +123,8 @@ def share_attention(model: Any) -> None:
             "grpo.share_prompts to false"
         )
     config._attn_implementation = ATTENTION
+    if hasattr(config, "output_router_logits"):
+        config.output_router_logits = False  # the head would count them over a mask of two axes
 
 
 def mask_argument(model: Any, mask: Tensor | None) -> Any:

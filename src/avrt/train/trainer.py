@@ -53,6 +53,8 @@ def common_arguments(run: RunConfig, student: StudentConfig, stage: str) -> dict
         "adam_beta2": 0.999,
         "adam_epsilon": 1e-8,
         "lr_scheduler_type": "cosine",
+        # A mixture of experts is trained on the same loss as any other model.
+        "router_aux_loss_coef": 0.0,
         "save_strategy": "steps",
         "save_total_limit": RESUMABLE,
         "logging_steps": 1,
