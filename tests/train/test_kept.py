@@ -5,18 +5,25 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import sqlite3
 from contextlib import closing
 
 import pytest
 from safetensors.torch import load_file
 
 from avrt.config import dump_config
+from avrt.datasets import write_samples
 from avrt.engines.weights import load, model_identity
 from avrt.errors import AvrtError
+from avrt.evaluate import Choice
+from avrt.evaluate import run as evaluate
+from avrt.evaluate.checkpoints import curves_of
+from avrt.evaluate.results import read_results
 from avrt.runs import kept_checkpoints
 from avrt.train import grpo, sft
 from avrt.train.disk import complete_checkpoints
 from avrt.train.log import TrainingLog
+from avrt.types import Sample
 from hostile.forks import KILLED, Forks
 
 
@@ -195,3 +202,43 @@ def test_kept_weights_are_those_of_the_checkpoint(make_config):
         saved = config.run.path / "grpo" / "checkpoints" / f"checkpoint-{step}"
         before, after = (load_file(each / "model.safetensors") for each in (saved, path))
         assert all(before[name].equal(after[name]) for name in before)
+
+
+def test_the_checkpoints_of_a_real_training_are_evaluated_and_its_ends_cost_no_call(
+    make_config, clips
+):
+    sample = Sample(
+        id="q0",
+        question="What is it?",
+        options=("bell", "drum", "flute", "horn"),
+        answer_index=1,
+        question_type="Which",
+        question_relation="both",
+        video_id="red-high",
+        video="red-high.mp4",
+        image=None,
+        audio=None,
+        source="bench.parquet:1",
+    )
+    write_samples(clips / "bench.parquet", [sample])
+    settings = {
+        "benchmarks": {"bench": {"format": "parquet", "root": str(clips), "split": "bench"}},
+        "models": {"base": "base", "sft": "sft"},
+        "modalities": ["av"],
+        "max_new_tokens": 2,
+    }
+    config = make_config(sft={"save_steps": 1, "keep_checkpoints": "all"}, eval=settings)
+    assert sft.run(config).counts["steps"] == 2
+
+    def n_calls() -> int:
+        with closing(sqlite3.connect(config.run.path / "ledger.sqlite")) as ledger:
+            return ledger.execute("SELECT count(*) FROM calls").fetchone()[0]
+
+    evaluate(config)
+    assert n_calls() == 2
+    evaluate(config, Choice(checkpoints=("sft",)))
+    assert n_calls() == 3
+    (curve,) = curves_of(read_results(config))
+    assert [step for step, _ in curve.points] == [0, 1, 2]
+    texts = [result.lines[0].key for _, result in curve.points]
+    assert len(set(texts)) == 3

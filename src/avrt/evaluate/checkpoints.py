@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avrt.config import EvalModel
-from avrt.engines.weights import model_identity
+from avrt.engines.weights import model_identity, resolve
 from avrt.errors import ConfigError
 from avrt.evaluate.results import MODALITIES, ModelResult
 from avrt.runs import kept_checkpoints
@@ -87,7 +87,7 @@ def _start(folder: Path, starts: Iterable[str]) -> dict[int, dict[str, str | Non
     wanted = {key: student[key] for key in ("model", "revision")}
     for start in dict.fromkeys(starts):
         if model_identity(start, wanted["revision"]) == wanted:
-            is_folder = wanted["model"] == "local"
+            is_folder = Path(resolve(start)).is_dir()
             return {0: {"model": start, "revision": None if is_folder else wanted["revision"]}}
     return {}
 
