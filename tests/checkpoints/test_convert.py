@@ -169,7 +169,7 @@ def test_what_is_no_checkpoint_is_refused(thinker, tmp_path):
         convert.extract(tmp_path / "nowhere", tmp_path / "out")
     settings = json.loads((thinker / "config.json").read_text())
     (thinker / "config.json").write_text(json.dumps({**settings, "model_type": "qwen2"}))
-    with pytest.raises(ConfigError, match=r"is 'qwen2', but a Qwen2.5-Omni or Qwen3-Omni thinker is needed"):
+    with pytest.raises(ConfigError, match=r"is 'qwen2', but a Qwen2.5-Omni or Qwen3-Omni thinker"):
         convert.export_vllm(thinker, tmp_path / "out")
     (thinker / "config.json").write_text("[]")
     with pytest.raises(DataError, match="not the configuration of a model"):
