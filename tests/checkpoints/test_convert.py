@@ -13,7 +13,6 @@ from click.testing import CliRunner, Result
 from safetensors.torch import load_file, save_file
 
 from avrt.checkpoints import convert, describe, tensors
-from avrt.checkpoints import omni as omni_form
 from avrt.cli import cli
 from avrt.config import StudentConfig
 from avrt.engines.weights import load
@@ -82,7 +81,7 @@ def test_extracted_thinker_is_the_one_inside_and_trains(omni, tmp_path):
     assert type(alone.model) is type(inside.model)
     assert same(inside.model.state_dict(), alone.model.state_dict())
     settings = json.loads((tmp_path / "thinker/config.json").read_text())
-    assert settings["model_type"] == omni_form.THINKER
+    assert settings["model_type"] == "qwen2_5_omni_thinker"
     assert settings["dtype"] == json.loads((omni / "config.json").read_text())["dtype"]
     load_student(str(tmp_path / "thinker"))
 
@@ -120,8 +119,8 @@ def test_export_for_vllm_has_its_layout_and_leads_back(thinker, tmp_path):
     convert.export_vllm(thinker, tmp_path / "served")
     settings = json.loads((tmp_path / "served/config.json").read_text())
     assert settings["architectures"] == ["Qwen2_5OmniForConditionalGeneration"]
-    assert (settings["model_type"], settings["enable_audio_output"]) == (omni_form.OMNI, False)
-    assert settings["thinker_config"]["model_type"] == omni_form.THINKER
+    assert (settings["model_type"], settings["enable_audio_output"]) == ("qwen2_5_omni", False)
+    assert settings["thinker_config"]["model_type"] == "qwen2_5_omni_thinker"
     exported = all_tensors(tmp_path / "served")
     assert all(name.startswith("thinker.") for name in exported)
     assert (tmp_path / "served/processor_config.json").is_file()
@@ -170,7 +169,7 @@ def test_what_is_no_checkpoint_is_refused(thinker, tmp_path):
         convert.extract(tmp_path / "nowhere", tmp_path / "out")
     settings = json.loads((thinker / "config.json").read_text())
     (thinker / "config.json").write_text(json.dumps({**settings, "model_type": "qwen2"}))
-    with pytest.raises(ConfigError, match=r"is 'qwen2', but a Qwen2.5-Omni thinker is needed"):
+    with pytest.raises(ConfigError, match=r"is 'qwen2', but a Qwen2.5-Omni or Qwen3-Omni thinker"):
         convert.export_vllm(thinker, tmp_path / "out")
     (thinker / "config.json").write_text("[]")
     with pytest.raises(DataError, match="not the configuration of a model"):

@@ -159,6 +159,12 @@ def generate(engine: LazyEngine, requests: Iterable[Request], on_completion: OnC
 
 
 @pytest.fixture(scope="session")
+def answers() -> Callable[[str], Callable[[Prompt], str | None]]:
+    """The answers of a model, by its name."""
+    return answer_as
+
+
+@pytest.fixture(scope="session")
 def full_run(tmp_path_factory) -> Config:
     """The configuration of a run in which every stage is done. Read only."""
     folder = tmp_path_factory.mktemp("report")

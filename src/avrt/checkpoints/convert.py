@@ -1,4 +1,4 @@
-"""Convert between the official Qwen2.5-Omni, the thinker that is trained, and the form for vLLM.
+"""Convert between an official Omni model, the thinker that is trained, and the form for vLLM.
 
     extract      whole model -> thinker      keys lose the prefix `thinker.`
     merge        thinker + whole model -> whole model with that thinker
@@ -18,9 +18,8 @@ from typing import Any
 
 from avrt.checkpoints.omni import (
     CONFIG,
-    OMNI,
     PREFIX,
-    THINKER,
+    family_of,
     published_name,
     read_checkpoint,
     thinker_shapes,
@@ -39,10 +38,11 @@ def extract(omni: Path, out: Path) -> str:
     """Write the thinker of a whole model: configuration, weights, processor; return a summary.
 
     Raises:
-        ConfigError: `omni` is no whole Qwen2.5-Omni, or `out` exists.
+        ConfigError: `omni` is no whole Omni model, or `out` exists.
         DataError: weights are missing or damaged.
     """
-    config, tensors = read_checkpoint(omni, OMNI)
+    config, tensors = read_checkpoint(omni, "whole")
+    family = family_of(config)
     thinker = {
         name.removeprefix(PREFIX): tensor
         for name, tensor in tensors.items()
@@ -52,8 +52,8 @@ def extract(omni: Path, out: Path) -> str:
     own = {
         **shared,
         **config["thinker_config"],
-        "architectures": ["Qwen2_5OmniThinkerForConditionalGeneration"],
-        "model_type": THINKER,
+        "architectures": [family.classes["thinker"]],
+        "model_type": family.types["thinker"],
     }
     _check_complete(omni, own, thinker)
     _write(out, own, thinker, _companions(omni))
@@ -69,8 +69,8 @@ def merge(thinker: Path, omni: Path, out: Path, cast: bool = False) -> str:
         ConfigError: a folder holds another kind of checkpoint, or `out` exists.
         DataError: a tensor is missing, has another shape, or is not in the whole model.
     """
-    thinker_config, trained = read_checkpoint(thinker, THINKER)
-    config, tensors = read_checkpoint(omni, OMNI)
+    thinker_config, trained = read_checkpoint(thinker, "thinker")
+    config, tensors = read_checkpoint(omni, "whole")
     trained = {published_name(name): tensor for name, tensor in trained.items()}
     wanted = {
         name.removeprefix(PREFIX): tensor
@@ -107,12 +107,13 @@ def export_vllm(thinker: Path, out: Path) -> str:
         ConfigError: `thinker` holds another kind of checkpoint, or `out` exists.
         DataError: weights are missing or damaged.
     """
-    config, tensors = read_checkpoint(thinker, THINKER)
+    config, tensors = read_checkpoint(thinker, "thinker")
+    family = family_of(config)
     tensors = {published_name(name): tensor for name, tensor in tensors.items()}
     _check_complete(thinker, config, tensors)
     whole = {
-        "architectures": ["Qwen2_5OmniForConditionalGeneration"],
-        "model_type": OMNI,
+        "architectures": [family.classes["whole"]],
+        "model_type": family.types["whole"],
         "enable_audio_output": False,
         **{key: config[key] for key in ("dtype", "torch_dtype") if key in config},
         "thinker_config": config,

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from avrt.checkpoints.omni import OMNI, published_name, read_checkpoint
+from avrt.checkpoints.omni import family_of, published_name, read_checkpoint
 from avrt.checkpoints.tensors import StoredTensor
 from avrt.config import StudentConfig
 from avrt.train.checkpoint import describe_student
@@ -18,11 +18,13 @@ PARTS = {
     "model.": "language model",
     "lm_head.": "head",
     "visual.merger.": "vision projection",
+    "visual.merger_list.": "vision projection",
     "visual.": "vision tower",
-    "audio_tower.proj.": "audio projection",
+    "audio_tower.proj": "audio projection",
     "audio_tower.": "audio tower",
     "talker.": "talker",
     "token2wav.": "vocoder",
+    "code2wav.": "vocoder",
 }
 """Beginning of a tensor's published name, and its part; the first that fits counts."""
 LANGUAGE = ("embeddings", "language model", "head")
@@ -48,15 +50,16 @@ def describe(folder: Path, student: StudentConfig) -> str:
     """Give a table of the checkpoint's parts, and which of them `student` trains.
 
     Raises:
-        ConfigError: not a checkpoint of Qwen2.5-Omni.
+        ConfigError: not a checkpoint of Qwen2.5-Omni or Qwen3-Omni.
         DataError: configuration or weights are damaged.
     """
     config, tensors = read_checkpoint(folder)
     parts: dict[str, Part] = {}
     for name, tensor in tensors.items():
         parts.setdefault(part_of(name), Part()).add(tensor)
-    is_whole = config["model_type"] == OMNI
-    kind = "a whole Qwen2.5-Omni" if is_whole else "a Qwen2.5-Omni thinker"
+    family = family_of(config)
+    is_whole = family.form_of(config["model_type"]) == "whole"
+    kind = f"a whole {family.name}" if is_whole else f"a {family.name} thinker"
     n_files = len({tensor.file for tensor in tensors.values()})
     counts = describe_student(str(folder), student)
     assert counts is not None, "its configuration was read above"

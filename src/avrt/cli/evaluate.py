@@ -67,6 +67,13 @@ def _parse_modalities(
     help="Give these modalities, such as `av` or `none,a,v,av`.",
 )
 @click.option(
+    "--checkpoints",
+    "trainings",
+    multiple=True,
+    metavar="TRAINING",
+    help="Evaluate the kept checkpoints of this training (`sft`, `grpo`, ...); may be repeated.",
+)
+@click.option(
     "--predictions",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Call no model; score the texts in this JSONL or CSV file (id, text) as --model.",
@@ -86,6 +93,7 @@ def evaluate(
     models: tuple[str, ...],
     benchmarks: tuple[str, ...],
     modalities: tuple[Given, ...] | None,
+    trainings: tuple[str, ...],
     predictions: Path | None,
     compare: tuple[str, str] | None,
     force: bool,
@@ -99,7 +107,7 @@ def evaluate(
     from avrt import evaluate as evaluation
     from avrt.ask.budget import Budget
 
-    choice = evaluation.Choice(models or None, modalities, benchmarks or None)
+    choice = evaluation.Choice(models or None, modalities, benchmarks or None, trainings)
     asks = (dry_run and not predictions) or budget != Budget()
     _check_usage(choice, asks, predictions, compare, force)
     if as_json and (dry_run or compare):
@@ -141,10 +149,12 @@ def _check_usage(
     if compare and (choice != Choice() or asks or predictions):
         raise click.UsageError(
             "--compare evaluates nothing: leave out --model, --benchmark, --modality, "
-            "--predictions, --dry-run, --limit, --shard and budgets"
+            "--checkpoints, --predictions, --dry-run, --limit, --shard and budgets"
         )
     if force and not compare:
         raise click.UsageError("--force goes with --compare alone")
+    if predictions and choice.checkpoints:
+        raise click.UsageError("--predictions calls no model: leave out --checkpoints")
     if predictions and asks:
         raise click.UsageError(
             "--predictions calls no model: leave out --limit, --shard and budgets"

@@ -11,6 +11,8 @@ from avrt.ask.replay import Sender, replay
 from avrt.config import Config
 from avrt.engines import Engine, LazyEngine, engine_of_role
 from avrt.errors import ConfigError
+from avrt.evaluate import Choice
+from avrt.evaluate.checkpoints import split_name
 from avrt.evaluate.models import choose_models
 
 __all__ = ["replay_row"]
@@ -35,7 +37,10 @@ def _engine_of(config: Config, call: StoredCall) -> Engine:
         ConfigError: no such role is configured.
     """
     if call.stage == "eval":
-        chosen = _configured("eval.models", config.eval.models, call.role)
+        models = config.eval.models
+        if named := split_name(call.role):
+            models = Choice(checkpoints=named[:1]).restrict(config).eval.models
+        chosen = _configured("eval.models", models, call.role)
         (model,) = choose_models(config, {call.role: chosen})
         return LazyEngine(model.engine, model.checkpoint, model.revision, config.media)
     if call.stage == "merge":

@@ -89,6 +89,8 @@ class EngineConfig(Section):
     """Device (transformers): auto, cpu, cuda, cuda:1, ..."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Number format of the weights (transformers)."""
+    use_audio_in_video: bool = False
+    """Put the sound of a video between its frames, for Omni models (transformers)."""
     script: Path | None = None
     """JSON Lines file of {"match": text in the prompt, "reply": text} (scripted)."""
 
@@ -134,6 +136,11 @@ class EngineConfig(Section):
         self._check_body()
         if twice := sorted({"model", "revision"} & self.vllm_args.keys()):
             raise ValueError(f"vllm_args may not hold {', '.join(twice)}: the role's settings do")
+        if self.use_audio_in_video and self.kind != "transformers":
+            raise ValueError(
+                f"use_audio_in_video goes with kind: transformers; {self.kind} gets pictures and "
+                "sound apart"
+            )
         if self.kind == "vllm" and self.frames_as == "video":
             raise ValueError(
                 "frames_as: video needs a vLLM server, which takes the times of the frames with "

@@ -160,6 +160,11 @@ class StudentConfig(Section):
     """Train the towers' projections into the language model as well (`visual.merger`,
     `audio_tower.proj`); the towers themselves always keep their weights.
     """
+    use_audio_in_video: bool = False
+    """Put the sound of a video between its frames, in chunks of two seconds, as Qwen2.5-Omni can
+    take it, in SFT, GRPO and evaluation alike; else the sound follows the frames. A sound beside a
+    still picture always follows it.
+    """
     lora: LoraConfig | None = None
     """Train low-rank adapters instead of the language model's weights; the model that is saved has
     them merged in. Needs the extra `lora`.

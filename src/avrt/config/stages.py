@@ -26,6 +26,9 @@ __all__ = [
 ]
 
 
+KeptCheckpoints = Annotated[int, Field(ge=2)] | Literal["all"]
+
+
 class GenerateConfig(Section):
     shuffle_options: bool = False
     """Show every answer of a teacher the options in another order. Letters are put back into the
@@ -82,6 +85,10 @@ class SftConfig(Section):
     """Recompute activations in the backward pass: less memory, more time."""
     save_steps: int = Field(default=200, ge=1)
     """Optimizer steps between checkpoints, and between losses on the validation set."""
+    keep_checkpoints: KeptCheckpoints = 2
+    """Checkpoints that stay: this many of the newest, or `all`. The last two can be resumed; beyond
+    2, every one is kept with its weights alone, for `avrt eval --checkpoints sft`.
+    """
     eval_samples: int = Field(default=0, ge=0)
     """Validation prompts that are answered greedily, and scored, with every validation loss; taken
     evenly from the set.
@@ -210,6 +217,10 @@ class GrpoConfig(Section):
     """Recompute activations in the backward pass: less memory, more time."""
     save_steps: int = Field(default=50, ge=1)
     """Optimizer steps between checkpoints."""
+    keep_checkpoints: KeptCheckpoints = 2
+    """Checkpoints that stay: this many of the newest, or `all`. The last two can be resumed; beyond
+    2, every one is kept with its weights alone, for `avrt eval --checkpoints grpo`.
+    """
     eval_steps: int = Field(default=50, ge=1)
     """Optimizer steps between answers to validation prompts; also before the first step."""
     eval_samples: int = Field(default=0, ge=0)

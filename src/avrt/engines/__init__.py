@@ -57,7 +57,7 @@ def engine_identity(
         return make_engine(engine, model, revision, media).identity
     from avrt.engines.weights import in_process_identity
 
-    return in_process_identity(model, revision, engine.dtype)
+    return in_process_identity(model, revision, engine.dtype, engine.use_audio_in_video)
 
 
 class LazyEngine:

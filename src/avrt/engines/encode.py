@@ -8,6 +8,7 @@ against the prompt.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from avrt.errors import EngineError
 from avrt.types import Frames, Prompt
 
 __all__ = [
+    "INTERLEAVED",
     "Encoded",
     "collate",
     "count_media_tokens",
@@ -30,6 +32,10 @@ __all__ = [
 _TEXT_KEYS = ("input_ids", "attention_mask", "mm_token_type_ids")
 _SOUND_KEYS = ("input_features", "feature_attention_mask", "input_features_mask")
 """Their last axis is time, and may differ between rows."""
+INTERLEAVED = "use_audio_in_video"
+"""The flag of a forward pass whose videos have their sound between their frames; a tensor like all
+other inputs. The processor does not emit it, and without it the positions are silently wrong.
+"""
 _MEDIA_TOKENS = (
     *("image_token", "video_token", "audio_token"),
     *("vision_bos_token", "vision_eos_token", "audio_bos_token", "audio_eos_token"),
@@ -54,8 +60,11 @@ class Encoded:
     """Shape (T,): text 0, image 1, video 2; Qwen2.5-VL builds its positions from them."""
 
 
-def encode(processor: Any, prompt: Prompt) -> Encoded:
+def encode(processor: Any, prompt: Prompt, interleaved: bool = False) -> Encoded:
     """Make the inputs for a prompt; text models have a plain tokenizer as their `processor`.
+
+    With `interleaved` the sound of a video stands between its frames, in chunks of two seconds.
+    A still picture has no time, so a sound beside it stays apart.
 
     Raises:
         EngineError: the prompt holds a modality that the model does not take, or that is missing in
@@ -64,12 +73,18 @@ def encode(processor: Any, prompt: Prompt) -> Encoded:
     if not hasattr(processor, "tokenizer"):
         return _encode_text(processor, prompt)
     parts, media = _media_arguments(processor, prompt)
+    is_mixed = interleaved and {"videos", "audio"} <= media.keys()
+    if is_mixed:
+        parts = _interleave(processor, media)
     messages = [{"role": "user", "content": [*parts, {"type": "text", "text": prompt.text}]}]
     if prompt.system is not None:
         messages.insert(0, {"role": "system", "content": [{"type": "text", "text": prompt.system}]})
     text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     try:
-        inputs = processor(text=[text], return_tensors="pt", **media)
+        with warnings.catch_warnings():
+            # transformers 5.23 gives numpy a tensor where a sound goes into a video.
+            warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+            inputs = processor(text=[text], return_tensors="pt", **media)
     except (
         ValueError
     ) as error:  # the number of media differs from that of the chat template's placeholders
@@ -86,6 +101,9 @@ def encode(processor: Any, prompt: Prompt) -> Encoded:
     if audio is not None:
         _check_audio(processor, input_ids, tensors)
         tensors = _trim_sound(processor, tensors)
+    if is_mixed:
+        _check_interleaved(processor, input_ids)
+        tensors[INTERLEAVED] = torch.tensor([True])
     types = inputs.get("mm_token_type_ids")
     return Encoded(input_ids, tensors, None if types is None else types[0])
 
@@ -95,9 +113,20 @@ def merge_media(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 
     A sample without a modality adds no item: models match items to the placeholders in
     order of the rows.
+
+    Raises:
+        EngineError: videos with their sound between the frames and others; a pass has one flag.
     """
     keys = list(dict.fromkeys(key for row in rows for key in row))
-    return {key: _concatenate(key, [row[key] for row in rows if key in row]) for key in keys}
+    merged = {key: _concatenate(key, [row[key] for row in rows if key in row]) for key in keys}
+    if INTERLEAVED in merged:
+        if any("video_grid_thw" in row and INTERLEAVED not in row for row in rows):
+            raise EngineError(
+                "one batch holds videos with their sound between the frames and videos without; "
+                "the model takes one kind at a time"
+            )
+        merged[INTERLEAVED] = merged[INTERLEAVED].all()
+    return merged
 
 
 def collate(
@@ -200,6 +229,25 @@ def _media_arguments(processor: Any, prompt: Prompt) -> tuple[list[dict[str, str
         parts.append({"type": "audio"})
         arguments |= {"audio": [audio.samples], "audio_kwargs": {"sampling_rate": audio.rate_hz}}
     return parts, arguments
+
+
+def _interleave(processor: Any, media: dict[str, Any]) -> list[dict[str, str]]:
+    """Let the processor put the sound into the video, which then is the only part."""
+    if not hasattr(processor, "load_audio_from_video"):
+        raise EngineError(
+            f"{_name(processor)} cannot put the sound of a video between its frames; set "
+            "use_audio_in_video to false"
+        )
+    media |= {"load_audio_from_video": True, "audio_from_video_indices": [0]}
+    return [{"type": "video"}]
+
+
+def _check_interleaved(processor: Any, input_ids: Tensor) -> None:
+    """Refuse inputs whose sound does not begin right after the beginning of the video."""
+    names = (processor.vision_bos_token, processor.audio_bos_token)
+    start, sound = processor.tokenizer.convert_tokens_to_ids(list(names))
+    if not bool(((input_ids[:-1] == start) & (input_ids[1:] == sound)).any()):
+        raise EngineError(f"{_name(processor)} has not put the sound into the video")
 
 
 def _video_settings(frames: Frames) -> dict[str, Any]:

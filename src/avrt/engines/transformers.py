@@ -52,14 +52,15 @@ class TransformersEngine:
         self._loaded: Loaded | None = load(model, revision, config.device, config.dtype)
         self._batch_size = config.batch_size
         self._name = model
-        self.identity = in_process_identity(model, revision, config.dtype)
+        self._interleaved = config.use_audio_in_video
+        self.identity = in_process_identity(model, revision, config.dtype, self._interleaved)
 
     def generate(self, requests: Iterable[Request], on_completion: OnCompletion) -> None:
         """Complete every request; see `Engine.generate`. Replies come a batch at a time."""
         for batch in _batches(_sorted(requests, self._batch_size), self._batch_size):
             fitting: list[tuple[Request, Encoded]] = []
             for request in batch:
-                encoded = encode(self._model.processor, request.prompt)
+                encoded = encode(self._model.processor, request.prompt, self._interleaved)
                 problem = self._too_long(encoded, request.sampling)
                 if problem:
                     on_completion(request, failure("too_long", problem))

@@ -7,26 +7,38 @@ retrained model does not.
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from avrt.errors import ConfigError, EngineError
+from avrt.errors import ConfigError, EngineError, install_command
 from avrt.runs import file_digest, fingerprint, track
+from avrt.texts import read_json
 
 __all__ = [
+    "MODEL_SUFFIXES",
+    "WHOLE",
     "Loaded",
     "architecture_of",
     "in_process_identity",
     "load",
     "model_identity",
+    "old_names_allowed",
     "pick_device",
     "resolve",
 ]
 
 _WORLD = "world:"
-_MODEL_SUFFIXES = {".json", ".jinja", ".safetensors", ".txt"}
+MODEL_SUFFIXES = {".json", ".jinja", ".safetensors", ".txt"}
+"""Of the files of a checkpoint that a model is loaded from."""
+WHOLE = {"qwen2_5_omni": "Qwen2.5-Omni", "qwen3_omni_moe": "Qwen3-Omni"}
+"""Model types of whole models, out of which only the thinker is loaded, and their names."""
+ADAPTER = "adapter_config.json"
+"""The file in a folder of adapters that names the model they were trained on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +52,15 @@ class Loaded:
     def tokenizer(self) -> Any:
         """The tokenizer inside the processor, or the processor itself."""
         return getattr(self.processor, "tokenizer", self.processor)
+
+
+@contextmanager
+def old_names_allowed() -> Iterator[None]:
+    """Silence warnings of names that transformers 5.23 changed; TRL 1.16 and peft 0.21 use them."""
+    with warnings.catch_warnings():
+        old_names = r"`\w*gradient_checkpointing\w*` is deprecated"
+        warnings.filterwarnings("ignore", message=old_names, category=FutureWarning)
+        yield
 
 
 def resolve(model: str) -> str:
@@ -61,19 +82,30 @@ def resolve(model: str) -> str:
 
 
 def model_identity(model: str, revision: str | None) -> dict[str, Any]:
-    """Identify a model in keys: hub id and revision, or the digest of a folder's files."""
+    """Identify a model in keys: hub id and revision, or the digest of a folder's files.
+
+    That of a folder of adapters covers the model that they adapt, wherever it lies.
+    """
     folder = Path(resolve(model))
     if not folder.is_dir():
         return {"model": folder.name if folder.is_absolute() else model, "revision": revision}
-    files = sorted(path for path in folder.iterdir() if path.suffix in _MODEL_SUFFIXES)
+    files = sorted(path for path in folder.iterdir() if path.suffix in MODEL_SUFFIXES)
     digests = {path.name: file_digest(path) for path in track(files, f"{model}: digest", "files")}
+    if (folder / ADAPTER).is_file():
+        settings = read_json(folder / ADAPTER)
+        base = model_identity(settings.pop("base_model_name_or_path"), None)
+        digests |= {ADAPTER: fingerprint(settings), "base": fingerprint(base)}
     digest = fingerprint(digests)
     return {"model": model if model.startswith(_WORLD) else "local", "revision": digest}
 
 
-def in_process_identity(model: str, revision: str | None, dtype: str) -> dict[str, Any]:
+def in_process_identity(
+    model: str, revision: str | None, dtype: str, interleaved: bool = False
+) -> dict[str, Any]:
     """Give a model's identity with its settings in process; the model need not be loaded."""
     recipe = {"frames": "pixels", "audio": "samples", "dtype": dtype}
+    if interleaved:
+        recipe["audio"] = "samples inside the video"
     return {**model_identity(model, revision), **recipe}
 
 
@@ -81,6 +113,8 @@ def load(
     model: str, revision: str | None = None, device: str = "auto", dtype: str = "float32"
 ) -> Loaded:
     """Load a model by the class in its configuration, in evaluation mode, and its processor.
+
+    Adapters are merged into their model.
 
     Raises:
         EngineError: the model cannot be found or read, or transformers does not know its class.
@@ -91,6 +125,12 @@ def load(
     import transformers
 
     source = resolve(model)
+    if Path(source, ADAPTER).is_file():
+        loaded = _load_adapted(Path(source))
+        for parameter in loaded.parameters():  # not the buffers, as in a load in this format
+            parameter.data = parameter.data.to(getattr(torch, dtype))
+        processor = transformers.AutoProcessor.from_pretrained(source)
+        return Loaded(loaded.to(pick_device(device)).eval(), processor)
     try:
         config = transformers.AutoConfig.from_pretrained(source, revision=revision)
         architecture, config = architecture_of(config, model)
@@ -103,10 +143,34 @@ def load(
     return Loaded(loaded.to(pick_device(device)).eval(), processor)
 
 
+def _load_adapted(folder: Path) -> Any:
+    """Load the model that the adapters in a folder were trained on, with them merged in, in float32
+    on the CPU.
+
+    Raises:
+        EngineError: that model is not where it was, or peft is not installed.
+    """
+    base = read_json(folder / ADAPTER)["base_model_name_or_path"]
+    if Path(base).is_absolute() and not Path(base).is_dir():
+        raise EngineError(
+            f"{folder}: adapters for the model in {base}, which is not there; put it back, or name "
+            f"its new folder in {ADAPTER} (base_model_name_or_path)"
+        )
+    try:
+        import peft
+    except ImportError as error:
+        raise EngineError(
+            f"{folder}: adapters, which peft loads; run `{install_command('lora')}`"
+        ) from error
+    with old_names_allowed():
+        adapted: Any = peft.PeftModel.from_pretrained(load(base, device="cpu").model, folder)
+        return adapted.merge_and_unload()
+
+
 def architecture_of(config: Any, model: str) -> tuple[Any, Any]:
     """Give the transformers class that loads a checkpoint, and the configuration it takes.
 
-    Of a whole Qwen2.5-Omni (thinker, talker and vocoder) only the thinker is loaded.
+    Of a whole Omni model (thinker, talker and vocoder) only the thinker is loaded.
 
     Raises:
         EngineError: this version of transformers does not know the class.
@@ -115,6 +179,8 @@ def architecture_of(config: Any, model: str) -> tuple[Any, Any]:
 
     if config.model_type == "qwen2_5_omni":
         return transformers.Qwen2_5OmniThinkerForConditionalGeneration, config.thinker_config
+    if config.model_type == "qwen3_omni_moe":
+        return transformers.Qwen3OmniMoeThinkerForConditionalGeneration, config.thinker_config
     name = (config.architectures or ["(none)"])[0]
     architecture = getattr(transformers, name, None)
     if architecture is None:

@@ -14,6 +14,7 @@ from avrt.config import Config, EngineConfig, EvalConfig, EvalModel, MediaConfig
 from avrt.engines import engine_identity
 from avrt.errors import ConfigError
 from avrt.evaluate.benchmarks import BENCHMARKS, official_prompt
+from avrt.evaluate.checkpoints import split_name
 from avrt.evaluate.logs import Settings
 from avrt.evaluate.questions import Question, fill_question
 from avrt.evaluate.sets import EvalSet
@@ -84,11 +85,19 @@ def choose_models(config: Config, chosen: Mapping[str, str | EvalModel]) -> list
         batch_size=settings.batch_size,
         device=student.device,
         dtype=student.dtype,
+        use_audio_in_video=student.use_audio_in_video,
     )
     models = []
     for name, value in chosen.items():
         role = EvalModel(model=value) if isinstance(value, str) else value
         engine, checkpoint = role.engine or own_engine, student_path(config, role.model)
+        is_student = role.model == "base" or checkpoint != role.model or split_name(name)
+        if is_student and student.use_audio_in_video and not engine.use_audio_in_video:
+            raise ConfigError(
+                f"eval.models.{name}.engine gives the student pictures and sound apart, but it is "
+                "trained with student.use_audio_in_video = true; set its kind to transformers and "
+                "its use_audio_in_video to true, or leave the engine out"
+            )
         prompt = role.prompt or (student.prompt if settings.prompt == "student" else None)
         models.append(
             Model(

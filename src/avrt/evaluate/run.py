@@ -28,16 +28,17 @@ from avrt.ask.calls import (
 )
 from avrt.ask.ledger import Ledger, open_ledger, read_ledger
 from avrt.ask.locks import check_free, take_turns
-from avrt.config import Config
+from avrt.config import Config, EvalModel
 from avrt.datasets.names import nearest_names
 from avrt.engines import Engine, LazyEngine
 from avrt.errors import AvrtError, ConfigError
+from avrt.evaluate.checkpoints import checkpoint_models, curves_of
 from avrt.evaluate.logs import check_settings, log_path, write_log
 from avrt.evaluate.models import check_names, choose_models, settings_of
 from avrt.evaluate.protocol import ABSENT, files_digest, media_cache, read_files
 from avrt.evaluate.results import read_results
 from avrt.evaluate.sets import read_benchmark, write_items
-from avrt.evaluate.summary import failures_text, summary_text
+from avrt.evaluate.summary import curves_text, failures_text, summary_text
 from avrt.evaluate.tasks import Task
 from avrt.runs import Result, save_config, write_json
 from avrt.texts import printable
@@ -55,16 +56,24 @@ class Choice:
     models: Sequence[str] | None = None
     modalities: Sequence[Given] | None = None
     benchmarks: Sequence[str] | None = None
+    checkpoints: Sequence[str] = ()
+    """Trainings whose kept checkpoints are evaluated; without `models`, nothing else is."""
 
     def restrict(self, config: Config) -> Config:
         """The configuration with only the chosen models, modalities and benchmarks.
 
         Raises:
-            ConfigError: a name that is not in it.
+            ConfigError: a name that is not in it, or as `checkpoint_models`.
         """
-        settings = config.eval
+        settings, run = config.eval, config.run.path
+        models: dict[str, str | EvalModel] = {}
+        if self.models or not self.checkpoints:
+            models |= _pick("model", "eval.models", settings.models, self.models)
+        starts = (config.student.model, str(run / "sft" / "model"), config.grpo.init)
+        for stage in self.checkpoints:
+            models |= checkpoint_models(run, stage, settings.models, starts)
         chosen = {
-            "models": _pick("model", "eval.models", settings.models, self.models),
+            "models": models,
             "benchmarks": _pick(
                 "benchmark", "eval.benchmarks", settings.benchmarks, self.benchmarks
             ),
@@ -75,7 +84,7 @@ class Choice:
 
 def run(config: Config, choice: Choice = Choice(), budget: Budget | None = None) -> Result:
     """Evaluate the chosen models (default: all of `eval.models`) and summarise the logs of all
-    models that are configured.
+    models that are configured; of checkpoints alone, the curves of their trainings.
 
     Raises:
         ConfigError: nothing to evaluate, an unknown name, logs made with other settings, or a run
@@ -107,12 +116,18 @@ def run(config: Config, choice: Choice = Choice(), budget: Budget | None = None)
         engine = LazyEngine(model.engine, model.checkpoint, model.revision, config.media)
         with open_ledger(path, budget.shard, _scope(name)) as ledger, closing(engine):
             made[name] = _ask(path, ledger, engine, of_model, budget)
-    names = {*config.eval.models, *config.eval.pools}
-    results = [result for result in read_results(config, with_texts=False) if result.model in names]
+    has_models = bool(choice.models or not choice.checkpoints)
+    names = {*config.eval.models, *config.eval.pools} if has_models else set[str]()
+    results = list(read_results(config, with_texts=False))
+    curves = [curve for curve in curves_of(results) if curve.stage in choice.checkpoints]
+    results = [result for result in results if result.model in names]
     counts: Counter[str] = Counter()
-    for result in results:
+    for result in [*results, *(result for curve in curves for _, result in curve.points)]:
         counts.update(result.counts)
-    parts = [summary_text(results, config.eval), failures_text(chain(*made.values()))]
+    parts = [curves_text(curves)]
+    if has_models:
+        parts.insert(0, summary_text(results, config.eval))
+    parts.append(failures_text(chain(*made.values())))
     if budget.stopped_by is not None:
         parts.append(budget.summarize("eval"))
     text = "\n\n".join(filter(None, parts))

@@ -11,11 +11,13 @@ from collections.abc import Set as AbstractSet
 
 from avrt.ask.calls import Outcome
 from avrt.config import EvalConfig
+from avrt.evaluate.checkpoints import Curve
 from avrt.evaluate.results import MODALITIES, ModelResult, group_order
 from avrt.evaluate.statistics import Accuracy
 from avrt.texts import counted
 
 __all__ = [
+    "curves_text",
     "detail_text",
     "failures_text",
     "in_order",
@@ -77,6 +79,35 @@ def summary_text(
         if with_groups:
             tables += _group_texts(benchmark, cells, models)
     return "\n\n".join(tables)
+
+
+def curves_text(curves: Sequence[Curve]) -> str:
+    """The accuracies of kept checkpoints by step, a table for each training on each benchmark."""
+    tables: dict[tuple[str, str], list[Curve]] = {}
+    for curve in curves:
+        tables.setdefault((curve.benchmark, curve.stage), []).append(curve)
+    return "\n\n".join(_curve_text(*key, parts) for key, parts in tables.items())
+
+
+def _curve_text(benchmark: str, stage: str, curves: Sequence[Curve]) -> str:
+    points = {
+        (step, index): result.accuracy
+        for index, curve in enumerate(curves)
+        for step, result in curve.points
+    }
+    n = _range_text({accuracy.n for accuracy in points.values()})
+    heads = "".join(f"  {curve.modality.upper():^21}" for curve in curves)
+    rows = [
+        f"{benchmark}, checkpoints of {stage} (n = {n}, strict accuracy with 95 % interval)",
+        f"{'step':>6}{heads}".rstrip(),
+    ]
+    for step in sorted({step for step, _ in points}):
+        texts = [_accuracy_text(points.get((step, index))) for index in range(len(curves))]
+        rows.append(f"{step:>6}{''.join(f'  {text:^21}' for text in texts)}".rstrip())
+    ids = dict.fromkeys(f"{curve.modality.upper()} {curve.protocol_id}" for curve in curves)
+    one = {curve.protocol_id for curve in curves}
+    shown = f"protocol {one.pop()}" if len(one) == 1 else f"protocols differ: {', '.join(ids)}"
+    return "\n".join([*rows, f"  {shown}"])
 
 
 def detail_text(result: ModelResult) -> str:

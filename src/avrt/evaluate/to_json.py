@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from avrt.config import Config
+from avrt.evaluate.checkpoints import split_name
 from avrt.evaluate.results import ModelResult, read_results
 from avrt.evaluate.statistics import Accuracy
 
@@ -12,7 +13,8 @@ __all__ = ["results_to_json"]
 
 
 def results_to_json(config: Config) -> list[dict[str, Any]]:
-    """One dictionary per benchmark, model and modality of the configured models.
+    """One dictionary per benchmark, model and modality of the configured models, and of the kept
+    checkpoints, with their training and step.
 
     Accuracies are shares from 0 to 1 with their 95 % interval; null where nothing was counted.
 
@@ -23,7 +25,7 @@ def results_to_json(config: Config) -> list[dict[str, Any]]:
     return [
         _to_json(result)
         for result in read_results(config, with_texts=False)
-        if result.model in names
+        if result.model in names or split_name(result.model)
     ]
 
 
@@ -32,9 +34,12 @@ def _to_json(result: ModelResult) -> dict[str, Any]:
         group: {value: _accuracy(accuracy) for value, accuracy in result.by_group(group).items()}
         for group in result.groups
     }
+    training, step = split_name(result.model) or (None, None)
     return {
         "benchmark": result.benchmark,
         "model": result.model,
+        "training": training,
+        "step": step,
         "modality": result.modality,
         "strict": _accuracy(result.accuracy),
         "official": None if result.official is None else _accuracy(result.official),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from avrt.config import EvalConfig
+from avrt.evaluate.checkpoints import split_name
 from avrt.evaluate.logs import Line
 from avrt.evaluate.results import MODALITIES, ModelResult, group_order
 from avrt.evaluate.statistics import Accuracy, Comparison, compare_paired
@@ -69,7 +70,11 @@ class BenchmarkResults:
 
 
 def by_benchmark(results: Sequence[ModelResult], settings: EvalConfig) -> list[BenchmarkResults]:
-    """The results of a run by benchmark; benchmarks and models in the configured order."""
+    """The results of a run by benchmark; benchmarks and models in the configured order.
+
+    Those of checkpoints are left to the curves.
+    """
+    results = [result for result in results if split_name(result.model) is None]
     benchmarks = []
     for name in in_order({result.benchmark for result in results}, settings.benchmarks):
         cells = {(r.model, r.modality): r for r in results if r.benchmark == name}

@@ -15,12 +15,21 @@ from itertools import cycle
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
+from avrt.evaluate.statistics import Accuracy
 from avrt.evaluate.summary import percent
 from avrt.report.accuracy import LABELS, BenchmarkResults
+from avrt.report.course import Course
 from avrt.report.curves import METRICS, TrainingRun
 from avrt.report.funnel import Step
 
-__all__ = ["Figure", "accuracy_figure", "funnel_figure", "held_out_figure", "training_figure"]
+__all__ = [
+    "Figure",
+    "accuracy_figure",
+    "course_figures",
+    "funnel_figure",
+    "held_out_figure",
+    "training_figure",
+]
 
 _INK = "#010203"
 _COLOURS = {"none": "#7d6bb0", "a": "#c8641b", "v": "#3b78c4", "av": "#0f9d84"}
@@ -129,24 +138,63 @@ def held_out_figure(trainings: Sequence[TrainingRun]) -> Figure | None:
     lines = [(training.name, points) for training in trainings if (points := training.held_out())]
     if not lines:
         return None
+    title = "Held-out accuracy over training"
+    return _lines_figure("held-out-accuracy", title, lines, "held-out accuracy, %")
+
+
+def course_figures(
+    courses: Sequence[Course], benchmarks: Sequence[BenchmarkResults]
+) -> list[Figure]:
+    """Accuracy of checkpoints over the steps: a figure for each benchmark, modality and protocol,
+    a line for each training.
+    """
+    groups: dict[tuple[str, str, str], list[Course]] = {}
+    for course in courses:
+        curve = course.curve
+        groups.setdefault((curve.benchmark, curve.modality, curve.protocol_id), []).append(course)
+    chances = {benchmark.name: benchmark.chance for benchmark in benchmarks}
+    figures = []
+    for (benchmark, modality, protocol), group in groups.items():
+        lines = [
+            (course.label, [(step, result.accuracy) for step, result in course.curve.points])
+            for course in group
+        ]
+        title = f"{benchmark}, {LABELS[modality].lower()}: accuracy over training, of checkpoints"
+        name = f"{benchmark}-{modality}-{protocol}-over-training"
+        figures.append(_lines_figure(name, title, lines, "accuracy, %", chances.get(benchmark)))
+    return figures
+
+
+def _lines_figure(
+    name: str,
+    title: str,
+    lines: Sequence[tuple[str, Sequence[tuple[int, Accuracy]]]],
+    label: str,
+    chance: float | None = None,
+) -> Figure:
+    """Accuracies over steps, each line with its 95 % intervals; the caption has their n."""
     figure, [axes] = _new_figure(7.2, 3.2)
-    for (name, points), colour in zip(lines, cycle(_LINES)):
+    for (line, points), colour, marker in zip(lines, cycle(_LINES), cycle("os^D")):
         steps = [step for step, _ in points]
         lows, highs = zip(*(accuracy.interval for _, accuracy in points), strict=True)
         values = [100 * (accuracy.value or 0.0) for _, accuracy in points]
-        axes.plot(steps, values, "o-", color=colour, markersize=4, linewidth=1.6, label=name)
+        axes.plot(
+            *(steps, values, f"{marker}-"), color=colour, markersize=4, linewidth=1.6, label=line
+        )
         axes.fill_between(
             steps, [100 * v for v in lows], [100 * v for v in highs], color=colour, alpha=0.13
         )
+    if chance is not None:
+        axes.axhline(100 * chance, color=_INK, linewidth=0.8, linestyle=(0, (3, 3)))
     axes.set_ylim(0, 100)
     axes.set_xlabel("optimizer step")
-    axes.set_ylabel("held-out accuracy, %")
+    axes.set_ylabel(label)
     axes.grid(color=_INK, alpha=0.12, linewidth=0.6)
     figure.legend(loc="outside upper left", ncols=4, frameon=False)
     sizes = sorted({accuracy.n for _, points in lines for _, accuracy in points})
     n = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
-    caption = f"Held-out accuracy over training, with 95 % intervals (n = {n})"
-    return _finish(figure, "held-out-accuracy", caption)
+    dashed = "; dashed: guessing" if chance is not None else ""
+    return _finish(figure, name, f"{title}, with 95 % intervals (n = {n}{dashed})")
 
 
 def _new_figure(

@@ -20,6 +20,7 @@ from avrt.config import Config
 from avrt.errors import PASSING_CLASSES, ConfigError
 from avrt.evaluate.results import read_results
 from avrt.report.accuracy import by_benchmark
+from avrt.report.course import courses_of
 from avrt.report.dataset import dataset_table
 from avrt.report.gallery import Media, Roots, choose, collect, show_media
 from avrt.report.sections import Part, facts, parts_of
@@ -51,8 +52,10 @@ def _write(config: Config) -> Result:
     from markupsafe import escape
 
     path, template = config.run.path, _load_template()
-    benchmarks = by_benchmark(read_results(config, with_texts=False), config.eval)
-    parts = parts_of(path, dataset_table(config), benchmarks)
+    results = read_results(config, with_texts=False)
+    benchmarks = by_benchmark(results, config.eval)
+    courses = courses_of(results, config.eval.models)
+    parts = parts_of(path, dataset_table(config), benchmarks, courses)
     roots = {name: data.root for name, data in config.eval.benchmarks.items()}
     all_roots = Roots(config.data.root, roots)
     choice = choose(path, all_roots, benchmarks, config.report.gallery_items)

@@ -1,4 +1,5 @@
-"""The paper's tables 3 to 6 from a run's logs, published values beside the run's.
+"""The paper's tables 3 to 6 from a run's logs, published values beside the run's; and the points of
+its Figure 1, where checkpoints were evaluated.
 
 Reads RUN/eval/ and `config/published.yaml`; prints the tables, or writes one file for each. A
 benchmark of the run is the paper's when it has that format or that name; a model of the run stands
@@ -20,9 +21,11 @@ from typing import Any
 from avrt.config import Config, DataConfig, EvalConfig
 from avrt.config.baselines import Figure, baselines, find_baseline
 from avrt.errors import ConfigError
+from avrt.evaluate.checkpoints import split_name
 from avrt.evaluate.results import ModelResult, read_results
 from avrt.evaluate.statistics import Accuracy
 from avrt.evaluate.summary import in_order
+from avrt.report.course import NAME, course_cells, course_table, course_to_csv, courses_of
 from avrt.report.tables import Cell, Table, to_latex, to_markdown
 from avrt.runs import Result, write_atomic
 
@@ -81,6 +84,7 @@ CSV_HEADER = (
     *("table", "row", "model", "benchmark", "given", "difficulty", "published", "source"),
     *("ours", "low", "high", "n", "official", "invalid", "protocol"),
 )
+_FORMS = {"latex": to_latex, "markdown": to_markdown}
 ALL_SOURCES = ("published", "reproduced", "v1", "v2")
 TABLES = (
     PaperTable(
@@ -140,8 +144,11 @@ def run(config: Config, form: str, output: Path | None) -> Result:
     """
     if not config.run.path.is_dir():
         raise ConfigError(f"{config.run.path}: no such run; set run.dir and run.name")
-    tables = paper_tables(config)
+    results = read_results(config, with_texts=False)
+    tables = paper_tables(results, config.eval)
     texts = {f"table{t.number}-{t.name}": _render(t, rows, form) for t, rows in tables}
+    if points := course_table(courses := courses_of(results, config.eval.models)):
+        texts[f"figure1-{NAME}"] = course_to_csv(courses) if form == "csv" else _FORMS[form](points)
     counts = {"tables": len(texts)}
     if output is None:
         return Result("\n".join(texts.values()).rstrip("\n"), counts)
@@ -154,12 +161,15 @@ def run(config: Config, form: str, output: Path | None) -> Result:
 def tables_to_json(config: Config) -> list[dict[str, Any]]:
     """The tables for programs: number, name, caption, notes, and one entry per cell, in per cent.
 
+    The points of Figure 1, of a run that has them, come last, without a number.
+
     Raises:
         ConfigError, DataError: as `run`.
     """
     if not config.run.path.is_dir():
         raise ConfigError(f"{config.run.path}: no such run; set run.dir and run.name")
-    return [
+    results = read_results(config, with_texts=False)
+    tables: list[dict[str, Any]] = [
         {
             "table": table.number,
             "name": table.name,
@@ -172,25 +182,32 @@ def tables_to_json(config: Config) -> list[dict[str, Any]]:
                 for figure in entry.figures or (None,)
             ],
         }
-        for table, rows in paper_tables(config)
+        for table, rows in paper_tables(results, config.eval)
     ]
+    courses = courses_of(results, config.eval.models)
+    if points := course_table(courses):
+        about = {"name": NAME, "caption": points.caption, "notes": list(points.notes)}
+        tables.append({"table": None, **about, "cells": course_cells(courses)})
+    return tables
 
 
-def paper_tables(config: Config) -> list[tuple[PaperTable, list[Row]]]:
-    """Every table with its rows.
+def paper_tables(
+    results: Sequence[ModelResult], settings: EvalConfig
+) -> list[tuple[PaperTable, list[Row]]]:
+    """Every table with its rows; checkpoints of a training have none.
 
     Raises:
-        ConfigError, DataError: as `run`.
+        ConfigError: as `run`.
     """
-    settings = config.eval
     names = _published_names(settings)
-    results = {
+    cells = {
         (benchmark, r.model, r.modality): r
-        for r in read_results(config, with_texts=False)
-        if (benchmark := _paper_benchmark(settings.benchmarks, r.benchmark)) is not None
+        for r in results
+        if split_name(r.model) is None
+        and (benchmark := _paper_benchmark(settings.benchmarks, r.benchmark)) is not None
     }
-    models = in_order({model for _, model, _ in results}, [*settings.models, *settings.pools])
-    return [(table, _rows(table, results, models, names)) for table in TABLES]
+    models = in_order({model for _, model, _ in cells}, [*settings.models, *settings.pools])
+    return [(table, _rows(table, cells, models, names)) for table in TABLES]
 
 
 def _published_names(settings: EvalConfig) -> dict[str, str]:
@@ -288,7 +305,7 @@ def _render(table: PaperTable, rows: Sequence[Row], form: str) -> str:
     )
     caption = f"Table {table.number}. {table.caption}"
     whole = Table(f"table{table.number}-{table.name}", caption, tuple(header), cells, notes)
-    return to_latex(whole) if form == "latex" else to_markdown(whole)
+    return _FORMS[form](whole)
 
 
 def _cells(entry: Entry) -> tuple[str, Cell | str]:

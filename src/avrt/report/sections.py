@@ -18,10 +18,12 @@ from avrt.report.accuracy import (
     group_tables,
     headline_table,
 )
+from avrt.report.course import Course, course_table
 from avrt.report.curves import held_out_table, read_training, training_table
 from avrt.report.figures import (
     Figure,
     accuracy_figure,
+    course_figures,
     funnel_figure,
     held_out_figure,
     training_figure,
@@ -57,14 +59,17 @@ class Part:
 
 
 def parts_of(
-    run: Path, dataset: Table | None, benchmarks: Sequence[BenchmarkResults]
+    run: Path,
+    dataset: Table | None,
+    benchmarks: Sequence[BenchmarkResults],
+    courses: Sequence[Course] = (),
 ) -> list[Part]:
     """All parts in the order of the page; `dataset` has the dataset's statistics."""
     return [
         _results(benchmarks),
         _funnel(run),
         _dataset(dataset),
-        _training(run),
+        _training(run, courses, course_figures(courses, benchmarks)),
         _groups(benchmarks),
     ]
 
@@ -146,7 +151,7 @@ def _dataset(table: Table | None) -> Part:
     )
 
 
-def _training(run: Path) -> Part:
+def _training(run: Path, courses: Sequence[Course], of_courses: Sequence[Figure]) -> Part:
     trainings = read_training(run)
     names = [training.name for training in trainings]
     missing = []
@@ -154,18 +159,30 @@ def _training(run: Path) -> Part:
         missing.append("No SFT run yet. `avrt sft` makes it.")
     if not any(name.startswith("grpo") for name in names):
         missing.append("No GRPO run yet. `avrt grpo` makes it.")
+    drawn = {course.curve.stage for course in courses}
+    for name in sorted(path.parents[1].name for path in run.glob("*/checkpoints/kept/")):
+        if name not in drawn:
+            missing.append(
+                f"The kept checkpoints of {name} were not evaluated yet. "
+                f"`avrt eval --checkpoints {name}` does it."
+            )
     accuracy = held_out_figure([training for training in trainings if training.name != "sft"])
     table = held_out_table(trainings)
     return Part(
         "training",
         "Training",
-        "Every optimizer step (thin) and its moving average (thick).",
+        "Accuracy of the kept checkpoints, where they were evaluated; then every optimizer step "
+        "(thin) and its moving average (thick).",
         missing=missing,
         figures=[
+            *of_courses,
             *([accuracy] if accuracy else []),
             *(training_figure(training) for training in trainings),
         ],
-        folded=[*([table] if table else []), *([training_table(trainings)] if trainings else [])],
+        folded=[
+            *(each for each in (course_table(courses), table) if each),
+            *([training_table(trainings)] if trainings else []),
+        ],
     )
 
 

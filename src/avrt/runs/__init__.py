@@ -55,6 +55,7 @@ __all__ = [
     "hold_lock",
     "hold_output",
     "iter_parquet",
+    "kept_checkpoints",
     "lock_file",
     "manifest_path",
     "open_parquet",
@@ -108,6 +109,15 @@ def student_path(config: Config, name: str) -> str:
         command = f"`avrt {name}` for this run" if known else f"`avrt grpo` with grpo.output={name}"
         raise ConfigError(f"{path}: no trained model here; run {command} first")
     return str(path)
+
+
+def kept_checkpoints(stage: Path) -> dict[int, Path]:
+    """The folder of each checkpoint that a training kept to be evaluated, by its step, in order.
+
+    `stage` is the training's folder in the run directory.
+    """
+    folders = (stage / "checkpoints" / "kept").glob("[0-9]*")
+    return {int(path.name): path for path in sorted(folders, key=lambda path: int(path.name))}
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,6 @@ import importlib
 import json
 import logging
 import re
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +19,14 @@ import transformers
 from transformers import PreTrainedModel, Trainer
 
 from avrt.config import MediaConfig, StudentConfig
-from avrt.engines.weights import architecture_of, load, model_identity, resolve
+from avrt.engines.weights import (
+    WHOLE,
+    architecture_of,
+    load,
+    model_identity,
+    old_names_allowed,
+    resolve,
+)
 from avrt.errors import ConfigError, EngineError
 from avrt.prompts import load_prompt
 from avrt.ranks import is_main
@@ -44,17 +48,10 @@ __all__ = [
     "student_settings",
 ]
 
-TOWERS = {"visual": "merger", "audio_tower": "proj"}
-"""The frozen parts of a thinker, each with its projection into the language model."""
-
-
-@contextmanager
-def old_names_allowed() -> Iterator[None]:
-    """Silence warnings of names that transformers 5.23 changed; TRL 1.16 and peft 0.21 use them."""
-    with warnings.catch_warnings():
-        old_names = r"`\w*gradient_checkpointing\w*` is deprecated"
-        warnings.filterwarnings("ignore", message=old_names, category=FutureWarning)
-        yield
+TOWERS = {"visual": ("merger", "merger_list"), "audio_tower": ("proj", "proj1", "proj2")}
+"""The frozen parts of a thinker, each with its projections into the language model: `merger` and
+`proj` of Qwen2.5-Omni; `merger`, `merger_list`, `proj1` and `proj2` of Qwen3-Omni.
+"""
 
 
 def load_student(path: str, train_projections: bool = False) -> tuple[Any, Any]:
@@ -73,7 +70,7 @@ def load_student(path: str, train_projections: bool = False) -> tuple[Any, Any]:
 def require_student(path: str, alone: bool = False) -> None:
     """Refuse a checkpoint that cannot be the student, before any weight is read.
 
-    With `alone`, refuse a whole Qwen2.5-Omni too: TRL loads the reference model a second time, by
+    With `alone`, refuse a whole Omni model too: TRL loads the reference model a second time, by
     the class that config.json names, and in a whole model that class is not the thinker's.
 
     Raises:
@@ -81,9 +78,9 @@ def require_student(path: str, alone: bool = False) -> None:
         EngineError: transformers cannot read its configuration, or does not know its class.
     """
     whole = _read_config(path)
-    if alone and whole.model_type == "qwen2_5_omni":
+    if alone and whole.model_type in WHOLE:
         raise ConfigError(
-            f"{path}: a whole Qwen2.5-Omni, but GRPO starts from a thinker; run "
+            f"{path}: a whole {WHOLE[whole.model_type]}, but GRPO starts from a thinker; run "
             f"`avrt checkpoint extract {path} OUT` (download a model on the hub first), and name "
             "OUT"
         )
@@ -109,17 +106,19 @@ def _check_thinker(path: str, model: PreTrainedModel) -> None:
         return
     raise ConfigError(
         f"{path}: a {type(model).__name__} cannot be the student: it has no towers for picture and "
-        "sound; name a checkpoint of a Qwen2.5-Omni thinker (architecture "
-        "Qwen2_5OmniThinkerForConditionalGeneration)"
+        "sound; name a checkpoint of a Qwen2.5-Omni or Qwen3-Omni thinker (architecture "
+        "Qwen2_5OmniThinkerForConditionalGeneration or Qwen3OmniMoeThinkerForConditionalGeneration)"
     )
 
 
 def freeze_towers(model: PreTrainedModel, train_projections: bool = False) -> None:
     """Freeze the towers; `train_projections` leaves their projections to the training."""
-    for name, projection in TOWERS.items():
+    for name, projections in TOWERS.items():
         tower = getattr(model.base_model, name)
         tower.requires_grad_(False)
-        getattr(tower, projection).requires_grad_(train_projections)
+        for projection in projections:
+            if hasattr(tower, projection):
+                getattr(tower, projection).requires_grad_(train_projections)
 
 
 def lora_config(student: StudentConfig, model: Any) -> Any:
@@ -140,7 +139,8 @@ def lora_config(student: StudentConfig, model: Any) -> Any:
     if unknown := sorted({*student.lora.targets} - layers):
         raise ConfigError(
             f"student.lora.targets: the language model has no linear layer {', '.join(unknown)}; "
-            f"it has {', '.join(sorted(layers))}"
+            f"it has {', '.join(sorted(layers))} (experts of a mixture are no layers of their own, "
+            "and get no adapters)"
         )
     names = "|".join(map(re.escape, student.lora.targets))
     return peft.LoraConfig(
@@ -149,6 +149,8 @@ def lora_config(student: StudentConfig, model: Any) -> Any:
         lora_dropout=student.lora.dropout,
         # The towers have layers of the same names.
         target_modules=rf"(.*\.)?language_model\..*\.({names})",
+        # Of a mixture of experts peft keeps only the last part of the names above.
+        exclude_modules=rf"(.*\.)?({'|'.join(TOWERS)})\..*",
     )
 
 
@@ -190,6 +192,8 @@ def student_settings(
             "dtype": student.dtype,
             "prompt": load_prompt(student.prompt).digest,
             **student.model_dump(include={"train_projections", "lora"}),
+            # Only where it is set, so that trainings of before it was there stay valid.
+            **({"use_audio_in_video": True} if student.use_audio_in_video else {}),
         },
         "media": media.decoding(),
         **launch_settings(student.deepspeed),

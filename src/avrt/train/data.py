@@ -121,8 +121,12 @@ class PromptEncoder:
         media: MediaConfig,
         prompt: str,
         cache_bytes: int = CACHE_BYTES,
+        interleaved: bool = False,
     ) -> None:
-        """`root`: the dataset's folder; `prompt`: the setting `student.prompt`."""
+        """`root`: the dataset's folder; `prompt` and `interleaved`: the settings `student.prompt`
+        and `student.use_audio_in_video`.
+        """
+        self._interleaved = interleaved
         self._root = root
         self._media = media
         self._template = load_prompt(prompt)
@@ -137,7 +141,7 @@ class PromptEncoder:
             MediaError: the clip cannot be read, or lacks its picture or its sound.
         """
         if sample.id not in self._cache:
-            encoded = encode(self._processor, self._prompt(sample))
+            encoded = encode(self._processor, self._prompt(sample), self._interleaved)
             size = sum(tensor.nbytes for tensor in encoded.media.values())
             if size > self._room:
                 return encoded

@@ -55,6 +55,7 @@ from avrt.train.grpo_prompts import choice_of_prompts, read_grpo_prompts
 from avrt.train.held_out import FIELDS as HELD_OUT_FIELDS
 from avrt.train.held_out import HeldOut, spread
 from avrt.train.judge_reward import choose_judge, open_judge
+from avrt.train.kept import KeepCheckpoints
 from avrt.train.launch import require_launch
 from avrt.train.log import TrainingLog, read_log
 from avrt.train.omni_grpo import OmniGRPOTrainer
@@ -89,7 +90,7 @@ LOG_FIELDS = {
 }
 """TRL's name of each metric, and its name in log.jsonl."""
 FREE = {
-    *("recipe", "init", "output", "save_steps", "gradient_checkpointing"),
+    *("recipe", "init", "output", "save_steps", "keep_checkpoints", "gradient_checkpointing"),
     *("eval_steps", "eval_samples", "kl_steps"),
 }
 """Settings that do not change the policy, so that a finished training stays valid.
@@ -154,7 +155,11 @@ def run(config: Config) -> Result:
     if grpo.eval_samples:
         validation_examples = spread(chosen.held_out, grpo.eval_samples, "grpo.eval_samples")
     model, processor = load_student(policy, student.train_projections)
-    encoder = PromptEncoder(processor, config.data.root, config.media, student.prompt)
+    encoder = PromptEncoder(
+        processor,
+        *(config.data.root, config.media, student.prompt),
+        interleaved=student.use_audio_in_video,
+    )
     longest = model.config.get_text_config().max_position_embeddings - grpo.max_new_tokens
 
     def length(example: Example) -> int:
@@ -172,6 +177,7 @@ def run(config: Config) -> Result:
         log = TrainingLog(folder / "log.jsonl", LOG_FIELDS)
         parameters = count_parameters(trainer.model)
         held_out = HeldOut(trainer, config.eval, encoder, validation.kept, grpo.eval_steps)
+        trainer.add_callback(KeepCheckpoints(folder, grpo.keep_checkpoints))
         train_logged(trainer, log, SHOWN, checkpoint, held_out)
     save_model(trainer, processor, folder / "model")
 

@@ -39,7 +39,7 @@ from avrt.errors import EngineError
 from avrt.train.checkpoint import old_names_allowed
 from avrt.train.order import ByEpoch
 from avrt.train.rollout import Sampler, sample_groups
-from avrt.train.shared_prefix import Media, group_inputs, share_attention
+from avrt.train.shared_prefix import Media, group_inputs, n_prompt_of, share_attention
 from avrt.train.trainer import EndsAtLastStep
 
 __all__ = ["OmniGRPOTrainer", "WithMedia", "by_completion", "check_hooks"]
@@ -379,7 +379,7 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
             _split(answers, size),
             media[::size],
         )
-        n_prompt = inputs["attention_mask"]["full_attention"].n_prompt
+        n_prompt = n_prompt_of(inputs)
         with self.accelerator.autocast():
             outputs = model(**inputs, fused_lm_head=True)
 

@@ -62,7 +62,10 @@ def describe_inputs(
     if not examples:
         return lines, 0
     encoder = PromptEncoder(
-        processor, config.data.root, config.media, student.prompt, cache_bytes=0
+        processor,
+        *(config.data.root, config.media, student.prompt),
+        cache_bytes=0,
+        interleaved=student.use_audio_in_video,
     )
     lengths = _measure(encoder, config.data.root, examples, with_trace, processor)
     text = _text_config(model)

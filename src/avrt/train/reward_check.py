@@ -54,7 +54,9 @@ def check_rewards(config: Config, force: bool = False) -> str:
     grpo, student, root = config.grpo, config.student, config.data.root
     model, processor = load_student(student_path(config, grpo.init))
     model = model.to("cpu" if student.device == "cpu" else pick_device("auto"))
-    encoder = PromptEncoder(processor, root, config.media, student.prompt)
+    encoder = PromptEncoder(
+        processor, root, config.media, student.prompt, interleaved=student.use_audio_in_video
+    )
     chosen = read_grpo_prompts(config.run.path, grpo, config.build, config.run.seed)
     examples = spread(chosen.trained, N_PROMPTS, "--reward-check")
     prompts = _encode(examples, encoder)

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from avrt.engines.encode import merge_media
-from avrt.train.shared_prefix import Media, prompt_positions, thinker_of
+from avrt.train.shared_prefix import Media, mask_argument, prompt_positions, thinker_of
 
 __all__ = ["Sampler", "sample_groups"]
 
@@ -52,7 +52,8 @@ class _Cache:
     """Keys and values by layer: those of the prompts, repeated for each completion, then of tokens.
 
     The memory for all tokens is reserved at once, because a cache that grows by joining copies
-    every prompt again for every token. Given a mask, transformers calls only `update` of a cache.
+    every prompt again for every token. Given a mask, transformers calls only `update` of a cache;
+    for the prefill without one, Qwen3-Omni asks for its sizes.
     """
 
     def __init__(self, group_size: int, room: int) -> None:
@@ -74,6 +75,13 @@ class _Cache:
 
     def get_seq_length(self, _layer: int = 0) -> int:
         return self.length
+
+    def get_query_offset(self, _layer: int = 0) -> int:
+        """Where the queries of the prefill begin; later ones bring their mask."""
+        return 0
+
+    def get_mask_sizes(self, n_queries: int, _layer: int = 0) -> tuple[int, int]:
+        return n_queries, 0
 
     def _repeated(self, states: Tensor) -> Tensor:
         n_prompts, heads, n_tokens, width = states.shape
@@ -98,7 +106,8 @@ def sample_groups(
     lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
     lengths = lengths.repeat_interleave(group_size)
     n_prompt = int(lengths.max())
-    ragged = bool((lengths < n_prompt).any())
+    # Without a mask, Qwen3-Omni would make one of what transformers' own caches know.
+    needs_mask = bool((lengths < n_prompt).any()) or mask_argument(thinker, None) is None
 
     logits = thinker.lm_head(last).repeat_interleave(group_size, 0)
     ends = torch.tensor(sampler.end_ids, device=device)
@@ -116,7 +125,7 @@ def sample_groups(
         hidden = thinker.base_model(
             input_ids=token[:, None],
             position_ids=(positions + step).expand(3, -1, 1),
-            attention_mask={"full_attention": seen[:, None, None] if ragged else None},
+            attention_mask=mask_argument(thinker, seen[:, None, None] if needs_mask else None),
             past_key_values=states,
             use_cache=True,
         ).last_hidden_state
@@ -147,7 +156,7 @@ def _prefill(
         position_ids=pad_sequence([row.T for row in rows], batch_first=True)
         .permute(2, 0, 1)
         .to(device),
-        attention_mask={"full_attention": None},
+        attention_mask=mask_argument(thinker, None),
         past_key_values=states,
         use_cache=True,
         **{name: tensor.to(device) for name, tensor in merge_media(media).items()},

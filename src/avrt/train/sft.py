@@ -49,6 +49,7 @@ from avrt.train.data import (
 )
 from avrt.train.held_out import FIELDS as HELD_OUT_FIELDS
 from avrt.train.held_out import HeldOut, spread
+from avrt.train.kept import KeepCheckpoints
 from avrt.train.launch import require_launch
 from avrt.train.log import TrainingLog, read_log
 from avrt.train.order import ByLength
@@ -70,7 +71,7 @@ LOG_FIELDS = {
         *("eval_loss", *HELD_OUT_FIELDS),
     )
 }
-FREE = {"save_steps", "gradient_checkpointing", "eval_samples"}
+FREE = {"save_steps", "keep_checkpoints", "gradient_checkpointing", "eval_samples"}
 """Settings that do not change the student, so that a finished training stays valid."""
 SHOWN = {"loss": "loss", "eval_loss": "validation loss", "eval_accuracy": "held-out accuracy"}
 
@@ -154,7 +155,11 @@ def run(config: Config) -> Result:
     train_examples, validation_examples = read_examples(train_path), read_examples(validation_path)
     require_media(config.data.root, [example.sample for example in train_examples])
     model, processor = load_student(student.model, student.train_projections)
-    encoder = PromptEncoder(processor, config.data.root, config.media, student.prompt)
+    encoder = PromptEncoder(
+        processor,
+        *(config.data.root, config.media, student.prompt),
+        interleaved=student.use_audio_in_video,
+    )
     collator = TraceCollator([*train_examples, *validation_examples], encoder, processor)
     train = keep_usable("sft", train_examples, collator.length, sft.max_length)
     validation = UsableExamples()
@@ -172,6 +177,7 @@ def run(config: Config) -> Result:
     log = TrainingLog(folder / "log.jsonl", LOG_FIELDS)
     parameters = count_parameters(trainer.model)
     held_out = HeldOut(trainer, config.eval, encoder, answered, sft.save_steps)
+    trainer.add_callback(KeepCheckpoints(folder, sft.keep_checkpoints))
     train_logged(trainer, log, SHOWN, checkpoint, held_out)
     # Not from the log, which another process may not find written yet.
     evaluated = [row["step"] for row in trainer.state.log_history if "eval_loss" in row]

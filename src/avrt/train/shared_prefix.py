@@ -16,7 +16,6 @@ Shapes: N groups, G completions of one, P longest prompt less one token, R longe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,10 +25,18 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from avrt.engines.encode import merge_media
+from avrt.engines.encode import INTERLEAVED, merge_media
 from avrt.errors import EngineError
 
-__all__ = ["Media", "group_inputs", "prompt_positions", "share_attention", "thinker_of"]
+__all__ = [
+    "Media",
+    "group_inputs",
+    "mask_argument",
+    "n_prompt_of",
+    "prompt_positions",
+    "share_attention",
+    "thinker_of",
+]
 
 Media = Mapping[str, Tensor]
 """The media tensors of one prompt, as `encode` returns them."""
@@ -38,16 +45,24 @@ ATTENTION = "avrt_shared_prefix"
 """Name of the attention below in the registry of transformers."""
 
 
-@dataclass(frozen=True, eq=False)
-class Groups:
-    """Replaces the attention mask of rows that hold a prompt and its segments."""
+class Groups(Tensor):
+    """Replaces the attention mask of rows that hold a prompt and its segments.
+
+    (N, 1, R, P + R), bool: the tokens of prompt and segment that a segment's queries see. It is a
+    tensor because language models hand on a mask of four axes as it is.
+    """
 
     n_prompt: int
     """P."""
     n_segments: int
     """G."""
-    visible: Tensor
-    """(N, 1, R, P + R), bool: the tokens of prompt and segment that a segment's queries see."""
+
+    @classmethod
+    def of(cls, visible: Tensor, n_prompt: int, n_segments: int) -> Groups:
+        """Add the lengths to `visible`; results of operations on it do not have them."""
+        groups = visible.as_subclass(cls)
+        groups.n_prompt, groups.n_segments = n_prompt, n_segments
+        return groups
 
 
 def _attention(
@@ -71,7 +86,7 @@ def _attention(
 
     of_prompt = (states[:, :, :n_prompt] for states in (query, key, value))
     prompt, _ = sdpa_attention_forward(module, *of_prompt, attention_mask=None, **options)
-    visible = attention_mask.visible
+    visible = attention_mask.as_subclass(Tensor)
     if n_groups > 1:
         visible = visible.repeat_interleave(attention_mask.n_segments, 0)
     completions, _ = sdpa_attention_forward(
@@ -102,26 +117,56 @@ def share_attention(model: Any) -> None:
             f"prompts cannot be shared with attention {config._attn_implementation!r}; load the "
             "model with sdpa, or set grpo.share_prompts to false"
         )
-    if set(config.layer_types) != {"full_attention"}:
+    if {*getattr(config, "layer_types", ())} - {"full_attention"}:
         raise EngineError(
             "prompts cannot be shared by a model with sliding-window attention; set "
             "grpo.share_prompts to false"
         )
     config._attn_implementation = ATTENTION
+    if hasattr(config, "output_router_logits"):
+        config.output_router_logits = False  # the head would count them over a mask of two axes
+
+
+def mask_argument(model: Any, mask: Tensor | None) -> Any:
+    """Give the argument `attention_mask` of a thinker for a mask that its layers get as it is.
+
+    Qwen2.5-Omni's layers have types, and a mask for each type; Qwen3-Omni's have one mask.
+    """
+    config = thinker_of(model).base_model.language_model.config
+    return {"full_attention": mask} if hasattr(config, "layer_types") else mask
 
 
 def prompt_positions(model: Any, input_ids: Tensor, media: Media) -> Tensor:
     """Compute the M-RoPE positions (3, T) of a prompt (T,): time, height and width."""
     lengths = media.get("feature_attention_mask")
+    _require_flag(thinker_of(model).config, input_ids, media)
     positions, _ = thinker_of(model).get_rope_index(
         input_ids[None].cpu(),
         image_grid_thw=_on_cpu(media.get("image_grid_thw")),
         video_grid_thw=_on_cpu(media.get("video_grid_thw")),
         attention_mask=torch.ones_like(input_ids[None], device="cpu"),
+        use_audio_in_video=INTERLEAVED in media,
         audio_seqlens=None if lengths is None else lengths.sum(-1).cpu(),
         second_per_grids=_on_cpu(media.get("video_second_per_grid")),
     )
-    return positions[:, 0].long()
+    return positions[:, 0]  # whole numbers; in Qwen3-Omni those of frames lie between them
+
+
+def n_prompt_of(inputs: Mapping[str, Any]) -> int:
+    """Give P of the inputs that `group_inputs` built."""
+    mask = inputs["attention_mask"]
+    return (mask["full_attention"] if isinstance(mask, dict) else mask).n_prompt
+
+
+def _require_flag(config: Any, input_ids: Tensor, media: Media) -> None:
+    """Refuse a video with its sound inside without the flag that says so; the model would not."""
+    starts = input_ids[:-1] == config.vision_start_token_id
+    inside = bool((starts & (input_ids[1:] == config.audio_start_token_id)).any())
+    if inside != (INTERLEAVED in media):
+        raise EngineError(
+            f"the sound is {'inside' if inside else 'beside'} the video, but the media are "
+            f"{'not ' * inside}marked with {INTERLEAVED}"
+        )
 
 
 def group_inputs(
@@ -191,7 +236,7 @@ def group_inputs(
         "input_ids": torch.cat([ids, segments.view(n_groups, -1)], 1),
         "shift_labels": torch.cat([torch.full_like(ids, -100), targets.view(n_groups, -1)], 1),
         "position_ids": positions.to(device),
-        "attention_mask": {"full_attention": Groups(n_prompt, n_segments, visible[:, None])},
+        "attention_mask": mask_argument(model, Groups.of(visible[:, None], n_prompt, n_segments)),
         **{name: tensor.to(device) for name, tensor in merge_media(media).items()},
     }
 

@@ -16,6 +16,7 @@ from avrt.train.callbacks import Meter, PlainLines, ProgressBar
 from avrt.train.checkpoint import restore_weights
 from avrt.train.disk import naming_full_disks
 from avrt.train.held_out import HeldOut
+from avrt.train.kept import RESUMABLE
 from avrt.train.launch import deepspeed_settings, on_cpu, require_launch
 from avrt.train.log import TrainingLog
 
@@ -52,8 +53,10 @@ def common_arguments(run: RunConfig, student: StudentConfig, stage: str) -> dict
         "adam_beta2": 0.999,
         "adam_epsilon": 1e-8,
         "lr_scheduler_type": "cosine",
+        # A mixture of experts is trained on the same loss as any other model.
+        "router_aux_loss_coef": 0.0,
         "save_strategy": "steps",
-        "save_total_limit": 2,
+        "save_total_limit": RESUMABLE,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
         "report_to": list(run.report_to),

@@ -1,0 +1,127 @@
+"""The paper's Figure 1: accuracy over the steps of training, from the kept checkpoints.
+
+Reads nothing; `avrt eval --checkpoints` makes the results. A training is called by where its step 0
+stands: on the results of the base model it is RL only, on those of SFT it is SFT + RL.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from avrt.config import EvalModel
+from avrt.evaluate.checkpoints import Curve, curves_of
+from avrt.evaluate.results import ModelResult
+from avrt.evaluate.summary import interval_text, percent
+from avrt.report.tables import Table
+
+__all__ = ["NAME", "Course", "course_cells", "course_table", "course_to_csv", "courses_of"]
+
+NAME = "accuracy-over-training"
+_KINDS = {"base": "RL only", "sft": "SFT + RL"}
+_CSV_HEADER = (
+    *("training", "start", "step", "benchmark", "given"),
+    *("ours", "low", "high", "n", "protocol"),
+)
+
+
+@dataclass(frozen=True)
+class Course:
+    """The accuracies of one training on one benchmark in one modality."""
+
+    curve: Curve
+    start: str | None
+    """`base` or `sft`, when the model of step 0 was evaluated under that name as well."""
+
+    @property
+    def label(self) -> str:
+        """The training, and what it is in the paper."""
+        stage = self.curve.stage
+        kind = _KINDS.get(self.start or "") if stage != "sft" else None
+        return f"{kind} ({stage})" if kind else stage
+
+
+def courses_of(
+    results: Sequence[ModelResult], models: Mapping[str, str | EvalModel]
+) -> list[Course]:
+    """The course of every training with evaluated checkpoints; `models` are `eval.models`."""
+    places = {
+        name: value if isinstance(value, str) else value.model for name, value in models.items()
+    }
+    known = [(places[r.model], r) for r in results if places.get(r.model) in _KINDS]
+    courses = []
+    for curve in curves_of(results):
+        step, first = curve.points[0]
+        starts = [
+            place
+            for place, result in known
+            if step == 0
+            and (result.benchmark, result.modality) == (curve.benchmark, curve.modality)
+            and result.settings.model == first.settings.model
+        ]
+        courses.append(Course(curve, next(iter(starts), None)))
+    return courses
+
+
+def course_table(courses: Sequence[Course]) -> Table | None:
+    """A row for each evaluated checkpoint; None without one."""
+    if not courses:
+        return None
+    rows = tuple(
+        (
+            course.label,
+            course.curve.benchmark,
+            course.curve.modality.upper(),
+            str(step),
+            percent(result.accuracy.value),
+            interval_text(*result.accuracy.interval),
+            str(result.accuracy.n),
+            course.curve.protocol_id,
+        )
+        for course in courses
+        for step, result in course.curve.points
+    )
+    return Table(
+        NAME,
+        "Figure 1. Accuracy of checkpoints over training",
+        ("Training", "Benchmark", "Input", "Step", "Accuracy", "95 % interval", "n", "Protocol"),
+        rows,
+        ("Strict accuracy over all items. Step 0 is the model that the training started from.",),
+        text_columns=3,
+    )
+
+
+def course_cells(courses: Sequence[Course]) -> list[dict[str, Any]]:
+    """The points for programs, accuracies in per cent."""
+    return [
+        dict(
+            zip(
+                _CSV_HEADER,
+                (
+                    *(course.curve.stage, course.start, step),
+                    *(course.curve.benchmark, course.curve.modality),
+                    *(round(100 * share, 2) for share in _shares(result)),
+                    *(result.accuracy.n, course.curve.protocol_id),
+                ),
+                strict=True,
+            )
+        )
+        for course in courses
+        for step, result in course.curve.points
+    ]
+
+
+def course_to_csv(courses: Sequence[Course]) -> str:
+    """The same, a line for each point."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, _CSV_HEADER, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(course_cells(courses))
+    return file.getvalue()
+
+
+def _shares(result: ModelResult) -> tuple[float, ...]:
+    return (result.accuracy.value or 0.0, *result.accuracy.interval)
