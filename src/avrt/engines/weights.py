@@ -7,6 +7,7 @@ retrained model does not.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -78,9 +79,16 @@ def in_process_identity(model: str, revision: str | None, dtype: str) -> dict[st
 
 
 def load(
-    model: str, revision: str | None = None, device: str = "auto", dtype: str = "float32"
+    model: str,
+    revision: str | None = None,
+    device: str = "auto",
+    dtype: str = "float32",
+    prepare: Callable[[Any], None] | None = None,
 ) -> Loaded:
     """Load a model by the class in its configuration, in evaluation mode, and its processor.
+
+    `prepare` gets the model before it has memory for weights, and may give parameters another
+    format than `dtype`. They are read in that format; no other copy is in memory on the way.
 
     Raises:
         EngineError: the model cannot be found or read, or transformers does not know its class.
@@ -95,12 +103,29 @@ def load(
         config = transformers.AutoConfig.from_pretrained(source, revision=revision)
         architecture, config = architecture_of(config, model)
         processor = transformers.AutoProcessor.from_pretrained(source, revision=revision)
-        loaded = architecture.from_pretrained(
+        built = architecture if prepare is None else _prepared(architecture, prepare)
+        loaded = built.from_pretrained(
             source, config=config, revision=revision, dtype=getattr(torch, dtype)
         )
+        loaded.__class__ = architecture
     except (OSError, ValueError) as error:
         raise EngineError(f"{model}: cannot load this model with transformers: {error}") from error
     return Loaded(loaded.to(pick_device(device)).eval(), processor)
+
+
+def _prepared(architecture: Any, prepare: Callable[[Any], None]) -> Any:
+    """Give a class whose new models `prepare` has changed.
+
+    transformers reads a tensor of a file in the format of the parameter that it finds in the model.
+    """
+
+    def build(self: Any, *args: Any, **options: Any) -> None:
+        architecture.__init__(self, *args, **options)
+        prepare(self)
+
+    # transformers finds the names in files, and much else, by the name of the class.
+    members = {"__init__": build, "__module__": architecture.__module__}
+    return type(architecture.__name__, (architecture,), members)
 
 
 def architecture_of(config: Any, model: str) -> tuple[Any, Any]:

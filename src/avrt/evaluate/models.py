@@ -89,12 +89,13 @@ def choose_models(config: Config, chosen: Mapping[str, str | EvalModel]) -> list
     for name, value in chosen.items():
         role = EvalModel(model=value) if isinstance(value, str) else value
         engine, checkpoint = role.engine or own_engine, student_path(config, role.model)
+        revision = role.revision or student.revision_of(checkpoint)
         prompt = role.prompt or (student.prompt if settings.prompt == "student" else None)
         models.append(
             Model(
                 name=name,
                 checkpoint=checkpoint,
-                revision=role.revision,
+                revision=revision,
                 engine=engine,
                 template=None if prompt is None else load_prompt(prompt),
                 sampling=Sampling(
@@ -104,7 +105,7 @@ def choose_models(config: Config, chosen: Mapping[str, str | EvalModel]) -> list
                 ),
                 k=role.k,
                 given=role.modality,
-                identity=dict(engine_identity(engine, checkpoint, role.revision, config.media)),
+                identity=dict(engine_identity(engine, checkpoint, revision, config.media)),
             )
         )
     return models

@@ -1,8 +1,8 @@
 """The student's checkpoints: load and freeze, resume an interrupted run, save the result.
 
-Weights are loaded in float32 whatever `student.dtype` says: AdamW's updates at the usual learning
+Weights that train are float32 whatever `student.dtype` says: AdamW's updates at the usual learning
 rates are smaller than bfloat16 can add to a weight. With bfloat16 the forward and backward passes
-run under autocast.
+run under autocast, and frozen weights are held as autocast rounds them.
 """
 
 from __future__ import annotations
@@ -28,9 +28,12 @@ from avrt.prompts import load_prompt
 from avrt.ranks import is_main
 from avrt.runs import Stage, fingerprint, remove_folder, replace_folder, write_json
 from avrt.train.disk import complete_checkpoints, naming_full_disks
+from avrt.train.formats import matrices
 from avrt.train.launch import launch_settings
+from avrt.train.optimizer import has_cpu_adam
 
 __all__ = [
+    "build_student",
     "count_parameters",
     "describe_student",
     "freeze_towers",
@@ -57,42 +60,69 @@ def old_names_allowed() -> Iterator[None]:
         yield
 
 
-def load_student(path: str, train_projections: bool = False) -> tuple[Any, Any]:
-    """Load a thinker with frozen towers and its processor, in float32 on the CPU.
+def load_student(path: str, student: StudentConfig | None = None) -> tuple[Any, Any]:
+    """Load a thinker with frozen towers and its processor on the CPU, as `student` trains it.
+
+    Without `student` all weights are float32, and the language model trains.
 
     Raises:
         ConfigError: the checkpoint is of another kind.
     """
     transformers.utils.logging.disable_progress_bar()
-    loaded = load(path, device="cpu", dtype="float32")
-    _check_thinker(path, loaded.model)
-    freeze_towers(loaded.model, train_projections)
+    student = student or StudentConfig(dtype="float32")
+
+    def prepare(model: Any) -> None:
+        _check_thinker(path, model)
+        _freeze_and_round(model, student)
+
+    loaded = load(path, student.revision_of(path), device="cpu", dtype="float32", prepare=prepare)
+    freeze_towers(loaded.model, student.train_projections)
     return loaded.model, loaded.processor
 
 
-def require_student(path: str, alone: bool = False) -> None:
-    """Refuse a checkpoint that cannot be the student, before any weight is read.
+def build_student(path: str, student: StudentConfig) -> Any:
+    """Build the student as it trains, with its adapters and formats, without memory for weights.
 
-    With `alone`, refuse a whole Qwen2.5-Omni too: TRL loads the reference model a second time, by
-    the class that config.json names, and in a whole model that class is not the thinker's.
+    Raises:
+        ConfigError: the checkpoint is of another kind.
+        EngineError: transformers cannot read its configuration.
+    """
+    model = _on_meta(_read_config(path, student.revision_of(path)), path)
+    _check_thinker(path, model)
+    _freeze_and_round(model, student)
+    adapters = lora_config(student, model)
+    if adapters is None:
+        return model
+    import peft
+
+    with old_names_allowed():
+        return peft.get_peft_model(model, adapters)
+
+
+def _freeze_and_round(model: Any, student: StudentConfig) -> None:
+    """Freeze what does not train, and hold of it in bfloat16 what autocast would round."""
+    freeze_towers(model, student.train_projections)
+    if student.lora is not None:
+        model.requires_grad_(False)
+    if student.dtype == "bfloat16":
+        for parameter in matrices(model):
+            if not parameter.requires_grad:
+                parameter.data = parameter.data.to(torch.bfloat16)
+
+
+def require_student(path: str, revision: str | None = None) -> None:
+    """Refuse a checkpoint that cannot be the student, before any weight is read.
 
     Raises:
         ConfigError: the checkpoint is of another kind.
         EngineError: transformers cannot read its configuration, or does not know its class.
     """
-    whole = _read_config(path)
-    if alone and whole.model_type == "qwen2_5_omni":
-        raise ConfigError(
-            f"{path}: a whole Qwen2.5-Omni, but GRPO starts from a thinker; run "
-            f"`avrt checkpoint extract {path} OUT` (download a model on the hub first), and name "
-            "OUT"
-        )
-    _check_thinker(path, _on_meta(whole, path))
+    _check_thinker(path, _on_meta(_read_config(path, revision), path))
 
 
-def _read_config(path: str) -> Any:
+def _read_config(path: str, revision: str | None) -> Any:
     try:
-        return transformers.AutoConfig.from_pretrained(resolve(path))
+        return transformers.AutoConfig.from_pretrained(resolve(path), revision=revision)
     except (OSError, ValueError) as error:
         raise EngineError(f"{path}: cannot load this model with transformers: {error}") from error
 
@@ -168,31 +198,27 @@ def describe_student(path: str, student: StudentConfig) -> tuple[dict[str, int],
     folder = resolve(path)
     if not Path(folder, "config.json").is_file():
         return None
-    model = _on_meta(_read_config(path), path)
-    _check_thinker(path, model)
-    freeze_towers(model, student.train_projections)
-    adapters = lora_config(student, model)
-    if adapters is not None:
-        import peft
-
-        with old_names_allowed():
-            peft.get_peft_model(model, adapters)
-    return count_parameters(model), transformers.AutoProcessor.from_pretrained(folder)
+    counts = count_parameters(build_student(path, student))
+    return counts, transformers.AutoProcessor.from_pretrained(folder)
 
 
 def student_settings(
     model: str, student: StudentConfig, media: MediaConfig, seed: int
 ) -> dict[str, Any]:
     """The settings that change the result of training `model`, without a stage's own section."""
+    launch = launch_settings(student.deepspeed)
+    optimizer = "DeepSpeedCPUAdam" if has_cpu_adam(launch["deepspeed"]) else student.optimizer
     return {
         "student": {
-            **model_identity(model, None),
+            **model_identity(model, student.revision_of(model)),
             "dtype": student.dtype,
             "prompt": load_prompt(student.prompt).digest,
             **student.model_dump(include={"train_projections", "lora"}),
+            # Trainings from before there was a choice stay valid.
+            **({} if optimizer == "adamw" else {"optimizer": optimizer}),
         },
         "media": media.decoding(),
-        **launch_settings(student.deepspeed),
+        **launch,
         "seed": seed,
     }
 
@@ -237,7 +263,14 @@ def restore_weights(model: Any, checkpoint: str) -> None:
     """
     if hasattr(model, "peft_config"):
         return  # adapters have one name only, and the trainer loads them
-    saved = load(checkpoint, device="cpu", dtype="float32").model
+    named = model.named_parameters(remove_duplicate=False)  # a tied head is not tied yet below
+    formats = {name: parameter.dtype for name, parameter in named}
+
+    def prepare(built: Any) -> None:
+        for name, parameter in built.named_parameters():
+            parameter.data = parameter.data.to(formats[name])
+
+    saved = load(checkpoint, device="cpu", dtype="float32", prepare=prepare).model
     model.load_state_dict(saved.state_dict())
     logging.getLogger("transformers.trainer").addFilter(_is_not_about_keys)
 
@@ -268,7 +301,8 @@ def save_model(trainer: Trainer, processor: Any, folder: Path) -> None:
     if not trainer.is_world_process_zero():
         return
     if hasattr(model, "merge_and_unload"):
-        model = model.merge_and_unload()
+        # In float32, because bfloat16 would round most of what adapters have learned away.
+        model = model.to("cpu").float().merge_and_unload()
     with naming_full_disks(folder.parent), replace_folder(folder) as temporary:
         model.save_pretrained(temporary)
         processor.save_pretrained(temporary)

@@ -99,7 +99,7 @@ def run(config: Config) -> Result:
     require_launch(student)
     require_trackers(config.run.report_to)
     policy = student_path(config, grpo.init)
-    require_student(policy, alone=grpo.beta > 0 and student.lora is None)
+    require_student(policy, student.revision_of(policy))
     if student.deepspeed and student.dtype == "bfloat16" and not grpo.share_prompts:
         raise ConfigError(
             "grpo.share_prompts = false with student.deepspeed in bfloat16: DeepSpeed would "
@@ -122,7 +122,7 @@ def run(config: Config) -> Result:
     validation_examples: list[Example] = []
     if grpo.eval_samples:
         validation_examples = _validation_prompts(run_folder, examples, grpo.eval_samples)
-    model, processor = load_student(policy, student.train_projections)
+    model, processor = load_student(policy, student)
     encoder = PromptEncoder(processor, config.data.root, config.media, student.prompt)
     longest = model.config.get_text_config().max_position_embeddings - grpo.max_new_tokens
 

@@ -20,18 +20,21 @@ The methods are private in TRL, so their signatures are checked when a trainer i
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
 import trl
 from torch.nn.functional import pad
 from trl.models.utils import unwrap_model_for_generation
+from trl.trainer import grpo_trainer
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from avrt.engines.encode import Encoded, merge_media
 from avrt.errors import EngineError
 from avrt.train.checkpoint import old_names_allowed
+from avrt.train.formats import reference_of
 from avrt.train.order import ByEpoch
 from avrt.train.rollout import Sampler, sample_groups
 from avrt.train.shared_prefix import Media, group_inputs, share_attention
@@ -81,6 +84,18 @@ def check_hooks(trainer: type) -> None:
             )
 
 
+@contextmanager
+def _reference_copied(policy: Any, half: bool) -> Iterator[None]:
+    """Let TRL's trainer copy the policy for its reference model, where it would load it again."""
+    names: Any = grpo_trainer
+    loads = names.create_model_from_path
+    names.create_model_from_path = lambda *_, **__: reference_of(policy, half)
+    try:
+        yield
+    finally:
+        names.create_model_from_path = loads
+
+
 class WithMedia:
     """A model whose next forward passes take the media of their rows from `rows`, in order."""
 
@@ -123,7 +138,8 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
         self._suppress_ids = tuple(suppress_ids)
         self._share_prompts = share_prompts
         self._media: list[Media] = []
-        super().__init__(*args, **kwargs)
+        with _reference_copied(kwargs["model"], kwargs["args"].bf16):
+            super().__init__(*args, **kwargs)
         # TRL's types allow None; its configuration has a number for both.
         assert self.num_generations
         assert self.max_completion_length

@@ -142,7 +142,7 @@ def run(config: Config) -> Result:
     train_path, validation_path = (split_path(run_folder, name) for name in ("train", "validation"))
     require_launch(student)
     require_trackers(config.run.report_to)
-    require_student(student.model)
+    require_student(student.model, student.revision)
     settings = student_settings(student.model, student, config.media, config.run.seed)
     settings["sft"] = sft.model_dump(exclude=FREE)
     stage = open_stage(run_folder, "sft", settings, [train_path, validation_path])
@@ -153,7 +153,7 @@ def run(config: Config) -> Result:
 
     train_examples, validation_examples = read_examples(train_path), read_examples(validation_path)
     require_media(config.data.root, [example.sample for example in train_examples])
-    model, processor = load_student(student.model, student.train_projections)
+    model, processor = load_student(student.model, student)
     encoder = PromptEncoder(processor, config.data.root, config.media, student.prompt)
     collator = TraceCollator([*train_examples, *validation_examples], encoder, processor)
     train = keep_usable("sft", train_examples, collator.length, sft.max_length)
