@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from avrt.errors import ConfigError, EngineError
-from avrt.runs import file_digest, fingerprint, track
+from avrt.runs import file_digest, fingerprint, say, track
 
 __all__ = [
     "Loaded",
     "architecture_of",
+    "can_describe",
     "in_process_identity",
     "load",
     "model_identity",
@@ -111,6 +112,28 @@ def load(
     except (OSError, ValueError) as error:
         raise EngineError(f"{model}: cannot load this model with transformers: {error}") from error
     return Loaded(loaded.to(pick_device(device)).eval(), processor)
+
+
+def can_describe(model: str, revision: str | None = None) -> bool:
+    """Whether a model's configuration is on this machine, or the hub can be asked for it."""
+    folder = resolve(model)
+    if Path(folder, "config.json").is_file():
+        return True
+    if Path(folder).exists() or len(Path(model).parts) > 2:
+        return False  # a folder without one, or no hub id
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    if huggingface_hub.try_to_load_from_cache(model, "config.json", revision=revision):
+        return True
+    say(f"{model}: fetching its configuration and processor from the hub; no weights")
+    address = huggingface_hub.hf_hub_url(model, "config.json", revision=revision)
+    faults: Any = (OSError, vars(errors)["HTTPError"])
+    try:  # by one request, where transformers would try for half a minute
+        huggingface_hub.get_hf_file_metadata(address, timeout=5)
+    except faults:
+        return False
+    return True
 
 
 def _prepared(architecture: Any, prepare: Callable[[Any], None]) -> Any:

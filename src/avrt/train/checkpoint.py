@@ -22,7 +22,13 @@ import transformers
 from transformers import PreTrainedModel, Trainer
 
 from avrt.config import MediaConfig, StudentConfig
-from avrt.engines.weights import architecture_of, load, model_identity, resolve
+from avrt.engines.weights import (
+    architecture_of,
+    can_describe,
+    load,
+    model_identity,
+    resolve,
+)
 from avrt.errors import ConfigError, EngineError
 from avrt.prompts import load_prompt
 from avrt.ranks import is_main
@@ -191,15 +197,17 @@ def count_parameters(model: Any) -> dict[str, int]:
 
 
 def describe_student(path: str, student: StudentConfig) -> tuple[dict[str, int], Any] | None:
-    """Parameter counts and processor of a student, without loading its weights.
+    """Parameter counts and processor of a student, without its weights.
 
-    Returns None for a student that is not on this machine.
+    Of a model on the hub, configuration and processor are fetched. Returns None where the student
+    is not on this machine and cannot be fetched.
     """
-    folder = resolve(path)
-    if not Path(folder, "config.json").is_file():
+    revision = student.revision_of(path)
+    if not can_describe(path, revision):
         return None
     counts = count_parameters(build_student(path, student))
-    return counts, transformers.AutoProcessor.from_pretrained(folder)
+    processor = transformers.AutoProcessor.from_pretrained(resolve(path), revision=revision)
+    return counts, processor
 
 
 def student_settings(

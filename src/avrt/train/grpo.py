@@ -59,6 +59,7 @@ from avrt.train.log import TrainingLog, read_log
 from avrt.train.omni_grpo import OmniGRPOTrainer
 from avrt.train.plan import describe_inputs
 from avrt.train.rewards import REWARDS, reward_weights
+from avrt.train.room import require_room
 from avrt.train.trainer import activation_checkpointing, common_arguments, train_logged
 from avrt.types import Sample
 
@@ -111,6 +112,7 @@ def run(config: Config) -> Result:
     stage = open_stage(run_folder, name, settings, [prompts_path(run_folder, grpo)])
     if stage.done and (folder / "model" / "config.json").is_file():
         return Result(f"{name}: already done, {folder / 'model'}", stage.counts())
+    require_room(policy, grpo, student, config.media)
     checkpoint = open_checkpoints(folder / "checkpoints", stage)
     save_config(config)
 
@@ -265,13 +267,15 @@ def plan(config: Config) -> str:
     except ConfigError as error:
         policy = config.student.model  # as large as the result of the stage that has not run yet
         lines = [f"{grpo.output}: {error}"]
-    lines += describe_inputs(grpo.output, config, policy, with_trace=False)[0]
+    inputs = describe_inputs(grpo.output, config, policy, with_trace=False)
+    lines += inputs.lines
     lines.append(
         f"{grpo.output}: {grpo.max_steps} steps of {grpo.prompts_per_step * n_processes()} prompts "
         f"x {grpo.group_size} completions ({grpo.prompts_per_step} prompts x {n_processes()} "
         f"processes), at most {grpo.max_new_tokens} new tokens each"
     )
-    return "\n".join([*lines, f"{grpo.output}: would write {config.run.path / grpo.output}"])
+    lines.append(f"{grpo.output}: would write {config.run.path / grpo.output}")
+    return "\n".join([*lines, *inputs.table])
 
 
 def _summary(name: str, folder: Path, counts: Mapping[str, int]) -> str:
