@@ -44,7 +44,8 @@ def test_towers_are_frozen_and_counted_without_loading(student, student_folder):
 
 @pytest.mark.parametrize("train_projections", [False, True])
 def test_the_projections_train_on_demand_and_the_towers_never(student_folder, train_projections):
-    model, _ = load_student(str(student_folder), train_projections)
+    settings = StudentConfig(dtype="float32", train_projections=train_projections)
+    model, _ = load_student(str(student_folder), settings)
     language, vision, audio = (
         sum(p.numel() for p in part.parameters())
         for part in (model.model.language_model, model.model.visual, model.model.audio_tower)
@@ -57,9 +58,7 @@ def test_the_projections_train_on_demand_and_the_towers_never(student_folder, tr
     trained = language + (merger + proj if train_projections else 0)
     counts = {"trainable": trained, "frozen": language + vision + audio - trained}
     assert count_parameters(model) == counts
-    described = describe_student(
-        str(student_folder), StudentConfig(train_projections=train_projections)
-    )
+    described = describe_student(str(student_folder), settings)
     assert described is not None
     assert described[0] == counts
 
@@ -101,13 +100,10 @@ def test_one_of_several_devices_is_left_to_the_launcher(make_config, tmp_path):
         common_arguments(config.run, config.student, "sft")
 
 
-def test_whole_model_cannot_be_where_grpo_starts(make_config, tmp_path):
+def test_the_thinker_inside_a_whole_model_is_the_student(tmp_path):
     write_omni(tmp_path / "omni", torch.bfloat16, tied=True)
-    config = make_config(student={"model": str(tmp_path / "omni")})
-    with pytest.raises(ConfigError, match=r"whole Qwen2\.5-Omni.*`avrt checkpoint extract"):
-        grpo.run(config)
-    require_student(config.student.model)
-    model, _ = load_student(config.student.model)
+    require_student(str(tmp_path / "omni"))
+    model, _ = load_student(str(tmp_path / "omni"))
     assert type(model).__name__ == "Qwen2_5OmniThinkerForConditionalGeneration"
 
 

@@ -70,7 +70,7 @@ def describe(folder: Path, student: StudentConfig) -> str:
     trainable, frozen = counts[0]["trainable"], counts[0]["frozen"]
     lines.append(f"training: {trainable:,} parameters train, {frozen:,} are frozen")
     if is_whole:
-        lines.append("SFT trains the thinker inside; GRPO needs it alone: avrt checkpoint extract")
+        lines.append("SFT and GRPO train the thinker inside")
     return "\n".join(lines)
 
 

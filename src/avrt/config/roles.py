@@ -148,13 +148,17 @@ class LoraConfig(Section):
 class StudentConfig(Section):
     model: str = "Qwen/Qwen2.5-Omni-3B"
     """The base student: hub id, local folder of a thinker checkpoint, or `world:student`."""
+    revision: str | None = None
+    """Hub revision of `model`: a commit, tag or branch; null takes the newest. Name a commit, and
+    the same weights come every time.
+    """
     prompt: str = "student"
     """Prompt used alike in SFT, GRPO and evaluation."""
     device: str = "auto"
     """Device: auto, cpu or cuda; outside training also cuda:1, ..."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
-    """Number format of the weights in evaluation. In training the weights are float32, and bfloat16
-    means autocast on a GPU.
+    """Number format of the weights in evaluation. In training bfloat16 means autocast on a GPU:
+    weights that train are float32, frozen ones are held as autocast rounds them.
     """
     train_projections: bool = False
     """Train the towers' projections into the language model as well (`visual.merger`,
@@ -169,7 +173,11 @@ class StudentConfig(Section):
     """Train low-rank adapters instead of the language model's weights; the model that is saved has
     them merged in. Needs the extra `lora`.
     """
-
+    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = "adamw"
+    """AdamW with states in float32 (8 bytes per trained parameter), in 8 bits (2 bytes), or in 8
+    bits in memory that moves to the host when the GPU is full. Those of 8 bits need the extra
+    `8bit`.
+    """
     deepspeed: str | None = None
     """Train with DeepSpeed: `zero2` (ZeRO stage 2, optimizer on the CPU), or a file of DeepSpeed's
     settings. Needs the extra `deepspeed` and torchrun.
@@ -184,6 +192,10 @@ class StudentConfig(Section):
                 "not do; use bfloat16 on a GPU, float32 on a CPU"
             )
         return value
+
+    def revision_of(self, checkpoint: str) -> str | None:
+        """The hub revision of a checkpoint; only the base student has one."""
+        return self.revision if checkpoint == self.model else None
 
     @model_validator(mode="after")
     def _trains_one_thing(self) -> Self:

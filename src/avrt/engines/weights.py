@@ -8,7 +8,7 @@ retrained model does not.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from avrt.errors import ConfigError, EngineError, install_command
-from avrt.runs import file_digest, fingerprint, track
+from avrt.runs import file_digest, fingerprint, say, track
 from avrt.texts import read_json
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "WHOLE",
     "Loaded",
     "architecture_of",
+    "can_describe",
     "in_process_identity",
     "load",
     "model_identity",
@@ -110,11 +111,17 @@ def in_process_identity(
 
 
 def load(
-    model: str, revision: str | None = None, device: str = "auto", dtype: str = "float32"
+    model: str,
+    revision: str | None = None,
+    device: str = "auto",
+    dtype: str = "float32",
+    prepare: Callable[[Any], None] | None = None,
 ) -> Loaded:
     """Load a model by the class in its configuration, in evaluation mode, and its processor.
 
-    Adapters are merged into their model.
+    Adapters are merged into their model. `prepare` gets the model before it has memory for weights,
+    and may give parameters another format than `dtype`. They are read in that format; no other copy
+    is in memory on the way.
 
     Raises:
         EngineError: the model cannot be found or read, or transformers does not know its class.
@@ -135,9 +142,11 @@ def load(
         config = transformers.AutoConfig.from_pretrained(source, revision=revision)
         architecture, config = architecture_of(config, model)
         processor = transformers.AutoProcessor.from_pretrained(source, revision=revision)
-        loaded = architecture.from_pretrained(
+        built = architecture if prepare is None else _prepared(architecture, prepare)
+        loaded = built.from_pretrained(
             source, config=config, revision=revision, dtype=getattr(torch, dtype)
         )
+        loaded.__class__ = architecture
     except (OSError, ValueError) as error:
         raise EngineError(f"{model}: cannot load this model with transformers: {error}") from error
     return Loaded(loaded.to(pick_device(device)).eval(), processor)
@@ -165,6 +174,43 @@ def _load_adapted(folder: Path) -> Any:
     with old_names_allowed():
         adapted: Any = peft.PeftModel.from_pretrained(load(base, device="cpu").model, folder)
         return adapted.merge_and_unload()
+
+
+def can_describe(model: str, revision: str | None = None) -> bool:
+    """Whether a model's configuration is on this machine, or the hub can be asked for it."""
+    folder = resolve(model)
+    if Path(folder, "config.json").is_file():
+        return True
+    if Path(folder).exists() or len(Path(model).parts) > 2:
+        return False  # a folder without one, or no hub id
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    if huggingface_hub.try_to_load_from_cache(model, "config.json", revision=revision):
+        return True
+    say(f"{model}: fetching its configuration and processor from the hub; no weights")
+    address = huggingface_hub.hf_hub_url(model, "config.json", revision=revision)
+    faults: Any = (OSError, vars(errors)["HTTPError"])
+    try:  # by one request, where transformers would try for half a minute
+        huggingface_hub.get_hf_file_metadata(address, timeout=5)
+    except faults:
+        return False
+    return True
+
+
+def _prepared(architecture: Any, prepare: Callable[[Any], None]) -> Any:
+    """Give a class whose new models `prepare` has changed.
+
+    transformers reads a tensor of a file in the format of the parameter that it finds in the model.
+    """
+
+    def build(self: Any, *args: Any, **options: Any) -> None:
+        architecture.__init__(self, *args, **options)
+        prepare(self)
+
+    # transformers finds the names in files, and much else, by the name of the class.
+    members = {"__init__": build, "__module__": architecture.__module__}
+    return type(architecture.__name__, (architecture,), members)
 
 
 def architecture_of(config: Any, model: str) -> tuple[Any, Any]:

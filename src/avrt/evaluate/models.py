@@ -98,12 +98,13 @@ def choose_models(config: Config, chosen: Mapping[str, str | EvalModel]) -> list
                 "trained with student.use_audio_in_video = true; set its kind to transformers and "
                 "its use_audio_in_video to true, or leave the engine out"
             )
+        revision = role.revision or student.revision_of(checkpoint)
         prompt = role.prompt or (student.prompt if settings.prompt == "student" else None)
         models.append(
             Model(
                 name=name,
                 checkpoint=checkpoint,
-                revision=role.revision,
+                revision=revision,
                 engine=engine,
                 template=None if prompt is None else load_prompt(prompt),
                 sampling=Sampling(
@@ -113,7 +114,7 @@ def choose_models(config: Config, chosen: Mapping[str, str | EvalModel]) -> list
                 ),
                 k=role.k,
                 given=role.modality,
-                identity=dict(engine_identity(engine, checkpoint, role.revision, config.media)),
+                identity=dict(engine_identity(engine, checkpoint, revision, config.media)),
             )
         )
     return models

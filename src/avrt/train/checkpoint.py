@@ -1,8 +1,8 @@
 """The student's checkpoints: load and freeze, resume an interrupted run, save the result.
 
-Weights are loaded in float32 whatever `student.dtype` says: AdamW's updates at the usual learning
+Weights that train are float32 whatever `student.dtype` says: AdamW's updates at the usual learning
 rates are smaller than bfloat16 can add to a weight. With bfloat16 the forward and backward passes
-run under autocast.
+run under autocast, and frozen weights are held as autocast rounds them.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from transformers import PreTrainedModel, Trainer
 
 from avrt.config import MediaConfig, StudentConfig
 from avrt.engines.weights import (
-    WHOLE,
     architecture_of,
+    can_describe,
     load,
     model_identity,
     old_names_allowed,
@@ -32,9 +32,12 @@ from avrt.prompts import load_prompt
 from avrt.ranks import is_main
 from avrt.runs import Stage, fingerprint, remove_folder, replace_folder, write_json
 from avrt.train.disk import complete_checkpoints, naming_full_disks
+from avrt.train.formats import matrices
 from avrt.train.launch import launch_settings
+from avrt.train.optimizer import has_cpu_adam
 
 __all__ = [
+    "build_student",
     "count_parameters",
     "describe_student",
     "freeze_towers",
@@ -54,42 +57,69 @@ TOWERS = {"visual": ("merger", "merger_list"), "audio_tower": ("proj", "proj1", 
 """
 
 
-def load_student(path: str, train_projections: bool = False) -> tuple[Any, Any]:
-    """Load a thinker with frozen towers and its processor, in float32 on the CPU.
+def load_student(path: str, student: StudentConfig | None = None) -> tuple[Any, Any]:
+    """Load a thinker with frozen towers and its processor on the CPU, as `student` trains it.
+
+    Without `student` all weights are float32, and the language model trains.
 
     Raises:
         ConfigError: the checkpoint is of another kind.
     """
     transformers.utils.logging.disable_progress_bar()
-    loaded = load(path, device="cpu", dtype="float32")
-    _check_thinker(path, loaded.model)
-    freeze_towers(loaded.model, train_projections)
+    student = student or StudentConfig(dtype="float32")
+
+    def prepare(model: Any) -> None:
+        _check_thinker(path, model)
+        _freeze_and_round(model, student)
+
+    loaded = load(path, student.revision_of(path), device="cpu", dtype="float32", prepare=prepare)
+    freeze_towers(loaded.model, student.train_projections)
     return loaded.model, loaded.processor
 
 
-def require_student(path: str, alone: bool = False) -> None:
-    """Refuse a checkpoint that cannot be the student, before any weight is read.
+def build_student(path: str, student: StudentConfig) -> Any:
+    """Build the student as it trains, with its adapters and formats, without memory for weights.
 
-    With `alone`, refuse a whole Omni model too: TRL loads the reference model a second time, by
-    the class that config.json names, and in a whole model that class is not the thinker's.
+    Raises:
+        ConfigError: the checkpoint is of another kind.
+        EngineError: transformers cannot read its configuration.
+    """
+    model = _on_meta(_read_config(path, student.revision_of(path)), path)
+    _check_thinker(path, model)
+    _freeze_and_round(model, student)
+    adapters = lora_config(student, model)
+    if adapters is None:
+        return model
+    import peft
+
+    with old_names_allowed():
+        return peft.get_peft_model(model, adapters)
+
+
+def _freeze_and_round(model: Any, student: StudentConfig) -> None:
+    """Freeze what does not train, and hold of it in bfloat16 what autocast would round."""
+    freeze_towers(model, student.train_projections)
+    if student.lora is not None:
+        model.requires_grad_(False)
+    if student.dtype == "bfloat16":
+        for parameter in matrices(model):
+            if not parameter.requires_grad:
+                parameter.data = parameter.data.to(torch.bfloat16)
+
+
+def require_student(path: str, revision: str | None = None) -> None:
+    """Refuse a checkpoint that cannot be the student, before any weight is read.
 
     Raises:
         ConfigError: the checkpoint is of another kind.
         EngineError: transformers cannot read its configuration, or does not know its class.
     """
-    whole = _read_config(path)
-    if alone and whole.model_type in WHOLE:
-        raise ConfigError(
-            f"{path}: a whole {WHOLE[whole.model_type]}, but GRPO starts from a thinker; run "
-            f"`avrt checkpoint extract {path} OUT` (download a model on the hub first), and name "
-            "OUT"
-        )
-    _check_thinker(path, _on_meta(whole, path))
+    _check_thinker(path, _on_meta(_read_config(path, revision), path))
 
 
-def _read_config(path: str) -> Any:
+def _read_config(path: str, revision: str | None) -> Any:
     try:
-        return transformers.AutoConfig.from_pretrained(resolve(path))
+        return transformers.AutoConfig.from_pretrained(resolve(path), revision=revision)
     except (OSError, ValueError) as error:
         raise EngineError(f"{path}: cannot load this model with transformers: {error}") from error
 
@@ -163,40 +193,37 @@ def count_parameters(model: Any) -> dict[str, int]:
 
 
 def describe_student(path: str, student: StudentConfig) -> tuple[dict[str, int], Any] | None:
-    """Parameter counts and processor of a student, without loading its weights.
+    """Parameter counts and processor of a student, without its weights.
 
-    Returns None for a student that is not on this machine.
+    Of a model on the hub, configuration and processor are fetched. Returns None where the student
+    is not on this machine and cannot be fetched.
     """
-    folder = resolve(path)
-    if not Path(folder, "config.json").is_file():
+    revision = student.revision_of(path)
+    if not can_describe(path, revision):
         return None
-    model = _on_meta(_read_config(path), path)
-    _check_thinker(path, model)
-    freeze_towers(model, student.train_projections)
-    adapters = lora_config(student, model)
-    if adapters is not None:
-        import peft
-
-        with old_names_allowed():
-            peft.get_peft_model(model, adapters)
-    return count_parameters(model), transformers.AutoProcessor.from_pretrained(folder)
+    counts = count_parameters(build_student(path, student))
+    processor = transformers.AutoProcessor.from_pretrained(resolve(path), revision=revision)
+    return counts, processor
 
 
 def student_settings(
     model: str, student: StudentConfig, media: MediaConfig, seed: int
 ) -> dict[str, Any]:
     """The settings that change the result of training `model`, without a stage's own section."""
+    launch = launch_settings(student.deepspeed)
+    optimizer = "DeepSpeedCPUAdam" if has_cpu_adam(launch["deepspeed"]) else student.optimizer
     return {
         "student": {
-            **model_identity(model, None),
+            **model_identity(model, student.revision_of(model)),
             "dtype": student.dtype,
             "prompt": load_prompt(student.prompt).digest,
             **student.model_dump(include={"train_projections", "lora"}),
-            # Only where it is set, so that trainings of before it was there stay valid.
+            # Only where they are set, so that trainings of before they were there stay valid.
             **({"use_audio_in_video": True} if student.use_audio_in_video else {}),
+            **({} if optimizer == "adamw" else {"optimizer": optimizer}),
         },
         "media": media.decoding(),
-        **launch_settings(student.deepspeed),
+        **launch,
         "seed": seed,
     }
 
@@ -241,7 +268,14 @@ def restore_weights(model: Any, checkpoint: str) -> None:
     """
     if hasattr(model, "peft_config"):
         return  # adapters have one name only, and the trainer loads them
-    saved = load(checkpoint, device="cpu", dtype="float32").model
+    named = model.named_parameters(remove_duplicate=False)  # a tied head is not tied yet below
+    formats = {name: parameter.dtype for name, parameter in named}
+
+    def prepare(built: Any) -> None:
+        for name, parameter in built.named_parameters():
+            parameter.data = parameter.data.to(formats[name])
+
+    saved = load(checkpoint, device="cpu", dtype="float32", prepare=prepare).model
     model.load_state_dict(saved.state_dict())
     logging.getLogger("transformers.trainer").addFilter(_is_not_about_keys)
 
@@ -272,7 +306,8 @@ def save_model(trainer: Trainer, processor: Any, folder: Path) -> None:
     if not trainer.is_world_process_zero():
         return
     if hasattr(model, "merge_and_unload"):
-        model = model.merge_and_unload()
+        # In float32, because bfloat16 would round most of what adapters have learned away.
+        model = model.to("cpu").float().merge_and_unload()
     with naming_full_disks(folder.parent), replace_folder(folder) as temporary:
         model.save_pretrained(temporary)
         processor.save_pretrained(temporary)

@@ -61,6 +61,7 @@ from avrt.train.log import TrainingLog, read_log
 from avrt.train.omni_grpo import OmniGRPOTrainer
 from avrt.train.plan import describe_inputs
 from avrt.train.rewards import REWARDS, reward_weights
+from avrt.train.room import require_room
 from avrt.train.trainer import activation_checkpointing, common_arguments, train_logged
 from avrt.types import Sample
 
@@ -126,7 +127,7 @@ def run(config: Config) -> Result:
     require_launch(student)
     require_trackers(config.run.report_to)
     policy = student_path(config, grpo.init)
-    require_student(policy, alone=grpo.has_reference and student.lora is None)
+    require_student(policy, student.revision_of(policy))
     if student.deepspeed and student.dtype == "bfloat16" and not grpo.share_prompts:
         raise ConfigError(
             "grpo.share_prompts = false with student.deepspeed in bfloat16: DeepSpeed would "
@@ -142,6 +143,7 @@ def run(config: Config) -> Result:
     stage = open_stage(run_folder, name, settings | choice, files)
     if stage.done and (folder / "model" / "config.json").is_file():
         return Result(f"{name}: already done, {folder / 'model'}", stage.counts())
+    require_room(policy, grpo, student, config.media)
     checkpoint = open_checkpoints(folder / "checkpoints", stage)
     save_config(config)
 
@@ -154,7 +156,7 @@ def run(config: Config) -> Result:
     validation_examples: list[Example] = []
     if grpo.eval_samples:
         validation_examples = spread(chosen.held_out, grpo.eval_samples, "grpo.eval_samples")
-    model, processor = load_student(policy, student.train_projections)
+    model, processor = load_student(policy, student)
     encoder = PromptEncoder(
         processor,
         *(config.data.root, config.media, student.prompt),
@@ -328,7 +330,8 @@ def plan(config: Config) -> str:
     except ConfigError as error:
         policy = config.student.model  # as large as the result of the stage that has not run yet
         lines = [f"{grpo.output}: {error}"]
-    lines += describe_inputs(grpo.output, config, policy, with_trace=False)[0]
+    inputs = describe_inputs(grpo.output, config, policy, with_trace=False)
+    lines += inputs.lines
     lines.append(
         f"{grpo.output}: {grpo.max_steps} steps of {grpo.prompts_per_step * n_processes()} prompts "
         f"x {grpo.group_size} completions ({grpo.prompts_per_step} prompts x {n_processes()} "
@@ -341,7 +344,8 @@ def plan(config: Config) -> str:
             f"{grpo.output}: reward of judge {judge}, {role.model} ({role.engine.kind}): up to "
             f"{n * role.votes // grpo.num_iterations:,} calls per step"
         )
-    return "\n".join([*lines, f"{grpo.output}: would write {config.run.path / grpo.output}"])
+    lines.append(f"{grpo.output}: would write {config.run.path / grpo.output}")
+    return "\n".join([*lines, *inputs.table])
 
 
 def _describe_objective(grpo: GrpoConfig) -> list[str]:

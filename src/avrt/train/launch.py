@@ -7,6 +7,7 @@ DeepSpeed. The result depends on the number of processes only through the effect
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from avrt.errors import ConfigError, DataError, install_command
 from avrt.ranks import is_launched, n_processes
 from avrt.texts import read_json
 
-__all__ = ["deepspeed_settings", "launch_settings", "on_cpu", "require_launch"]
+__all__ = ["deepspeed_settings", "is_offloaded", "launch_settings", "on_cpu", "require_launch"]
 
 PACKAGED = ("zero2",)
 """Names of DeepSpeed settings inside the package."""
@@ -34,8 +35,8 @@ def require_launch(student: StudentConfig) -> None:
 
     Raises:
         ConfigError: `student.device` names a device that only the launcher can choose, or a GPU
-            that torch cannot use; bfloat16 on a CPU; several GPUs but one process; or DeepSpeed
-            without its package, its file or a launcher.
+            that torch cannot use; bfloat16 on a CPU; several GPUs but one process; DeepSpeed
+            without its package, its file or a launcher; or an optimizer that cannot work here.
     """
     if student.device not in ("auto", "cpu", "cuda"):
         raise ConfigError(
@@ -61,6 +62,26 @@ def require_launch(student: StudentConfig) -> None:
         )
     if student.deepspeed is not None:
         _require_deepspeed(student.deepspeed, student.device == "cpu")
+    if student.optimizer != "adamw":
+        _require_8bit(student)
+
+
+def _require_8bit(student: StudentConfig) -> None:
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ConfigError(
+            f"student.optimizer = {student.optimizer!r} needs bitsandbytes, which is not "
+            f"installed; run: {install_command('8bit')}, or set student.optimizer=adamw"
+        )
+    if student.optimizer == "paged_adamw_8bit" and on_cpu(student):
+        raise ConfigError(
+            "student.optimizer = 'paged_adamw_8bit': it moves pages between a GPU and its host, "
+            "and training runs on the CPU; set student.optimizer=adamw_8bit"
+        )
+    if student.deepspeed and is_offloaded(deepspeed_settings(student.deepspeed)):
+        raise ConfigError(
+            f"student.optimizer = {student.optimizer!r}: DeepSpeed keeps the optimizer on the CPU "
+            "in float32; set student.optimizer=adamw, or student.deepspeed=null"
+        )
 
 
 def _require_deepspeed(name: str, is_cpu_wanted: bool) -> None:
@@ -109,6 +130,12 @@ def deepspeed_settings(name: str) -> dict[str, Any]:
     if is_half:
         raise ConfigError(f"{name}: fp16 is not supported; remove it and set student.dtype")
     return settings
+
+
+def is_offloaded(settings: Mapping[str, Any] | None) -> bool:
+    """Whether these settings let DeepSpeed keep the optimizer on the CPU."""
+    zero = (settings or {}).get("zero_optimization", {})
+    return zero.get("offload_optimizer", {}).get("device") == "cpu"
 
 
 def launch_settings(name: str | None) -> dict[str, Any]:

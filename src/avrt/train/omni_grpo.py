@@ -22,7 +22,8 @@ from __future__ import annotations
 
 import inspect
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar, cast
@@ -32,11 +33,13 @@ import trl
 from accelerate.utils import gather_object
 from torch.nn.functional import pad
 from trl.models.utils import unwrap_model_for_generation
+from trl.trainer import grpo_trainer
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from avrt.engines.encode import Encoded, merge_media
 from avrt.errors import EngineError
 from avrt.train.checkpoint import old_names_allowed
+from avrt.train.formats import reference_of
 from avrt.train.order import ByEpoch
 from avrt.train.rollout import Sampler, sample_groups
 from avrt.train.shared_prefix import Media, group_inputs, n_prompt_of, share_attention
@@ -84,6 +87,18 @@ def check_hooks(trainer: type) -> None:
                 f"{f'they are {parameters}' if parameters else 'the method is gone'}; "
                 "install trl>=1.16,<1.17"
             )
+
+
+@contextmanager
+def _reference_copied(policy: Any, half: bool) -> Iterator[None]:
+    """Let TRL's trainer copy the policy for its reference model, where it would load it again."""
+    names: Any = grpo_trainer
+    loads = names.create_model_from_path
+    names.create_model_from_path = lambda *_, **__: reference_of(policy, half)
+    try:
+        yield
+    finally:
+        names.create_model_from_path = loads
 
 
 class WithMedia:
@@ -152,7 +167,8 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
         self._encoded: dict[str, Encoded] = {}
         self._media: list[Media] = []
         self._held: dict[str, _Group] = {}
-        super().__init__(*args, **kwargs)
+        with _reference_copied(kwargs["model"], kwargs["args"].bf16):
+            super().__init__(*args, **kwargs)
         self.beta = self._beta = self.beta if beta is None else beta
         # TRL's types allow None; its configuration has a number for both.
         assert self.num_generations

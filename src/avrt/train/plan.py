@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import transformers
-
-from avrt.config import Config, GrpoConfig, SftConfig
-from avrt.engines.weights import architecture_of, resolve
+from avrt.config import Config
 from avrt.errors import MediaError
-from avrt.train.checkpoint import describe_student
+from avrt.train.checkpoint import build_student, describe_student
 from avrt.train.data import (
     Example,
     PromptEncoder,
@@ -23,10 +21,11 @@ from avrt.train.data import (
 )
 from avrt.train.grpo_prompts import read_grpo_prompts
 from avrt.train.held_out import spread
-from avrt.train.launch import on_cpu
-from avrt.train.memory import estimate_memory
+from avrt.train.memory import longest_sample
+from avrt.train.optimizer import describe_optimizer
+from avrt.train.room import describe_room, estimate_training
 
-__all__ = ["describe_inputs"]
+__all__ = ["Inputs", "describe_inputs"]
 
 MEASURED = 128
 """Samples whose tokens are counted; a larger dataset is measured at even distances."""
@@ -34,10 +33,19 @@ N_NAMED = 5
 """Samples over the limit that are named."""
 
 
-def describe_inputs(
-    stage: str, config: Config, model: str, with_trace: bool
-) -> tuple[list[str], int]:
-    """Describe dataset and student in lines; give the size of the dataset, 0 before it is built."""
+@dataclass(frozen=True)
+class Inputs:
+    """What a dry run says of a training's inputs."""
+
+    lines: list[str]
+    n_samples: int = 0
+    """0 before the dataset is built."""
+    table: list[str] = field(default_factory=list)
+    """The memory that trainings of this student need, in several ways."""
+
+
+def describe_inputs(stage: str, config: Config, model: str, with_trace: bool) -> Inputs:
+    """Describe dataset and student; the student's weights need not be there."""
     run, student = config.run.path, config.student
     path = split_path(run, "train") if with_trace else prompts_path(run, config.grpo)
     examples = []
@@ -52,40 +60,39 @@ def describe_inputs(
     lines = [f"{stage}: {path}: {size}"]
     described = describe_student(model, student)
     if described is None:
-        lines.append(f"{stage}: student {model}: not on this machine, its size is unknown here")
-        return lines, len(examples)
+        unknown = "not on this machine and cannot be fetched, so its size is unknown here"
+        lines.append(f"{stage}: student {model}: {unknown}")
+        return Inputs(lines, len(examples))
     counts, processor = described
     lines.append(
         f"{stage}: student {model}: {counts['trainable']:,} trainable, "
-        f"{counts['frozen']:,} frozen parameters"
+        f"{counts['frozen']:,} frozen parameters, optimizer {describe_optimizer(student)}"
     )
-    if not examples:
-        return lines, 0
-    encoder = PromptEncoder(
-        processor,
-        *(config.data.root, config.media, student.prompt),
-        cache_bytes=0,
-        interleaved=student.use_audio_in_video,
-    )
-    lengths = _measure(encoder, config.data.root, examples, with_trace, processor)
-    text = _text_config(model)
-    limit = config.sft.max_length
-    if not with_trace:
-        limit = text.max_position_embeddings - config.grpo.max_new_tokens
-    unit = "tokens per sample" if with_trace else "tokens per prompt"
-    details = _describe_tokens(lengths, len(examples), limit, unit)
-    if lengths:
-        section = config.sft if with_trace else config.grpo
-        parts = estimate_memory(
-            text,
-            counts,
-            _tokens_of_pass(section, max(lengths.values())),
-            checkpointing=section.gradient_checkpointing,
-            half=student.dtype == "bfloat16" and not on_cpu(student),
-            reference=not with_trace and config.grpo.has_reference and student.lora is None,
+    built = build_student(model, student)
+    sample = longest_sample(config.media, built.config.vision_config)
+    section = config.sft if with_trace else config.grpo
+    lengths: dict[str, int] = {}
+    if examples:
+        encoder = PromptEncoder(
+            processor,
+            *(config.data.root, config.media, student.prompt),
+            cache_bytes=0,
+            interleaved=student.use_audio_in_video,
         )
-        details.append(_describe_memory(parts))
-    return [*lines, *(f"{stage}: {line}" for line in details)], len(examples)
+        lengths = _measure(encoder, config.data.root, examples, with_trace, processor)
+        limit = config.sft.max_length
+        if not with_trace:
+            room = built.config.get_text_config().max_position_embeddings
+            limit = room - config.grpo.max_new_tokens
+        unit = "tokens per sample" if with_trace else "tokens per prompt"
+        details = _describe_tokens(lengths, len(examples), limit, unit)
+        lines += [f"{stage}: {line}" for line in details]
+    if lengths:
+        sample = (max(lengths.values()), min(sample[1], max(lengths.values())))
+        parts = estimate_training(built, section, student, sample)
+        lines.append(f"{stage}: {_describe_memory(parts)}")
+    table = describe_room(model, (config.sft, config.grpo), student, sample)
+    return Inputs(lines, len(examples), table)
 
 
 def _measure(
@@ -123,21 +130,7 @@ def _describe_tokens(lengths: dict[str, int], n_samples: int, limit: int, unit: 
     return [f"{unit}: mean {mean:.0f}, p95 {p95}, max {ordered[-1]} ({measured})", line]
 
 
-def _tokens_of_pass(section: SftConfig | GrpoConfig, longest: int) -> int:
-    """Count the tokens of a pass in which every sample is as long as the longest measured."""
-    n_rows = section.per_device_batch_size
-    if isinstance(section, SftConfig):
-        return longest * n_rows
-    n_prompts = max(1, n_rows // section.group_size) if section.share_prompts else n_rows
-    return longest * n_prompts + section.max_new_tokens * n_rows
-
-
 def _describe_memory(parts: Mapping[str, int]) -> str:
     purposes = ", ".join(f"{name} {n / 2**30:.2f}" for name, n in parts.items() if n)
     total = sum(parts.values()) / 2**30
-    return f"memory of a process, estimated: at least {total:.2f} GiB ({purposes})"
-
-
-def _text_config(model: str) -> Any:
-    whole = transformers.AutoConfig.from_pretrained(resolve(model))
-    return architecture_of(whole, model)[1].get_text_config()
+    return f"memory of a process, estimated: {total:.2f} GiB ({purposes})"

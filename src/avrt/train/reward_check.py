@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from avrt.answers import extract_answer
-from avrt.config import Config, GrpoConfig
+from avrt.config import Config, GrpoConfig, StudentConfig
 from avrt.engines.encode import Encoded, suppress_token_ids
 from avrt.engines.weights import pick_device
 from avrt.errors import AvrtError, ConfigError, MediaError
@@ -52,7 +52,11 @@ def check_rewards(config: Config, force: bool = False) -> str:
             "without the launcher first"
         )
     grpo, student, root = config.grpo, config.student, config.data.root
-    model, processor = load_student(student_path(config, grpo.init))
+    policy = student_path(config, grpo.init)
+    revision = student.revision_of(policy)
+    model, processor = load_student(
+        policy, StudentConfig(model=policy, revision=revision, dtype="float32")
+    )
     model = model.to("cpu" if student.device == "cpu" else pick_device("auto"))
     encoder = PromptEncoder(
         processor, root, config.media, student.prompt, interleaved=student.use_audio_in_video

@@ -54,6 +54,7 @@ from avrt.train.launch import require_launch
 from avrt.train.log import TrainingLog, read_log
 from avrt.train.order import ByLength
 from avrt.train.plan import describe_inputs
+from avrt.train.room import require_room
 from avrt.train.trainer import (
     EndsAtLastStep,
     activation_checkpointing,
@@ -143,18 +144,19 @@ def run(config: Config) -> Result:
     train_path, validation_path = (split_path(run_folder, name) for name in ("train", "validation"))
     require_launch(student)
     require_trackers(config.run.report_to)
-    require_student(student.model)
+    require_student(student.model, student.revision)
     settings = student_settings(student.model, student, config.media, config.run.seed)
     settings["sft"] = sft.model_dump(exclude=FREE)
     stage = open_stage(run_folder, "sft", settings, [train_path, validation_path])
     if stage.done and (folder / "model" / "config.json").is_file():
         return Result(f"sft: already done, {folder / 'model'}", stage.counts())
+    require_room(student.model, sft, student, config.media)
     checkpoint = open_checkpoints(folder / "checkpoints", stage)
     save_config(config)
 
     train_examples, validation_examples = read_examples(train_path), read_examples(validation_path)
     require_media(config.data.root, [example.sample for example in train_examples])
-    model, processor = load_student(student.model, student.train_projections)
+    model, processor = load_student(student.model, student)
     encoder = PromptEncoder(
         processor,
         *(config.data.root, config.media, student.prompt),
@@ -241,7 +243,8 @@ def plan(config: Config) -> str:
     """Describe what `run` would do; write nothing."""
     sft = config.sft
     require_trackers(config.run.report_to)
-    lines, n_samples = describe_inputs("sft", config, config.student.model, with_trace=True)
+    inputs = describe_inputs("sft", config, config.student.model, with_trace=True)
+    lines, n_samples = list(inputs.lines), inputs.n_samples
     if n_samples:
         batch = sft.per_device_batch_size * sft.gradient_accumulation_steps * n_processes()
         steps = math.ceil(math.ceil(n_samples / batch) * sft.epochs)
@@ -250,7 +253,8 @@ def plan(config: Config) -> str:
             f"{sft.gradient_accumulation_steps} accumulated x {n_processes()} processes), "
             f"{sft.epochs:g} epochs"
         )
-    return "\n".join([*lines, f"sft: would write {config.run.path / 'sft'}"])
+    lines.append(f"sft: would write {config.run.path / 'sft'}")
+    return "\n".join([*lines, *inputs.table])
 
 
 def _summary(folder: Path, counts: Mapping[str, int]) -> str:

@@ -19,6 +19,7 @@ from avrt.train.held_out import HeldOut
 from avrt.train.kept import RESUMABLE
 from avrt.train.launch import deepspeed_settings, on_cpu, require_launch
 from avrt.train.log import TrainingLog
+from avrt.train.optimizer import has_cpu_adam, optimizer_name, use_cpu_adam
 
 __all__ = ["EndsAtLastStep", "activation_checkpointing", "common_arguments", "train_logged"]
 
@@ -48,7 +49,7 @@ def common_arguments(run: RunConfig, student: StudentConfig, stage: str) -> dict
         "data_seed": run.seed,
         "use_cpu": on_cpu(student),
         "bf16": student.dtype == "bfloat16",
-        "optim": "adamw_torch",
+        "optim": optimizer_name(student),
         "adam_beta1": 0.9,
         "adam_beta2": 0.999,
         "adam_epsilon": 1e-8,
@@ -90,6 +91,12 @@ def train_logged(
 
     `shown` maps the trainer's name of a metric to its name on the terminal.
     """
+    settings: Any = trainer.args.deepspeed  # those that `common_arguments` gave
+    if has_cpu_adam(settings):
+        use_cpu_adam(trainer)
+    if trainer.accelerator.ddp_handler is not None:
+        # Gradients are the buckets that processes exchange, not another copy of them.
+        trainer.accelerator.ddp_handler.gradient_as_bucket_view = True
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     trainer.callback_handler.callbacks.insert(0, Meter())  # before the trackers
