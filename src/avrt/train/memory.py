@@ -64,11 +64,12 @@ class Load:
     checkpointing: bool
     accumulates: bool
     """Whether a step has several passes, so that gradients are there in all but the first."""
-    beta: float = 0.0
+    reference: bool = False
+    """Whether the policy is compared with another model."""
     rollout_rows: int = 0
     """Completions that are decoded together; 0: none are."""
     rollout_prompts: int = 0
-    """Of them, prompts that are computed apart, before they are repeated."""
+    """Prompts that they have, each computed and kept once."""
     prompt: int = 0
     """Tokens of a prompt."""
     new: int = 0
@@ -104,7 +105,8 @@ def load_of(section: SftConfig | GrpoConfig, n_tokens: int, n_frames: int) -> Lo
             accumulates=section.gradient_accumulation_steps > 1,
         )
     n_prompts = rows // section.group_size if section.share_prompts else rows
-    decoded = section.prompts_per_step * section.group_size
+    prompts = section.prompts_per_step * section.steps_per_rollout
+    decoded = prompts * section.group_size
     return Load(
         tokens=n_prompts * n_tokens + rows * section.max_new_tokens,
         keys=n_prompts * n_tokens + rows * (n_tokens + section.max_new_tokens),
@@ -112,9 +114,9 @@ def load_of(section: SftConfig | GrpoConfig, n_tokens: int, n_frames: int) -> Lo
         media=n_prompts * n_frames,
         checkpointing=section.gradient_checkpointing,
         accumulates=decoded > rows,
-        beta=section.beta,
+        reference=section.has_reference,
         rollout_rows=decoded,
-        rollout_prompts=section.prompts_per_step if section.share_prompts else decoded,
+        rollout_prompts=prompts if section.share_prompts else decoded,
         prompt=n_tokens,
         new=section.max_new_tokens,
     )
@@ -137,7 +139,7 @@ def _what_stays(model: Any, load: Load, way: Way) -> dict[str, int]:
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     n_trained = sum(parameter.numel() for parameter in trained)
     stays = {"weights": sum(p.numel() * p.element_size() for p in model.parameters())}
-    copied = trained if load.beta > 0 and student.lora is None else []
+    copied = trained if load.reference and student.lora is None else []
     if way.half:
         rounded = {id(parameter) for parameter in matrices(model)}
         reference = sum(p.numel() * (HALF if id(p) in rounded else FLOAT) for p in copied)
@@ -268,17 +270,17 @@ def _head(load: Load, way: Way, words: int, n_copies: int) -> int:
 
 
 def _rollout(text: Any, load: Load, way: Way) -> int:
-    """Bytes of keys and values of all completions, and of the greater of prefill and decoding."""
+    """Bytes of keys and values of prompts and completions, and of the greater of prefill and
+    decoding.
+    """
     each = HALF if way.half else FLOAT
     head = _head_dim(text)
     per_token = each * 2 * text.num_key_value_heads * head * text.num_hidden_layers
-    whole = load.rollout_rows * (load.prompt + load.new)
     prompts = load.rollout_prompts * load.prompt
+    whole = prompts + load.rollout_rows * load.new
     prefill = prompts * (each * 3 * text.intermediate_size + FLOAT * 3 * text.hidden_size)
-    # A mask lets a layer's keys and values be repeated for all heads, at every token.
-    repeated = whole * each * 2 * text.num_attention_heads * head
     logits = load.rollout_rows * 3 * FLOAT * text.vocab_size
-    return whole * per_token + max(prefill, repeated + logits)
+    return whole * per_token + max(prefill, logits)
 
 
 def _bytes_of_pixels(config: Any) -> int:
