@@ -1,7 +1,7 @@
 """Whatever a machine does to a command, it ends in one message, and its repeat in the same files.
 
 Every stage is killed before its writes, run on a full disk, and started twice at a time: at the
-last write of every kind and at some sizes, or with AVRT_SWEEP=1, for twenty minutes, at all of them.
+last write of every kind and at some sizes, or with AVRT_SWEEP=1, for 20 minutes, at all of them.
 """
 
 from __future__ import annotations
