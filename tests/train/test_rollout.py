@@ -5,7 +5,7 @@ import torch
 
 from avrt.engines.encode import merge_media, suppress_token_ids
 from avrt.train.data import PromptEncoder, read_examples, split_path
-from avrt.train.rollout import Sampler, sample_groups
+from avrt.train.rollout import Sampler, _Cache, sample_groups
 
 N_NEW = 12
 
@@ -93,3 +93,62 @@ def test_a_completion_ends_with_the_first_end_token_and_holds_no_suppressed_one(
     assert all(common not in rollout[:-1] for rollout in ended)
     torch.manual_seed(0)
     assert all(common not in rollout for rollout in sample(8, suppress_ids=(common,)))
+
+
+class Branching(Sampler):
+    """The completions of a group begin with different tokens, and go on with the likeliest."""
+
+    def choose(self, logits: torch.Tensor) -> torch.Tensor:
+        logits[:, list(self.suppress_ids)] = -torch.inf
+        if self.begun:
+            return logits.argmax(-1)
+        self.begun.append(True)
+        ranks = torch.arange(len(logits)) % GROUP
+        return logits.topk(GROUP).indices[torch.arange(len(logits)), ranks]
+
+
+GROUP = 5
+
+
+def test_completions_that_ended_leave_the_batch_and_the_others_go_on_as_before(
+    student, prompts, monkeypatch
+):
+    model, suppressed = student[0].eval(), tuple(suppress_token_ids(student[1]))
+    n_rows: list[int] = []
+    keep = _Cache.keep
+
+    def remembering(cache, groups, members):
+        n_rows.append(members.numel())
+        keep(cache, groups, members)
+
+    monkeypatch.setattr(_Cache, "keep", remembering)
+    monkeypatch.setattr("avrt.train.rollout.CHECK_EVERY", 1)
+    monkeypatch.setattr(Branching, "begun", [], raising=False)
+    ids, media = [row.input_ids for row in prompts], [row.media for row in prompts]
+
+    def roll_out(end_ids):
+        Branching.begun.clear()
+        return sample_groups(model, ids, media, GROUP, Branching(24, 0.0, end_ids, suppressed))
+
+    whole = roll_out(())
+    for group, row in enumerate(prompts):
+        for written in whole[group * GROUP : (group + 1) * GROUP]:
+            start = torch.cat([row.input_ids, torch.tensor(written[:1])])[None]
+            alone = model.generate(
+                input_ids=start,
+                attention_mask=torch.ones_like(start),
+                **merge_media([row.media]),
+                max_new_tokens=23,
+                do_sample=False,
+                suppress_tokens=list(suppressed),
+                eos_token_id=None,
+            )
+            assert written[1:] == alone[0, start.shape[1] :].tolist()
+    ends = tuple(row[2 * number] for number, row in enumerate(whole[1:]))
+    cut = [
+        row[: 1 + next((i for i, token in enumerate(row) if token in ends), 99)] for row in whole
+    ]
+    assert len({len(row) for row in cut}) > 2
+    assert roll_out(ends) == cut
+    assert len(n_rows) > 1
+    assert n_rows == sorted(n_rows, reverse=True)

@@ -1,9 +1,8 @@
 """Sample the completions of a group after one prefill of its prompt.
 
-A prompt goes through towers and language model once; its keys and values are then repeated for the
-G completions, which are decoded together. The distribution is not truncated; it only excludes the
-tokens that may never be written. Sampling uses torch's global random state, so a resumed training
-repeats it.
+A prompt goes through towers and language model once; its G completions are decoded together and
+share its keys and values. The distribution is not truncated; it only excludes the tokens that may
+never be written. Sampling uses torch's global random state, so a resumed training repeats it.
 
 Shapes: N prompts, G completions of each, P longest prompt, V vocabulary.
 """
@@ -19,12 +18,21 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from avrt.engines.encode import merge_media
-from avrt.train.shared_prefix import Media, mask_argument, prompt_positions, thinker_of
+from avrt.train.shared_prefix import (
+    Media,
+    NextTokens,
+    mask_argument,
+    prompt_positions,
+    share_attention,
+    thinker_of,
+)
 
 __all__ = ["Sampler", "sample_groups"]
 
 CHECK_EVERY = 8
-"""Tokens between two checks whether all completions have ended; each check waits for the GPU."""
+"""Tokens between two looks at which completions have ended; each look waits for the GPU."""
+SMALLER = 0.75
+"""The batch is made smaller when it then has at most this share of its rows: it costs a copy."""
 
 
 @dataclass(frozen=True)
@@ -49,32 +57,42 @@ class Sampler:
 
 
 class _Cache:
-    """Keys and values by layer: those of the prompts, repeated for each completion, then of tokens.
+    """Keys and values by layer: those of a prompt, then of its completions, token by token.
 
-    The memory for all tokens is reserved at once, because a cache that grows by joining copies
-    every prompt again for every token. Given a mask, transformers calls only `update` of a cache;
-    for the prefill without one, Qwen3-Omni asks for its sizes.
+    A row (heads, P + R G, D) belongs to a group: behind the prompt stand the first tokens of all
+    completions, then the second ones, and so on, so that what is in use is one piece. Its memory is
+    reserved at once, because a cache that grows by joining copies every prompt again for every
+    token. Given a mask, transformers calls only `update` of a cache; for the prefill without one,
+    Qwen3-Omni asks for its sizes.
     """
 
-    def __init__(self, group_size: int, room: int) -> None:
-        self._group_size = group_size
-        self._room = room
+    def __init__(self, lengths: Tensor, group_size: int, room: int, n_queries: int) -> None:
+        """`lengths` (N,) of the prompts; `n_queries`: heads of queries for a head of keys."""
+        self._lengths, self._group_size, self._room = lengths, group_size, room
+        self._n_queries = n_queries
+        self._n_prompt = int(lengths.max())
         self._layers: dict[int, tuple[Tensor, Tensor]] = {}
-        self.length = 0
-        """Positions in use, pads of the prompts included."""
+        self._n_written = 0
+        """Tokens of each completion."""
+        self._visible = self._look()
 
     def update(self, keys: Tensor, values: Tensor, layer: int, *_: Any) -> tuple[Tensor, Tensor]:
-        """Store (B, heads, T, D) of a layer; return all keys and values that new queries see."""
+        """Store the keys of prompts (N, heads, P, D), later of one token (N G, heads, 1, D).
+
+        Returns all keys and values (N, heads, T, D) that new queries may see.
+        """
         if layer not in self._layers:
-            self._layers[layer] = (self._repeated(keys), self._repeated(values))
+            self._layers[layer] = (self._reserved(keys), self._reserved(values))
             return keys, values
+        end = self._n_used
         for stored, new in zip(self._layers[layer], (keys, values), strict=True):
-            stored[:, :, self.length - 1 : self.length] = new
+            of_group = new[:, :, 0].unflatten(0, (-1, self._group_size)).transpose(1, 2)
+            stored[:, :, end - self._group_size : end] = of_group
         stored_keys, stored_values = self._layers[layer]
-        return stored_keys[:, :, : self.length], stored_values[:, :, : self.length]
+        return stored_keys[:, :, :end], stored_values[:, :, :end]
 
     def get_seq_length(self, _layer: int = 0) -> int:
-        return self.length
+        return self._n_used if self._layers else 0
 
     def get_query_offset(self, _layer: int = 0) -> int:
         """Where the queries of the prefill begin; later ones bring their mask."""
@@ -83,12 +101,49 @@ class _Cache:
     def get_mask_sizes(self, n_queries: int, _layer: int = 0) -> tuple[int, int]:
         return n_queries, 0
 
-    def _repeated(self, states: Tensor) -> Tensor:
-        n_prompts, heads, n_tokens, width = states.shape
-        room = n_tokens + self._room
-        whole = states.new_empty(n_prompts * self._group_size, heads, room, width)
-        whole[:, :, :n_tokens] = states.repeat_interleave(self._group_size, 0)
+    def next_tokens(self) -> NextTokens:
+        """Make room for a token of each completion; returns what its query sees."""
+        self._n_written += 1
+        return self._visible[..., : self._n_used].as_subclass(NextTokens)
+
+    def keep(self, groups: Tensor, members: Tensor) -> None:
+        """Keep these groups (N',) and of each these completions (N', G')."""
+        start, end = self._n_prompt, self._n_used
+        old_size, self._group_size = self._group_size, members.shape[1]
+        self._lengths = self._lengths[groups]
+        for layer, both in self._layers.items():
+            kept = []
+            for states in both:
+                whole = self._reserved(states[groups, :, :start])
+                tokens = states[groups, :, start:end].unflatten(2, (-1, old_size))
+                index = members[:, None, None, :, None].expand(
+                    -1, *tokens.shape[1:3], -1, tokens.shape[4]
+                )
+                whole[:, :, start : self._n_used] = tokens.gather(3, index).flatten(2, 3)
+                kept.append(whole)
+            self._layers[layer] = (kept[0], kept[1])
+        self._visible = self._look()
+
+    @property
+    def _n_used(self) -> int:
+        return self._n_prompt + self._n_written * self._group_size
+
+    def _reserved(self, prompts: Tensor) -> Tensor:
+        n_groups, heads, n_tokens, width = prompts.shape
+        room = n_tokens + self._room * self._group_size
+        whole = prompts.new_empty(n_groups, heads, room, width)
+        whole[:, :, :n_tokens] = prompts
         return whole
+
+    def _look(self) -> Tensor:
+        """Which keys each completion sees, for all tokens to come: its prompt's and its own."""
+        device, size = self._lengths.device, self._group_size
+        prompt = torch.arange(self._n_prompt, device=device) < self._lengths[:, None]
+        own = torch.eye(size, dtype=torch.bool, device=device).repeat(1, self._room)
+        visible = torch.cat(
+            [prompt[:, None].expand(-1, size, -1), own.expand(len(prompt), -1, -1)], 2
+        )
+        return visible.repeat_interleave(self._n_queries, 1)[:, None]
 
 
 @torch.no_grad()
@@ -99,39 +154,54 @@ def sample_groups(
     group_size: int,
     sampler: Sampler,
 ) -> list[list[int]]:
-    """Sample G completions of each of N prompts (T,), in the prompts' order, as token ids."""
-    thinker = thinker_of(model)
-    device = thinker.device
-    last, states, positions = _prefill(thinker, prompts, media, group_size, sampler)
-    lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
-    lengths = lengths.repeat_interleave(group_size)
-    n_prompt = int(lengths.max())
-    # Without a mask, Qwen3-Omni would make one of what transformers' own caches know.
-    needs_mask = bool((lengths < n_prompt).any()) or mask_argument(thinker, None) is None
+    """Sample G completions of each of N prompts (T,), in the prompts' order, as token ids.
 
+    Completions that have ended leave the batch.
+
+    Raises:
+        EngineError: the model's attention cannot be shared.
+    """
+    thinker = thinker_of(model)
+    share_attention(thinker)
+    device = thinker.device
+    last, cache, following = _prefill(thinker, prompts, media, group_size, sampler)
+    rows = torch.arange(len(prompts) * group_size, device=device).view(-1, group_size)
+    ended = torch.zeros_like(rows, dtype=torch.bool)
+    written = torch.zeros(rows.numel(), sampler.max_new_tokens, dtype=torch.long, device=device)
     logits = thinker.lm_head(last).repeat_interleave(group_size, 0)
     ends = torch.tensor(sampler.end_ids, device=device)
-    ended = torch.zeros(len(lengths), dtype=torch.bool, device=device)
-    written: list[Tensor] = []
     for step in range(sampler.max_new_tokens):
-        token = sampler.choose(logits)
-        written.append(token)
-        ended |= torch.isin(token, ends)
-        if step + 1 == sampler.max_new_tokens or (step % CHECK_EVERY == 0 and bool(ended.all())):
+        tokens = sampler.choose(logits).view_as(rows)
+        written[rows, step] = tokens
+        ended |= torch.isin(tokens, ends)
+        if step + 1 == sampler.max_new_tokens:
             break
-        states.length = n_prompt + step + 1
-        indices = torch.arange(states.length, device=device)
-        seen = (indices < lengths[:, None]) | (indices >= n_prompt)
+        if step % CHECK_EVERY == 0:
+            groups, members = _going_on(ended)
+            if not len(groups):
+                break
+            if members.numel() <= SMALLER * rows.numel():
+                cache.keep(groups, members)
+                rows, tokens, ended = (of[groups[:, None], members] for of in (rows, tokens, ended))
         hidden = thinker.base_model(
-            input_ids=token[:, None],
-            position_ids=(positions + step).expand(3, -1, 1),
-            attention_mask=mask_argument(thinker, seen[:, None, None] if needs_mask else None),
-            past_key_values=states,
+            input_ids=tokens.view(-1, 1),
+            position_ids=(following[rows // group_size] + step).view(-1, 1).expand(3, -1, 1),
+            attention_mask=mask_argument(thinker, cache.next_tokens()),
+            past_key_values=cache,
             use_cache=True,
         ).last_hidden_state
         logits = thinker.lm_head(hidden[:, -1])
-    rows = torch.stack(written, 1).tolist()
-    return [_until_end(row, sampler.end_ids) for row in rows]
+    return [_until_end(row, sampler.end_ids) for row in written.tolist()]
+
+
+def _going_on(ended: Tensor) -> tuple[Tensor, Tensor]:
+    """The groups (N',) in which a completion goes on, and of each as many completions (N', G') as
+    go on in the group with the most; those come first.
+    """
+    n_left = (~ended).sum(1)
+    groups = n_left.nonzero()[:, 0]
+    size = int(n_left.max())
+    return groups, ended[groups].long().argsort(dim=1, stable=True)[:, :size]
 
 
 def _prefill(
@@ -141,7 +211,7 @@ def _prefill(
     group_size: int,
     sampler: Sampler,
 ) -> tuple[Tensor, _Cache, Tensor]:
-    """Give the last hidden states (N, width), the filled cache, and the next positions (N G, 1).
+    """Give the last hidden states (N, width), the filled cache, and the next positions (N,).
 
     Prompts are padded on the right, where causal attention never looks, so no mask is needed.
     """
@@ -150,21 +220,23 @@ def _prefill(
         prompt_positions(thinker, prompt, of_prompt)
         for prompt, of_prompt in zip(prompts, media, strict=True)
     ]
-    states = _Cache(group_size, sampler.max_new_tokens)
+    text = thinker.config.get_text_config()
+    lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
+    n_queries = text.num_attention_heads // text.num_key_value_heads
+    cache = _Cache(lengths, group_size, sampler.max_new_tokens - 1, n_queries)
     hidden = thinker.base_model(
         input_ids=pad_sequence(list(prompts), batch_first=True).to(device),
         position_ids=pad_sequence([row.T for row in rows], batch_first=True)
         .permute(2, 0, 1)
         .to(device),
         attention_mask=mask_argument(thinker, None),
-        past_key_values=states,
+        past_key_values=cache,
         use_cache=True,
         **{name: tensor.to(device) for name, tensor in merge_media(media).items()},
     ).last_hidden_state
-    ends = torch.tensor([len(prompt) - 1 for prompt in prompts], device=device)
-    last = hidden[torch.arange(len(prompts), device=device), ends]
+    last = hidden[torch.arange(len(prompts), device=device), lengths - 1]
     following = torch.stack([row[0, -1] + 1 for row in rows]).to(device)
-    return last, states, following.repeat_interleave(group_size)[:, None]
+    return last, cache, following
 
 
 def _until_end(row: list[int], end_ids: Sequence[int]) -> list[int]:

@@ -10,6 +10,9 @@ positions predicts one token of the completion. Attention lets a segment see the
 its positions go on from the prompt's on all three axes of M-RoPE. Towers, prompt and their backward
 pass are computed once per group, and log-probabilities and gradients are those of G separate rows.
 
+Rollouts write the completions of a group next to each other, behind their prompt's keys and values:
+a group is then one row of queries, and no key is copied, neither for a completion nor for a head.
+
 Shapes: N groups, G completions of one, P longest prompt less one token, R longest completion.
 """
 
@@ -30,6 +33,7 @@ from avrt.errors import EngineError
 
 __all__ = [
     "Media",
+    "NextTokens",
     "group_inputs",
     "mask_argument",
     "n_prompt_of",
@@ -65,6 +69,12 @@ class Groups(Tensor):
         return groups
 
 
+class NextTokens(Tensor):
+    """The attention mask of groups whose completions each write one more token: what each of them
+    sees, (N, 1, G x queries per key, keys), bool.
+    """
+
+
 def _attention(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **options: Any
 ) -> tuple[Tensor, None]:
@@ -72,6 +82,8 @@ def _attention(
 
     query (N, heads, P + G R, D); returns (N, P + G R, heads, D). Without `Groups` it is SDPA.
     """
+    if isinstance(attention_mask, NextTokens):
+        return _attend_once(query, key, value, attention_mask, options["scaling"]), None
     if not isinstance(attention_mask, Groups):
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     n_prompt, n_groups = attention_mask.n_prompt, len(query)
@@ -94,6 +106,25 @@ def _attention(
     )
     completions = completions.unflatten(0, (n_groups, -1)).flatten(1, 2)
     return torch.cat([prompt, completions], 1), None
+
+
+def _attend_once(
+    query: Tensor, key: Tensor, value: Tensor, visible: Tensor, scaling: float
+) -> Tensor:
+    """Attention of queries (N G, heads, 1, D) to their group's keys (N, key heads, T, D).
+
+    The queries of a group that share a head of keys form one matrix, so that keys are read once.
+    Returns (N G, 1, heads, D).
+    """
+    (n_groups, n_key_heads), (n_rows, n_heads) = key.shape[:2], query.shape[:2]
+    n_completions = n_rows // n_groups
+    mask = visible.as_subclass(Tensor)
+    rows = query.view(n_groups, n_completions, n_key_heads, n_heads // n_key_heads, -1)
+    outputs = torch.nn.functional.scaled_dot_product_attention(
+        rows.transpose(1, 2).flatten(2, 3), key, value, attn_mask=mask, scale=scaling
+    )
+    outputs = outputs.unflatten(2, (n_completions, -1)).transpose(1, 2)
+    return outputs.reshape(n_rows, 1, n_heads, -1)
 
 
 AttentionInterface.register(ATTENTION, _attention)
