@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from sys import intern
 from typing import TYPE_CHECKING, Any, overload
 
 from avrt.datasets.parquet import SAMPLE_SCHEMA, row_to_sample
@@ -57,13 +59,19 @@ class PreparedSamples(Sequence[Sample]):
         )
 
     def column(self, name: str) -> list[Any]:
-        """The values of a column, sample by sample."""
+        """The values of a column, sample by sample; equal texts are in memory once."""
         values = self.table.column(name).to_pylist()
-        return [values[place] for place in self.places]
+        chosen = (values[place] for place in self.places)
+        return [intern(value) if isinstance(value, str) else value for value in chosen]
 
-    @property
+    @cached_property
     def ids(self) -> list[str]:
         return self.column("id")
+
+    @cached_property
+    def known(self) -> frozenset[str]:
+        """All ids."""
+        return frozenset(self.ids)
 
     def where(self, name: str, holds: Callable[[Any], object]) -> PreparedSamples:
         """The samples whose value in a column is as wanted."""

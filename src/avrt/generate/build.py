@@ -225,16 +225,16 @@ class _Source:
         """Every sample in file order with its trace as it was merged, and the stage and the reason
         that reject it without a look at the trace, or empty texts.
         """
-        run, ids = self.run, self.samples.ids
+        run, samples = self.run, self.samples
         merged = (pair for pair in iter_merged(run) if pair[0] in self.selected)
         judged = iter_judged(run) if self.is_judged else ()
         judged = (pair for pair in judged if pair[0] in self.selected)
-        columns = (self.samples.column(name) for name in ("usable", "status"))
+        columns = (samples.column(name) for name in ("usable", "status"))
         rows = zip(
-            *(self.samples, *columns),
-            along(ids, iter_teachers(run), teachers_path(run)),
-            along(ids, merged, merged_path(run)),
-            along(ids, judged, judged_path(run)),
+            *(samples, *columns),
+            along(samples, iter_teachers(run), teachers_path(run)),
+            along(samples, merged, merged_path(run)),
+            along(samples, judged, judged_path(run)),
             strict=True,
         )
         for sample, usable, status, answers, trace, judgements in rows:

@@ -228,12 +228,12 @@ def _traces(
     bench: _Bench, samples: PreparedSamples, again: Mapping[str, Outcome] | None
 ) -> Iterator[tuple[Sample, Answers, MergedTrace]]:
     """The trace about each sample with its answers: the merged one, or that of another try."""
-    path, ids = bench.run, samples.ids
+    path = bench.run
     pairs = iter_merged(path)
     if again is not None:
         merged = bench.merger.read_traces(bench.ask.ledger, samples, again.__getitem__)
         pairs = ((trace.sample_id, trace) for trace in merged)
-    traces = along(ids, pairs, merged_path(path))
+    traces = along(samples, pairs, merged_path(path))
     for (sample, answers), trace in zip(answers_about(path, samples), traces, strict=True):
         assert trace is not None  # these samples were chosen because they have one
         yield sample, answers, trace

@@ -213,18 +213,19 @@ def iter_merged(run: Path) -> Iterator[tuple[str, MergedTrace]]:
         yield row["sample_id"], MergedTrace(**row)
 
 
-def along(ids: Sequence[str], pairs: Iterable[tuple[str, T]], path: Path) -> Iterator[T | None]:
-    """For each id in turn the value that one of the pairs has for it, else None.
+def along(
+    samples: PreparedSamples, pairs: Iterable[tuple[str, T]], path: Path
+) -> Iterator[T | None]:
+    """For each sample in turn the value that one of the pairs has for its id, else None.
 
-    Ids and pairs are in the same order, so that files are read side by side, some rows at a time.
+    They are in the same order, so that files are read side by side, some rows at a time.
 
     Raises:
         DataError: the pairs of the file `path` are in another order.
     """
-    known = set(ids)
-    waiting = (pair for pair in pairs if pair[0] in known)
+    waiting = (pair for pair in pairs if pair[0] in samples.known)
     pair = next(waiting, None)
-    for id_ in ids:
+    for id_ in samples.ids:
         if pair is not None and pair[0] == id_:
             yield pair[1]
             pair = next(waiting, None)
@@ -245,7 +246,7 @@ def answers_about(
     Raises:
         DataError: the run is not traced, or its files are in different orders.
     """
-    answers = along(samples.ids, iter_teachers(run, with_texts), teachers_path(run))
+    answers = along(samples, iter_teachers(run, with_texts), teachers_path(run))
     for sample, of_sample in zip(samples, answers, strict=True):
         if of_sample is not None:
             yield sample, of_sample
