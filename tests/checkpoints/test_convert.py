@@ -303,7 +303,7 @@ def test_description_counts_every_parameter_and_says_what_trains(thinker, small_
     whole = describe.describe(small_omni, StudentConfig())
     assert "talker" in whole
     assert "vocoder" in whole
-    assert "GRPO needs it alone: avrt checkpoint extract" in whole
+    assert "SFT and GRPO train the thinker inside" in whole
 
 
 def test_official_architecture_name_is_what_the_tests_use(small_omni):
