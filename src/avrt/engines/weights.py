@@ -226,8 +226,9 @@ def architecture_of(config: Any, model: str) -> tuple[Any, Any]:
     if config.model_type == "qwen2_5_omni":
         return transformers.Qwen2_5OmniThinkerForConditionalGeneration, config.thinker_config
     if config.model_type == "qwen3_omni_moe":
-        return transformers.Qwen3OmniMoeThinkerForConditionalGeneration, config.thinker_config
-    name = (config.architectures or ["(none)"])[0]
+        name, config = "Qwen3OmniMoeThinkerForConditionalGeneration", config.thinker_config
+    else:
+        name = (config.architectures or ["(none)"])[0]
     architecture = getattr(transformers, name, None)
     if architecture is None:
         raise EngineError(

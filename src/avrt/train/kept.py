@@ -42,7 +42,7 @@ class KeepCheckpoints(TrainerCallback):
     def __init__(self, folder: Path, n: int | Literal["all"]) -> None:
         """`folder`: the stage's own, with `checkpoints/` in it."""
         self._folder = folder
-        self._n = n
+        self._n: int | Literal["all"] = n
 
     @override
     def on_train_begin(
@@ -73,7 +73,7 @@ class KeepCheckpoints(TrainerCallback):
                 _link_weights(checkpoint, checkpoints / "kept" / str(step))
         for leftover in checkpoints.glob("kept/.*.gone"):
             remove_folder(leftover)
-        if self._n != "all":
+        if isinstance(self._n, int):
             for path in list(kept_checkpoints(self._folder).values())[: -self._n]:
                 _remove(path)
 
