@@ -55,8 +55,16 @@ TEXT: dict[str, dict[str, int]] = {
         "num_key_value_heads": 4,
         "vocab_size": 152_064,
     },
+    "tiny": {
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "vocab_size": 151_936,
+    },
 }
-"""The two language models; all else but the towers' output widths is the same."""
+"""The two language models, and one to try scripts with."""
 VISION = {
     "depth": 32,
     "hidden_size": 1280,
@@ -131,6 +139,11 @@ TEMPLATE = (
 def thinker_config(size: str, n_layers: int | None = None) -> Qwen2_5OmniThinkerConfig:
     """The configuration of the thinker of size `3b` or `7b`, or its widths with fewer layers."""
     text, vision, audio = dict(TEXT[size]), dict(VISION), dict(AUDIO)
+    sections = [16, 24, 24]
+    if size == "tiny":
+        vision |= {"hidden_size": 64, "intermediate_size": 128, "num_heads": 2}
+        audio |= {"d_model": 64, "encoder_ffn_dim": 128, "encoder_attention_heads": 2}
+        sections, n_layers = [4, 6, 6], 1
     if n_layers is not None:
         text["num_hidden_layers"] = vision["depth"] = audio["encoder_layers"] = n_layers
         vision["fullatt_block_indexes"] = [n_layers - 1]
@@ -145,7 +158,7 @@ def thinker_config(size: str, n_layers: int | None = None) -> Qwen2_5OmniThinker
             "rope_parameters": {
                 "rope_type": "default",
                 "rope_theta": 1_000_000.0,
-                "mrope_section": [16, 24, 24],
+                "mrope_section": sections,
             },
         },
         vision_config={**vision, "out_hidden_size": width},
