@@ -147,7 +147,7 @@ class Step:
     wall_s: float
     cpu_s: float
     peak_gib: float
-    """Memory of its processes together, shared pages counted once."""
+    """Memory of its processes together, without pages of files."""
     summary: str
     """The last line that it printed."""
 
@@ -188,7 +188,7 @@ class Course:
             )
             peak = 0
             while True:
-                peak = max(peak, sum(_pss(pid) for pid in _tree(process.pid)))
+                peak = max(peak, sum(_memory(pid) for pid in _tree(process.pid)))
                 try:
                     process.wait(POLL_S)
                     break
@@ -225,10 +225,11 @@ def _tree(pid: int) -> list[int]:
     return [pid, *(each for child in children for each in _tree(int(child)))]
 
 
-def _pss(pid: int) -> int:
-    """Bytes of a process, pages that it shares divided among those that share them."""
+def _memory(pid: int) -> int:
+    """Bytes of a process, without pages of files, which the kernel takes back when it needs them."""
     try:
-        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        text = Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return 0
-    return 1024 * int(text.partition("\nPss:")[2].split()[0])
+    kinds = (text.partition(f"\n{name}:")[2].split() for name in ("RssAnon", "RssShmem"))
+    return sum(1024 * int(words[0]) for words in kinds if words)  # a process that ends has none

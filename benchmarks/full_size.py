@@ -25,16 +25,16 @@ from course import Course, find_videos, make_video, write_data, write_models
 
 MAX_S, MAX_GIB = 600, 16
 DISK_GIB = 30
-N_CLIPS, N_ITEMS = 6, 2
+N_CLIPS, N_ITEMS = 2, 2
 
 
 SETTINGS = {
     "student.device": "cpu",
     "student.dtype": "float32",
-    "sft.gradient_accumulation_steps": N_CLIPS // 2,
+    "sft.gradient_accumulation_steps": 1,
     "sft.warmup_steps": 0,
     "grpo.max_steps": 2,
-    "grpo.prompts_per_step": 2,
+    "grpo.prompts_per_step": 1,
     "grpo.group_size": 2,
     "grpo.per_device_batch_size": 2,
     "grpo.max_new_tokens": 16,
