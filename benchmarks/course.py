@@ -226,7 +226,7 @@ def _tree(pid: int) -> list[int]:
 
 
 def _memory(pid: int) -> int:
-    """Bytes of a process, without pages of files, which the kernel takes back when it needs them."""
+    """Bytes of a process, without pages of files, which the kernel takes back at need."""
     try:
         text = Path(f"/proc/{pid}/status").read_text()
     except OSError:
