@@ -25,7 +25,15 @@ from avrt.datasets import SAMPLE_SCHEMA, sample_to_row
 from avrt.runs import write_parquet
 from avrt.types import LETTERS, Sample
 
-__all__ = ["Course", "Step", "find_videos", "make_video", "write_data", "write_models"]
+__all__ = [
+    "Course",
+    "Step",
+    "find_videos",
+    "make_video",
+    "read_settings",
+    "write_data",
+    "write_models",
+]
 
 OPTIONS = ("a dog", "a bell", "rain", "a car")
 REASONING = (
@@ -137,6 +145,18 @@ def write_models(folder: Path) -> dict[str, Any]:
             f"{role}.prompt": folder / f"{name}.txt",
         }
     return settings
+
+
+def read_settings(pairs: Sequence[str]) -> dict[str, str]:
+    """Split settings that are given as KEY=VALUE.
+
+    Raises:
+        SystemExit: one has no value.
+    """
+    for pair in pairs:
+        if "=" not in pair:
+            raise SystemExit(f"{pair}: write a setting as KEY=VALUE")
+    return dict(pair.split("=", 1) for pair in pairs)
 
 
 @dataclass(frozen=True)

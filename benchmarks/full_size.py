@@ -1,11 +1,12 @@
 """The whole command line with a thinker of full width and vocabulary, on a CPU: `make full-size`.
 
-    python benchmarks/full_size.py [--folder FOLDER]
+    python benchmarks/full_size.py [--folder FOLDER] [KEY=VALUE ...]
 
 Builds a whole Qwen2.5-Omni-3B with one layer in each part and random weights (0.78 of 4.7 billion
 parameters: embeddings, head and projections are whole), and takes it through extract, prepare,
 generate, two steps each of SFT and GRPO, eval, merge and export-vllm, on real clips, or on made
-ones of 720p. Prints what each command took. The bars: 10 minutes and 16 GiB.
+ones of 720p. Prints what each command took. The bars: 10 minutes and 16 GiB. KEY=VALUE are settings
+of AVRT that replace those here, such as `student.lora.rank=16`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import time
 from pathlib import Path
 
 from avrt.checkpoints.tensors import read_tensors
-from course import Course, find_videos, make_video, write_data, write_models
+from course import Course, find_videos, make_video, read_settings, write_data, write_models
 
 MAX_S, MAX_GIB = 600, 16
 DISK_GIB = 30
@@ -93,6 +94,7 @@ def check(course: Course) -> list[str]:
 def main() -> None:
     """Parse the command line, run all, exit with 1 when a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("settings", nargs="*", help="settings of AVRT: KEY=VALUE")
     parser.add_argument("--folder", type=Path, help="keep everything in this new folder")
     parser.add_argument("--tiny", action="store_true", help="try the script with a small model")
     options = parser.parse_args()
@@ -106,7 +108,9 @@ def main() -> None:
                 "name another folder with --folder"
             )
         started = time.monotonic()
+        own = read_settings(options.settings)
         course = build(folder, options.tiny)
+        course.settings.update(own)
         travel(course)
         wall_s = time.monotonic() - started
         faults = check(course)

@@ -35,7 +35,15 @@ from avrt.config import MediaConfig
 from avrt.engines.encode import encode
 from avrt.media import read_clip
 from avrt.types import Prompt
-from course import REASONING, Course, find_videos, make_video, write_data, write_models
+from course import (
+    REASONING,
+    Course,
+    find_videos,
+    make_video,
+    read_settings,
+    write_data,
+    write_models,
+)
 
 N_SFT_STEPS, N_GRPO_STEPS, N_ITEMS = 5, 3, 32
 PEAK_TFLOPS = {
@@ -68,12 +76,7 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
         "grpo.max_new_tokens": options.new_tokens,
         "eval.max_new_tokens": options.new_tokens,
     }
-    for pair in options.settings:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise SystemExit(f"{pair}: write a setting as KEY=VALUE")
-        numbers[name] = value
-    return numbers
+    return {**numbers, **read_settings(options.settings)}
 
 
 @dataclass(frozen=True)
