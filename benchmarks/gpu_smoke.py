@@ -45,7 +45,7 @@ from course import (
     write_models,
 )
 
-N_SFT_STEPS, N_GRPO_STEPS, N_ITEMS = 5, 3, 32
+N_SFT_STEPS, N_GRPO_STEPS = 5, 3
 PEAK_TFLOPS = {
     "B200": 2250,
     "H200": 989,
@@ -195,7 +195,7 @@ def section(options: argparse.Namespace, course: Course, rows: list[Row], work: 
         )
     evaluated = next(step for step in course.steps if step.name == "eval")
     closing = (
-        f"The evaluation of {N_ITEMS} items took {evaluated.wall_s:.0f} s, loading included. The "
+        f"The evaluation of {options.items} items took {evaluated.wall_s:.0f} s, loading included. The "
         "time of a GRPO step includes its rollout, in which the card waits for memory."
     )
     lines += ["", fill(closing, 105)]
@@ -233,6 +233,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("settings", nargs="*", help="settings of AVRT: KEY=VALUE")
     parser.add_argument("--size", choices=official.TEXT, default="3b")
     parser.add_argument("--clips", type=int, default=64)
+    parser.add_argument("--items", type=int, default=32, help="that are evaluated")
     parser.add_argument("--new-tokens", type=int, default=256)
     parser.add_argument("--peak-tflops", type=float, default=0, help="of an unknown card")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
@@ -260,7 +261,7 @@ def main() -> None:
         if options.tiny or not videos:
             size = (112, 112) if options.tiny else (720, 1280)
             videos = [make_video(folder / f"made{seed}.mp4", seed, size) for seed in range(4)]
-        write_data(folder / "data", videos, options.clips, N_ITEMS)
+        write_data(folder / "data", videos, options.clips, options.items)
         config = official.thinker_config(options.size)
         thinker = official.new_thinker(config, options.device)
         official.write_checkpoint(folder / "thinker", thinker, official.new_processor())
