@@ -195,8 +195,8 @@ def section(options: argparse.Namespace, course: Course, rows: list[Row], work: 
         )
     evaluated = next(step for step in course.steps if step.name == "eval")
     closing = (
-        f"The evaluation of {options.items} items took {evaluated.wall_s:.0f} s, loading included. The "
-        "time of a GRPO step includes its rollout, in which the card waits for memory."
+        f"The evaluation of {options.items} items took {evaluated.wall_s:.0f} s, loading included. "
+        "The time of a GRPO step includes its rollout, in which the card waits for memory."
     )
     lines += ["", fill(closing, 105)]
     return "\n".join(lines) + "\n"
