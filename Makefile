@@ -18,7 +18,8 @@ LOWEST_TESTS := tests/test_runs.py tests/config/test_load.py tests/config/test_f
 LATEST_TESTS := tests/engines/test_encode.py tests/engines/test_transformers.py tests/checkpoints \
 	tests/train/test_data.py tests/train/test_rewards.py tests/train/test_rollout.py \
 	tests/train/test_shared_prefix.py tests/train/test_lora.py tests/train/test_sft.py \
-	tests/train/test_grpo.py tests/exchange/test_exports.py
+	tests/train/test_grpo.py tests/exchange/test_exports.py \
+	tests/full_size/test_sizes.py tests/full_size/test_prompts.py
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
