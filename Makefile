@@ -18,24 +18,32 @@ LOWEST_TESTS := tests/test_runs.py tests/config/test_load.py tests/config/test_f
 LATEST_TESTS := tests/engines/test_encode.py tests/engines/test_transformers.py tests/checkpoints \
 	tests/train/test_data.py tests/train/test_rewards.py tests/train/test_rollout.py \
 	tests/train/test_shared_prefix.py tests/train/test_lora.py tests/train/test_sft.py \
-	tests/train/test_grpo.py tests/exchange/test_exports.py
+	tests/train/test_grpo.py tests/exchange/test_exports.py \
+	tests/full_size/test_sizes.py tests/full_size/test_prompts.py
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help setup demo test check lowest latest format docs clean
+# The page that gets the section of `make gpu-smoke`; ARGS are options and settings of the script.
+PAGE := docs/performance.md
+ARGS :=
+
+.PHONY: help setup deepspeed demo test check lowest latest full-size gpu-smoke format docs clean
 
 help:
-	@echo "make demo    set up, then run the whole method on the packaged world"
-	@echo "make test    set up, then run all tests"
-	@echo "make check   lint, format, sizes, documentation, changelog, imports, types"
-	@echo "make lowest  run a part of the tests with the lowest versions of all packages"
-	@echo "make latest  say which tests the newest transformers and TRL still pass"
-	@echo "make format  format the code and fix what the linter can fix"
-	@echo "make docs    write the generated pages again"
-	@echo "make setup   only set up: .venv with everything in it"
-	@echo "make clean   remove .venv*, caches and builds; runs/ stays"
+	@echo "make demo       set up, then run the whole method on the packaged world"
+	@echo "make test       set up, then run all tests"
+	@echo "make check      lint, format, sizes, documentation, changelog, imports, types"
+	@echo "make lowest     run a part of the tests with the lowest versions of all packages"
+	@echo "make latest     say which tests the newest transformers and TRL still pass"
+	@echo "make full-size  take a model of full width through every command on a CPU, in 10 minutes"
+	@echo "make gpu-smoke  train a 3B model with random weights on a GPU; write down what that took"
+	@echo "make format     format the code and fix what the linter can fix"
+	@echo "make docs       write the generated pages again"
+	@echo "make setup      only set up: .venv with everything in it"
+	@echo "make deepspeed  set up, and add DeepSpeed, so that its tests run"
+	@echo "make clean      remove .venv*, caches and builds; runs/ stays"
 
 setup: $(READY)
 
@@ -50,6 +58,13 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install -c constraints.txt "$$(grep '^torch==' constraints.txt)"
 	$(BIN)/pip install --no-deps "$$(grep '^torchvision==' constraints.txt)"
 	$(BIN)/pip install -c constraints.txt -e ".[data,train,lora,eval,report,dev]"
+	@touch $@
+
+# DeepSpeed compiles what it needs when it first runs, with a C++ compiler.
+deepspeed: $(VENV)/.deepspeed
+
+$(VENV)/.deepspeed: $(READY)
+	$(BIN)/pip install -c constraints.txt -e ".[deepspeed]"
 	@touch $@
 
 demo: $(READY)
@@ -87,6 +102,12 @@ latest:
 	$(LATEST)/bin/pip install --upgrade accelerate datasets peft transformers trl
 	-$(LATEST)/bin/python -m pytest -q -p no:cacheprovider -m "not slow" -W default $(LATEST_TESTS)
 	@$(LATEST)/bin/pip list | grep -E '^(accelerate|datasets|peft|torch|transformers|trl) '
+
+full-size: $(READY)
+	$(BIN)/python benchmarks/full_size.py $(ARGS)
+
+gpu-smoke: $(READY)
+	$(BIN)/python benchmarks/gpu_smoke.py --write $(PAGE) $(ARGS)
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -27,12 +27,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from probing import encode
-
 from avrt.datasets import SAMPLE_SCHEMA, sample_to_row
 from avrt.generate.findings import FINDINGS
 from avrt.runs import write_parquet
 from avrt.types import LETTERS, Sample
+from probing import encode
 
 MAX_PEAK_MB = 700
 MAX_SLOWDOWN = 1.3

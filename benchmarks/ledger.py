@@ -35,7 +35,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from probing import encode
 
 from avrt.ask.calls import Draft
 from avrt.ask.ledger import Call, Ledger, open_ledger
@@ -48,6 +47,7 @@ from avrt.generate import build, merge, trace
 from avrt.generate.records import answers_about
 from avrt.runs import fingerprint, read_parquet, write_parquet
 from avrt.types import LETTERS, Completion, Prompt
+from probing import encode
 
 N_CLIPS = 3
 MAX_REBUILD_S, MAX_REBUILD_GB = 60.0, 2.0

@@ -35,12 +35,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from media_checks import frames_are_exact, sound_snr_db, weigh
-from media_clips import Clip, find_real, make_huge, make_synthetic
-
 from avrt.config import MediaConfig
 from avrt.media import read_clip
 from avrt.media.processes import map_files
+from media_checks import frames_are_exact, sound_snr_db, weigh
+from media_clips import Clip, find_real, make_huge, make_synthetic
 
 FOLDER = Path(__file__).parent
 CACHE = Path(tempfile.gettempdir()) / "avrt-benchmarks"

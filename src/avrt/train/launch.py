@@ -88,8 +88,7 @@ def _require_deepspeed(name: str, is_cpu_wanted: bool) -> None:
     if importlib.util.find_spec("deepspeed") is None:
         raise ConfigError(
             "student.deepspeed is set, but deepspeed is not installed; run: "
-            f"DS_BUILD_OPS=0 {install_command('deepspeed')} --no-build-isolation, "
-            "or set student.deepspeed=null"
+            f"{install_command('deepspeed')}, or set student.deepspeed=null"
         )
     if not is_launched():
         raise ConfigError(
