@@ -16,6 +16,7 @@ dropped.jsonl, model/. TRL's `GRPOTrainer` runs the loop; see `avrt.train.omni_g
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +51,13 @@ from avrt.train.data import (
     read_prompts,
     refuse_unread,
     split_path,
-    write_lost,
 )
+from avrt.train.dropped import Dropped
+from avrt.train.feed import Feed, Take
 from avrt.train.held_out import FIELDS as HELD_OUT_FIELDS
 from avrt.train.held_out import HeldOut, spread
 from avrt.train.launch import require_launch
+from avrt.train.lengths import count_prompt_tokens
 from avrt.train.log import TrainingLog, read_log
 from avrt.train.omni_grpo import OmniGRPOTrainer
 from avrt.train.plan import describe_inputs
@@ -79,7 +82,8 @@ LOG_FIELDS = {
     "completions/clipped_ratio": "truncated",
     "frac_reward_zero_std": "zero_spread",
     "parsed": "parsed",
-    **{name: name for name in ("tokens_per_s", "step_time_s", "memory_gib", *HELD_OUT_FIELDS)},
+    **{name: name for name in ("tokens_per_s", "step_time_s", "waiting", "memory_gib")},
+    **{name: name for name in HELD_OUT_FIELDS},
 }
 """TRL's name of each metric, and its name in log.jsonl."""
 FREE = {"init", "output", "save_steps", "gradient_checkpointing", "eval_steps", "eval_samples"}
@@ -125,32 +129,33 @@ def run(config: Config) -> Result:
     model, processor = load_student(policy, student.train_projections)
     encoder = PromptEncoder(processor, config.data.root, config.media, student.prompt)
     longest = model.config.get_text_config().max_position_embeddings - grpo.max_new_tokens
-
-    def length(example: Example) -> int:
-        return len(encoder(example.sample).input_ids)
-
-    prompts = keep_usable(name, examples, length, longest)
+    samples = [example.sample for example in (*examples, *validation_examples)]
+    n_tokens = count_prompt_tokens(run_folder, encoder, samples)
+    prompts = keep_usable(name, examples, n_tokens, longest)
     validation = UsableExamples()
     if validation_examples:
-        validation = keep_usable(f"{name} validation", validation_examples, length, longest)
-    write_lost(folder / "dropped.jsonl", prompts, validation)
-    refuse_unread(name, config.run.path, prompts, validation)
+        validation = keep_usable(f"{name} validation", validation_examples, n_tokens, longest)
+    dropped = Dropped(folder / "dropped.jsonl", config.generate.max_failure_rate, checkpoint)
+    dropped.begin([*prompts.lost, *validation.lost])
+    refuse_unread(name, run_folder, prompts, validation)
 
-    trainer = make_trainer(config, model, processor, encoder, prompts.kept)
-    log = TrainingLog(folder / "log.jsonl", LOG_FIELDS)
-    parameters = count_parameters(trainer.model)
-    held_out = HeldOut(trainer, config.eval, encoder, validation.kept, grpo.eval_steps)
-    train_logged(trainer, log, SHOWN, checkpoint, held_out)
+    n_ahead = 2 * grpo.prompts_per_step
+    with closing(Feed(encoder, samples, n_tokens, dropped, n_ahead)) as feed:
+        trainer = make_trainer(config, model, processor, encoder, prompts.kept, feed.take)
+        log = TrainingLog(folder / "log.jsonl", LOG_FIELDS)
+        parameters = count_parameters(trainer.model)
+        held_out = HeldOut(trainer, config.eval, feed, validation.kept, grpo.eval_steps)
+        train_logged(trainer, log, SHOWN, checkpoint, held_out, feed)
     save_model(trainer, processor, folder / "model")
 
     counts = {
-        **prompts.counts,
+        **dropped.counts_after(trainer, prompts),
         "steps": trainer.state.global_step,
         **{f"parameters/{key}": count for key, count in parameters.items()},
     }
     if trainer.is_world_process_zero():
         stage.finish(counts)
-    return Result(_summary(name, folder, counts), counts)
+    return Result(_summary(name, folder, counts), counts, dropped.fault())
 
 
 def _validation_prompts(run: Path, trained: Sequence[Example], n: int) -> list[Example]:
@@ -165,9 +170,16 @@ def _validation_prompts(run: Path, trained: Sequence[Example], n: int) -> list[E
 
 
 def make_trainer(
-    config: Config, model: Any, processor: Any, encoder: PromptEncoder, examples: Sequence[Example]
+    config: Config,
+    model: Any,
+    processor: Any,
+    encoder: PromptEncoder,
+    examples: Sequence[Example],
+    take: Take | None = None,
 ) -> OmniGRPOTrainer:
     """Build the trainer with the paper's objective, and set TRL's defaults that deviate from it.
+
+    `take` gives the prompts' inputs, by default read where they are needed.
 
     Raises:
         ConfigError: fewer prompts than a step needs.
@@ -224,7 +236,7 @@ def make_trainer(
             train_dataset=id_dataset("prompt", examples),
             processing_class=processor,
             peft_config=lora_config(config.student, model),
-            encode_prompt=lambda sample_id: encoder(samples[sample_id]),
+            take=take or encoder.take(examples),
             suppress_ids=suppress_token_ids(processor),
             share_prompts=grpo.share_prompts,
         )

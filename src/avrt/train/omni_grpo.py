@@ -3,11 +3,10 @@
 TRL 1.16 gives audio and video to `generate` but silently not to the loss, and computes a prompt
 anew for each of its completions. Six overridden methods change that:
 
-- `_tokenize_prompts` encodes each distinct prompt once and remembers the media, one entry per
-  completion;
+- `_tokenize_prompts` remembers the media of each prompt, one entry per completion;
 - `_generate_single_turn` samples a group's completions after one prefill of its prompt;
-- `_generate_and_score_completions` adds the media to TRL's batch and gives it an axis of groups, so
-  that TRL's shuffle and split move whole groups;
+- `_generate_and_score_completions` takes each distinct prompt's inputs once, adds the media to
+  TRL's batch and gives it an axis of groups, so that TRL's shuffle and split move whole groups;
 - `_get_train_sampler` gives a resumed training the prompts in the order of an uninterrupted one;
 - `_compute_loss` takes the axis away and makes the media of the micro-batch current;
 - `_get_per_token_logps_and_entropies` computes log-probabilities by groups (`shared_prefix`).
@@ -29,9 +28,10 @@ from torch.nn.functional import pad
 from trl.models.utils import unwrap_model_for_generation
 from trl.trainer.grpo_trainer import GRPOTrainer
 
-from avrt.engines.encode import Encoded, merge_media
+from avrt.engines.encode import Encoded, as_floats, media_inputs, merge_media
 from avrt.errors import EngineError
 from avrt.train.checkpoint import old_names_allowed
+from avrt.train.feed import Take
 from avrt.train.order import ByEpoch
 from avrt.train.rollout import Sampler, sample_groups
 from avrt.train.shared_prefix import Media, group_inputs, share_attention
@@ -103,23 +103,24 @@ class WithMedia:
                 f"log-probabilities need the media of every completion, but {len(input_ids)} "
                 f"completions have {len(rows)} rows of media, {n_empty} of them empty"
             )
-        media = {name: tensor.to(input_ids.device) for name, tensor in merge_media(rows).items()}
+        media = media_inputs(rows, input_ids.device)
         return self._model(input_ids=input_ids, **inputs, **media)
 
 
 class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
-    """GRPOTrainer whose `prompt` column holds sample ids, encoded by `encode_prompt`."""
+    """GRPOTrainer whose `prompt` column holds sample ids, whose inputs `take` gives."""
 
     def __init__(
         self,
         *args: Any,
-        encode_prompt: Callable[[str], Encoded],
+        take: Take,
         suppress_ids: Sequence[int] = (),
         share_prompts: bool = True,
         **kwargs: Any,
     ) -> None:
         check_hooks(GRPOTrainer)
-        self._encode_prompt = encode_prompt
+        self._take = take
+        self._encoded: dict[str, Encoded] = {}
         self._suppress_ids = tuple(suppress_ids)
         self._share_prompts = share_prompts
         self._media: list[Media] = []
@@ -140,11 +141,10 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
         return ByEpoch(super()._get_train_sampler(dataset), self)
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
-        encoded = {prompt: self._encode_prompt(prompt) for prompt in dict.fromkeys(prompts)}
-        self._media = [encoded[prompt].media for prompt in prompts]
-        prompt_ids = [encoded[prompt].input_ids.tolist() for prompt in prompts]
+        self._media = [self._encoded[prompt].media for prompt in prompts]
+        prompt_ids = [self._encoded[prompt].input_ids.tolist() for prompt in prompts]
         # Rollouts that share prompts take the media by group; stock ones take them as one batch.
-        return prompt_ids, None, {} if self._share_prompts else merge_media(self._media)
+        return prompt_ids, None, {} if self._share_prompts else as_floats(merge_media(self._media))
 
     def _generate_single_turn(
         self,
@@ -183,6 +183,11 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
         return completions, None
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        names = list(dict.fromkeys(row["prompt"] for row in inputs))
+        taken = dict(zip(names, self._take(names), strict=True))
+        self._encoded = dict(taken.values())
+        # Another sample may stand for one that cannot be read; rewards get its id.
+        inputs = [{**row, "prompt": taken[row["prompt"]][0]} for row in inputs]
         with old_names_allowed():
             batch = super()._generate_and_score_completions(inputs)
         batch = {**batch, "media": self._media}

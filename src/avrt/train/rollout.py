@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from avrt.engines.encode import merge_media
+from avrt.engines.encode import media_inputs
 from avrt.train.shared_prefix import Media, prompt_positions, thinker_of
 
 __all__ = ["Sampler", "sample_groups"]
@@ -150,7 +150,7 @@ def _prefill(
         attention_mask={"full_attention": None},
         past_key_values=states,
         use_cache=True,
-        **{name: tensor.to(device) for name, tensor in merge_media(media).items()},
+        **media_inputs(media, device),
     ).last_hidden_state
     ends = torch.tensor([len(prompt) - 1 for prompt in prompts], device=device)
     last = hidden[torch.arange(len(prompts), device=device), ends]
