@@ -38,7 +38,6 @@ __all__ = [
     "read_prompts",
     "refuse_unread",
     "split_path",
-    "tokenize_traces",
     "trace_ids",
 ]
 
@@ -156,16 +155,8 @@ class PromptEncoder:
 
 def trace_ids(processor: Any, trace: str) -> list[int]:
     """Tokens of a trace and the token that ends it; the loss is taken on them."""
-    return tokenize_traces(processor, [trace])[0]
-
-
-def tokenize_traces(processor: Any, traces: Sequence[str]) -> list[list[int]]:
-    """As `trace_ids`, of many traces at a time."""
     tokenizer = processor.tokenizer
-    if not traces:
-        return []
-    rows = tokenizer(list(traces), add_special_tokens=False, return_attention_mask=False)
-    return [[*ids, tokenizer.eos_token_id] for ids in rows["input_ids"]]
+    return [*tokenizer(trace, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
 
 
 def id_dataset(column: str, examples: Iterable[Example]) -> Dataset:

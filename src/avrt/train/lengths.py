@@ -12,8 +12,9 @@ them with the tokens of every kind of file, and a training compares every clip t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from avrt.runs import fingerprint, manifest_path, read_parquet
 from avrt.train.data import PromptEncoder
 from avrt.types import Sample
 
-__all__ = ["count_prompt_tokens", "media_infos", "sound_tokens"]
+__all__ = ["count_prompt_tokens", "count_tokens", "media_infos", "sound_tokens"]
 
 BATCH = 1000
 """Texts that are tokenised together."""
@@ -47,18 +48,23 @@ def count_prompt_tokens(
     """
     infos = media_infos(run, encoder.root, samples, encoder.media, keep)
     counts: dict[str, int | MediaError] = {}
-    for first in range(0, len(samples), BATCH):
-        batch = samples[first : first + BATCH]
-        rendered = [_render(encoder, sample, infos) for sample in batch]
-        ids = encoder.processor.tokenizer(rendered, return_attention_mask=False)["input_ids"]
-        for sample, text_ids in zip(batch, ids, strict=True):
-            try:
-                n_media = _count_media(encoder, sample, infos)
-            except MediaError as error:
-                counts[sample.id] = error
-            else:
-                counts[sample.id] = len(text_ids) - 2 + n_media  # without the two placeholders
+    texts = (_render(encoder, sample, infos) for sample in samples)
+    for sample, n_text in zip(samples, count_tokens(encoder.processor, texts), strict=True):
+        try:
+            n_media = _count_media(encoder, sample, infos)
+        except MediaError as error:
+            counts[sample.id] = error
+        else:
+            counts[sample.id] = n_text - 2 + n_media  # without the two placeholders
     return counts
+
+
+def count_tokens(processor: Any, texts: Iterable[str]) -> Iterator[int]:
+    """Count the tokens of each text, many texts at a time."""
+    tokenizer, rest = processor.tokenizer, iter(texts)
+    while batch := list(islice(rest, BATCH)):
+        rows = tokenizer(batch, add_special_tokens=False, return_attention_mask=False)
+        yield from map(len, rows["input_ids"])
 
 
 def media_infos(
@@ -161,8 +167,11 @@ def _prepared_infos(run: Path, media: MediaConfig) -> dict[str, MediaInfo]:
     settings = json.loads(manifest.read_text(encoding="utf-8"))["settings"]
     if fingerprint(settings.get("media")) != fingerprint(probe_settings(media)):
         return {}
-    rows = read_parquet(table)
-    return {row["path"]: MediaInfo(**row | {"notes": tuple(row["notes"])}) for row in rows}
+    infos: dict[str, MediaInfo] = {}
+    for row in read_parquet(table):
+        row["notes"] = tuple(row["notes"])
+        infos[row["path"]] = MediaInfo(**row)
+    return infos
 
 
 def _has_length(info: MediaInfo) -> bool:

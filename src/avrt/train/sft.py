@@ -46,14 +46,14 @@ from avrt.train.data import (
     read_examples,
     refuse_unread,
     split_path,
-    tokenize_traces,
+    trace_ids,
 )
 from avrt.train.dropped import Dropped
 from avrt.train.feed import Feed, Take
 from avrt.train.held_out import FIELDS as HELD_OUT_FIELDS
 from avrt.train.held_out import HeldOut, spread
 from avrt.train.launch import require_launch
-from avrt.train.lengths import count_prompt_tokens
+from avrt.train.lengths import count_prompt_tokens, count_tokens
 from avrt.train.log import TrainingLog, read_log
 from avrt.train.order import ByLength
 from avrt.train.plan import describe_inputs
@@ -92,27 +92,42 @@ class TraceCollator:
         take: Take | None = None,
     ) -> None:
         """`n_tokens`: tokens of each prompt by sample id, if they are known; `take`: a feed's."""
-        traces = tokenize_traces(processor, [example.trace for example in examples])
-        names = [example.sample.id for example in examples]
-        self._traces = dict(zip(names, traces, strict=True))
+        self._traces = {example.sample.id: example.trace for example in examples}
+        self._n_trace = dict(
+            zip(self._traces, count_tokens(processor, self._traces.values()), strict=True)
+        )
+        self._processor = processor
         self._encoder = encoder
         self._n_tokens = n_tokens
         self._take = take or encoder.take(examples)
         self._pad_id = processor.tokenizer.pad_token_id
 
-    def length(self, example: Example) -> int | MediaError:
-        """Count the tokens of a sample: prompt with media, and trace."""
+    def length(self, example: Example) -> int:
+        """Count the tokens of a sample: prompt with media, and trace.
+
+        Raises:
+            MediaError: its clip cannot be read.
+        """
+        n_tokens = self.count(example)
+        if isinstance(n_tokens, MediaError):
+            raise n_tokens
+        return n_tokens
+
+    def count(self, example: Example) -> int | MediaError:
+        """As `length`, but a sample whose clip cannot be read has its error."""
         name = example.sample.id
         if self._n_tokens is None:
             n_prompt = len(self._encoder(example.sample).input_ids)
         else:
             n_prompt = self._n_tokens[name]
-        return n_prompt if isinstance(n_prompt, MediaError) else n_prompt + len(self._traces[name])
+        if isinstance(n_prompt, MediaError):
+            return n_prompt
+        return n_prompt + self._n_trace[name] + 1  # the token that ends the trace
 
     def __call__(self, rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
         encoded, starts = [], []
         for name, prompt in self._take([row["sample_id"] for row in rows]):
-            trace = torch.tensor(self._traces[name])
+            trace = torch.tensor(trace_ids(self._processor, self._traces[name]))
             encoded.append(Encoded(torch.cat([prompt.input_ids, trace]), prompt.media))
             starts.append(len(prompt.input_ids))
         batch = collate(encoded, self._pad_id, "right")
@@ -178,7 +193,7 @@ def run(config: Config) -> Result:
     dropped = Dropped(folder / "dropped.jsonl", config.generate.max_failure_rate, checkpoint)
     with closing(Feed(encoder, samples, n_tokens, dropped, n_ahead)) as feed:
         collator = TraceCollator(examples, encoder, processor, n_tokens, feed.take)
-        lengths = {example.sample.id: collator.length(example) for example in examples}
+        lengths = {example.sample.id: collator.count(example) for example in examples}
         train = keep_usable("sft", train_examples, lengths, sft.max_length)
         validation = UsableExamples()
         if validation_examples:
