@@ -184,9 +184,8 @@ def main() -> None:
     clips = sorted(arguments.clips.glob("**/*.mp4"))
     load = f"load {os.getloadavg()[0]:.1f}"
     print(f"{len(clips)} clips, {arguments.workers} workers, {os.cpu_count()} processors, {load}")
-    print(
-        "| samples | s to count (of CPU) | s to the first step | samples/s | demand | waiting | MB |"
-    )
+    columns = ("s to count (of CPU)", "s to the first step", "samples/s", "demand", "waiting", "MB")
+    print(f"| samples | {' | '.join(columns)} |")
     print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
     for n_samples in arguments.samples:
         with tempfile.TemporaryDirectory() as folder:

@@ -14,6 +14,7 @@ from avrt.datasets import prepare
 from avrt.engines.encode import as_floats
 from avrt.errors import AvrtError
 from avrt.media import processes
+from avrt.runs import manifest_path
 from avrt.train import feed as feed_module
 from avrt.train import grpo, sft
 from avrt.train.data import PromptEncoder, read_examples, split_path
@@ -23,6 +24,7 @@ from avrt.train.lengths import count_prompt_tokens
 from avrt.train.log import TrainingLog
 from clips import encode_clip
 from train.conftest import write_clip
+from train.test_launch import torchrun, write
 
 STAGES = {"sft": sft, "grpo": grpo}
 
@@ -305,3 +307,30 @@ def test_a_training_of_a_prepared_run_opens_no_clip_before_the_first_step(
     monkeypatch.setattr("avrt.train.lengths.probe_files", None)
     config = config.model_copy(update={"grpo": config.grpo.model_copy(update={"data": "samples"})})
     assert grpo.run(config).counts["steps"] == 2
+
+
+@pytest.mark.slow
+def test_processes_stay_in_step_when_a_clip_fails_in_one_of_them(
+    make_config, place, rows, read_jsonl
+):
+    break_late(place / "clip4.mp4")
+    rows[4]["audio"] = "clip0.mp4"
+    config = make_config(
+        rows,
+        data={"root": place},
+        media={"n_frames": 8},
+        sft={"epochs": 2, "per_device_batch_size": 1},
+    )
+    ended = torchrun("-m", "avrt", "sft", write(config))
+    assert ended.returncode == 0, ended.stderr
+    folder = config.run.path / "sft"
+    assert [row["step"] for row in read_jsonl(folder / "log.jsonl") if "loss" in row] == [
+        1,
+        2,
+        3,
+        4,
+    ]
+    (line,) = read_jsonl(folder / "dropped.jsonl")  # in the second epoch all know of it
+    assert (line["sample_id"], line["reason"]) == ("s4", "failed/damaged")
+    counts = json.loads(manifest_path(config.run.path, "sft").read_text())["counts"]
+    assert (counts["kept"], counts["failed/damaged"]) == (7, 1)
