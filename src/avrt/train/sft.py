@@ -183,9 +183,9 @@ def run(config: Config) -> Result:
     save_config(config)
 
     train_examples, validation_examples = read_examples(train_path), read_examples(validation_path)
+    require_media(config.data.root, [example.sample for example in train_examples])
     examples = [*train_examples, *validation_examples]
     samples = [example.sample for example in examples]
-    require_media(config.data.root, samples)
     model, processor = load_student(student.model, student.train_projections)
     encoder = PromptEncoder(processor, config.data.root, config.media, student.prompt)
     n_tokens = count_prompt_tokens(run_folder, encoder, samples)
