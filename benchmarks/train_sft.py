@@ -27,7 +27,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from trl.trainer.sft_trainer import SFTTrainer
 
 from avrt.config import Config
-from avrt.engines.encode import encode
+from avrt.engines.encode import Encoded, encode
 from avrt.train import sft
 from avrt.train.checkpoint import freeze_towers, old_names_allowed
 from avrt.train.data import Example, id_dataset, trace_ids
@@ -145,8 +145,13 @@ def measure(kind: str, model: Any, processor: Any, prompts: Any, batch: int) -> 
     """Seconds per step, share of padding, frames of sound per sample."""
     examples = [_example(name, trace) for name, (_, trace) in prompts.items()]
     encoded = {name: encode(processor, prompt) for name, (prompt, _) in prompts.items()}
-    encoder: Any = lambda sample: encoded[sample.id]  # noqa: E731
-    ours = sft.TraceCollator(examples, encoder, processor)
+    n_tokens = {name: len(each.input_ids) for name, each in encoded.items()}
+
+    def take(names: Sequence[str]) -> list[tuple[str, Encoded]]:
+        return [(name, encoded[name]) for name in names]
+
+    nowhere: Any = None  # the clips are encoded already
+    ours = sft.TraceCollator(examples, nowhere, processor, n_tokens, take)
     counting = Counting(PlainCollator(prompts, processor) if kind == "processor" else ours)
     with tempfile.TemporaryDirectory() as folder:
         settings = {

@@ -163,7 +163,7 @@ def read_jsonl() -> Callable[[Path], list[dict[str, Any]]]:
 @pytest.fixture
 def read_numbers(read_jsonl: Callable[[Path], list[dict[str, Any]]]) -> Callable[..., Any]:
     """Reader of what of a log must be the same in every run: not how long the steps took."""
-    measured = {"tokens_per_s", "step_time_s", "memory_gib"}
+    measured = {"tokens_per_s", "step_time_s", "waiting", "memory_gib"}
 
     def read(path: Path) -> list[dict[str, Any]]:
         return [

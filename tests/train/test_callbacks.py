@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -49,14 +50,17 @@ def test_plain_lines_come_about_fifty_times_and_for_every_evaluation(capsys):
 
 
 def test_tokens_per_second_are_those_of_the_step():
-    meter = Meter()
+    feed = SimpleNamespace(waited_s=7.0)
+    meter = Meter(feed)
     meter.on_train_begin(None, TrainerState(num_input_tokens_seen=100), TrainerControl())
     for n_tokens in (400, 900):
+        feed.waited_s += 0.25
         meter.on_step_end(None, state(1), TrainerControl())
         logs = {"loss": 1.0, "num_tokens": n_tokens}
         meter.on_log(None, state(1), TrainerControl(), logs=logs)
         n_step = {400: 300, 900: 500}[n_tokens]
         assert logs["tokens_per_s"] * logs["step_time_s"] == pytest.approx(n_step)
+        assert logs["waiting"] * logs["step_time_s"] == pytest.approx(0.25)
         assert logs["memory_gib"] > 0.01
     evaluated = {"eval_loss": 1.0}
     meter.on_log(None, state(1), TrainerControl(), logs=evaluated)

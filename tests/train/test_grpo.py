@@ -177,7 +177,7 @@ def test_run_resumes_and_leaves_the_towers_alone(
     assert grpo.run(config).counts["steps"] == 3
     logs = [read_numbers(run.run.path / "grpo" / "log.jsonl") for run in (straight, config)]
     assert [row["step"] for row in logs[1]] == [1, 2, 3]
-    absent = {"tokens_per_s", "step_time_s", "memory_gib", *held_out.FIELDS}
+    absent = {"tokens_per_s", "step_time_s", "waiting", "memory_gib", *held_out.FIELDS}
     absent |= {"reward_length", "reward_judge", "judge_failed", "dropped_groups"}
     assert set(logs[1][0]) == {"step", *grpo.LOG_FIELDS.values()} - absent
     assert logs[0] == logs[1]

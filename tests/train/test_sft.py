@@ -123,7 +123,7 @@ def test_run_trains_everything_but_the_towers(make_config, student_folder, read_
     rows = read_jsonl(folder / "log.jsonl")
     assert [row["step"] for row in rows if "loss" in row] == [1, 2, 3, 4]
     assert [row["step"] for row in rows if "eval_loss" in row] == [2, 4]
-    measured = {"tokens_per_s", "step_time_s", "memory_gib"}
+    measured = {"tokens_per_s", "step_time_s", "waiting", "memory_gib"}
     assert set(rows[0]) == {"step", "loss", "learning_rate", "grad_norm", *measured}
     assert all(rows[0][name] > 0 for name in measured)
     assert result.counts["kept"] == 8

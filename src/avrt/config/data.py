@@ -106,9 +106,16 @@ class MediaConfig(Section):
     where no time limit holds.
     """
 
+    read_ahead: int | None = Field(default=None, ge=0)
+    """Samples that a training has read, on each process, before their step, some 14 MB for a clip
+    of 720p; null: those of two steps. `workers` processes read them, by default an equal share of
+    the processors for each process of a launch on this machine.
+    """
+
     def decoding(self) -> dict[str, Any]:
         """The settings that decide how a file is decoded, or that it is refused."""
-        settings = self.model_dump(exclude={"jpeg_quality", "audio_format", "timeout_s", "workers"})
+        free = {"jpeg_quality", "audio_format", "timeout_s", "workers", "read_ahead"}
+        settings = self.model_dump(exclude=free)
         if self.opposite_phase == "mix":  # as before there was this setting
             del settings["opposite_phase"]
         return settings

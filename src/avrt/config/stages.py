@@ -36,7 +36,8 @@ class GenerateConfig(Section):
     """
     max_failure_rate: float = Field(default=0.2, ge=0, le=1)
     """A stage ends with exit code 1 when more than this share of its model calls fail; so do `avrt
-    eval`, for each model, and `avrt rubric`.
+    eval`, for each model, and `avrt rubric`. A training stops at once when more than this share of
+    the clips that it has read cannot be read, eight at least.
     """
     leak_retries: int = Field(default=0, ge=0)
     """How often the merger is asked again, with the quote, when a judge finds a leak."""

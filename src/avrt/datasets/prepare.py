@@ -85,6 +85,7 @@ MEDIA_SCHEMA = pa.schema(
         pa.field("sample_rate_hz", pa.int32()),
         pa.field("channels", pa.int32()),
         pa.field("audio_duration_s", pa.float64()),
+        pa.field("n_audio_samples", pa.int64()),
         pa.field("audio_start_s", pa.float64()),
         pa.field("rms_dbfs", pa.float64()),
         pa.field("peak_dbfs", pa.float64()),

@@ -12,7 +12,7 @@ deleted; that costs only the time to probe again.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from functools import partial
@@ -55,10 +55,18 @@ def known_probes(
 
 
 def probe_files(
-    run: Path, root: Path, names: Sequence[str], media: MediaConfig
+    run: Path,
+    root: Path,
+    names: Sequence[str],
+    media: MediaConfig,
+    is_enough: Callable[[MediaInfo], bool] = lambda _: True,
 ) -> dict[str, MediaInfo]:
-    """Probe the files, in their order; paths in the result are relative to `root`."""
+    """Probe the files, in their order; paths in the result are relative to `root`.
+
+    A probe of before is used when it `is_enough`: one of an earlier version may lack a property.
+    """
     infos = known_probes(run, root, names, media)
+    infos = {name: info for name, info in infos.items() if is_enough(info)}
     unknown: dict[Path, list[str]] = {}  # "./x" and "x" are one file
     for name in names:
         if name not in infos:

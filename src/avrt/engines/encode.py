@@ -4,6 +4,10 @@ Frames and sound are taken as decoded. `avrt.media` has already chosen frames an
 processor must neither sample nor resize: its own defaults (128 x 28 x 28 pixels at least, 2 frames
 per second) would silently override both, and so would a saved configuration. The inputs are checked
 against the prompt.
+
+The decision to question: `compact` inputs, which wait for their turn in a training, hold pixels as
+bytes, a quarter of the floats' memory. `as_floats` makes the floats on the device, by the two
+operations of the processor in their order, so they are the same bit for bit.
 """
 
 from __future__ import annotations
@@ -21,10 +25,14 @@ from avrt.types import Frames, Prompt
 
 __all__ = [
     "INTERLEAVED",
+    "NORM",
     "Encoded",
+    "as_floats",
+    "chat_text",
     "collate",
     "count_media_tokens",
     "encode",
+    "media_inputs",
     "merge_media",
     "suppress_token_ids",
 ]
@@ -36,6 +44,8 @@ INTERLEAVED = "use_audio_in_video"
 """The flag of a forward pass whose videos have their sound between their frames; a tensor like all
 other inputs. The processor does not emit it, and without it the positions are silently wrong.
 """
+NORM = "_norm"
+"""Ending of the name under which a batch holds the normalisation of its compact pixels."""
 _MEDIA_TOKENS = (
     *("image_token", "video_token", "audio_token"),
     *("vision_bos_token", "vision_eos_token", "audio_bos_token", "audio_eos_token"),
@@ -55,16 +65,21 @@ class Encoded:
     input_ids: Tensor
     """Shape (T,)."""
     media: dict[str, Tensor] = field(default_factory=dict)
-    """All other inputs of the model's forward pass, with the sample's items along axis 0."""
+    """All other inputs of the model's forward pass, with the sample's items along axis 0. Compact
+    pixels are uint8, beside what `as_floats` normalises them with.
+    """
     token_types: Tensor | None = None
     """Shape (T,): text 0, image 1, video 2; Qwen2.5-VL builds its positions from them."""
 
 
-def encode(processor: Any, prompt: Prompt, interleaved: bool = False) -> Encoded:
+def encode(
+    processor: Any, prompt: Prompt, interleaved: bool = False, compact: bool = False
+) -> Encoded:
     """Make the inputs for a prompt; text models have a plain tokenizer as their `processor`.
 
     With `interleaved` the sound of a video stands between its frames, in chunks of two seconds.
-    A still picture has no time, so a sound beside it stays apart.
+    A still picture has no time, so a sound beside it stays apart. With `compact`, pixels stay bytes
+    until `as_floats`.
 
     Raises:
         EngineError: the prompt holds a modality that the model does not take, or that is missing in
@@ -72,14 +87,13 @@ def encode(processor: Any, prompt: Prompt, interleaved: bool = False) -> Encoded
     """
     if not hasattr(processor, "tokenizer"):
         return _encode_text(processor, prompt)
-    parts, media = _media_arguments(processor, prompt)
+    kinds, media = _media_arguments(processor, prompt)
     is_mixed = interleaved and {"videos", "audio"} <= media.keys()
     if is_mixed:
-        parts = _interleave(processor, media)
-    messages = [{"role": "user", "content": [*parts, {"type": "text", "text": prompt.text}]}]
-    if prompt.system is not None:
-        messages.insert(0, {"role": "system", "content": [{"type": "text", "text": prompt.system}]})
-    text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        kinds = _interleave(processor, media)
+    if compact:
+        _keep_bytes(processor, media)
+    text = chat_text(processor, kinds, prompt.text, prompt.system)
     try:
         with warnings.catch_warnings():
             # transformers 5.23 gives numpy a tensor where a sound goes into a video.
@@ -104,8 +118,33 @@ def encode(processor: Any, prompt: Prompt, interleaved: bool = False) -> Encoded
     if is_mixed:
         _check_interleaved(processor, input_ids)
         tensors[INTERLEAVED] = torch.tensor([True])
+    if compact:
+        tensors |= _normalisation(processor, tensors)
     types = inputs.get("mm_token_type_ids")
     return Encoded(input_ids, tensors, None if types is None else types[0])
+
+
+def chat_text(processor: Any, kinds: Sequence[str], text: str, system: str | None) -> str:
+    """Render a conversation: the placeholders of media of these `kinds` ("image", "video",
+    "audio"), then the text.
+
+    A part has only the key `type`, because chat templates look at which keys exist.
+    """
+    parts = [{"type": kind} for kind in kinds]
+    messages = [{"role": "user", "content": [*parts, {"type": "text", "text": text}]}]
+    if system is not None:
+        messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
+    return processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+
+
+def as_floats(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Normalise the compact pixels of a batch, on their device; anything else stays as it is."""
+    floats = {key: value for key, value in batch.items() if not key.endswith(NORM)}
+    for key in batch.keys() - floats.keys():
+        mean, std = batch[key][0]
+        pixels = key.removesuffix(NORM)
+        floats[pixels] = batch[pixels].to(torch.float32).sub_(mean).div_(std)
+    return floats
 
 
 def merge_media(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
@@ -127,6 +166,11 @@ def merge_media(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
             )
         merged[INTERLEAVED] = merged[INTERLEAVED].all()
     return merged
+
+
+def media_inputs(rows: Sequence[Mapping[str, Tensor]], device: torch.device) -> dict[str, Tensor]:
+    """Join the media of samples as `merge_media` does, on the device, pixels normalised."""
+    return as_floats({name: tensor.to(device) for name, tensor in merge_media(rows).items()})
 
 
 def collate(
@@ -192,12 +236,9 @@ def _encode_text(tokenizer: Any, prompt: Prompt) -> Encoded:
     return Encoded(ids[0])
 
 
-def _media_arguments(processor: Any, prompt: Prompt) -> tuple[list[dict[str, str]], dict[str, Any]]:
-    """Make the message parts and the processor's arguments.
-
-    A part has only the key `type`, because chat templates look at which keys exist.
-    """
-    parts: list[dict[str, str]] = []
+def _media_arguments(processor: Any, prompt: Prompt) -> tuple[list[str], dict[str, Any]]:
+    """Make the kinds of the message's parts and the processor's arguments."""
+    kinds: list[str] = []
     arguments: dict[str, Any] = {}
     frames, audio = prompt.decoded()
     if frames is not None:
@@ -205,10 +246,10 @@ def _media_arguments(processor: Any, prompt: Prompt) -> tuple[list[dict[str, str
             raise EngineError(f"the prompt has frames, but {_name(processor)} takes no pictures")
         _check_size(processor, frames)
         if frames.still or getattr(processor, "video_processor", None) is None:
-            parts += [{"type": "image"} for _ in frames.pixels]
+            kinds += ["image"] * len(frames.pixels)
             arguments |= {"images": list(frames.pixels), "images_kwargs": {"do_resize": False}}
         else:
-            parts.append({"type": "video"})
+            kinds.append("video")
             arguments |= {"videos": [frames.pixels], "videos_kwargs": _video_settings(frames)}
     if audio is not None:
         extractor = getattr(processor, "feature_extractor", None)
@@ -226,20 +267,59 @@ def _media_arguments(processor: Any, prompt: Prompt) -> tuple[list[dict[str, str
                 f"{audio.duration_s:.1f} s of sound, but {_name(processor)} hears at most "
                 f"{longest / audio.rate_hz:g} s; set media.max_audio_s to that or less"
             )
-        parts.append({"type": "audio"})
-        arguments |= {"audio": [audio.samples], "audio_kwargs": {"sampling_rate": audio.rate_hz}}
-    return parts, arguments
+        kinds.append("audio")
+        settings = {"sampling_rate": audio.rate_hz, **_sound_length(processor, len(audio.samples))}
+        arguments |= {"audio": [audio.samples], "audio_kwargs": settings}
+    return kinds, arguments
 
 
-def _interleave(processor: Any, media: dict[str, Any]) -> list[dict[str, str]]:
-    """Let the processor put the sound into the video, which then is the only part."""
+def _sound_length(processor: Any, n_samples: int) -> dict[str, int]:
+    """Let Qwen2.5-Omni's processor pad a sound by as much as its features need, not to 300 s.
+
+    A window that touches the sound then sees the same samples, so the features stay the same bit
+    for bit, at a small part of the time.
+    """
+    if "Omni" not in type(processor).__name__:
+        return {}
+    extractor = processor.feature_extractor
+    hops = -(-(n_samples + extractor.n_fft) // extractor.hop_length)
+    return {"max_length": min(hops * extractor.hop_length, extractor.n_samples)}
+
+
+def _keep_bytes(processor: Any, arguments: dict[str, Any]) -> None:
+    """Let the processor neither scale nor normalise, where it would do both."""
+    owners = {"images_kwargs": "image_processor", "videos_kwargs": "video_processor"}
+    for name in owners.keys() & arguments.keys():
+        owner = getattr(processor, owners[name])
+        if owner.do_rescale and owner.do_normalize:
+            arguments[name] |= {"do_rescale": False, "do_normalize": False}
+
+
+def _normalisation(processor: Any, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Mean and standard deviation, (1, 2, width), of the compact patches (n, width) of pixels.
+
+    A patch holds one channel after the other. The processor's scale is part of both numbers.
+    """
+    numbers: dict[str, Tensor] = {}
+    owners = {"pixel_values": "image_processor", "pixel_values_videos": "video_processor"}
+    for name, owner in owners.items():
+        if name in tensors and tensors[name].dtype == torch.uint8:
+            own = getattr(processor, owner)
+            rows = torch.tensor([own.image_mean, own.image_std]) * (1 / own.rescale_factor)
+            width = tensors[name].shape[-1]
+            numbers[f"{name}{NORM}"] = rows.repeat_interleave(width // rows.shape[1], 1)[None]
+    return numbers
+
+
+def _interleave(processor: Any, media: dict[str, Any]) -> list[str]:
+    """Let the processor put the sound into the video, which then is the only medium."""
     if not hasattr(processor, "load_audio_from_video"):
         raise EngineError(
             f"{_name(processor)} cannot put the sound of a video between its frames; set "
             "use_audio_in_video to false"
         )
     media |= {"load_audio_from_video": True, "audio_from_video_indices": [0]}
-    return [{"type": "video"}]
+    return ["video"]
 
 
 def _check_interleaved(processor: Any, input_ids: Tensor) -> None:

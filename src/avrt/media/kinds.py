@@ -5,7 +5,7 @@ The content decides, not the name.
 
 from __future__ import annotations
 
-__all__ = ["HEAD_BYTES", "RAW", "foreign_kind", "picture_kind"]
+__all__ = ["HEAD_BYTES", "PICTURE_NAMES", "RAW", "foreign_kind", "picture_kind"]
 
 HEAD_BYTES = 64
 """First bytes of a file that tell its kind."""
@@ -23,6 +23,8 @@ _PICTURES = (
     (b"\xff\x4f\xff\x51", "JPEG2000"),
     *((b"P%d%c" % (digit, blank), "PPM") for digit in range(1, 7) for blank in b"\n \r\t"),
 )
+PICTURE_NAMES = frozenset({kind.lower() for _, kind in _PICTURES} | {"webp", "bmp", "avif"})
+"""How probes name the formats of pictures; FFmpeg calls none of its own so."""
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
 _HEIC_BRANDS = (
     *(b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"),

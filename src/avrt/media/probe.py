@@ -36,7 +36,7 @@ from avrt.media.files import (
     video_stream,
 )
 from avrt.media.frames import quarter_turns, shown_size
-from avrt.media.kinds import picture_kind
+from avrt.media.kinds import PICTURE_NAMES, picture_kind
 from avrt.media.picture import open_picture
 from avrt.media.waveform import SILENT_DBFS, SoundDecoder
 
@@ -115,6 +115,10 @@ class MediaInfo:
     sample_rate_hz: int | None = None
     channels: int | None = None
     audio_duration_s: float | None = None
+    n_audio_samples: int | None = None
+    """Samples that models get: the used part of the sound, mono, at 16 kHz. None in the probes of
+    earlier versions, too.
+    """
     audio_start_s: float | None = None
     """Start of the sound, relative to the first frame."""
     rms_dbfs: float | None = None
@@ -130,6 +134,11 @@ class MediaInfo:
     """Unusual properties of a usable file: truncated or damaged (where `media.damaged` is `use`),
     silent, opposite_phase, short_audio, late_audio, still, several_frames.
     """
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether it is a picture file, a single still frame."""
+        return self.container in PICTURE_NAMES
 
 
 def probe(path: Path, media: MediaConfig) -> MediaInfo:
@@ -303,6 +312,7 @@ def _describe_audio(sound: SoundDecoder, waveform: Waveform, packets: _Packets) 
         "sample_rate_hz": context.sample_rate,
         "channels": context.layout.nb_channels,
         "audio_duration_s": packets.duration_s,
+        "n_audio_samples": sound.n_resampled,
         "audio_start_s": waveform.start_s,
         "rms_dbfs": _to_dbfs(math.sqrt(power)),
         "peak_dbfs": _to_dbfs(np.abs(samples).max(initial=0.0)),

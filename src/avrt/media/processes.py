@@ -36,7 +36,7 @@ from typing import Any, TypeVar
 from avrt.errors import PASSING_CLASSES, AvrtError, MediaError
 from avrt.media.failures import NO_MEMORY
 
-__all__ = ["map_files", "map_once"]
+__all__ = ["Pool", "map_files", "map_once"]
 
 Item = TypeVar("Item")
 Output = TypeVar("Output")
@@ -127,7 +127,7 @@ def map_once(
     first = list(islice(source, ahead or 4 * n_workers))
     if not first:
         return
-    with closing(_Pool(function, timeout_s, min(n_workers, len(first)))) as pool:
+    with closing(Pool(function, timeout_s, min(n_workers, len(first)))) as pool:
         waiting = deque((item, pool.submit(item)) for item in first)
         while waiting:
             item, future = waiting.popleft()
@@ -151,21 +151,30 @@ class _Defect:
     traceback: str
 
 
-class _Pool:
-    """As many threads as processes; each thread keeps a process, and replaces it when it dies."""
+class Pool:
+    """As many threads as processes; each thread keeps a process, and replaces it when it dies.
+
+    With no worker at all, items are read in a thread of this process.
+    """
 
     def __init__(self, function: Callable[[Any], Any], timeout_s: float, n_workers: int) -> None:
         self._function, self._timeout_s = function, timeout_s
-        self._threads = ThreadPoolExecutor(n_workers)
+        self._has_processes = n_workers > 0
+        self._threads = ThreadPoolExecutor(max(1, n_workers))
         self._own = threading.local()
         self._lock = threading.Lock()
         self._workers: set[_Worker] = set()
         self._is_closed = False
 
-    def submit(self, item: Any) -> Future[Any]:
-        """Give the future of the function's result for the item, or of a `MediaError`."""
+    def submit(self, item: Any, anew: bool = False) -> Future[Any]:
+        """Give the future of the function's result for the item, or of a `MediaError`.
+
+        With `anew`, a new process does the work.
+        """
+        if not self._has_processes:
+            return self._threads.submit(_run_here, self._function, item)
         payload = pickle.dumps((self._function, item, self._timeout_s))
-        return self._threads.submit(self._call, payload)
+        return self._threads.submit(self._call, payload, anew)
 
     def close(self) -> None:
         """Stop all processes at once."""
@@ -177,10 +186,14 @@ class _Pool:
         for worker in self._workers:
             worker.end()
 
-    def _call(self, payload: bytes) -> Any:
+    def _call(self, payload: bytes, anew: bool) -> Any:
         """Let the process of this thread do the work; runs in a thread of the pool."""
         try:
-            worker = getattr(self._own, "worker", None) or self._start()
+            worker = getattr(self._own, "worker", None)
+            if worker and anew:
+                self._bury(worker)
+                worker = None
+            worker = worker or self._start()
         except MediaError as error:
             return error
         try:

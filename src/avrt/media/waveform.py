@@ -83,6 +83,20 @@ class SoundDecoder:
         return self._n_samples > 0 and self._n_samples >= self._rate_hz * (self._wanted_s + TAIL_S)
 
     @property
+    def n_resampled(self) -> int:
+        """Samples that `finish` gives at `SAMPLE_RATE_HZ`, once the track has ended.
+
+        soxr rounds n x new rate / old rate, halves up.
+        """
+        n_samples = self._n_samples
+        if self._rate_hz != SAMPLE_RATE_HZ:
+            doubled = 2 * n_samples * SAMPLE_RATE_HZ + self._rate_hz
+            n_samples = doubled // (2 * self._rate_hz)
+        if math.isfinite(self._wanted_s):
+            n_samples = min(n_samples, round(self._wanted_s * SAMPLE_RATE_HZ))
+        return n_samples
+
+    @property
     def mono_loss_db(self) -> float | None:
         """Level of the mono mix below the mean level of the channels; None: there is no loss to
         measure, in sound of one channel and in silence.

@@ -6,7 +6,7 @@ import importlib.util
 import sys
 import time
 from collections.abc import Mapping, MutableMapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -42,15 +42,24 @@ def require_trackers(names: Sequence[str]) -> None:
             )
 
 
+class Waited(Protocol):
+    """What knows how long the trainer has waited for data: a feed."""
+
+    waited_s: float
+
+
 class Meter(TrainerCallback):
-    """Adds `step_time_s`, `tokens_per_s` and `memory_gib` to each step's numbers.
+    """Adds `step_time_s`, `tokens_per_s`, `waiting` and `memory_gib` to each step's numbers.
 
     Goes before all other callbacks, so that trackers get the numbers too. The time of a step covers
-    its data, rollouts, passes and update, but no evaluation and no checkpoint.
+    its data, rollouts, passes and update, but no evaluation and no checkpoint. `waiting` is the
+    share of it that the trainer waited for its data.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, feed: Waited) -> None:
+        self._feed = feed
         self._mark_s = self._step_s = 0.0
+        self._waited_mark_s = self._waited_s = 0.0
         self._n_tokens = 0.0
 
     @override
@@ -67,6 +76,7 @@ class Meter(TrainerCallback):
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self._step_s = time.perf_counter() - self._mark_s
+        self._waited_s = self._feed.waited_s - self._waited_mark_s
         self._start()
 
     @override
@@ -94,6 +104,7 @@ class Meter(TrainerCallback):
             self._start()  # an evaluation was logged
             return
         logs["step_time_s"] = self._step_s
+        logs["waiting"] = self._waited_s / max(self._step_s, 1e-9)
         if "num_tokens" in logs:
             logs["tokens_per_s"] = (logs["num_tokens"] - self._n_tokens) / max(self._step_s, 1e-9)
             self._n_tokens = logs["num_tokens"]
@@ -101,6 +112,7 @@ class Meter(TrainerCallback):
 
     def _start(self) -> None:
         self._mark_s = time.perf_counter()
+        self._waited_mark_s = self._feed.waited_s
 
 
 def memory_gib() -> float:
@@ -119,7 +131,7 @@ class PlainLines(TrainerCallback):
     def __init__(self, stage: str, shown: Mapping[str, str]) -> None:
         """`shown` maps the trainer's name of a metric to its name in the line."""
         self._stage = stage
-        self._shown = {**shown, "step_time_s": "s/step"}
+        self._shown = {**shown, "step_time_s": "s/step", "waiting": "waiting"}
 
     @override
     def on_log(

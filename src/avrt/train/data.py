@@ -3,17 +3,14 @@
 Reads RUN/dataset/*.parquet and the clips. A trainer gets only sample ids in its dataset (Arrow
 would give every media part of a chat message the keys of all others); `PromptEncoder` turns an
 id's sample into tokens and tensors, in the same way for SFT, for rollouts and for log-
-probabilities. Encodings stay in memory while they fit, because decoding and preprocessing a clip
-costs more than a training step of a small model.
+probabilities. `avrt.train.feed` does so ahead of the steps.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +22,9 @@ from avrt.engines.encode import Encoded, encode
 from avrt.errors import PASSING_CLASSES, AvrtError, DataError, MediaError
 from avrt.media import load_media
 from avrt.prompts import format_options, load_prompt
-from avrt.ranks import is_main
-from avrt.runs import check_sums, read_parquet, track, write_atomic
+from avrt.runs import check_sums, read_parquet
 from avrt.texts import counted
-from avrt.types import Prompt, Sample
+from avrt.types import Frames, Prompt, Sample, Waveform
 
 __all__ = [
     "Example",
@@ -41,11 +37,7 @@ __all__ = [
     "refuse_unread",
     "split_path",
     "trace_ids",
-    "write_lost",
 ]
-
-CACHE_BYTES = 1 << 30
-"""Encodings that a process keeps; beyond that a clip is decoded whenever it is needed."""
 
 
 @dataclass(frozen=True)
@@ -115,45 +107,43 @@ class PromptEncoder:
     """The student's input for a sample: prompt tokens (T,) and the tensors of its clip."""
 
     def __init__(
-        self,
-        processor: Any,
-        root: Path,
-        media: MediaConfig,
-        prompt: str,
-        cache_bytes: int = CACHE_BYTES,
-        interleaved: bool = False,
+        self, processor: Any, root: Path, media: MediaConfig, prompt: str, interleaved: bool = False
     ) -> None:
         """`root`: the dataset's folder; `prompt` and `interleaved`: the settings `student.prompt`
         and `student.use_audio_in_video`.
         """
+        self.root = root
+        self.media = media
+        self.processor = processor
         self._interleaved = interleaved
-        self._root = root
-        self._media = media
         self._template = load_prompt(prompt)
-        self._processor = processor
-        self._room = cache_bytes
-        self._cache: dict[str, Encoded] = {}
 
     def __call__(self, sample: Sample) -> Encoded:
-        """Encode a sample, or return its earlier encoding.
+        """Read the clip of a sample here and now, and encode it.
 
         Raises:
             MediaError: the clip cannot be read, or lacks its picture or its sound.
         """
-        if sample.id not in self._cache:
-            encoded = encode(self._processor, self._prompt(sample), self._interleaved)
-            size = sum(tensor.nbytes for tensor in encoded.media.values())
-            if size > self._room:
-                return encoded
-            self._room -= size
-            self._cache[sample.id] = encoded
-        return self._cache[sample.id]
+        clip = load_media(sample, self.root, self.media, "av")
+        return encode(self.processor, self._prompt(sample, *clip), self._interleaved)
 
-    def _prompt(self, sample: Sample) -> Prompt:
-        frames, audio = load_media(sample, self._root, self._media, "av")
-        system, text = self._template.fill(
-            question=sample.question, options=format_options(sample.options)
+    def encode(self, sample: Sample, frames: Frames | None, audio: Waveform | None) -> Encoded:
+        """Make the compact inputs of a sample whose clip was read."""
+        return encode(
+            self.processor, self._prompt(sample, frames, audio), self._interleaved, compact=True
         )
+
+    def texts(self, sample: Sample) -> tuple[str | None, str]:
+        """The system text and the text of a sample's prompt."""
+        return self._template.fill(question=sample.question, options=format_options(sample.options))
+
+    def take(self, examples: Iterable[Example]) -> Callable[..., list[tuple[str, Encoded]]]:
+        """A `Feed.take` that reads nothing ahead and replaces nothing, for a few samples."""
+        samples = {example.sample.id: example.sample for example in examples}
+        return lambda names, **_: [(name, self(samples[name])) for name in names]
+
+    def _prompt(self, sample: Sample, frames: Frames | None, audio: Waveform | None) -> Prompt:
+        system, text = self.texts(sample)
         return Prompt(text=text, system=system, frames=frames, audio=audio)
 
 
@@ -186,31 +176,26 @@ class UsableExamples:
 
 
 def keep_usable(
-    stage: str, examples: Sequence[Example], length: Callable[[Example], int], max_length: int
+    stage: str,
+    examples: Sequence[Example],
+    lengths: Mapping[str, int | MediaError],
+    max_length: int,
 ) -> UsableExamples:
-    """Keep the examples whose clip can be read and whose `length` fits; no example is ever cut.
+    """Keep the examples that have a length, in tokens, and fit; no example is ever cut.
 
     Raises:
         DataError: no example is left.
     """
     usable = UsableExamples()
-    again: dict[str, Example] = {}
-    tracked = track(examples, f"{stage}: encode", "samples")
-    # What may pass is tried once more, after all others.
-    for example in chain(tracked, again.values()):
+    for example in examples:
         lost = {"sample_id": example.sample.id}
-        try:
-            n_tokens = length(example)
-        except MediaError as error:
-            if error.error_class in PASSING_CLASSES and example.sample.id not in again:
-                again[example.sample.id] = example
-                continue
-            lost |= {"reason": f"failed/{error.error_class}", "detail": str(error)}
+        length = lengths[example.sample.id]
+        if isinstance(length, MediaError):
+            lost |= {"reason": f"failed/{length.error_class}", "detail": str(length)}
             usable.lost.append(lost)
-            usable.failures.append(error)
-            continue
-        if n_tokens > max_length:
-            detail = f"{n_tokens} tokens, at most {max_length}"
+            usable.failures.append(length)
+        elif length > max_length:
+            detail = f"{length} tokens, at most {max_length}"
             usable.lost.append(lost | {"reason": "dropped/too_long", "detail": detail})
         else:
             usable.kept.append(example)
@@ -224,7 +209,7 @@ def keep_usable(
 
 
 def refuse_unread(stage: str, run: Path, *parts: UsableExamples) -> None:
-    """Refuse to train on less because clips cannot be read now; call after `write_lost`.
+    """Refuse to train on less because clips cannot be read now; call after `Dropped.begin`.
 
     Raises:
         AvrtError: a clip failed for a reason that says nothing about it, or is missing although
@@ -246,12 +231,3 @@ def refuse_unread(stage: str, run: Path, *parts: UsableExamples) -> None:
             f"{stage}: the clips of {len(unread)} samples cannot be read now ({numbers}; the "
             f"first: {unread[0]}); nothing was trained: mend that, then repeat the command"
         )
-
-
-def write_lost(path: Path, *parts: UsableExamples) -> None:
-    """Write a line for each sample that is not trained on, with its reason."""
-    if not is_main():
-        return
-    rows = [row for part in parts for row in part.lost]
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    write_atomic(path, lambda file: file.write(text.encode()))

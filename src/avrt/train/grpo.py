@@ -17,6 +17,7 @@ dropped.jsonl, model/. TRL's `GRPOTrainer` runs the loop; see `avrt.train.omni_g
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -49,14 +50,16 @@ from avrt.train.data import (
     id_dataset,
     keep_usable,
     refuse_unread,
-    write_lost,
 )
+from avrt.train.dropped import Dropped
+from avrt.train.feed import Feed, Take
 from avrt.train.grpo_prompts import choice_of_prompts, read_grpo_prompts
 from avrt.train.held_out import FIELDS as HELD_OUT_FIELDS
 from avrt.train.held_out import HeldOut, spread
 from avrt.train.judge_reward import choose_judge, open_judge
 from avrt.train.kept import KeepCheckpoints
 from avrt.train.launch import require_launch
+from avrt.train.lengths import count_prompt_tokens
 from avrt.train.log import TrainingLog, read_log
 from avrt.train.omni_grpo import OmniGRPOTrainer
 from avrt.train.plan import describe_inputs
@@ -87,7 +90,8 @@ LOG_FIELDS = {
     "dropped_groups": "dropped_groups",
     "parsed": "parsed",
     "pass_at_g": "pass_at_g",
-    **{name: name for name in ("tokens_per_s", "step_time_s", "memory_gib", *HELD_OUT_FIELDS)},
+    **{name: name for name in ("tokens_per_s", "step_time_s", "waiting", "memory_gib")},
+    **{name: name for name in HELD_OUT_FIELDS},
 }
 """TRL's name of each metric, and its name in log.jsonl."""
 FREE = {
@@ -163,34 +167,37 @@ def run(config: Config) -> Result:
         interleaved=student.use_audio_in_video,
     )
     longest = model.config.get_text_config().max_position_embeddings - grpo.max_new_tokens
-
-    def length(example: Example) -> int:
-        return len(encoder(example.sample).input_ids)
-
-    prompts = keep_usable(name, examples, length, longest)
+    samples = [example.sample for example in (*examples, *validation_examples)]
+    n_tokens = count_prompt_tokens(run_folder, encoder, samples)
+    prompts = keep_usable(name, examples, n_tokens, longest)
     validation = UsableExamples()
     if validation_examples:
-        validation = keep_usable(f"{name} validation", validation_examples, length, longest)
-    write_lost(folder / "dropped.jsonl", prompts, validation)
-    refuse_unread(name, config.run.path, prompts, validation)
+        validation = keep_usable(f"{name} validation", validation_examples, n_tokens, longest)
+    dropped = Dropped(folder / "dropped.jsonl", config.generate.max_failure_rate, checkpoint)
+    dropped.begin([*prompts.lost, *validation.lost])
+    refuse_unread(name, run_folder, prompts, validation)
 
-    with open_judge(config.run, grpo, config.judges, config.media, prompts.kept) as judging:
-        trainer = make_trainer(config, model, processor, encoder, prompts.kept, judging)
+    n_ahead = 2 * grpo.prompts_per_step * grpo.steps_per_rollout
+    with (
+        closing(Feed(encoder, samples, n_tokens, dropped, n_ahead)) as feed,
+        open_judge(config.run, grpo, config.judges, config.media, prompts.kept) as judging,
+    ):
+        trainer = make_trainer(config, model, processor, encoder, prompts.kept, judging, feed.take)
         log = TrainingLog(folder / "log.jsonl", LOG_FIELDS)
         parameters = count_parameters(trainer.model)
-        held_out = HeldOut(trainer, config.eval, encoder, validation.kept, grpo.eval_steps)
+        held_out = HeldOut(trainer, config.eval, feed, validation.kept, grpo.eval_steps)
         trainer.add_callback(KeepCheckpoints(folder, grpo.keep_checkpoints))
-        train_logged(trainer, log, SHOWN, checkpoint, held_out)
+        train_logged(trainer, log, SHOWN, checkpoint, held_out, feed)
     save_model(trainer, processor, folder / "model")
 
     counts = {
-        **prompts.counts,
+        **dropped.counts_after(trainer, prompts),
         "steps": trainer.state.global_step,
         **{f"parameters/{key}": count for key, count in parameters.items()},
     }
     if trainer.is_world_process_zero():
         stage.finish(counts)
-    return Result(_summary(name, folder, counts), counts)
+    return Result(_summary(name, folder, counts), counts, dropped.fault())
 
 
 def _settings(grpo: GrpoConfig) -> dict[str, Any]:
@@ -207,10 +214,12 @@ def make_trainer(
     encoder: PromptEncoder,
     examples: Sequence[Example],
     judging: Callable[..., list[float]] | None = None,
+    take: Take | None = None,
 ) -> OmniGRPOTrainer:
     """Build the trainer with the paper's objective, and set TRL's defaults that deviate from it.
 
-    `judging` is the reward that asks a judge, of weight `grpo.judge_weight`.
+    `judging` is the reward that asks a judge, of weight `grpo.judge_weight`; `take` gives the
+    prompts' inputs, by default read where they are needed.
 
     Raises:
         ConfigError: fewer prompts than a step needs.
@@ -266,7 +275,7 @@ def make_trainer(
             train_dataset=id_dataset("prompt", examples),
             processing_class=processor,
             peft_config=lora_config(config.student, model),
-            encode_prompt=lambda sample_id: encoder(samples[sample_id]),
+            take=take or encoder.take(examples),
             suppress_ids=suppress_token_ids(processor),
             share_prompts=grpo.share_prompts,
             beta=grpo.beta,

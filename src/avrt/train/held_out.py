@@ -21,9 +21,10 @@ from typing_extensions import override
 
 from avrt.answers import extract_answer, is_well_formed
 from avrt.config import EvalConfig
-from avrt.engines.encode import Encoded, collate, suppress_token_ids
+from avrt.engines.encode import Encoded, as_floats, collate, suppress_token_ids
 from avrt.errors import ConfigError
-from avrt.train.data import Example, PromptEncoder
+from avrt.train.data import Example
+from avrt.train.feed import Feed
 
 __all__ = ["FIELDS", "HeldOut", "answer_greedily", "spread"]
 
@@ -50,21 +51,22 @@ def spread(examples: Sequence[Example], n: int, setting: str) -> list[Example]:
 class HeldOut(TrainerCallback):
     """Logs `FIELDS` before the first step, every `every` steps, and after the last step.
 
-    Without examples it does nothing.
+    Without examples it does nothing. A prompt whose clip cannot be read is left out, and `eval_n`
+    counts the others.
     """
 
     def __init__(
         self,
         trainer: Any,
         limits: EvalConfig,
-        encoder: PromptEncoder,
+        feed: Feed,
         examples: Sequence[Example],
         every: int,
     ) -> None:
         """`limits` has the batch size and the longest answer."""
         self._trainer = trainer
         self._limits = limits
-        self._encoder = encoder
+        self._feed = feed
         self._examples = list(examples)
         self._every = every
 
@@ -98,18 +100,27 @@ class HeldOut(TrainerCallback):
         model.eval()
         mine = self._examples[accelerator.process_index :: accelerator.num_processes]
         sums = torch.zeros(len(FIELDS), dtype=torch.float64)
-        for first in range(0, len(mine), self._limits.batch_size):
-            batch = mine[first : first + self._limits.batch_size]
-            encoded = [self._encoder(example.sample) for example in batch]
+        examples = {example.sample.id: example for example in mine}
+        names, size = list(examples), self._limits.batch_size
+        batches = [names[first : first + size] for first in range(0, len(names), size)]
+        self._feed.follow("held_out", batches)
+        for batch in batches:
+            taken = self._feed.take(batch, replace=False)
+            if not taken:
+                continue
             with self._trainer.compute_loss_context_manager():
                 texts = answer_greedily(
-                    model, self._trainer.processing_class, encoded, self._limits.max_new_tokens
+                    model,
+                    self._trainer.processing_class,
+                    [encoded for _, encoded in taken],
+                    self._limits.max_new_tokens,
                 )
-            for text, example in zip(texts, batch, strict=True):
-                sums += torch.tensor(_score(text, example), dtype=torch.float64)
+            for text, (name, _) in zip(texts, taken, strict=True):
+                sums += torch.tensor(_score(text, examples[name]), dtype=torch.float64)
         total = accelerator.reduce(sums.float().to(accelerator.device), "sum").tolist()
-        shares = [value / total[-1] for value in total[:-1]]
-        self._trainer.log(dict(zip(FIELDS, [*shares, int(total[-1])], strict=True)))
+        if total[-1]:
+            shares = [value / total[-1] for value in total[:-1]]
+            self._trainer.log(dict(zip(FIELDS, [*shares, int(total[-1])], strict=True)))
         model.train(was_training)
 
 
@@ -135,7 +146,7 @@ def answer_greedily(
         suppress_tokens=suppress_token_ids(processor) or None,
     )
     inputs = collate(encoded, tokenizer.pad_token_id, "left")
-    inputs = {key: value.to(model.device) for key, value in inputs.items()}
+    inputs = as_floats({key: value.to(model.device) for key, value in inputs.items()})
     output = model.generate(**inputs, generation_config=settings)
     new_tokens = output[:, inputs["input_ids"].shape[1] :]
     return tokenizer.batch_decode(new_tokens, skip_special_tokens=True)

@@ -5,9 +5,9 @@ anew for each of its completions. Six overridden methods change that, and add wh
 
 - `_tokenize_prompts` remembers the media of each prompt, one entry per completion;
 - `_generate_single_turn` samples a group's completions after one prefill of its prompt;
-- `_generate_and_score_completions` encodes each distinct prompt once, may replace groups without
-  spread, adds the media to TRL's batch and gives it an axis of groups, so that TRL's shuffle and
-  split move whole groups;
+- `_generate_and_score_completions` takes each distinct prompt's inputs once, may replace groups
+  without spread, adds the media to TRL's batch and gives it an axis of groups, so that TRL's
+  shuffle and split move whole groups;
 - `_get_train_sampler` gives a resumed training the prompts in the order of an uninterrupted one;
 - `_compute_loss` takes the axis away, makes the media of the micro-batch current, and logs the KL
   to the start where it is no part of the loss;
@@ -36,9 +36,10 @@ from trl.models.utils import unwrap_model_for_generation
 from trl.trainer import grpo_trainer
 from trl.trainer.grpo_trainer import GRPOTrainer
 
-from avrt.engines.encode import Encoded, merge_media
+from avrt.engines.encode import Encoded, as_floats, media_inputs, merge_media
 from avrt.errors import EngineError
 from avrt.train.checkpoint import old_names_allowed
+from avrt.train.feed import Take
 from avrt.train.formats import reference_of
 from avrt.train.order import ByEpoch
 from avrt.train.rollout import Sampler, sample_groups
@@ -123,7 +124,7 @@ class WithMedia:
                 f"log-probabilities need the media of every completion, but {len(input_ids)} "
                 f"completions have {len(rows)} rows of media, {n_empty} of them empty"
             )
-        media = {name: tensor.to(input_ids.device) for name, tensor in merge_media(rows).items()}
+        media = media_inputs(rows, input_ids.device)
         return self._model(input_ids=input_ids, **inputs, **media)
 
 
@@ -139,12 +140,12 @@ class _Group:
 
 
 class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
-    """GRPOTrainer whose `prompt` column holds sample ids, encoded by `encode_prompt`."""
+    """GRPOTrainer whose `prompt` column holds sample ids, whose inputs `take` gives."""
 
     def __init__(
         self,
         *args: Any,
-        encode_prompt: Callable[[str], Encoded],
+        take: Take,
         suppress_ids: Sequence[int] = (),
         share_prompts: bool = True,
         beta: float | None = None,
@@ -159,12 +160,12 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
         replaced in at most `resampling_rounds`.
         """
         check_hooks(GRPOTrainer)
-        self._encode_prompt = encode_prompt
+        self._take = take
+        self._encoded: dict[str, Encoded] = {}
         self._suppress_ids = tuple(suppress_ids)
         self._share_prompts = share_prompts
         self._kl_steps = kl_steps
         self._resampling_rounds = resampling_rounds
-        self._encoded: dict[str, Encoded] = {}
         self._media: list[Media] = []
         self._held: dict[str, _Group] = {}
         with _reference_copied(kwargs["model"], kwargs["args"].bf16):
@@ -189,7 +190,7 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
         self._media = [self._encoded[prompt].media for prompt in prompts]
         prompt_ids = [self._encoded[prompt].input_ids.tolist() for prompt in prompts]
         # Rollouts that share prompts take the media by group; stock ones take them as one batch.
-        return prompt_ids, None, {} if self._share_prompts else merge_media(self._media)
+        return prompt_ids, None, {} if self._share_prompts else as_floats(merge_media(self._media))
 
     def _generate_single_turn(
         self,
@@ -233,8 +234,11 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
         return completions, None
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        names = dict.fromkeys(row["prompt"] for row in inputs)
-        self._encoded = {name: self._encode_prompt(name) for name in names}
+        names = list(dict.fromkeys(row["prompt"] for row in inputs))
+        taken = dict(zip(names, self._take(names), strict=True))
+        self._encoded = dict(taken.values())
+        # Another sample may stand for one that cannot be read; rewards get its id.
+        inputs = [{**row, "prompt": taken[row["prompt"]][0]} for row in inputs]
         # Any value above 0 makes TRL score the completions by the reference model as well.
         self.beta = self._beta or float(self._kl_is_due())
         with old_names_allowed():
@@ -300,7 +304,8 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
             return {}
         size = self._group_size
         new = [name for name in names if name not in self._encoded]
-        self._encoded |= {name: self._encode_prompt(name) for name in new}
+        self._encoded |= dict(self._take(new, replace=False))
+        names = [name for name in names if name in self._encoded]  # those that can be read
         prompts = [name for name in names for _ in range(size)]
         prompt_ids, images, fields = self._tokenize_prompts(prompts)
         completions, _ = self._generate_single_turn(prompt_ids, images, fields, size)

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from avrt.config import Config
 from avrt.errors import MediaError
@@ -21,6 +20,7 @@ from avrt.train.data import (
 )
 from avrt.train.grpo_prompts import read_grpo_prompts
 from avrt.train.held_out import spread
+from avrt.train.lengths import count_prompt_tokens
 from avrt.train.memory import longest_sample
 from avrt.train.optimizer import describe_optimizer
 from avrt.train.room import describe_room, estimate_training
@@ -76,10 +76,9 @@ def describe_inputs(stage: str, config: Config, model: str, with_trace: bool) ->
         encoder = PromptEncoder(
             processor,
             *(config.data.root, config.media, student.prompt),
-            cache_bytes=0,
             interleaved=student.use_audio_in_video,
         )
-        lengths = _measure(encoder, config.data.root, examples, with_trace, processor)
+        lengths = _measure(encoder, run, examples, with_trace)
         limit = config.sft.max_length
         if not with_trace:
             room = built.config.get_text_config().max_position_embeddings
@@ -96,20 +95,19 @@ def describe_inputs(stage: str, config: Config, model: str, with_trace: bool) ->
 
 
 def _measure(
-    encoder: PromptEncoder, root: Path, examples: list[Example], with_trace: bool, processor: Any
+    encoder: PromptEncoder, run: Path, examples: list[Example], with_trace: bool
 ) -> dict[str, int]:
     """Count tokens by sample id, media included, of samples at even distances with a clip."""
+    measured = spread(examples, MEASURED, "--dry-run")
+    samples = [example.sample for example in measured]
+    n_prompt = count_prompt_tokens(run, encoder, samples, keep=False)
     lengths = {}
-    for example in spread(examples, MEASURED, "--dry-run"):
-        paths = (example.sample.picture_path, example.sample.sound_path)
-        if not all(path is not None and (root / path).is_file() for path in paths):
+    for example in measured:
+        n_tokens = n_prompt[example.sample.id]
+        if isinstance(n_tokens, MediaError):  # counted and named when the stage runs
             continue
-        try:
-            n_prompt = len(encoder(example.sample).input_ids)
-        except MediaError:  # counted and named when the stage runs
-            continue
-        n_trace = len(trace_ids(processor, example.trace)) if with_trace else 0
-        lengths[example.sample.id] = n_prompt + n_trace
+        n_trace = len(trace_ids(encoder.processor, example.trace)) if with_trace else 0
+        lengths[example.sample.id] = n_tokens + n_trace
     return lengths
 
 

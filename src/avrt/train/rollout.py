@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from avrt.engines.encode import merge_media
+from avrt.engines.encode import media_inputs
 from avrt.train.shared_prefix import (
     Media,
     NextTokens,
@@ -232,7 +232,7 @@ def _prefill(
         attention_mask=mask_argument(thinker, None),
         past_key_values=cache,
         use_cache=True,
-        **{name: tensor.to(device) for name, tensor in merge_media(media).items()},
+        **media_inputs(media, device),
     ).last_hidden_state
     last = hidden[torch.arange(len(prompts), device=device), lengths - 1]
     following = torch.stack([row[0, -1] + 1 for row in rows]).to(device)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from avrt.config import Config
 from avrt.datasets import require_media
-from avrt.engines.encode import Encoded, collate
+from avrt.engines.encode import NORM, Encoded, as_floats, collate
+from avrt.errors import MediaError
 from avrt.ranks import n_processes
 from avrt.runs import Result, alone, open_stage, save_config
 from avrt.train.callbacks import require_trackers
@@ -45,12 +47,14 @@ from avrt.train.data import (
     refuse_unread,
     split_path,
     trace_ids,
-    write_lost,
 )
+from avrt.train.dropped import Dropped
+from avrt.train.feed import Feed, Take
 from avrt.train.held_out import FIELDS as HELD_OUT_FIELDS
 from avrt.train.held_out import HeldOut, spread
 from avrt.train.kept import KeepCheckpoints
 from avrt.train.launch import require_launch
+from avrt.train.lengths import count_prompt_tokens, count_tokens
 from avrt.train.log import TrainingLog, read_log
 from avrt.train.order import ByLength
 from avrt.train.plan import describe_inputs
@@ -68,7 +72,8 @@ IGNORED = -100
 LOG_FIELDS = {
     name: name
     for name in (
-        *("loss", "learning_rate", "grad_norm", "tokens_per_s", "step_time_s", "memory_gib"),
+        *("loss", "learning_rate", "grad_norm"),
+        *("tokens_per_s", "step_time_s", "waiting", "memory_gib"),
         *("eval_loss", *HELD_OUT_FIELDS),
     )
 }
@@ -80,28 +85,51 @@ SHOWN = {"loss": "loss", "eval_loss": "validation loss", "eval_accuracy": "held-
 class TraceCollator:
     """Turns sample ids into model inputs, padded right; only trace and end token have labels."""
 
-    def __init__(self, examples: Sequence[Example], encoder: PromptEncoder, processor: Any) -> None:
-        self._examples = {example.sample.id: example for example in examples}
-        self._traces = {
-            name: trace_ids(processor, example.trace) for name, example in self._examples.items()
-        }
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        encoder: PromptEncoder,
+        processor: Any,
+        n_tokens: Mapping[str, int | MediaError] | None = None,
+        take: Take | None = None,
+    ) -> None:
+        """`n_tokens`: tokens of each prompt by sample id, if they are known; `take`: a feed's."""
+        self._traces = {example.sample.id: example.trace for example in examples}
+        self._n_trace = dict(
+            zip(self._traces, count_tokens(processor, self._traces.values()), strict=True)
+        )
+        self._processor = processor
         self._encoder = encoder
+        self._n_tokens = n_tokens
+        self._take = take or encoder.take(examples)
         self._pad_id = processor.tokenizer.pad_token_id
-        self._lengths: dict[str, int] = {}
 
     def length(self, example: Example) -> int:
-        """Count the tokens of a sample: prompt with media, and trace."""
+        """Count the tokens of a sample: prompt with media, and trace.
+
+        Raises:
+            MediaError: its clip cannot be read.
+        """
+        n_tokens = self.count(example)
+        if isinstance(n_tokens, MediaError):
+            raise n_tokens
+        return n_tokens
+
+    def count(self, example: Example) -> int | MediaError:
+        """As `length`, but a sample whose clip cannot be read has its error."""
         name = example.sample.id
-        if name not in self._lengths:  # a clip is decoded once for it
+        if self._n_tokens is None:
             n_prompt = len(self._encoder(example.sample).input_ids)
-            self._lengths[name] = n_prompt + len(self._traces[name])
-        return self._lengths[name]
+        else:
+            n_prompt = self._n_tokens[name]
+        if isinstance(n_prompt, MediaError):
+            return n_prompt
+        return n_prompt + self._n_trace[name] + 1  # the token that ends the trace
 
     def __call__(self, rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
         encoded, starts = [], []
-        for row in rows:
-            prompt = self._encoder(self._examples[row["sample_id"]].sample)
-            trace = torch.tensor(self._traces[row["sample_id"]])
+        for name, prompt in self._take([row["sample_id"] for row in rows]):
+            trace = torch.tensor(trace_ids(self._processor, self._traces[name]))
             encoded.append(Encoded(torch.cat([prompt.input_ids, trace]), prompt.media))
             starts.append(len(prompt.input_ids))
         batch = collate(encoded, self._pad_id, "right")
@@ -129,11 +157,14 @@ class OmniSFTTrainer(EndsAtLastStep, SFTTrainer):
         return ByLength(self._lengths, chunk, self)
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        seconds = inputs.get("video_second_per_grid")
+        exact = {
+            name: value
+            for name, value in inputs.items()
+            if name == "video_second_per_grid" or name.endswith(NORM)
+        }
         prepared = super()._prepare_inputs(inputs)
-        if seconds is not None:
-            prepared["video_second_per_grid"] = seconds.to(self.args.device)
-        return prepared
+        moved = {name: value.to(self.args.device) for name, value in exact.items()}
+        return as_floats({**prepared, **moved})
 
 
 @alone(lambda config: config.run.path / "sft")
@@ -156,46 +187,51 @@ def run(config: Config) -> Result:
 
     train_examples, validation_examples = read_examples(train_path), read_examples(validation_path)
     require_media(config.data.root, [example.sample for example in train_examples])
+    examples = [*train_examples, *validation_examples]
+    samples = [example.sample for example in examples]
     model, processor = load_student(student.model, student)
     encoder = PromptEncoder(
         processor,
         *(config.data.root, config.media, student.prompt),
         interleaved=student.use_audio_in_video,
     )
-    collator = TraceCollator([*train_examples, *validation_examples], encoder, processor)
-    train = keep_usable("sft", train_examples, collator.length, sft.max_length)
-    validation = UsableExamples()
-    if validation_examples:
-        validation = keep_usable(
-            "sft validation", validation_examples, collator.length, sft.max_length
-        )
-    write_lost(folder / "dropped.jsonl", train, validation)
-    refuse_unread("sft", config.run.path, train, validation)
-    answered = []
-    if sft.eval_samples:
-        answered = spread(validation.kept, sft.eval_samples, "sft.eval_samples")
+    n_tokens = count_prompt_tokens(run_folder, encoder, samples)
+    n_ahead = 2 * sft.per_device_batch_size * sft.gradient_accumulation_steps
+    dropped = Dropped(folder / "dropped.jsonl", config.generate.max_failure_rate, checkpoint)
+    with closing(Feed(encoder, samples, n_tokens, dropped, n_ahead)) as feed:
+        collator = TraceCollator(examples, encoder, processor, n_tokens, feed.take)
+        lengths = {example.sample.id: collator.count(example) for example in examples}
+        train = keep_usable("sft", train_examples, lengths, sft.max_length)
+        validation = UsableExamples()
+        if validation_examples:
+            validation = keep_usable("sft validation", validation_examples, lengths, sft.max_length)
+        dropped.begin([*train.lost, *validation.lost])
+        refuse_unread("sft", run_folder, train, validation)
+        answered = []
+        if sft.eval_samples:
+            answered = spread(validation.kept, sft.eval_samples, "sft.eval_samples")
 
-    trainer = make_trainer(config, model, processor, collator, train.kept, validation.kept)
-    log = TrainingLog(folder / "log.jsonl", LOG_FIELDS)
-    parameters = count_parameters(trainer.model)
-    held_out = HeldOut(trainer, config.eval, encoder, answered, sft.save_steps)
-    trainer.add_callback(KeepCheckpoints(folder, sft.keep_checkpoints))
-    train_logged(trainer, log, SHOWN, checkpoint, held_out)
-    # Not from the log, which another process may not find written yet.
-    evaluated = [row["step"] for row in trainer.state.log_history if "eval_loss" in row]
-    if validation.kept and trainer.state.global_step not in evaluated:
-        trainer.evaluate()
+        trainer = make_trainer(config, model, processor, collator, train.kept, validation.kept)
+        log = TrainingLog(folder / "log.jsonl", LOG_FIELDS)
+        parameters = count_parameters(trainer.model)
+        held_out = HeldOut(trainer, config.eval, feed, answered, sft.save_steps)
+        trainer.add_callback(KeepCheckpoints(folder, sft.keep_checkpoints))
+        train_logged(trainer, log, SHOWN, checkpoint, held_out, feed)
+        # Not from the log, which another process may not find written yet.
+        evaluated = [row["step"] for row in trainer.state.log_history if "eval_loss" in row]
+        if validation.kept and trainer.state.global_step not in evaluated:
+            trainer.evaluate()
     save_model(trainer, processor, folder / "model")
 
     counts = {
-        **train.counts,
+        **dropped.counts_after(trainer, train),
         "validation": len(validation.kept),
         "steps": trainer.state.global_step,
         **{f"parameters/{key}": count for key, count in parameters.items()},
     }
     if trainer.is_world_process_zero():
         stage.finish(counts)
-    return Result(_summary(folder, counts), counts)
+    return Result(_summary(folder, counts), counts, dropped.fault())
 
 
 def make_trainer(

@@ -28,7 +28,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from avrt.engines.encode import INTERLEAVED, merge_media
+from avrt.engines.encode import INTERLEAVED, media_inputs
 from avrt.errors import EngineError
 
 __all__ = [
@@ -268,7 +268,7 @@ def group_inputs(
         "shift_labels": torch.cat([torch.full_like(ids, -100), targets.view(n_groups, -1)], 1),
         "position_ids": positions.to(device),
         "attention_mask": mask_argument(model, Groups.of(visible[:, None], n_prompt, n_segments)),
-        **{name: tensor.to(device) for name, tensor in merge_media(media).items()},
+        **media_inputs(media, device),
     }
 
 

@@ -15,6 +15,7 @@ from avrt.config import RunConfig, StudentConfig
 from avrt.train.callbacks import Meter, PlainLines, ProgressBar
 from avrt.train.checkpoint import restore_weights
 from avrt.train.disk import naming_full_disks
+from avrt.train.feed import Feed, FollowEpochs
 from avrt.train.held_out import HeldOut
 from avrt.train.kept import RESUMABLE
 from avrt.train.launch import deepspeed_settings, on_cpu, require_launch
@@ -86,6 +87,7 @@ def train_logged(
     shown: Mapping[str, str],
     checkpoint: str | None,
     held_out: HeldOut,
+    feed: Feed,
 ) -> None:
     """Train, from `checkpoint` on if it is given, with our log and a quiet progress bar.
 
@@ -99,10 +101,11 @@ def train_logged(
         trainer.accelerator.ddp_handler.gradient_as_bucket_view = True
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
-    trainer.callback_handler.callbacks.insert(0, Meter())  # before the trackers
+    trainer.callback_handler.callbacks.insert(0, Meter(feed))  # before the trackers
     trainer.add_callback(log)
     printer = ProgressBar if sys.stderr.isatty() else PlainLines
     trainer.add_callback(printer(log.folder.name, shown))
+    trainer.add_callback(FollowEpochs(feed, trainer))
     trainer.add_callback(held_out)
     if checkpoint is not None:
         restore_weights(trainer.model, checkpoint)
