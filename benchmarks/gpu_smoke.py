@@ -4,7 +4,7 @@
 
 Builds a Qwen2.5-Omni thinker on the device from its configuration, so nothing is downloaded, and
 runs five steps of SFT, three of GRPO and an evaluation of 32 items as commands of their own, on
-real clips under many names or on made ones of 720p. Then `train.py` compares an update and a
+real clips under many names or on made ones of 720p. Then `train_grpo.py` compares an update and a
 rollout with TRL's way. Prints tokens per second, the share of the card's matrix peak, memory and
 the share of time spent waiting for data, and writes them as a section of docs/performance.md.
 KEY=VALUE are settings of AVRT that replace those here, such as `student.lora.rank=16`.
@@ -210,8 +210,8 @@ def card_and_peak(options: argparse.Namespace) -> tuple[str, float]:
 
 
 def compare(peak_tflops: float) -> str:
-    """The table of `train.py`: an update and a rollout against TRL's way, at this size."""
-    script = Path(__file__).with_name("train.py")
+    """The table of `train_grpo.py`: an update and a rollout against TRL's way, at this size."""
+    script = Path(__file__).with_name("train_grpo.py")
     command = [sys.executable, str(script), "--prompt", "3147", "--peak-tflops", str(peak_tflops)]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
