@@ -12,7 +12,6 @@ operations of the processor in their order, so they are the same bit for bit.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -95,10 +94,7 @@ def encode(
         _keep_bytes(processor, media)
     text = chat_text(processor, kinds, prompt.text, prompt.system)
     try:
-        with warnings.catch_warnings():
-            # transformers 5.23 gives numpy a tensor where a sound goes into a video.
-            warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
-            inputs = processor(text=[text], return_tensors="pt", **media)
+        inputs = processor(text=[text], return_tensors="pt", **media)
     except (
         ValueError
     ) as error:  # the number of media differs from that of the chat template's placeholders
