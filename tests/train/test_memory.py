@@ -140,7 +140,7 @@ def test_a_dry_run_without_weights_ends_with_what_fits_where(large, tmp_path):
             "SFT, LoRA": "yyyy",
             "GRPO, one GPU": "nnyy",
             "GRPO, DDP": "nnyy",
-            "GRPO, ZeRO-2 + offload": "nyyy",
+            "GRPO, ZeRO-2 + offload": "yyyy",
             "GRPO, LoRA": "yyyy",
         }
         assert rows[-1][0].startswith("(samples of 4090 tokens; bfloat16; adamw")
