@@ -26,7 +26,7 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
-from avrt.checkpoints.omni import OMNI, PREFIX, THINKER, published_name
+from avrt.checkpoints.omni import PREFIX, published_name
 
 __all__ = [
     "TEMPLATE",
@@ -250,7 +250,7 @@ def write_checkpoint(
     settings = {
         **thinker.config.to_dict(),
         "architectures": ["Qwen2_5OmniThinkerForConditionalGeneration"],
-        "model_type": THINKER,
+        "model_type": "qwen2_5_omni_thinker",
         "dtype": "bfloat16",
     }
     if whole:
@@ -258,7 +258,7 @@ def write_checkpoint(
         tensors["token2wav.code2wav.weight"] = torch.randn(16)
         settings = {
             "architectures": ["Qwen2_5OmniModel"],
-            "model_type": OMNI,
+            "model_type": "qwen2_5_omni",
             "dtype": "bfloat16",
             "enable_audio_output": True,
             "thinker_config": settings,
