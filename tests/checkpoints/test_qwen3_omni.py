@@ -73,8 +73,7 @@ def test_its_parts_are_described_with_what_trains(omni):
     assert "other" not in trains
 
 
-def test_a_whole_one_is_refused_where_grpo_starts(omni, tmp_path):
-    with pytest.raises(ConfigError, match=r"whole Qwen3-Omni, but GRPO.*`avrt checkpoint extract"):
-        require_student(str(omni), alone=True)
+def test_a_whole_one_can_be_the_student_and_a_thinker_is_not_extracted(omni, tmp_path):
+    require_student(str(omni))
     with pytest.raises(ConfigError, match="a thinker, but the whole Qwen3-Omni"):
         convert.extract(write_thinker3(tmp_path / "thinker"), tmp_path / "out")

@@ -21,7 +21,6 @@ from avrt.texts import read_json
 
 __all__ = [
     "MODEL_SUFFIXES",
-    "WHOLE",
     "Loaded",
     "architecture_of",
     "can_describe",
@@ -36,8 +35,6 @@ __all__ = [
 _WORLD = "world:"
 MODEL_SUFFIXES = {".json", ".jinja", ".safetensors", ".txt"}
 """Of the files of a checkpoint that a model is loaded from."""
-WHOLE = {"qwen2_5_omni": "Qwen2.5-Omni", "qwen3_omni_moe": "Qwen3-Omni"}
-"""Model types of whole models, out of which only the thinker is loaded, and their names."""
 ADAPTER = "adapter_config.json"
 """The file in a folder of adapters that names the model they were trained on."""
 
