@@ -18,6 +18,7 @@ from avrt.types import Prompt, Request
 from chat_server import Server
 from scripted_run import Answer, MakeConfig, overrides, replies, write_dataset, write_script
 
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the hub; read when its library is imported
 REPOSITORY = Path(__file__).parents[1]
 # How long a machine takes is no property of the code.
 settings.register_profile("avrt", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -185,6 +185,8 @@ def can_describe(model: str, revision: str | None = None) -> bool:
 
     if huggingface_hub.try_to_load_from_cache(model, "config.json", revision=revision):
         return True
+    if huggingface_hub.constants.HF_HUB_OFFLINE:
+        return False
     say(f"{model}: fetching its configuration and processor from the hub; no weights")
     address = huggingface_hub.hf_hub_url(model, "config.json", revision=revision)
     faults: Any = (OSError, vars(errors)["HTTPError"])
