@@ -20,7 +20,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 TOOLS = ("check_imports", "check_sizes", "check_texts", "make_config_doc")
-NOT_IN_DEV = {"deepspeed"}
+NOT_IN_DEV = {"bitsandbytes", "deepspeed"}
 """Extras that the tests do without; what they bring is only known where they are installed."""
 
 
