@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from sys import intern
 from typing import TYPE_CHECKING, Any, overload
@@ -64,14 +63,9 @@ class PreparedSamples(Sequence[Sample]):
         chosen = (values[place] for place in self.places)
         return [intern(value) if isinstance(value, str) else value for value in chosen]
 
-    @cached_property
+    @property
     def ids(self) -> list[str]:
         return self.column("id")
-
-    @cached_property
-    def known(self) -> frozenset[str]:
-        """All ids."""
-        return frozenset(self.ids)
 
     def where(self, name: str, holds: Callable[[Any], object]) -> PreparedSamples:
         """The samples whose value in a column is as wanted."""

@@ -225,16 +225,17 @@ class _Source:
         """Every sample in file order with its trace as it was merged, and the stage and the reason
         that reject it without a look at the trace, or empty texts.
         """
-        run, samples = self.run, self.samples
+        run, samples, ids = self.run, self.samples, self.samples.ids
+        known = set(ids)
         merged = (pair for pair in iter_merged(run) if pair[0] in self.selected)
         judged = iter_judged(run) if self.is_judged else ()
         judged = (pair for pair in judged if pair[0] in self.selected)
         columns = (samples.column(name) for name in ("usable", "status"))
         rows = zip(
             *(samples, *columns),
-            along(samples, iter_teachers(run), teachers_path(run)),
-            along(samples, merged, merged_path(run)),
-            along(samples, judged, judged_path(run)),
+            along(ids, iter_teachers(run), teachers_path(run), known),
+            along(ids, merged, merged_path(run), known),
+            along(ids, judged, judged_path(run), known),
             strict=True,
         )
         for sample, usable, status, answers, trace, judgements in rows:

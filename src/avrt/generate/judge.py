@@ -112,11 +112,10 @@ def run(config: Config, budget: Budget | None = None) -> Result:
             write_judged(path, _judgements(ledger, tries))
     if budget.stopped_by is not None:
         return Result(budget.summarize("judge"), {})
-    outcomes = list(chain(*bench.ask.outcomes))
-    check_failure_rate("judge", outcomes, config.generate.max_failure_rate)
+    check_failure_rate("judge", chain(*bench.ask.outcomes), config.generate.max_failure_rate)
     counts = _count(tries)
     check_sums("judge", len(samples), {**counts, "kept": counts["kept"] + counts[UNJUDGED]})
-    if n_failed := sum(outcome.failure is not None for outcome in outcomes):
+    if n_failed := sum(outcome.failure is not None for outcome in chain(*bench.ask.outcomes)):
         counts["failed_calls"] = n_failed  # also single votes, which the next command asks for
     stage.finish(counts)
     return Result(_summarize(counts, config.judges), counts)
@@ -183,8 +182,14 @@ class _Try:
     """The merger's call that wrote the trace."""
     objection: str | None
     """The gate that rejects it, or `failed/CLASS` of the merger's call; None: judges read it."""
-    verdicts: Mapping[str, Verdict]
-    """By judge."""
+    judges: tuple[str, ...]
+    found: tuple[Verdict, ...]
+    """Of each judge; none where no judge read it. A mapping would take more than all the rest."""
+
+    @property
+    def verdicts(self) -> Mapping[str, Verdict]:
+        """By judge."""
+        return dict(zip(self.judges, self.found, strict=False))
 
     @property
     def leaks(self) -> list[str]:
@@ -228,12 +233,12 @@ def _traces(
     bench: _Bench, samples: PreparedSamples, again: Mapping[str, Outcome] | None
 ) -> Iterator[tuple[Sample, Answers, MergedTrace]]:
     """The trace about each sample with its answers: the merged one, or that of another try."""
-    path = bench.run
+    path, ids = bench.run, samples.ids
     pairs = iter_merged(path)
     if again is not None:
         merged = bench.merger.read_traces(bench.ask.ledger, samples, again.__getitem__)
         pairs = ((trace.sample_id, trace) for trace in merged)
-    traces = along(samples, pairs, merged_path(path))
+    traces = along(ids, pairs, merged_path(path))
     for (sample, answers), trace in zip(answers_about(path, samples), traces, strict=True):
         assert trace is not None  # these samples were chosen because they have one
         yield sample, answers, trace
@@ -269,16 +274,20 @@ def _judge(
         for sample, answers, trace in _traces(bench, passing, again):
             yield sample.id, case_of(shown_sample(sample, trace.order), answers, trace)
 
-    verdicts: dict[str, dict[str, Verdict]] = {id_: {} for id_ in keys}
+    by_judge: list[dict[str, Verdict]] = []
     for name, judge in bench.judges.items():
         drafts = draft_votes(name, judge, bench.seed, cases())
         outcomes = bench.ask(f"judge {name}", judge, len(passing) * judge.votes, drafts)
-        for id_, verdict in _read_verdicts(bench.ask.ledger, judge.votes, cases(), outcomes):
-            verdicts[id_][name] = verdict
-    return {
-        id_: _Try(key, objections[id_], verdicts[id_])
+        by_judge.append(dict(_read_verdicts(bench.ask.ledger, judge.votes, cases(), outcomes)))
+    names = tuple(bench.judges)
+    tries = {
+        id_: _Try(key, objections[id_], names, tuple(of[id_] for of in by_judge if id_ in of))
         for id_, key in keys.items()
-        if objections[id_] is not None or len(verdicts[id_]) == len(bench.judges)
+    }
+    return {
+        id_: attempt
+        for id_, attempt in tries.items()
+        if attempt.objection is not None or len(attempt.found) == len(names)
     }
 
 

@@ -7,7 +7,7 @@ from it is marked as to do again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -214,18 +214,23 @@ def iter_merged(run: Path) -> Iterator[tuple[str, MergedTrace]]:
 
 
 def along(
-    samples: PreparedSamples, pairs: Iterable[tuple[str, T]], path: Path
+    ids: Sequence[str],
+    pairs: Iterable[tuple[str, T]],
+    path: Path,
+    known: Collection[str] | None = None,
 ) -> Iterator[T | None]:
-    """For each sample in turn the value that one of the pairs has for its id, else None.
+    """For each id in turn the value that one of the pairs has for it, else None.
 
-    They are in the same order, so that files are read side by side, some rows at a time.
+    Ids and pairs are in the same order, so that files are read side by side, some rows at a time.
+    `known`: the set of the ids, where it is there already.
 
     Raises:
         DataError: the pairs of the file `path` are in another order.
     """
-    waiting = (pair for pair in pairs if pair[0] in samples.known)
+    wanted = set(ids) if known is None else known
+    waiting = (pair for pair in pairs if pair[0] in wanted)
     pair = next(waiting, None)
-    for id_ in samples.ids:
+    for id_ in ids:
         if pair is not None and pair[0] == id_:
             yield pair[1]
             pair = next(waiting, None)
@@ -246,7 +251,7 @@ def answers_about(
     Raises:
         DataError: the run is not traced, or its files are in different orders.
     """
-    answers = along(samples, iter_teachers(run, with_texts), teachers_path(run))
+    answers = along(samples.ids, iter_teachers(run, with_texts), teachers_path(run))
     for sample, of_sample in zip(samples, answers, strict=True):
         if of_sample is not None:
             yield sample, of_sample

@@ -31,6 +31,10 @@ UNJUDGED = "unjudged"
 _TITLES = {"v": "Analysis of the frames", "a": "Analysis of the sound", "av": "Analysis of both"}
 
 
+_NOTHING: Findings = {}
+"""Most traces have no findings; there are hundreds of thousands."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The findings of a judge about a trace."""
@@ -81,7 +85,7 @@ def read_verdict(
     calls = [vote.key for vote in votes if vote.key is not None]
     findings = count_votes(readings)
     if findings is not None:
-        return Verdict("ok", findings, calls)
+        return Verdict("ok", findings or _NOTHING, calls)
     failure = next((vote.status for vote in votes if vote.status != "ok"), None)
     return Verdict(UNJUDGED if failure is None else f"failed/{failure}", {}, calls)
 
