@@ -280,14 +280,10 @@ def _judge(
         outcomes = bench.ask(f"judge {name}", judge, len(passing) * judge.votes, drafts)
         by_judge.append(dict(_read_verdicts(bench.ask.ledger, judge.votes, cases(), outcomes)))
     names = tuple(bench.judges)
-    tries = {
+    return {
         id_: _Try(key, objections[id_], names, tuple(of[id_] for of in by_judge if id_ in of))
         for id_, key in keys.items()
-    }
-    return {
-        id_: attempt
-        for id_, attempt in tries.items()
-        if attempt.objection is not None or len(attempt.found) == len(names)
+        if objections[id_] is not None or all(id_ in of for of in by_judge)
     }
 
 

@@ -87,7 +87,7 @@ def read_verdict(
     if findings is not None:
         return Verdict("ok", findings or _NOTHING, calls)
     failure = next((vote.status for vote in votes if vote.status != "ok"), None)
-    return Verdict(UNJUDGED if failure is None else f"failed/{failure}", {}, calls)
+    return Verdict(UNJUDGED if failure is None else f"failed/{failure}", _NOTHING, calls)
 
 
 def describe_judge(judge: JudgeRole, media: MediaConfig) -> dict[str, Any]:
