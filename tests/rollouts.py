@@ -43,7 +43,7 @@ def single_logprobs(model, encoded, completion):
 
 def trainer_logprobs(trainer, batch, chunk=None):
     """Log-probabilities (B, T) as the trainer computes them for a batch with media."""
-    trainer._media = batch["media"]
+    trainer._media, trainer._states = batch["media"], batch["states"]
     ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
     mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
     with torch.no_grad():

@@ -72,7 +72,8 @@ def test_rollouts_and_logprobs_change_when_only_one_modality_changes(
             ).logits
         torch.testing.assert_close(first_token[index], alone[0, -1], atol=1e-4, rtol=0)
 
-    swapped = {**batch, "media": [encoded["second"].media] * 2 + [encoded["first"].media] * 2}
+    media = [encoded["second"].media] * 2 + [encoded["first"].media] * 2
+    swapped = {**batch, "media": media, "states": [{}] * 4}
     mask = batch["completion_mask"].bool()
     change = (trainer_logprobs(trainer, batch) - trainer_logprobs(trainer, swapped)).abs()
     assert all(row[valid].max() > 1e-4 for row, valid in zip(change, mask, strict=True))

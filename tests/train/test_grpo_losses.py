@@ -151,7 +151,7 @@ def test_the_loss_is_taken_on_the_tokens_of_highest_entropy(make_config, student
     trainer = trainer_with(make_config, student, top_entropy_quantile=0.3)
     batch, ratio, advantage = ragged(trainer)
     mask = batch["completion_mask"].numpy()
-    trainer._media = batch["media"]
+    trainer._media, trainer._states = batch["media"], batch["states"]
     ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
     attended = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
     with torch.no_grad():

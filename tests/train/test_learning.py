@@ -63,6 +63,7 @@ def test_without_media_in_the_loss_nothing_is_learned(train, monkeypatch):
             {key: 0 * value if key in hidden else value for key, value in row.items()}
             for row in self._media
         ]
+        self._states = [{} for _ in self._media]
         return whole(self, *args, **options)
 
     monkeypatch.setattr(OmniGRPOTrainer, "_get_per_token_logps_and_entropies", blind)

@@ -164,6 +164,11 @@ class StudentConfig(Section):
     """Train the towers' projections into the language model as well (`visual.merger`,
     `audio_tower.proj`); the towers themselves always keep their weights.
     """
+    tower_attention: Literal["auto", "sdpa", "flash_attention_2"] = "auto"
+    """Attention of the frozen towers in training; auto takes `flash_attention_2` on a GPU where the
+    package flash-attn is installed, else `sdpa`. They differ by rounding only. The language model
+    always has `sdpa`.
+    """
     use_audio_in_video: bool = False
     """Put the sound of a video between its frames, in chunks of two seconds, as Qwen2.5-Omni can
     take it, in SFT, GRPO and evaluation alike; else the sound follows the frames. A sound beside a

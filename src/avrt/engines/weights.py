@@ -134,7 +134,7 @@ def load(
         for parameter in loaded.parameters():  # not the buffers, as in a load in this format
             parameter.data = parameter.data.to(getattr(torch, dtype))
         processor = transformers.AutoProcessor.from_pretrained(source)
-        return Loaded(loaded.to(pick_device(device)).eval(), processor)
+        return _placed(loaded, device, processor)
     try:
         config = transformers.AutoConfig.from_pretrained(source, revision=revision)
         architecture, config = architecture_of(config, model)
@@ -146,7 +146,16 @@ def load(
         loaded.__class__ = architecture
     except (OSError, ValueError) as error:
         raise EngineError(f"{model}: cannot load this model with transformers: {error}") from error
-    return Loaded(loaded.to(pick_device(device)).eval(), processor)
+    return _placed(loaded, device, processor)
+
+
+def _placed(model: Any, device: str, processor: Any) -> Loaded:
+    """Put a model on its device; the windows of an Omni model's towers are computed together."""
+    from avrt.engines import windows
+
+    if all(hasattr(model.base_model, tower) for tower in windows.TOWERS):
+        windows.set_tower_attention(model)
+    return Loaded(model.to(pick_device(device)).eval(), processor)
 
 
 def _load_adapted(folder: Path) -> Any:

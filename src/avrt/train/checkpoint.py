@@ -25,8 +25,10 @@ from avrt.engines.weights import (
     load,
     model_identity,
     old_names_allowed,
+    pick_device,
     resolve,
 )
+from avrt.engines.windows import choose_attention, set_tower_attention
 from avrt.errors import ConfigError, EngineError
 from avrt.prompts import load_prompt
 from avrt.ranks import is_main
@@ -63,7 +65,7 @@ def load_student(path: str, student: StudentConfig | None = None) -> tuple[Any, 
     Without `student` all weights are float32, and the language model trains.
 
     Raises:
-        ConfigError: the checkpoint is of another kind.
+        ConfigError: the checkpoint is of another kind, or its towers cannot have their attention.
     """
     transformers.utils.logging.disable_progress_bar()
     student = student or StudentConfig(dtype="float32")
@@ -74,6 +76,9 @@ def load_student(path: str, student: StudentConfig | None = None) -> tuple[Any, 
 
     loaded = load(path, student.revision_of(path), device="cpu", dtype="float32", prepare=prepare)
     freeze_towers(loaded.model, student.train_projections)
+    device = pick_device(student.device)
+    attention = choose_attention(student.tower_attention, device, student.dtype)
+    set_tower_attention(loaded.model, attention)
     return loaded.model, loaded.processor
 
 

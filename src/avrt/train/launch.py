@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from avrt.config import StudentConfig
+from avrt.engines.windows import choose_attention
 from avrt.errors import ConfigError, DataError, install_command
 from avrt.ranks import is_launched, n_processes
 from avrt.texts import read_json
@@ -36,7 +37,8 @@ def require_launch(student: StudentConfig) -> None:
     Raises:
         ConfigError: `student.device` names a device that only the launcher can choose, or a GPU
             that torch cannot use; bfloat16 on a CPU; several GPUs but one process; DeepSpeed
-            without its package, its file or a launcher; or an optimizer that cannot work here.
+            without its package, its file or a launcher; or an optimizer or an attention that
+            cannot work here.
     """
     if student.device not in ("auto", "cpu", "cuda"):
         raise ConfigError(
@@ -53,6 +55,8 @@ def require_launch(student: StudentConfig) -> None:
             "student.dtype = 'bfloat16': on a CPU training runs in float32; set "
             "student.dtype=float32, or use a GPU"
         )
+    device = "cpu" if on_cpu(student) else "cuda"
+    choose_attention(student.tower_attention, device, student.dtype)
     n_gpus = 0 if on_cpu(student) else torch.cuda.device_count()
     if n_gpus > 1 and not is_launched():
         raise ConfigError(

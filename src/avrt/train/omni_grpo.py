@@ -3,7 +3,8 @@
 TRL 1.16 gives audio and video to `generate` but silently not to the loss, and computes a prompt
 anew for each of its completions. Six overridden methods change that, and add what AVRT logs:
 
-- `_tokenize_prompts` remembers the media of each prompt, one entry per completion;
+- `_tokenize_prompts` remembers the media of each prompt, one entry per completion, and has the
+  frozen towers compute them, once for all passes of the step;
 - `_generate_single_turn` samples a group's completions after one prefill of its prompt;
 - `_generate_and_score_completions` takes each distinct prompt's inputs once, may replace groups
   without spread, adds the media to TRL's batch and gives it an axis of groups, so that TRL's
@@ -44,6 +45,7 @@ from avrt.train.formats import reference_of
 from avrt.train.order import ByEpoch
 from avrt.train.rollout import Sampler, sample_groups
 from avrt.train.shared_prefix import Media, group_inputs, n_prompt_of, share_attention
+from avrt.train.towers import States, has_frozen_layers, states_given, tower_states
 from avrt.train.trainer import EndsAtLastStep
 
 __all__ = ["OmniGRPOTrainer", "WithMedia", "by_completion", "check_hooks"]
@@ -167,6 +169,8 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
         self._kl_steps = kl_steps
         self._resampling_rounds = resampling_rounds
         self._media: list[Media] = []
+        self._states: list[States] = []
+        self._states_of: dict[str, States] = {}
         self._held: dict[str, _Group] = {}
         with _reference_copied(kwargs["model"], kwargs["args"].bf16):
             super().__init__(*args, **kwargs)
@@ -189,6 +193,12 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
         self._media = [self._encoded[prompt].media for prompt in prompts]
         prompt_ids = [self._encoded[prompt].input_ids.tolist() for prompt in prompts]
+        model: Any = self.accelerator.unwrap_model(self.model)
+        if self._share_prompts and has_frozen_layers(model):
+            with self.accelerator.autocast():
+                for name in {*prompts} - self._states_of.keys():
+                    self._states_of[name] = tower_states(model, self._encoded[name].media)
+        self._states = [self._states_of.get(prompt, {}) for prompt in prompts]
         # Rollouts that share prompts take the media by group; stock ones take them as one batch.
         return prompt_ids, None, {} if self._share_prompts else as_floats(merge_media(self._media))
 
@@ -222,15 +232,15 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
             self.accelerator.autocast(),
         ):
             prompts = [torch.tensor(ids, device=device) for ids in prompt_ids[:: self._group_size]]
-            media = self._media[:: self._group_size]
+            media, states = self._media[:: self._group_size], self._states[:: self._group_size]
             # As many at a time as a step takes, however many steps the rollout is for.
             passes = self.args.gradient_accumulation_steps
             n = self.args.per_device_train_batch_size * passes // self._group_size
-            completions = [
-                row
-                for part, of_part in zip(_split(prompts, n), _split(media, n), strict=True)
-                for row in sample_groups(model, part, of_part, self._group_size, sampler)
-            ]
+            parts = zip(*(_split(rows, n) for rows in (prompts, media, states)), strict=True)
+            completions = []
+            for part, of_part, given in parts:
+                with states_given(model, given):
+                    completions += sample_groups(model, part, of_part, self._group_size, sampler)
         return completions, None
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -246,8 +256,8 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
                 inputs = self._with_spread(inputs)
             batch = super()._generate_and_score_completions(inputs)
         self.beta = self._beta
-        self._encoded, self._held = {}, {}
-        batch = {**batch, "media": self._media}
+        batch = {**batch, "media": self._media, "states": self._states}
+        self._encoded, self._states_of, self._held = {}, {}, {}
         return self._by_group(batch) if self._share_prompts else batch
 
     def _kl_is_due(self) -> bool:
@@ -333,7 +343,7 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         if self._share_prompts:
             inputs = by_completion(inputs)
-        self._media = inputs["media"]
+        self._media, self._states = inputs["media"], inputs["states"]
         loss = super()._compute_loss(model, inputs)
         if self.beta == 0 and "ref_per_token_logps" in inputs:
             self._log_kl(inputs["ref_per_token_logps"], inputs["completion_mask"])
@@ -368,6 +378,7 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
             input_ids.split(rows),
             attention_mask.split(rows),
             _split(self._media, rows),
+            _split(self._states, rows),
             strict=True,
         )
         scored = [self._score_groups(model, *chunk, logits_to_keep) for chunk in chunks]
@@ -382,6 +393,7 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor,
         media: Sequence[Media],
+        states: Sequence[States],
         n_completion: int,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Give log-probabilities (B, n_completion) of B completions, and entropies if `model` does.
@@ -394,14 +406,10 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
         answers = [ids[-n_completion:][valid[-n_completion:]] for ids, valid in rows]
         if any(not prompt.equal(prompts[i - i % size]) for i, prompt in enumerate(prompts)):
             raise EngineError("a group holds completions of different prompts")
-        inputs = group_inputs(
-            self.accelerator.unwrap_model(model),
-            prompts[::size],
-            _split(answers, size),
-            media[::size],
-        )
+        unwrapped: Any = self.accelerator.unwrap_model(model)
+        inputs = group_inputs(unwrapped, prompts[::size], _split(answers, size), media[::size])
         n_prompt = n_prompt_of(inputs)
-        with self.accelerator.autocast():
+        with self.accelerator.autocast(), states_given(unwrapped, states[::size]):
             outputs = model(**inputs, fused_lm_head=True)
 
         def unpacked(values: torch.Tensor) -> torch.Tensor:
