@@ -52,6 +52,17 @@ SHAPES: dict[str, dict[str, Any]] = {
         "mels": 64,
         "mrope": [8, 12, 12],
     },
+    # The widths and the layers of Qwen2.5-Omni-3B over four: towers and language model have nearly
+    # their shares of the work.
+    "quarter": {
+        "text": {"hidden_size": 512, "intermediate_size": 2752, "num_hidden_layers": 9},
+        "heads": (8, 2),
+        "vocab_size": 4096,
+        "vision": {"depth": 8, "hidden_size": 320, "intermediate_size": 856, "num_heads": 8},
+        "audio": {"d_model": 320, "encoder_layers": 8, "encoder_attention_heads": 8},
+        "mels": 128,
+        "mrope": [8, 12, 12],
+    },
     "qwen2.5-omni-3b": {
         "text": {"hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36},
         "heads": (16, 2),
@@ -127,8 +138,15 @@ class Work:
             )
 
 
-def make_work(shape: str, device: str, n_prompt: int, n_new: int, group_size: int) -> Work:
-    """The same seeded work for the same arguments."""
+def make_work(
+    shape: str,
+    device: str,
+    n_prompt: int,
+    n_new: int,
+    group_size: int,
+    grid: tuple[int, int] = (20, 20),
+) -> Work:
+    """The same seeded work for the same arguments; a frame has a `grid` of patches."""
     torch.manual_seed(0)
     config = _config(SHAPES[shape])
     with torch.device(device):
@@ -139,7 +157,7 @@ def make_work(shape: str, device: str, n_prompt: int, n_new: int, group_size: in
     add_fused_lm_head(model)
     freeze_towers(model)
     model.train()
-    prompt, media = _prompt(config, n_prompt)
+    prompt, media = _prompt(config, n_prompt, *grid)
     completions = [torch.randint(*TEXT_TOKENS, (n_new,)).to(device) for _ in range(group_size)]
     media = {name: tensor.to(device) for name, tensor in media.items()}
     return Work(model, prompt.to(device), media, completions)
@@ -183,19 +201,24 @@ def _config(shape: dict[str, Any]) -> Qwen2_5OmniThinkerConfig:
     )
 
 
-def _prompt(config: Any, n_prompt: int) -> tuple[Tensor, dict[str, Tensor]]:
-    """Eight frames of 280 x 280 (400 tokens), ten seconds of sound (250), and text."""
-    vision, n_grids, side, n_mel_frames = config.vision_config, 4, 20, 1000
+def _prompt(
+    config: Any, n_prompt: int, height: int, width: int
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Eight frames (by default of 280 x 280 pixels, 400 tokens), ten seconds of sound (250 tokens),
+    and text.
+    """
+    vision, n_grids, n_mel_frames = config.vision_config, 4, 1000
+    n_patches = n_grids * height * width
     media = {
         "pixel_values_videos": torch.randn(
-            n_grids * side * side, 3 * vision.temporal_patch_size * vision.patch_size**2
+            n_patches, 3 * vision.temporal_patch_size * vision.patch_size**2
         ),
-        "video_grid_thw": torch.tensor([[n_grids, side, side]]),
+        "video_grid_thw": torch.tensor([[n_grids, height, width]]),
         "video_second_per_grid": torch.tensor([2.5]),
         "input_features": torch.randn(1, config.audio_config.num_mel_bins, n_mel_frames),
         "feature_attention_mask": torch.ones(1, n_mel_frames, dtype=torch.long),
     }
-    seen = [config.vision_start_token_id, *[config.video_token_id] * (n_grids * side * side // 4)]
+    seen = [config.vision_start_token_id, *[config.video_token_id] * (n_patches // 4)]
     heard = [config.audio_start_token_id, *[config.audio_token_id] * (n_mel_frames // 4)]
     marked = torch.tensor([*seen, config.vision_end_token_id, *heard, config.audio_end_token_id])
     text = torch.randint(*TEXT_TOKENS, (n_prompt - len(marked),))
