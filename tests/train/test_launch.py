@@ -187,6 +187,16 @@ def test_bfloat16_on_a_cpu_is_refused_before_anything_is_read(make_config, monke
             stage.run(config)
 
 
+def test_flash_attention_and_a_cuda_graph_are_refused_on_a_cpu(make_config):
+    student = {"tower_attention": "flash_attention_2"}
+    with pytest.raises(ConfigError, match=r"flash_attention_2: it needs a GPU"):
+        sft.run(make_config(student=student))
+    with pytest.raises(ConfigError, match=r"grpo\.cuda_graph = true: a CUDA graph needs a GPU"):
+        grpo.run(make_config(grpo={"cuda_graph": True}))
+    with pytest.raises(ValueError, match="records rollouts that share prompts"):
+        make_config(grpo={"cuda_graph": True, "share_prompts": False})
+
+
 def test_several_gpus_and_one_process_are_refused_with_the_launch_command(make_config, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)

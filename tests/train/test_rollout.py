@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from avrt.engines.encode import merge_media, suppress_token_ids
+from avrt.train import rollout
 from avrt.train.data import PromptEncoder, read_examples, split_path
 from avrt.train.rollout import Sampler, _Cache, sample_groups
 
@@ -43,7 +44,7 @@ def test_greedy_rollouts_equal_generation_of_each_prompt_alone(student, prompts,
     rollouts = sample(2, temperature=0.0, suppress_ids=suppressed)
     assert rollouts[0] == rollouts[1]
     assert rollouts[2] == rollouts[3]
-    for row, rollout in zip(prompts, rollouts[::2], strict=True):
+    for row, written in zip(prompts, rollouts[::2], strict=True):
         ids = row.input_ids[None]
         whole = model.generate(
             input_ids=ids,
@@ -54,7 +55,7 @@ def test_greedy_rollouts_equal_generation_of_each_prompt_alone(student, prompts,
             suppress_tokens=list(suppressed),
             eos_token_id=None,
         )
-        assert rollout == whole[0, ids.shape[1] :].tolist()
+        assert written == whole[0, ids.shape[1] :].tolist()
 
 
 def test_completions_of_a_group_are_different_draws_and_repeat_with_the_seed(sample):
@@ -110,8 +111,9 @@ class Branching(Sampler):
 GROUP = 5
 
 
+@pytest.mark.parametrize("fixed", [False, True])
 def test_completions_that_ended_leave_the_batch_and_the_others_go_on_as_before(
-    student, prompts, monkeypatch
+    student, prompts, monkeypatch, fixed
 ):
     model, suppressed = student[0].eval(), tuple(suppress_token_ids(student[1]))
     n_rows: list[int] = []
@@ -128,7 +130,8 @@ def test_completions_that_ended_leave_the_batch_and_the_others_go_on_as_before(
 
     def roll_out(end_ids):
         Branching.begun.clear()
-        return sample_groups(model, ids, media, GROUP, Branching(24, 0.0, end_ids, suppressed))
+        sampler = Branching(24, 0.0, end_ids, suppressed)
+        return sample_groups(model, ids, media, GROUP, sampler, fixed)
 
     whole = roll_out(())
     for group, row in enumerate(prompts):
@@ -152,3 +155,25 @@ def test_completions_that_ended_leave_the_batch_and_the_others_go_on_as_before(
     assert roll_out(ends) == cut
     assert len(n_rows) > 1
     assert n_rows == sorted(n_rows, reverse=True)
+
+
+def test_the_pass_that_a_graph_records_keeps_its_addresses_and_shapes(
+    student, prompts, monkeypatch
+):
+    model, passes = student[0].eval(), []
+    logits = rollout._logits
+
+    def remembering(thinker, cache, tokens, positions, mask):
+        stored = cache._layers[0]
+        passes.append((mask.shape, mask.data_ptr(), *(states.data_ptr() for states in stored)))
+        return logits(thinker, cache, tokens, positions, mask)
+
+    monkeypatch.setattr(rollout, "_logits", remembering)
+    ids, media = [row.input_ids for row in prompts], [row.media for row in prompts]
+    torch.manual_seed(0)
+    found = sample_groups(model, ids, media, 3, Sampler(N_NEW, 1.0, ()), fixed=True)
+    assert len(passes) == N_NEW - 1
+    assert len(set(passes)) == 1
+    torch.manual_seed(0)
+    assert sample_groups(model, ids, media, 3, Sampler(N_NEW, 1.0, ())) == found
+    assert len(set(passes)) > 1

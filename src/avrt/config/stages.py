@@ -132,6 +132,10 @@ class GrpoConfig(Section):
     """Compute a prompt once for all completions of its group, in rollouts and in training: the same
     result, several times faster. Needs whole groups in a pass.
     """
+    cuda_graph: bool = False
+    """Record the pass for the next tokens of a rollout as a CUDA graph, so that the GPU does not
+    wait for Python. Every token then reads the keys that are reserved for all `max_new_tokens`.
+    """
     learning_rate: float = Field(default=1e-6, gt=0)
     """Peak of the cosine schedule."""
     warmup_steps: int = Field(default=0, ge=0)
@@ -278,6 +282,11 @@ class GrpoConfig(Section):
                 f"per_device_batch_size = {self.per_device_batch_size} holds no whole groups of "
                 f"group_size = {self.group_size}; make it a multiple, or set share_prompts to "
                 "false, which computes every prompt once per completion"
+            )
+        if self.cuda_graph and not self.share_prompts:
+            raise ValueError(
+                "cuda_graph records rollouts that share prompts; set share_prompts to true, or "
+                "cuda_graph to false"
             )
         return self
 

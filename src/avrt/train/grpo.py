@@ -25,7 +25,7 @@ from typing import Any
 from trl.trainer.grpo_config import GRPOConfig
 
 from avrt.answers import extract_answer
-from avrt.config import Config, GrpoConfig
+from avrt.config import Config, GrpoConfig, StudentConfig
 from avrt.datasets import require_media
 from avrt.engines.encode import suppress_token_ids
 from avrt.errors import ConfigError
@@ -58,7 +58,7 @@ from avrt.train.held_out import FIELDS as HELD_OUT_FIELDS
 from avrt.train.held_out import HeldOut, spread
 from avrt.train.judge_reward import choose_judge, open_judge
 from avrt.train.kept import KeepCheckpoints
-from avrt.train.launch import require_launch
+from avrt.train.launch import on_cpu, require_launch
 from avrt.train.lengths import count_prompt_tokens
 from avrt.train.log import TrainingLog, read_log
 from avrt.train.omni_grpo import OmniGRPOTrainer
@@ -96,7 +96,7 @@ LOG_FIELDS = {
 """TRL's name of each metric, and its name in log.jsonl."""
 FREE = {
     *("recipe", "init", "output", "save_steps", "keep_checkpoints", "gradient_checkpointing"),
-    *("eval_steps", "eval_samples", "kl_steps"),
+    *("eval_steps", "eval_samples", "kl_steps", "cuda_graph"),
 }
 """Settings that do not change the policy, so that a finished training stays valid.
 
@@ -138,6 +138,8 @@ def run(config: Config) -> Result:
             "round the seconds per frame of rollouts, so their positions would differ from those "
             "of the loss; set grpo.share_prompts=true or student.deepspeed=null"
         )
+    if grpo.cuda_graph:
+        _require_graph(student)
     settings = student_settings(policy, student, config.media, config.run.seed)
     settings["grpo"] = _settings(grpo)
     judge = choose_judge(grpo, config.judges)
@@ -278,9 +280,23 @@ def make_trainer(
             take=take or encoder.take(examples),
             suppress_ids=suppress_token_ids(processor),
             share_prompts=grpo.share_prompts,
+            cuda_graph=grpo.cuda_graph,
             beta=grpo.beta,
             kl_steps=grpo.kl_steps,
             resampling_rounds=grpo.resampling_rounds if grpo.drop_zero_spread else 0,
+        )
+
+
+def _require_graph(student: StudentConfig) -> None:
+    """Refuse a CUDA graph where there is none.
+
+    Raises:
+        ConfigError: training runs on the CPU.
+    """
+    if on_cpu(student):
+        raise ConfigError(
+            "grpo.cuda_graph = true: a CUDA graph needs a GPU, and training runs on the CPU here; "
+            "set grpo.cuda_graph=false"
         )
 
 

@@ -150,6 +150,7 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
         take: Take,
         suppress_ids: Sequence[int] = (),
         share_prompts: bool = True,
+        cuda_graph: bool = False,
         beta: float | None = None,
         kl_steps: int = 0,
         resampling_rounds: int = 0,
@@ -165,7 +166,7 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
         self._take = take
         self._encoded: dict[str, Encoded] = {}
         self._suppress_ids = tuple(suppress_ids)
-        self._share_prompts = share_prompts
+        self._share_prompts, self._cuda_graph = share_prompts, cuda_graph
         self._kl_steps = kl_steps
         self._resampling_rounds = resampling_rounds
         self._media: list[Media] = []
@@ -240,7 +241,9 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
             completions = []
             for part, of_part, given in parts:
                 with states_given(model, given):
-                    completions += sample_groups(model, part, of_part, self._group_size, sampler)
+                    completions += sample_groups(
+                        model, part, of_part, self._group_size, sampler, self._cuda_graph
+                    )
         return completions, None
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:

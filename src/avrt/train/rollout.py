@@ -9,8 +9,9 @@ Shapes: N prompts, G completions of each, P longest prompt, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -66,15 +67,21 @@ class _Cache:
     Qwen3-Omni asks for its sizes.
     """
 
-    def __init__(self, lengths: Tensor, group_size: int, room: int, n_queries: int) -> None:
-        """`lengths` (N,) of the prompts; `n_queries`: heads of queries for a head of keys."""
+    def __init__(
+        self, lengths: Tensor, group_size: int, room: int, n_queries: int, fixed: bool = False
+    ) -> None:
+        """`lengths` (N,) of the prompts; `n_queries`: heads of queries for a head of keys.
+
+        With `fixed`, every token reads all that is reserved, under a mask, so that no shape and no
+        address changes from one token to the next.
+        """
         self._lengths, self._group_size, self._room = lengths, group_size, room
-        self._n_queries = n_queries
+        self._n_queries, self._fixed = n_queries, fixed
         self._n_prompt = int(lengths.max())
         self._layers: dict[int, tuple[Tensor, Tensor]] = {}
         self._n_written = 0
         """Tokens of each completion."""
-        self._visible = self._look()
+        self._set_views()
 
     def update(self, keys: Tensor, values: Tensor, layer: int, *_: Any) -> tuple[Tensor, Tensor]:
         """Store the keys of prompts (N, heads, P, D), later of one token (N G, heads, 1, D).
@@ -87,8 +94,13 @@ class _Cache:
         end = self._n_used
         for stored, new in zip(self._layers[layer], (keys, values), strict=True):
             of_group = new[:, :, 0].unflatten(0, (-1, self._group_size)).transpose(1, 2)
-            stored[:, :, end - self._group_size : end] = of_group
+            if self._fixed:
+                stored.index_copy_(2, self._places, of_group)
+            else:
+                stored[:, :, end - self._group_size : end] = of_group
         stored_keys, stored_values = self._layers[layer]
+        if self._fixed:
+            return stored_keys, stored_values
         return stored_keys[:, :, :end], stored_values[:, :, :end]
 
     def get_seq_length(self, _layer: int = 0) -> int:
@@ -104,7 +116,11 @@ class _Cache:
     def next_tokens(self) -> NextTokens:
         """Make room for a token of each completion; returns what its query sees."""
         self._n_written += 1
-        return self._visible[..., : self._n_used].as_subclass(NextTokens)
+        if not self._fixed:
+            return self._visible[..., : self._n_used].as_subclass(NextTokens)
+        self._places.copy_(self._slots[self._n_used - self._group_size : self._n_used])
+        torch.logical_and(self._visible, self._slots < self._n_used, out=self._seen)
+        return self._seen.as_subclass(NextTokens)
 
     def keep(self, groups: Tensor, members: Tensor) -> None:
         """Keep these groups (N',) and of each these completions (N', G')."""
@@ -122,7 +138,7 @@ class _Cache:
                 whole[:, :, start : self._n_used] = tokens.gather(3, index).flatten(2, 3)
                 kept.append(whole)
             self._layers[layer] = (kept[0], kept[1])
-        self._visible = self._look()
+        self._set_views()
 
     @property
     def _n_used(self) -> int:
@@ -131,9 +147,17 @@ class _Cache:
     def _reserved(self, prompts: Tensor) -> Tensor:
         n_groups, heads, n_tokens, width = prompts.shape
         room = n_tokens + self._room * self._group_size
-        whole = prompts.new_empty(n_groups, heads, room, width)
+        # A value under the mask counts as nothing times itself, and must be a number.
+        new = prompts.new_zeros if self._fixed else prompts.new_empty
+        whole = new(n_groups, heads, room, width)
         whole[:, :, :n_tokens] = prompts
         return whole
+
+    def _set_views(self) -> None:
+        self._visible = self._look()
+        self._seen = torch.empty_like(self._visible)
+        self._slots = torch.arange(self._visible.shape[-1], device=self._visible.device)
+        self._places = self._slots[: self._group_size].clone()
 
     def _look(self) -> Tensor:
         """Which keys each completion sees, for all tokens to come: its prompt's and its own."""
@@ -153,10 +177,12 @@ def sample_groups(
     media: Sequence[Media],
     group_size: int,
     sampler: Sampler,
+    fixed: bool = False,
 ) -> list[list[int]]:
     """Sample G completions of each of N prompts (T,), in the prompts' order, as token ids.
 
-    Completions that have ended leave the batch.
+    Completions that have ended leave the batch. With `fixed` the pass for a next token has tensors
+    of fixed shape and address, which a GPU records as a CUDA graph.
 
     Raises:
         EngineError: the model's attention cannot be shared.
@@ -164,7 +190,10 @@ def sample_groups(
     thinker = thinker_of(model)
     share_attention(thinker)
     device = thinker.device
-    last, cache, following = _prefill(thinker, prompts, media, group_size, sampler)
+    last, cache, following = _prefill(thinker, prompts, media, group_size, sampler, fixed)
+    write_next = partial(_logits, thinker, cache)
+    record = fixed and device.type == "cuda"
+    recorded: _Recorded | None = None
     rows = torch.arange(len(prompts) * group_size, device=device).view(-1, group_size)
     ended = torch.zeros_like(rows, dtype=torch.bool)
     written = torch.zeros(rows.numel(), sampler.max_new_tokens, dtype=torch.long, device=device)
@@ -182,16 +211,57 @@ def sample_groups(
                 break
             if members.numel() <= SMALLER * rows.numel():
                 cache.keep(groups, members)
+                recorded = None  # for another shape
                 rows, tokens, ended = (of[groups[:, None], members] for of in (rows, tokens, ended))
-        hidden = thinker.base_model(
-            input_ids=tokens.view(-1, 1),
-            position_ids=(following[rows // group_size] + step).view(-1, 1).expand(3, -1, 1),
-            attention_mask=mask_argument(thinker, cache.next_tokens()),
-            past_key_values=cache,
-            use_cache=True,
-        ).last_hidden_state
-        logits = thinker.lm_head(hidden[:, -1])
+        positions = (following[rows // group_size] + step).view(-1, 1)
+        inputs = (tokens.view(-1, 1), positions, cache.next_tokens())
+        if record:
+            recorded = recorded or _Recorded(write_next, *inputs)
+            logits = recorded(*inputs[:2])
+        else:
+            logits = write_next(*inputs)
     return [_until_end(row, sampler.end_ids) for row in written.tolist()]
+
+
+def _logits(
+    thinker: Any, cache: _Cache, tokens: Tensor, positions: Tensor, mask: NextTokens
+) -> Tensor:
+    """Logits (B, V) of the tokens that follow `tokens` (B, 1)."""
+    hidden = thinker.base_model(
+        input_ids=tokens,
+        position_ids=positions.expand(3, -1, 1),
+        attention_mask=mask_argument(thinker, mask),
+        past_key_values=cache,
+        use_cache=True,
+    ).last_hidden_state
+    return thinker.lm_head(hidden[:, -1])
+
+
+class _Recorded:
+    """A pass for the next tokens as a CUDA graph: replayed, no kernel waits for Python.
+
+    It holds addresses: of the mask and of everything in the cache, which change in place.
+    """
+
+    def __init__(self, run: Callable[..., Tensor], *inputs: Tensor) -> None:
+        tokens, positions, mask = inputs
+        self._inputs = tokens.clone(), positions.clone()
+        beside = torch.cuda.Stream()
+        beside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(beside):
+            # Makes what is made once, such as autocast's copies of weights. It writes its token
+            # where the replay writes the same.
+            run(*self._inputs, mask)
+        torch.cuda.current_stream().wait_stream(beside)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._logits = run(*self._inputs, mask)
+
+    def __call__(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        for stored, new in zip(self._inputs, (tokens, positions), strict=True):
+            stored.copy_(new)
+        self._graph.replay()
+        return self._logits
 
 
 def _going_on(ended: Tensor) -> tuple[Tensor, Tensor]:
@@ -210,6 +280,7 @@ def _prefill(
     media: Sequence[Media],
     group_size: int,
     sampler: Sampler,
+    fixed: bool,
 ) -> tuple[Tensor, _Cache, Tensor]:
     """Give the last hidden states (N, width), the filled cache, and the next positions (N,).
 
@@ -223,7 +294,7 @@ def _prefill(
     text = thinker.config.get_text_config()
     lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
     n_queries = text.num_attention_heads // text.num_key_value_heads
-    cache = _Cache(lengths, group_size, sampler.max_new_tokens - 1, n_queries)
+    cache = _Cache(lengths, group_size, sampler.max_new_tokens - 1, n_queries, fixed)
     hidden = thinker.base_model(
         input_ids=pad_sequence(list(prompts), batch_first=True).to(device),
         position_ids=pad_sequence([row.T for row in rows], batch_first=True)
