@@ -38,7 +38,6 @@ from avrt.runs import manifest_path, write_json, write_parquet
 from avrt.train.data import PromptEncoder, keep_usable, read_examples, split_path
 from avrt.train.dropped import Dropped
 from avrt.train.feed import Feed
-from avrt.train.lengths import count_prompt_tokens
 from avrt.train.order import length_sorted
 from avrt.train.sft import TraceCollator
 from avrt.world.networks import new_student
@@ -101,14 +100,13 @@ def measure(folder: Path, media: MediaConfig, seconds: float) -> str:
     samples = [example.sample for example in examples]
     require_media(folder / "data", samples)
     encoder = PromptEncoder(processor, folder / "data", media, "student")
-    n_prompt = count_prompt_tokens(run, encoder, samples)
-    collator = TraceCollator(examples, encoder, processor, n_prompt)
-    lengths = {example.sample.id: collator.count(example) for example in examples}
-    kept = keep_usable("feed", examples, lengths, 10**6).kept
-    counted_s = time.perf_counter() - started_s
-    cpu_s = time.process_time() - started_cpu_s
     dropped = Dropped(run / "dropped.jsonl", 0.2)
-    with closing(Feed(encoder, samples, n_prompt, dropped, 2 * STEP)) as feed:
+    with closing(Feed(encoder, samples, dropped, 2 * STEP)) as feed:
+        collator = TraceCollator(examples, encoder, processor, feed.count(run))
+        lengths = {example.sample.id: collator.count(example) for example in examples}
+        kept = keep_usable("feed", examples, lengths, 10**6).kept
+        counted_s = time.perf_counter() - started_s
+        cpu_s = time.process_time() - started_cpu_s
         order = length_sorted([collator.length(each) for each in kept], 1, seed=0)
         batches = [[kept[i].sample.id] for i in order]
         feed.follow("train", batches)

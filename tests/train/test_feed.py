@@ -58,9 +58,9 @@ def open_feed(make_config, student, tmp_path):
         encoder = PromptEncoder(student[1], config.data.root, config.media, config.student.prompt)
         examples = read_examples(split_path(config.run.path, "train"))
         samples = [example.sample for example in examples]
-        n_tokens = count_prompt_tokens(config.run.path, encoder, samples) | changes
-        dropped = Dropped(tmp_path / "dropped.jsonl", 0.2)
-        return closing(Feed(encoder, samples, n_tokens, dropped, n_ahead)), encoder, samples
+        feed = Feed(encoder, samples, Dropped(tmp_path / "dropped.jsonl", 0.2), n_ahead)
+        feed.count(config.run.path).update(changes)
+        return closing(feed), encoder, samples
 
     return open_
 
@@ -118,17 +118,17 @@ def test_a_clip_that_fails_is_read_again_in_a_new_process(
     make_config, open_feed, place, rows, monkeypatch
 ):
     config = make_config(rows, data={"root": place}, media={"workers": 1})
-    opened, _, _ = open_feed(config, n_ahead=0)
-    os.truncate(place / "clip2.mp4", 900)
     started = []
     start = processes.Pool._start
     monkeypatch.setattr(processes.Pool, "_start", lambda self: started.append(self) or start(self))
+    opened, _, _ = open_feed(config, n_ahead=0)
+    os.truncate(place / "clip2.mp4", 900)
     with opened as feed:
         feed.follow("train", [["s1"], ["s2"], ["s3"]])
         assert names_of(feed.take(["s1"])) == ["s1"]
-        assert len(started) == 1
+        assert started.count(feed._pool) == 1
         assert names_of(feed.take(["s2"])) == ["s3"]
-        assert len(started) == 2
+        assert started.count(feed._pool) == 2
 
 
 def test_the_next_in_the_order_stands_for_a_sample_that_fails(
@@ -217,7 +217,7 @@ def test_a_training_goes_on_without_clips_that_fail_and_repeats_that_when_resume
         lose(place, "clip1.mp4", "clip6.mp4")
         return counted
 
-    monkeypatch.setattr(STAGES[stage], "count_prompt_tokens", count_then_lose)
+    monkeypatch.setattr(feed_module, "count_prompt_tokens", count_then_lose)
     sections = {
         "data": {"root": place},
         "sft": {"epochs": 3, "eval_samples": 1},
@@ -264,7 +264,7 @@ def test_clips_that_vanish_while_training_end_the_stage_with_a_fault(
         (place / "clip3.mp4").unlink()
         return counted
 
-    monkeypatch.setattr(sft, "count_prompt_tokens", count_then_lose)
+    monkeypatch.setattr(feed_module, "count_prompt_tokens", count_then_lose)
     result = sft.run(make_config(rows, data={"root": place}))
     assert "1 samples were dropped while training" in result.fault
     assert "(1 missing)" in result.fault

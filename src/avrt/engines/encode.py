@@ -12,7 +12,7 @@ operations of the processor in their order, so they are the same bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -27,7 +27,7 @@ __all__ = [
     "NORM",
     "Encoded",
     "as_floats",
-    "chat_text",
+    "chat_texts",
     "collate",
     "count_media_tokens",
     "encode",
@@ -92,7 +92,7 @@ def encode(
         kinds = _interleave(processor, media)
     if compact:
         _keep_bytes(processor, media)
-    text = chat_text(processor, kinds, prompt.text, prompt.system)
+    (text,) = chat_texts(processor, [(kinds, prompt.text, prompt.system)])
     try:
         inputs = processor(text=[text], return_tensors="pt", **media)
     except (
@@ -120,17 +120,22 @@ def encode(
     return Encoded(input_ids, tensors, None if types is None else types[0])
 
 
-def chat_text(processor: Any, kinds: Sequence[str], text: str, system: str | None) -> str:
-    """Render a conversation: the placeholders of media of these `kinds` ("image", "video",
-    "audio"), then the text.
+def chat_texts(
+    processor: Any, prompts: Iterable[tuple[Sequence[str], str, str | None]]
+) -> list[str]:
+    """Render conversations, each of kinds of media, a text and perhaps a system text: the
+    placeholders of media of the kinds ("image", "video", "audio"), then the text.
 
     A part has only the key `type`, because chat templates look at which keys exist.
     """
-    parts = [{"type": kind} for kind in kinds]
-    messages = [{"role": "user", "content": [*parts, {"type": "text", "text": text}]}]
-    if system is not None:
-        messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
-    return processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    conversations = []
+    for kinds, text, system in prompts:
+        parts = [*({"type": kind} for kind in kinds), {"type": "text", "text": text}]
+        messages = [{"role": "user", "content": parts}]
+        if system is not None:
+            messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
+        conversations.append(messages)
+    return processor.apply_chat_template(conversations, tokenize=False, add_generation_prompt=True)
 
 
 def as_floats(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -159,19 +159,24 @@ class Pool:
 
     def __init__(self, function: Callable[[Any], Any], timeout_s: float, n_workers: int) -> None:
         self._function, self._timeout_s = function, timeout_s
-        self._has_processes = n_workers > 0
+        self._n_processes = n_workers
         self._threads = ThreadPoolExecutor(max(1, n_workers))
         self._own = threading.local()
         self._lock = threading.Lock()
         self._workers: set[_Worker] = set()
         self._is_closed = False
 
+    def start(self) -> None:
+        """Start the processes now, beside other work; a fault comes with the first item."""
+        for _ in range(self._n_processes):
+            self._threads.submit(self._worker)
+
     def submit(self, item: Any, anew: bool = False) -> Future[Any]:
         """Give the future of the function's result for the item, or of a `MediaError`.
 
         With `anew`, a new process does the work.
         """
-        if not self._has_processes:
+        if not self._n_processes:
             return self._threads.submit(_run_here, self._function, item)
         payload = pickle.dumps((self._function, item, self._timeout_s))
         return self._threads.submit(self._call, payload, anew)
@@ -189,11 +194,9 @@ class Pool:
     def _call(self, payload: bytes, anew: bool) -> Any:
         """Let the process of this thread do the work; runs in a thread of the pool."""
         try:
-            worker = getattr(self._own, "worker", None)
-            if worker and anew:
+            if anew and (worker := getattr(self._own, "worker", None)):
                 self._bury(worker)
-                worker = None
-            worker = worker or self._start()
+            worker = self._worker()
         except MediaError as error:
             return error
         try:
@@ -209,6 +212,10 @@ class Pool:
             result.error.add_note(result.traceback)
             raise result.error
         return result
+
+    def _worker(self) -> _Worker:
+        """The process of this thread, which starts where there is none."""
+        return getattr(self._own, "worker", None) or self._start()
 
     def _start(self) -> _Worker:
         with self._lock:

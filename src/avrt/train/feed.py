@@ -18,11 +18,12 @@ from __future__ import annotations
 import copy
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, groupby, islice
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -35,6 +36,7 @@ from avrt.media import load_media
 from avrt.media.processes import Pool
 from avrt.train.data import PromptEncoder
 from avrt.train.dropped import Dropped
+from avrt.train.lengths import count_prompt_tokens
 from avrt.types import Sample
 
 __all__ = ["Feed", "FollowEpochs", "Take"]
@@ -84,28 +86,37 @@ class Feed:
         self,
         encoder: PromptEncoder,
         samples: Iterable[Sample],
-        n_tokens: Mapping[str, int | MediaError],
         dropped: Dropped,
         n_ahead: int,
     ) -> None:
-        """`n_tokens`: tokens of each prompt by sample id; `n_ahead`: samples that may wait, unless
-        `media.read_ahead` says how many.
+        """`n_ahead`: samples that may wait, unless `media.read_ahead` says how many.
+
+        Its processes start now; `count` comes before the first `take`.
         """
         media = encoder.media
         self._encoder = copy.deepcopy(encoder)  # its tokenizer is used in a thread
         self._samples = {sample.id: sample for sample in samples}
-        self._n_tokens = n_tokens
         self.dropped = dropped
         self._n_ahead = n_ahead if media.read_ahead is None else media.read_ahead
         self._courses: dict[str, _Course] = {}
         self._waiting: dict[str, Future[Encoded | MediaError]] = {}
-        n_bytes = TOKEN_BYTES * sum(n for n in n_tokens.values() if isinstance(n, int))
-        self._cache: dict[str, Encoded] | None = {} if n_bytes <= CACHE_BYTES else None
+        self._n_tokens: dict[str, int | MediaError] = {}
+        self._cache: dict[str, Encoded] | None = None
         read = partial(load_media, root=encoder.root, media=media, modality="av")
         self._pool = Pool(read, media.timeout_s, _n_workers(media))
+        self._pool.start()
         self._thread = ThreadPoolExecutor(1)
         self.waited_s = 0.0
         """Seconds that `take` has needed so far."""
+
+    def count(self, run: Path) -> dict[str, int | MediaError]:
+        """Count the tokens of each prompt, as `count_prompt_tokens` does."""
+        samples = list(self._samples.values())
+        self._n_tokens = count_prompt_tokens(run, self._encoder, samples)
+        n_bytes = TOKEN_BYTES * sum(n for n in self._n_tokens.values() if isinstance(n, int))
+        if n_bytes <= CACHE_BYTES:
+            self._cache = {}
+        return self._n_tokens
 
     def follow(self, name: str, batches: Iterable[Iterable[str]]) -> None:
         """Forecast the batches of an epoch or an evaluation, `name`; only their number is held."""

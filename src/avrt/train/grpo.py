@@ -17,7 +17,7 @@ dropped.jsonl, model/. TRL's `GRPOTrainer` runs the loop; see `avrt.train.omni_g
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -59,7 +59,6 @@ from avrt.train.held_out import HeldOut, spread
 from avrt.train.judge_reward import choose_judge, open_judge
 from avrt.train.kept import KeepCheckpoints
 from avrt.train.launch import on_cpu, require_launch
-from avrt.train.lengths import count_prompt_tokens
 from avrt.train.log import TrainingLog, read_log
 from avrt.train.omni_grpo import OmniGRPOTrainer
 from avrt.train.plan import describe_inputs
@@ -170,20 +169,21 @@ def run(config: Config) -> Result:
     )
     longest = model.config.get_text_config().max_position_embeddings - grpo.max_new_tokens
     samples = [example.sample for example in (*examples, *validation_examples)]
-    n_tokens = count_prompt_tokens(run_folder, encoder, samples)
-    prompts = keep_usable(name, examples, n_tokens, longest)
-    validation = UsableExamples()
-    if validation_examples:
-        validation = keep_usable(f"{name} validation", validation_examples, n_tokens, longest)
     dropped = Dropped(folder / "dropped.jsonl", config.generate.max_failure_rate, checkpoint)
-    dropped.begin([*prompts.lost, *validation.lost])
-    refuse_unread(name, run_folder, prompts, validation)
-
     n_ahead = 2 * grpo.prompts_per_step * grpo.steps_per_rollout
-    with (
-        closing(Feed(encoder, samples, n_tokens, dropped, n_ahead)) as feed,
-        open_judge(config.run, grpo, config.judges, config.media, prompts.kept) as judging,
-    ):
+    with ExitStack() as stack:
+        feed = stack.enter_context(closing(Feed(encoder, samples, dropped, n_ahead)))
+        n_tokens = feed.count(run_folder)
+        prompts = keep_usable(name, examples, n_tokens, longest)
+        validation = UsableExamples()
+        if validation_examples:
+            validation = keep_usable(f"{name} validation", validation_examples, n_tokens, longest)
+        dropped.begin([*prompts.lost, *validation.lost])
+        refuse_unread(name, run_folder, prompts, validation)
+
+        judging = stack.enter_context(
+            open_judge(config.run, grpo, config.judges, config.media, prompts.kept)
+        )
         trainer = make_trainer(config, model, processor, encoder, prompts.kept, judging, feed.take)
         log = TrainingLog(folder / "log.jsonl", LOG_FIELDS)
         parameters = count_parameters(trainer.model)

@@ -21,7 +21,7 @@ from typing import Any
 from avrt.config import MediaConfig
 from avrt.datasets import media_paths
 from avrt.datasets.probing import probe_files, probe_settings
-from avrt.engines.encode import chat_text
+from avrt.engines.encode import chat_texts
 from avrt.errors import EngineError, MediaError
 from avrt.media import MediaInfo, fit_size, probe
 from avrt.media.processes import map_files
@@ -48,7 +48,7 @@ def count_prompt_tokens(
     """
     infos = media_infos(run, encoder.root, samples, encoder.media, keep)
     counts: dict[str, int | MediaError] = {}
-    texts = (_render(encoder, sample, infos) for sample in samples)
+    texts = _render(encoder, samples, infos)
     for sample, n_text in zip(samples, count_tokens(encoder.processor, texts), strict=True):
         try:
             n_media = _count_media(encoder, sample, infos)
@@ -61,10 +61,10 @@ def count_prompt_tokens(
 
 def count_tokens(processor: Any, texts: Iterable[str]) -> Iterator[int]:
     """Count the tokens of each text, many texts at a time."""
-    tokenizer, rest = processor.tokenizer, iter(texts)
+    # Without what transformers adds to each row, and without the places of tokens in their text.
+    encode, rest = processor.tokenizer.backend_tokenizer.encode_batch_fast, iter(texts)
     while batch := list(islice(rest, BATCH)):
-        rows = tokenizer(batch, add_special_tokens=False, return_attention_mask=False)
-        yield from map(len, rows["input_ids"])
+        yield from map(len, encode(batch, add_special_tokens=False))
 
 
 def media_infos(
@@ -115,20 +115,35 @@ def sound_tokens(processor: Any, n_samples: int) -> int:
     raise EngineError(f"{name} cannot be trained: AVRT does not know how it counts sound")
 
 
-def _render(encoder: PromptEncoder, sample: Sample, infos: Mapping[str, MediaInfo]) -> str:
-    processor = encoder.processor
-    picture = infos.get(sample.picture_path or "")
-    kind = "image" if picture and picture.is_picture else "video"
-    system, text = encoder.texts(sample)
-    rendered = chat_text(processor, (kind, "audio"), text, system)
+def _render(
+    encoder: PromptEncoder, samples: Iterable[Sample], infos: Mapping[str, MediaInfo]
+) -> Iterator[str]:
+    """Render the prompts of samples, many at a time."""
+    processor, rest = encoder.processor, iter(samples)
+    while batch := list(islice(rest, BATCH)):
+        prompts = []
+        for sample in batch:
+            picture = infos.get(sample.picture_path or "")
+            kind = "image" if picture and picture.is_picture else "video"
+            system, text = encoder.texts(sample)
+            prompts.append(((kind, "audio"), text, system))
+        rendered = chat_texts(processor, prompts)
+        for sample, (kinds, _, _), text in zip(batch, prompts, rendered, strict=True):
+            _require_placeholders(processor, sample, kinds, text)
+        yield from rendered
+
+
+def _require_placeholders(
+    processor: Any, sample: Sample, kinds: Sequence[str], rendered: str
+) -> None:
+    """Refuse a prompt whose own text holds what stands for a medium."""
     for name in ("image", "video", "audio"):
         token = getattr(processor, f"{name}_token")
-        if rendered.count(token) != (name in (kind, "audio")):
+        if rendered.count(token) != (name in kinds):
             raise EngineError(
                 f"{sample.source or sample.id}: the text of the prompt holds {token}, which stands "
                 f"for {name} to {type(processor).__name__}; remove it from the question"
             )
-    return rendered
 
 
 def _count_media(encoder: PromptEncoder, sample: Sample, infos: Mapping[str, MediaInfo]) -> int:

@@ -54,7 +54,7 @@ from avrt.train.held_out import FIELDS as HELD_OUT_FIELDS
 from avrt.train.held_out import HeldOut, spread
 from avrt.train.kept import KeepCheckpoints
 from avrt.train.launch import require_launch
-from avrt.train.lengths import count_prompt_tokens, count_tokens
+from avrt.train.lengths import count_tokens
 from avrt.train.log import TrainingLog, read_log
 from avrt.train.order import ByLength
 from avrt.train.plan import describe_inputs
@@ -195,10 +195,10 @@ def run(config: Config) -> Result:
         *(config.data.root, config.media, student.prompt),
         interleaved=student.use_audio_in_video,
     )
-    n_tokens = count_prompt_tokens(run_folder, encoder, samples)
     n_ahead = 2 * sft.per_device_batch_size * sft.gradient_accumulation_steps
     dropped = Dropped(folder / "dropped.jsonl", config.generate.max_failure_rate, checkpoint)
-    with closing(Feed(encoder, samples, n_tokens, dropped, n_ahead)) as feed:
+    with closing(Feed(encoder, samples, dropped, n_ahead)) as feed:
+        n_tokens = feed.count(run_folder)
         collator = TraceCollator(examples, encoder, processor, n_tokens, feed.take)
         lengths = {example.sample.id: collator.count(example) for example in examples}
         train = keep_usable("sft", train_examples, lengths, sft.max_length)
