@@ -365,6 +365,11 @@ def plan(config: Config) -> str:
         f"processes), at most {grpo.max_new_tokens} new tokens each"
     )
     lines += [f"{grpo.output}: {line}" for line in _describe_objective(grpo)]
+    if grpo.rollouts is not None:
+        lines.append(
+            f"{grpo.output}: completions by {grpo.rollouts.base_url} (model "
+            f"{grpo.rollouts.model}), weights through {grpo.rollouts.weights}"
+        )
     if judge is not None:
         role, n = config.judges[judge], grpo.prompts_per_step * n_processes() * grpo.group_size
         lines.append(

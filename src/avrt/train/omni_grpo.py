@@ -4,7 +4,8 @@ TRL 1.16 gives audio and video to `generate` but silently not to the loss, and c
 anew for each of its completions. Six overridden methods change that, and add what AVRT logs:
 
 - `_tokenize_prompts` remembers the media of each prompt, one entry per completion;
-- `_generate_single_turn` samples a group's completions after one prefill of its prompt;
+- `_generate_single_turn` samples a group's completions after one prefill of its prompt, or lets
+  a server do it (`server_rollouts`);
 - `_generate_and_score_completions` takes each distinct prompt's inputs once, may replace groups
   without spread, adds the media to TRL's batch and gives it an axis of groups, so that TRL's
   shuffle and split move whole groups;

@@ -17,15 +17,18 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import json
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -34,7 +37,7 @@ from avrt.config import GrpoConfig, RolloutsConfig, StudentConfig
 from avrt.engines.encode import INTERLEAVED, as_floats, suppress_token_ids
 from avrt.engines.loops import run_async
 from avrt.errors import ConfigError, EngineError
-from avrt.ranks import is_main, rank
+from avrt.ranks import is_main
 from avrt.train.shared_prefix import Media, group_inputs, n_prompt_of, share_attention
 
 __all__ = ["DIFFERENCE", "ServerRollouts", "require_server"]
@@ -42,14 +45,17 @@ __all__ = ["DIFFERENCE", "ServerRollouts", "require_server"]
 DIFFERENCE = "sampling/sampling_logp_difference/mean"
 """TRL's name for the mean difference of a rollout's log-probabilities."""
 START = (
-    "VLLM_SERVER_DEV_MODE=1 vllm serve FOLDER --served-model-name {model} --enable-scale-out "
-    "--logprobs-mode processed_logprobs"
+    "VLLM_SERVER_DEV_MODE=1 vllm serve FOLDER --served-model-name {model} --dtype {dtype} "
+    "--enable-scale-out --logprobs-mode processed_logprobs"
 )
 """The command that starts a server; `FOLDER` is written by `avrt checkpoint export-vllm`."""
 GENERATE, RPC = "/inference/v1/generate", "/collective_rpc"
 ATTEMPTS, PAUSE_S = 3, 5.0
 SHARD_BYTES = 1 << 30
 """Weights that are copied to the host at a time."""
+
+Body = Callable[[], dict[str, Any]]
+"""Makes a request's body; those of pictures are large, and made while others are on their way."""
 
 
 def require_server(rollouts: RolloutsConfig, student: StudentConfig) -> None:
@@ -65,13 +71,18 @@ def require_server(rollouts: RolloutsConfig, student: StudentConfig) -> None:
     ):
         if is_set:
             raise ConfigError(
-                f"grpo.rollouts does not work with {setting}; set one of them to null"
+                f"grpo.rollouts does not work with {setting}; take one of the two settings back"
             )
-    run_async(_require(rollouts))
+    if not rollouts.weights.is_dir():
+        raise ConfigError(
+            f"grpo.rollouts.weights = {rollouts.weights}: no such folder; name one that trainer "
+            "and server both see"
+        )
+    run_async(_require(rollouts, student.dtype))
 
 
-async def _require(rollouts: RolloutsConfig) -> None:
-    start = f"start it with: {START.format(model=rollouts.model)}"
+async def _require(rollouts: RolloutsConfig, dtype: str) -> None:
+    start = f"start it with: {START.format(model=rollouts.model, dtype=dtype)}"
     async with _client(10.0) as client:
         status, body = await _request(client, "GET", f"{rollouts.root}/v1/models", None, start)
         served = [model.get("id") for model in body.get("data", [])] if status == 200 else []
@@ -115,7 +126,7 @@ class ServerRollouts:
             )
         self._settings, self._group_size = grpo.rollouts, grpo.group_size
         self._temperature, self._n_new = grpo.temperature, grpo.max_new_tokens
-        self._dtype = getattr(torch, student.dtype)
+        self._dtype_name, self._dtype = student.dtype, getattr(torch, student.dtype)
         self._suppress_ids = suppress_token_ids(processor)
         self._placeholders = {
             kind: processor.tokenizer.convert_tokens_to_ids(getattr(processor, f"{kind}_token"))
@@ -141,18 +152,23 @@ class ServerRollouts:
         self._version, self._n_prompts = version, 0
 
     def _write_and_load(self, model: Any) -> None:
-        settings = self._settings
-        with tempfile.TemporaryDirectory(prefix="avrt-weights-", dir=settings.weights) as folder:
-            path = Path(folder).resolve()
-            for number, shard in enumerate(_shards(model, self._dtype)):
-                save_file(shard, path / f"model-{number:05}.safetensors", {"format": "pt"})
-            arguments = {"weights_path": str(path)}
-            body = json.dumps({"method": "reload_weights", "kwargs": arguments}).encode()
-            remedy = (
-                f"start the server where {path} is the folder of that name here, or set "
-                "grpo.rollouts.weights to a folder that both see"
-            )
-            run_async(self._post(RPC, [body], remedy, n_attempts=1))
+        root = self._settings.weights.resolve()
+        remedy = (
+            f"start the server where {root} is the folder of that name here, or set "
+            "grpo.rollouts.weights to a folder that both see"
+        )
+        try:
+            with tempfile.TemporaryDirectory(prefix="avrt-weights-", dir=root) as folder:
+                for number, shard in enumerate(_shards(model, self._dtype)):
+                    path = Path(folder) / f"model-{number:05}.safetensors"
+                    save_file(shard, path, {"format": "pt"})
+                call = {"method": "reload_weights", "kwargs": {"weights_path": folder}}
+                run_async(self._post(RPC, [lambda: call], remedy, n_attempts=1))
+        except (OSError, SafetensorError) as error:
+            raise EngineError(
+                f"{root}: cannot write the weights here: {error}; set grpo.rollouts.weights to a "
+                "folder with room for them that the server sees too"
+            ) from error
 
     def sample(
         self, prompts: Sequence[Sequence[int]], media: Sequence[Media], end_ids: Sequence[int]
@@ -166,9 +182,10 @@ class ServerRollouts:
             EngineError: the server fails, or gives something else.
         """
         bodies = [
-            self._body(prompt, of_prompt, end_ids)
-            for prompt, of_prompt in zip(prompts, media, strict=True)
+            partial(self._body, self._n_prompts + number, prompt, of_prompt, end_ids)
+            for number, (prompt, of_prompt) in enumerate(zip(prompts, media, strict=True))
         ]
+        self._n_prompts += len(prompts)
         replies = run_async(self._post(GENERATE, bodies, "look into the server's own log"))
         choices = [choice for reply in replies for choice in self._choices(reply)]
         drawn = [[each["logprob"] for each in choice["logprobs"]["content"]] for choice in choices]
@@ -208,21 +225,23 @@ class ServerRollouts:
             EngineError: it is above `grpo.rollouts.max_difference`.
         """
         if not difference <= self._settings.max_difference:
+            start = START.format(model=self._settings.model, dtype=self._dtype_name)
             raise EngineError(
                 f"{self._settings.base_url}: log-probabilities of the rollout differ from the "
-                f"trainer's by {difference:.3g} on average, more than grpo.rollouts.max_difference "
-                f"= {self._settings.max_difference:g}: the server has other weights, or was "
-                "started without --logprobs-mode processed_logprobs; start it with: "
-                + START.format(model=self._settings.model)
+                f"trainer's by {difference:.3g} on average, above grpo.rollouts.max_difference = "
+                f"{self._settings.max_difference:g}: the server has other weights, or rounds them "
+                "otherwise, or was started without --logprobs-mode processed_logprobs; start it "
+                f"with: {start}"
             )
 
-    def _body(self, prompt: Sequence[int], media: Media, end_ids: Sequence[int]) -> bytes:
-        self._n_prompts += 1
+    def _body(
+        self, number: int, prompt: Sequence[int], media: Media, end_ids: Sequence[int]
+    ) -> dict[str, Any]:
         name = f"{self._training}-{self._version}"
         items = {kind: list(map(_packed, each)) for kind, each in _items(media, self._dtype)}
         features = {
             "mm_hashes": {
-                kind: [f"{name}-{rank()}-{self._n_prompts}-{kind}-{i}" for i in range(len(each))]
+                kind: [f"{name}-{number}-{kind}-{i}" for i in range(len(each))]
                 for kind, each in items.items()
             },
             "mm_placeholders": {
@@ -243,14 +262,13 @@ class ServerRollouts:
             "logprobs": 0,  # of the drawn token alone
             "detokenize": False,
         }
-        body = {
+        return {
             "model": self._settings.model,
             "token_ids": list(prompt),
             "features": features,
             "cache_salt": name,
             "sampling_params": sampling,
         }
-        return json.dumps(body).encode()
 
     def _choices(self, reply: dict[str, Any]) -> list[dict[str, Any]]:
         """The choices of a reply, in order, if they are what was asked for."""
@@ -273,8 +291,9 @@ class ServerRollouts:
         return choices
 
     async def _post(
-        self, path: str, bodies: Sequence[bytes], remedy: str, n_attempts: int = ATTEMPTS
+        self, path: str, bodies: Sequence[Body], remedy: str, n_attempts: int = ATTEMPTS
     ) -> list[dict[str, Any]]:
+        """Give the replies to requests that are under way together."""
         async with _client(self._settings.timeout_s) as client:
             url = f"{self._settings.root}{path}"
             tasks = (_answer(client, url, body, remedy, n_attempts) for body in bodies)
@@ -401,9 +420,10 @@ def _client(timeout_s: float) -> aiohttp.ClientSession:
 
 
 async def _answer(
-    client: aiohttp.ClientSession, url: str, body: bytes, remedy: str, n_attempts: int
+    client: aiohttp.ClientSession, url: str, make: Body, remedy: str, n_attempts: int
 ) -> dict[str, Any]:
     """Post until the server answers, fails for good, or has failed `n_attempts` times."""
+    body = await asyncio.to_thread(lambda: json.dumps(make()).encode())
     for attempt in range(1, n_attempts + 1):
         try:
             status, reply = await _request(client, "POST", url, body, remedy)
@@ -429,7 +449,8 @@ async def _request(
         EngineError: no server answers.
     """
     try:
-        async with client.request(method, url, data=body) as reply:
+        data = None if body is None else io.BytesIO(body)  # aiohttp warns of large plain bytes
+        async with client.request(method, url, data=data) as reply:
             text = await reply.text()
             try:
                 found = json.loads(text)
