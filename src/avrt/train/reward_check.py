@@ -141,13 +141,13 @@ def _by_server(
 
 def _describe_server(rollouts: RolloutsConfig, differences: torch.Tensor, dtype: str) -> str:
     mean, most = float(differences.mean()), float(differences.max())
-    above = mean > rollouts.max_difference
-    return (
+    line = (
         f"  rollouts by {rollouts.base_url}: log-probabilities of {len(differences):,} tokens "
         f"differ from the trainer's in {dtype} by {mean:.2g} on average, {most:.2g} at most"
-        + above
-        * f", above grpo.rollouts.max_difference = {rollouts.max_difference:g}"
     )
+    if mean > rollouts.max_difference:
+        line += f", above grpo.rollouts.max_difference = {rollouts.max_difference:g}"
+    return line
 
 
 def _roll_out(sample: Sample, processor: Any, prompts: Prompts, grpo: GrpoConfig) -> Scored:
