@@ -24,6 +24,7 @@ from avrt.config.stages import (
     GenerateConfig,
     GrpoConfig,
     ReportConfig,
+    RolloutsConfig,
     SftConfig,
 )
 
@@ -42,6 +43,7 @@ __all__ = [
     "ModelRole",
     "PrepareConfig",
     "ReportConfig",
+    "RolloutsConfig",
     "RunConfig",
     "Section",
     "SftConfig",

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from avrt.config.data import DataConfig
+from avrt.config.engine import chat_url
 from avrt.config.roles import EngineConfig, refuse_equal_answers
 from avrt.config.section import Section, check_name
 from avrt.types import Given
@@ -22,6 +23,7 @@ __all__ = [
     "GenerateConfig",
     "GrpoConfig",
     "ReportConfig",
+    "RolloutsConfig",
     "SftConfig",
 ]
 
@@ -94,6 +96,44 @@ class SftConfig(Section):
     """Validation prompts that are answered greedily, and scored, with every validation loss; taken
     evenly from the set.
     """
+
+
+class RolloutsConfig(Section):
+    base_url: str = "http://127.0.0.1:8000/v1"
+    """Address of a vLLM server of this training alone."""
+    model: str = "policy"
+    """The name under which the server serves the policy."""
+    weights: Path = Path("/dev/shm")
+    """Folder through which weights are handed over, of the same name for trainer and server: it
+    needs room for the trained weights, and is empty again when the server has read them.
+    """
+    timeout_s: float = Field(default=600.0, gt=0)
+    """Longest wait for the completions of a prompt, and for the server to read weights."""
+    importance_sampling_mode: Literal[
+        "token_truncate", "token_mask", "sequence_truncate", "sequence_mask"
+    ] = "sequence_mask"
+    """Correction for tokens that the server drew from slightly other probabilities: the loss is
+    multiplied by the ratio of the trainer's to the server's probability, of each token or of the
+    completion, cut at `importance_sampling_clip_max` or, beyond it, replaced by 0. TRL's names and
+    defaults.
+    """
+    importance_sampling_clip_max: float = Field(default=3.0, gt=0)
+    """Largest ratio of the correction."""
+    max_difference: float = Field(default=0.1, gt=0)
+    """Mean difference between the trainer's and the server's log-probabilities of a rollout's
+    tokens above which the training stops, because the server answers with other weights, or to
+    another prompt.
+    """
+
+    @model_validator(mode="after")
+    def _is_an_address(self) -> Self:
+        chat_url(self.base_url)
+        return self
+
+    @property
+    def root(self) -> str:
+        """The address without `/v1`."""
+        return self.base_url.rstrip("/").removesuffix("/v1")
 
 
 class GrpoConfig(Section):
@@ -188,6 +228,8 @@ class GrpoConfig(Section):
     """Temperature of the rollouts."""
     max_new_tokens: int = Field(default=1024, ge=1)
     """Longest completion, in tokens; longer ones are cut and marked "length"."""
+    rollouts: RolloutsConfig | None = None
+    """A vLLM server that samples the completions; null: this process does."""
     weight_decay: float = Field(default=0.0, ge=0)
     """AdamW's decoupled decay."""
     max_grad_norm: float = Field(default=1.0, gt=0)

@@ -64,6 +64,7 @@ from avrt.train.omni_grpo import OmniGRPOTrainer
 from avrt.train.plan import describe_inputs
 from avrt.train.rewards import REWARDS, reward_weights
 from avrt.train.room import require_room
+from avrt.train.server_rollouts import DIFFERENCE, ServerRollouts, require_server
 from avrt.train.trainer import activation_checkpointing, common_arguments, train_logged
 from avrt.types import Sample
 
@@ -87,6 +88,9 @@ LOG_FIELDS = {
     "completions/clipped_ratio": "truncated",
     "frac_reward_zero_std": "zero_spread",
     "dropped_groups": "dropped_groups",
+    DIFFERENCE: "server_difference",
+    "sampling/sampling_logp_difference/max": "server_difference_max",
+    "sampling/importance_sampling_ratio/mean": "importance_ratio",
     "parsed": "parsed",
     "pass_at_g": "pass_at_g",
     **{name: name for name in ("tokens_per_s", "step_time_s", "waiting", "memory_gib")},
@@ -117,8 +121,11 @@ ADDED = {
     "judge_weight": 0.0,
     "judge": None,
     "judge_limit_s": 60.0,
+    "rollouts": None,
 }
 """Later settings, with the values that trainings had before there were settings for them."""
+CORRECTION = {"importance_sampling_mode", "importance_sampling_clip_max"}
+"""The settings of a server's rollouts that change the policy."""
 SHOWN = {"reward": "reward", "kl": "kl", "eval_accuracy": "held-out accuracy"}
 
 
@@ -129,6 +136,8 @@ def run(config: Config) -> Result:
     name, folder = grpo.output, run_folder / grpo.output
     require_launch(student)
     require_trackers(config.run.report_to)
+    if grpo.rollouts is not None:
+        require_server(grpo.rollouts, student)
     policy = student_path(config, grpo.init)
     require_student(policy, student.revision_of(policy))
     if student.deepspeed and student.dtype == "bfloat16" and not grpo.share_prompts:
@@ -205,6 +214,8 @@ def run(config: Config) -> Result:
 def _settings(grpo: GrpoConfig) -> dict[str, Any]:
     """Give the settings that change the policy; trainings of before `ADDED` stay valid."""
     settings = grpo.model_dump(exclude=FREE)
+    if grpo.rollouts is not None:
+        settings["rollouts"] = grpo.rollouts.model_dump(include=CORRECTION)
     added = ADDED.items()
     return {name: value for name, value in settings.items() if (name, value) not in added}
 
@@ -234,6 +245,11 @@ def make_trainer(
     if judging is not None:
         rewards, weights = [*rewards, judging], {**weights, "judge": grpo.judge_weight}
     passes = grpo.prompts_per_step * grpo.group_size // grpo.per_device_batch_size
+    server, correction = None, {}
+    if grpo.rollouts is not None:
+        server = ServerRollouts(grpo, config.student, model, processor)
+        chosen = grpo.rollouts.model_dump(include=CORRECTION)
+        correction = {f"vllm_{name}": value for name, value in chosen.items()}
     arguments = GRPOConfig(
         **common_arguments(config.run, config.student, grpo.output),
         max_steps=grpo.max_steps,
@@ -268,6 +284,7 @@ def make_trainer(
         generation_kwargs={"suppress_tokens": suppress_token_ids(processor)},
         disable_dropout=True,
         log_completions=False,
+        **correction,
     )
     with old_names_allowed():
         return OmniGRPOTrainer(
@@ -284,6 +301,7 @@ def make_trainer(
             beta=grpo.beta,
             kl_steps=grpo.kl_steps,
             resampling_rounds=grpo.resampling_rounds if grpo.drop_zero_spread else 0,
+            server=server,
         )
 
 
@@ -363,6 +381,11 @@ def plan(config: Config) -> str:
         f"processes), at most {grpo.max_new_tokens} new tokens each"
     )
     lines += [f"{grpo.output}: {line}" for line in _describe_objective(grpo)]
+    if grpo.rollouts is not None:
+        lines.append(
+            f"{grpo.output}: completions by {grpo.rollouts.base_url} (model "
+            f"{grpo.rollouts.model}), weights through {grpo.rollouts.weights}"
+        )
     if judge is not None:
         role, n = config.judges[judge], grpo.prompts_per_step * n_processes() * grpo.group_size
         lines.append(

@@ -5,7 +5,8 @@ anew for each of its completions. Six overridden methods change that, and add wh
 
 - `_tokenize_prompts` remembers the media of each prompt, one entry per completion, and has the
   frozen towers compute them, once for all passes of the step;
-- `_generate_single_turn` samples a group's completions after one prefill of its prompt;
+- `_generate_single_turn` samples a group's completions after one prefill of its prompt, or lets
+  a server do it (`server_rollouts`);
 - `_generate_and_score_completions` takes each distinct prompt's inputs once, may replace groups
   without spread, adds the media to TRL's batch and gives it an axis of groups, so that TRL's
   shuffle and split move whole groups;
@@ -44,6 +45,7 @@ from avrt.train.feed import Take
 from avrt.train.formats import reference_of
 from avrt.train.order import ByEpoch
 from avrt.train.rollout import Sampler, sample_groups
+from avrt.train.server_rollouts import DIFFERENCE, ServerRollouts
 from avrt.train.shared_prefix import Media, group_inputs, n_prompt_of, share_attention
 from avrt.train.towers import States, has_frozen_layers, states_given, tower_states
 from avrt.train.trainer import EndsAtLastStep
@@ -139,6 +141,8 @@ class _Group:
     """Whether the completions' rewards differ."""
     n_tokens: int
     """Tokens of the completions, and of the prompt for each of them, as TRL counts."""
+    drawn: Sequence[list[float]] | None
+    """The log-probabilities of the completions' tokens, where a server sampled them."""
 
 
 class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
@@ -154,13 +158,15 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
         beta: float | None = None,
         kl_steps: int = 0,
         resampling_rounds: int = 0,
+        server: ServerRollouts | None = None,
         **kwargs: Any,
     ) -> None:
         """Build the trainer.
 
         `beta` replaces that of TRL's arguments, by which TRL decides whether there is a reference
         model; where it is 0, the KL is measured every `kl_steps`. Groups without spread are
-        replaced in at most `resampling_rounds`.
+        replaced in at most `resampling_rounds`. `server` samples the completions, by default this
+        process.
         """
         check_hooks(GRPOTrainer)
         self._take = take
@@ -176,6 +182,8 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
         with _reference_copied(kwargs["model"], kwargs["args"].bf16):
             super().__init__(*args, **kwargs)
         self.beta = self._beta = self.beta if beta is None else beta
+        # After TRL's own set-up, which would look for its own server: this turns its correction on.
+        self._server, self.use_vllm = server, server is not None
         # TRL's types allow None; its configuration has a number for both.
         assert self.num_generations
         assert self.max_completion_length
@@ -212,7 +220,15 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
         has_tool_images: bool = False,
     ) -> tuple[list[list[int]], Any]:
         if self._held:
-            return [tokens for group in self._held.values() for tokens in group.completions], None
+            held = self._held.values()
+            completions = [tokens for group in held for tokens in group.completions]
+            drawn = [row for group in held for row in group.drawn or ()]
+            return completions, drawn if self._server else None
+        if self._server is not None:
+            policy, step = self.accelerator.unwrap_model(self.model), self.state.global_step
+            self._server.hand_over(policy, step, self.accelerator.wait_for_everyone)
+            one = slice(None, None, self._group_size)
+            return self._server.sample(prompt_ids[one], self._media[one], self.eos_token_ids)
         if not self._share_prompts:
             return super()._generate_single_turn(
                 prompt_ids, images, multimodal_fields, num_generations, has_tool_images
@@ -259,6 +275,8 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
                 inputs = self._with_spread(inputs)
             batch = super()._generate_and_score_completions(inputs)
         self.beta = self._beta
+        if self._server is not None:
+            self._server.require_close(self._metrics["train"][DIFFERENCE][-1])
         batch = {**batch, "media": self._media, "states": self._states}
         self._encoded, self._states_of, self._held = {}, {}, {}
         return self._by_group(batch) if self._share_prompts else batch
@@ -321,7 +339,7 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
         names = [name for name in names if name in self._encoded]  # those that can be read
         prompts = [name for name in names for _ in range(size)]
         prompt_ids, images, fields = self._tokenize_prompts(prompts)
-        completions, _ = self._generate_single_turn(prompt_ids, images, fields, size)
+        completions, drawn = self._generate_single_turn(prompt_ids, images, fields, size)
         processor, rewards = cast("Any", self.processing_class), cast("Any", self.reward_funcs)
         texts = processor.batch_decode(completions, skip_special_tokens=True)
         paid = [
@@ -335,12 +353,11 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
         ]
         totals = torch.tensor(paid).T @ self.reward_weights.cpu()
         n_tokens = [len(ids) + len(row) for ids, row in zip(prompt_ids, completions, strict=True)]
-        groups = zip(
-            *(_split(rows, size) for rows in (completions, totals.tolist(), n_tokens)), strict=True
-        )
+        columns = (completions, totals.tolist(), n_tokens, drawn or [None] * len(completions))
+        groups = zip(*(_split(rows, size) for rows in columns), strict=True)
         return {
-            name: _Group(rows, max(earned) - min(earned) > 1e-6, sum(n))
-            for name, (rows, earned, n) in zip(names, groups, strict=True)
+            name: _Group(rows, max(earned) - min(earned) > 1e-6, sum(n), of_rows)
+            for name, (rows, earned, n, of_rows) in zip(names, groups, strict=True)
         }
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:

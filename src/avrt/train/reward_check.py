@@ -7,7 +7,7 @@ like that, only the KL term would train the policy.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean, pstdev
 from textwrap import shorten
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from avrt.answers import extract_answer
-from avrt.config import Config, GrpoConfig, StudentConfig
+from avrt.config import Config, GrpoConfig, RolloutsConfig, StudentConfig
 from avrt.engines.encode import Encoded, suppress_token_ids
 from avrt.engines.weights import pick_device
 from avrt.errors import AvrtError, ConfigError, MediaError
@@ -27,12 +27,15 @@ from avrt.train.grpo_prompts import read_grpo_prompts
 from avrt.train.held_out import spread
 from avrt.train.rewards import REWARDS, reward_weights
 from avrt.train.rollout import Sampler, sample_groups
+from avrt.train.server_rollouts import ServerRollouts, require_server
 
 __all__ = ["check_rewards"]
 
 N_PROMPTS = 32
 
 Prompts = list[tuple[Example, Encoded]]
+Sample = Callable[[Sequence[Encoded]], list[list[int]]]
+"""Gives the completions of prompts, those of a prompt in a row."""
 Scored = list[tuple[Example, list[str], list[dict[str, float]]]]
 """For each prompt its completions, and for each completion its rewards by name."""
 
@@ -52,6 +55,8 @@ def check_rewards(config: Config, force: bool = False) -> str:
             "without the launcher first"
         )
     grpo, student, root = config.grpo, config.student, config.data.root
+    if grpo.rollouts is not None:
+        require_server(grpo.rollouts, student)
     policy = student_path(config, grpo.init)
     revision = student.revision_of(policy)
     model, processor = load_student(
@@ -67,10 +72,17 @@ def check_rewards(config: Config, force: bool = False) -> str:
     if not prompts:
         raise AvrtError(f"{root}: none of the {len(examples)} clips can be read")
     torch.manual_seed(config.run.seed)
-    scored = _roll_out(model, processor, prompts, grpo)
+    sample, differences = _in_process(model, processor, grpo), list[torch.Tensor]()
+    if grpo.rollouts is not None:
+        server = ServerRollouts(grpo, student, model, processor)
+        half = torch.autocast(model.device.type, torch.bfloat16, student.dtype == "bfloat16")
+        sample = _by_server(server, model, processor.tokenizer.eos_token_id, half, differences)
+    scored = _roll_out(sample, processor, prompts, grpo)
     weights = reward_weights(grpo)
     text, n_spread = _render(scored, weights)
     text = "\n".join([text, *_describe_groups(scored, n_spread, grpo)])
+    if grpo.rollouts is not None:
+        text += f"\n{_describe_server(grpo.rollouts, torch.cat(differences), student.dtype)}"
     if n_spread or force:
         return text
     totals = {_total(weights, rewards) for _, _, group in scored for rewards in group}
@@ -93,26 +105,58 @@ def _encode(examples: Sequence[Example], encoder: PromptEncoder) -> Prompts:
     return prompts
 
 
-def _roll_out(model: Any, processor: Any, prompts: Prompts, grpo: GrpoConfig) -> Scored:
-    names = list(reward_weights(grpo))
-    tokenizer = processor.tokenizer
+def _in_process(model: Any, processor: Any, grpo: GrpoConfig) -> Sample:
     sampler = Sampler(
         max_new_tokens=grpo.max_new_tokens,
         temperature=grpo.temperature,
-        end_ids=(tokenizer.eos_token_id,),
+        end_ids=(processor.tokenizer.eos_token_id,),
         suppress_ids=tuple(suppress_token_ids(processor)),
     )
+
+    def sample(rows: Sequence[Encoded]) -> list[list[int]]:
+        ids = [row.input_ids.to(model.device) for row in rows]
+        return sample_groups(model, ids, [row.media for row in rows], grpo.group_size, sampler)
+
+    return sample
+
+
+def _by_server(
+    server: ServerRollouts, model: Any, end_id: int, autocast: Any, differences: list[torch.Tensor]
+) -> Sample:
+    """Sample by the server, with the weights of `model`; collect how far the two are apart."""
+    server.hand_over(model, 0)
+
+    def sample(rows: Sequence[Encoded]) -> list[list[int]]:
+        media = [row.media for row in rows]
+        completions, drawn = server.sample(
+            [row.input_ids.tolist() for row in rows], media, (end_id,)
+        )
+        prompts = [row.input_ids.to(model.device) for row in rows]
+        with autocast:
+            differences.append(server.difference(model, prompts, media, completions, drawn))
+        return completions
+
+    return sample
+
+
+def _describe_server(rollouts: RolloutsConfig, differences: torch.Tensor, dtype: str) -> str:
+    mean, most = float(differences.mean()), float(differences.max())
+    line = (
+        f"  rollouts by {rollouts.base_url}: log-probabilities of {len(differences):,} tokens "
+        f"differ from the trainer's in {dtype} by {mean:.2g} on average, {most:.2g} at most"
+    )
+    if mean > rollouts.max_difference:
+        line += f", above grpo.rollouts.max_difference = {rollouts.max_difference:g}"
+    return line
+
+
+def _roll_out(sample: Sample, processor: Any, prompts: Prompts, grpo: GrpoConfig) -> Scored:
+    names = list(reward_weights(grpo))
     scored: Scored = []
     for first in range(0, len(prompts), grpo.prompts_per_step):
         part = prompts[first : first + grpo.prompts_per_step]
-        completions = sample_groups(
-            model,
-            [encoded.input_ids.to(model.device) for _, encoded in part],
-            [encoded.media for _, encoded in part],
-            grpo.group_size,
-            sampler,
-        )
-        texts = tokenizer.batch_decode(completions, skip_special_tokens=True)
+        completions = sample([encoded for _, encoded in part])
+        texts = processor.tokenizer.batch_decode(completions, skip_special_tokens=True)
         for number, (example, _) in enumerate(part):
             group = texts[number * grpo.group_size : (number + 1) * grpo.group_size]
             paid = [
