@@ -26,7 +26,7 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
-from avrt.checkpoints.omni import PREFIX, published_name
+from avrt.engines.names import PREFIX, published_name
 
 __all__ = [
     "TEMPLATE",

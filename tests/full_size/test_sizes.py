@@ -12,9 +12,9 @@ import torch
 from click.testing import CliRunner
 
 import official
-from avrt.checkpoints.omni import published_name
 from avrt.cli import cli
 from avrt.config import StudentConfig
+from avrt.engines.names import published_name
 from avrt.train.checkpoint import count_parameters, describe_student, freeze_towers
 from avrt.train.launch import deepspeed_settings
 

@@ -18,13 +18,12 @@ from typing import Any
 
 from avrt.checkpoints.omni import (
     CONFIG,
-    PREFIX,
     family_of,
-    published_name,
     read_checkpoint,
     thinker_shapes,
 )
 from avrt.checkpoints.tensors import INDEX, StoredTensor, write_tensors
+from avrt.engines.names import PREFIX, published_name
 from avrt.errors import ConfigError, DataError
 from avrt.runs import replace_folder, write_json
 

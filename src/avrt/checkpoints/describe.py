@@ -6,9 +6,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from avrt.checkpoints.omni import family_of, published_name, read_checkpoint
+from avrt.checkpoints.omni import family_of, read_checkpoint
 from avrt.checkpoints.tensors import StoredTensor
 from avrt.config import StudentConfig
+from avrt.engines.names import published_name
 from avrt.train.checkpoint import describe_student
 
 __all__ = ["PARTS", "describe", "part_of"]

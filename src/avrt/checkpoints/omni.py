@@ -14,16 +14,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from avrt.checkpoints.tensors import StoredTensor, read_tensors
+from avrt.engines.names import published_name
 from avrt.errors import ConfigError, DataError
 from avrt.texts import read_json
 
 __all__ = [
     "CONFIG",
-    "PREFIX",
     "Family",
     "Form",
     "family_of",
-    "published_name",
     "read_checkpoint",
     "thinker_shapes",
 ]
@@ -63,13 +62,6 @@ FAMILIES = (
         },
     ),
 )
-PREFIX = "thinker."
-"""Beginning of a thinker's names inside a whole model."""
-_LIVE_NAMES = {
-    "model.language_model.": "model.",
-    "model.visual.": "visual.",
-    "model.audio_tower.": "audio_tower.",
-}
 
 
 def read_checkpoint(
@@ -114,18 +106,6 @@ def _unsuited(model_type: Any, family: Family | None, wanted: Form | None) -> st
             "`avrt checkpoint extract FOLDER OUT`"
         )
     return f"this is a thinker, but the whole {family.name} that it came from is needed"
-
-
-def published_name(name: str) -> str:
-    """Give the name of a thinker's tensor in published files.
-
-    A thinker that was loaded out of a whole model keeps the prefix when transformers saves it.
-    """
-    name = name.removeprefix(PREFIX)
-    for live, published in _LIVE_NAMES.items():
-        if name.startswith(live):
-            return published + name.removeprefix(live)
-    return name
 
 
 def thinker_shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:

@@ -32,10 +32,10 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from avrt.checkpoints.omni import PREFIX, published_name
 from avrt.config import GrpoConfig, RolloutsConfig, StudentConfig
 from avrt.engines.encode import INTERLEAVED, as_floats, suppress_token_ids
 from avrt.engines.loops import run_async
+from avrt.engines.names import PREFIX, published_name
 from avrt.errors import ConfigError, EngineError
 from avrt.ranks import is_main
 from avrt.train.shared_prefix import Media, group_inputs, n_prompt_of, share_attention
