@@ -283,7 +283,13 @@ class GrpoConfig(Section):
                 f"length_window = {list(self.length_window)}: the first number of words must be "
                 "at least 0 and at most the second"
             )
-        if not (self.format_weight or self.accuracy_weight or self.length_weight):
+        paid = self.format_weight or self.accuracy_weight or self.length_weight
+        if not paid and self.judge_weight:
+            raise ValueError(
+                "format_weight, accuracy_weight and length_weight are all 0: a judge reads only "
+                "completions of the right form, so it cannot be the only reward; give one a weight"
+            )
+        if not paid:
             raise ValueError(
                 "format_weight, accuracy_weight and length_weight are all 0, so no completion "
                 "would earn anything; give one a weight"

@@ -34,6 +34,7 @@ from avrt.ranks import n_processes
 from avrt.runs import Result, alone, open_stage, save_config, student_path
 from avrt.train.callbacks import require_trackers
 from avrt.train.checkpoint import (
+    build_student,
     count_parameters,
     load_student,
     lora_config,
@@ -61,7 +62,7 @@ from avrt.train.kept import KeepCheckpoints
 from avrt.train.launch import on_cpu, require_launch
 from avrt.train.log import TrainingLog, read_log
 from avrt.train.omni_grpo import OmniGRPOTrainer
-from avrt.train.plan import describe_inputs
+from avrt.train.plan import describe_inputs, prompt_limit
 from avrt.train.rewards import REWARDS, reward_weights
 from avrt.train.room import require_room
 from avrt.train.server_rollouts import DIFFERENCE, ServerRollouts, require_server
@@ -157,6 +158,7 @@ def run(config: Config) -> Result:
     stage = open_stage(run_folder, name, settings | choice, files)
     if stage.done and (folder / "model" / "config.json").is_file():
         return Result(f"{name}: already done, {folder / 'model'}", stage.counts())
+    longest = prompt_limit(build_student(policy, student), grpo)
     require_room(policy, grpo, student, config.media)
     checkpoint = open_checkpoints(folder / "checkpoints", stage)
     save_config(config)
@@ -176,7 +178,6 @@ def run(config: Config) -> Result:
         *(config.data.root, config.media, student.prompt),
         interleaved=student.use_audio_in_video,
     )
-    longest = model.config.get_text_config().max_position_embeddings - grpo.max_new_tokens
     samples = [example.sample for example in (*examples, *validation_examples)]
     dropped = Dropped(folder / "dropped.jsonl", config.generate.max_failure_rate, checkpoint)
     n_ahead = 2 * grpo.prompts_per_step * grpo.steps_per_rollout
@@ -374,6 +375,8 @@ def plan(config: Config) -> str:
         policy = config.student.model  # as large as the result of the stage that has not run yet
         lines = [f"{grpo.output}: {error}"]
     inputs = describe_inputs(grpo.output, config, policy, with_trace=False)
+    if inputs.n_samples:
+        _require_prompts(grpo, inputs.n_samples)
     lines += inputs.lines
     lines.append(
         f"{grpo.output}: {grpo.max_steps} steps of {grpo.prompts_per_step * n_processes()} prompts "

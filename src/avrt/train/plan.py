@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from avrt.config import Config
-from avrt.errors import MediaError
+from avrt.config import Config, GrpoConfig
+from avrt.errors import ConfigError, MediaError
 from avrt.train.checkpoint import build_student, describe_student
 from avrt.train.data import (
     Example,
@@ -25,7 +26,7 @@ from avrt.train.memory import longest_sample
 from avrt.train.optimizer import describe_optimizer
 from avrt.train.room import describe_room, estimate_training
 
-__all__ = ["Inputs", "describe_inputs"]
+__all__ = ["Inputs", "describe_inputs", "prompt_limit"]
 
 MEASURED = 128
 """Samples whose tokens are counted; a larger dataset is measured at even distances."""
@@ -81,8 +82,7 @@ def describe_inputs(stage: str, config: Config, model: str, with_trace: bool) ->
         lengths = _measure(encoder, run, examples, with_trace)
         limit = config.sft.max_length
         if not with_trace:
-            room = built.config.get_text_config().max_position_embeddings
-            limit = room - config.grpo.max_new_tokens
+            limit = prompt_limit(built, config.grpo)
         unit = "tokens per sample" if with_trace else "tokens per prompt"
         details = _describe_tokens(lengths, len(examples), limit, unit)
         lines += [f"{stage}: {line}" for line in details]
@@ -92,6 +92,21 @@ def describe_inputs(stage: str, config: Config, model: str, with_trace: bool) ->
         lines.append(f"{stage}: {_describe_memory(parts)}")
     table = describe_room(model, (config.sft, config.grpo), student, sample)
     return Inputs(lines, len(examples), table)
+
+
+def prompt_limit(model: Any, grpo: GrpoConfig) -> int:
+    """Give the most tokens that a prompt may have beside `grpo.max_new_tokens`.
+
+    Raises:
+        ConfigError: there is room for none.
+    """
+    room = model.config.get_text_config().max_position_embeddings
+    if grpo.max_new_tokens >= room:
+        raise ConfigError(
+            f"grpo.max_new_tokens = {grpo.max_new_tokens} leaves no room for a prompt in the "
+            f"student's context of {room} tokens; set fewer"
+        )
+    return room - grpo.max_new_tokens
 
 
 def _measure(
