@@ -238,6 +238,11 @@ def test_ctrl_c_while_the_server_reads_leaves_no_weights(serving, server, tmp_pa
     assert not list((tmp_path / "weights").iterdir())
 
 
+def test_a_plan_refuses_a_student_that_no_server_samples(serving):
+    with pytest.raises(ConfigError, match=r"does not work with student\.lora"):
+        grpo.plan(serving(student={"lora": {"rank": 2}}))
+
+
 def test_a_tied_head_is_refused(serving, student_folder):
     with pytest.raises(ConfigError, match="a student whose head is a tensor of its own"):
         grpo.run(serving(student={"model": str(student_folder)}))

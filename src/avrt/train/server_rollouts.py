@@ -43,7 +43,7 @@ from avrt.ranks import is_main
 from avrt.train.server_inputs import items_of, packed, runs_of
 from avrt.train.shared_prefix import Media, group_inputs, n_prompt_of, share_attention
 
-__all__ = ["DIFFERENCE", "ServerRollouts", "require_server"]
+__all__ = ["DIFFERENCE", "ServerRollouts", "require_plain", "require_server"]
 
 DIFFERENCE = "sampling/sampling_logp_difference/mean"
 """TRL's name for the mean difference of a rollout's log-probabilities."""
@@ -70,14 +70,7 @@ def require_server(rollouts: RolloutsConfig, student: StudentConfig) -> None:
         ConfigError: the settings do not go together.
         EngineError: no server answers, or it serves another model, or was started without a flag.
     """
-    for is_set, setting in (
-        (student.lora is not None, "student.lora"),
-        (student.use_audio_in_video, "student.use_audio_in_video"),
-    ):
-        if is_set:
-            raise ConfigError(
-                f"grpo.rollouts does not work with {setting}; take one of the two settings back"
-            )
+    require_plain(student)
     try:
         with _folder_of(rollouts):
             pass
@@ -87,6 +80,22 @@ def require_server(rollouts: RolloutsConfig, student: StudentConfig) -> None:
             f"{error.strerror or error}; name a folder that trainer and server both see"
         ) from error
     run_async(_require(rollouts, student.dtype))
+
+
+def require_plain(student: StudentConfig) -> None:
+    """Refuse a student whose completions no server can sample.
+
+    Raises:
+        ConfigError: its settings do not go together with rollouts by a server.
+    """
+    for is_set, setting in (
+        (student.lora is not None, "student.lora"),
+        (student.use_audio_in_video, "student.use_audio_in_video"),
+    ):
+        if is_set:
+            raise ConfigError(
+                f"grpo.rollouts does not work with {setting}; take one of the two settings back"
+            )
 
 
 async def _require(rollouts: RolloutsConfig, dtype: str) -> None:
