@@ -9,6 +9,8 @@ from __future__ import annotations
 import base64
 import json
 import threading
+import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,9 @@ class RolloutServer:
         self.takes_weights = True
         self.statuses: list[int] = []
         """Of the next requests for completions; 200 when it is empty."""
+        self.models: tuple[int, Any] = (200, {"data": [{"id": "policy"}]})
+        """Status and body of the list of models."""
+        self.delay_s = 0.0
         self.missing: set[str] = set()
         """Paths that it does not have."""
         self.spoil = lambda reply: reply
@@ -41,7 +46,7 @@ class RolloutServer:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                self.reply(200, {"data": [{"id": "policy"}]})
+                self.reply(*server.models)
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -53,12 +58,13 @@ class RolloutServer:
                     with lock:
                         self.reply(*server.answer(self.path, body))
 
-            def reply(self, status: int, body: dict[str, Any]) -> None:
-                content = json.dumps(body).encode()
+            def reply(self, status: int, body: dict[str, Any] | bytes) -> None:
+                content = body if isinstance(body, bytes) else json.dumps(body).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
-                self.wfile.write(content)
+                with suppress(BrokenPipeError, ConnectionResetError):  # it waits no longer
+                    self.wfile.write(content)
 
             def log_message(self, *args) -> None:
                 pass
@@ -84,6 +90,7 @@ class RolloutServer:
             self.reload(Path(body["kwargs"]["weights_path"]))
             return 200, {"results": [None]}
         self.requests.append(body)
+        time.sleep(self.delay_s)
         status = self.statuses.pop(0) if self.statuses else 200
         if status != 200:
             return status, {"error": {"message": "the engine is in trouble"}}

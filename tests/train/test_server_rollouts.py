@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import shutil
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +15,7 @@ from avrt.errors import ConfigError, EngineError
 from avrt.train import grpo, server_rollouts
 from avrt.train.checkpoint import load_student
 from avrt.train.reward_check import check_rewards
+from avrt.train.server_inputs import same_times
 from avrt.world.networks import new_student
 from rollout_server import RolloutServer, items_of
 from rollouts import generate, prepared, trainer_logprobs
@@ -154,7 +159,11 @@ def test_groups_without_spread_are_replaced_by_the_servers(serving, untied_folde
     [
         ({"rollouts": {"base_url": "http://127.0.0.1:1/v1"}}, "no server answers.*start it with"),
         ({"rollouts": {"model": "other"}}, "serves policy, not grpo.rollouts.model = 'other'"),
-        ({"rollouts": {"weights": "/nowhere"}}, "weights = /nowhere: no such folder"),
+        ({"rollouts": {"weights": "/proc"}}, "weights = /proc: cannot write here.*both see"),
+        (
+            {"rollouts": {"weights": "/nowhere"}},
+            "weights = /nowhere: cannot write here: No such file",
+        ),
         ({"student": {"lora": {"rank": 2}}}, "does not work with student.lora"),
         ({"student": {"use_audio_in_video": True}}, "does not work with student.use_audio_in_"),
     ],
@@ -181,6 +190,59 @@ def test_a_server_without_what_rollouts_need_is_refused(serving, server, path, f
     assert not server.requests
 
 
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [
+        ((200, {"data": None}), "no list of models, but HTTP 200"),
+        ((200, {"data": ["policy"]}), "no list of models, but HTTP 200"),
+        ((200, b"<html>\xff</html>"), "no list of models, but HTTP 200: .*html"),
+        ((401, {"error": "Unauthorized"}), "HTTP 401: .*Unauthorized.*start it with"),
+    ],
+)
+def test_what_is_no_list_of_models_is_shown(serving, server, models, message):
+    server.models = models
+    with pytest.raises(EngineError, match=f"v1/models: .*{message}"):
+        grpo.run(serving())
+
+
+def test_a_folder_without_room_for_the_weights_is_refused_before_the_first_step(
+    serving, server, monkeypatch
+):
+    usage = shutil.disk_usage("/")._replace(free=1 << 20)
+    monkeypatch.setattr(server_rollouts.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(ConfigError, match=r"take 0\.01 GiB, but 0\.00 GiB are free here"):
+        grpo.run(serving())
+    assert not server.reloads
+
+
+def test_a_server_that_is_too_slow_is_told_from_one_that_is_away(serving, server, untied_folder):
+    config = serving(rollouts={"timeout_s": 0.2})
+    _, trainer = prepared(config, load_student(str(untied_folder)))
+    trainer._server._version = 0  # it has the weights
+    server.delay_s = 0.5
+    with pytest.raises(EngineError, match=r"no answer within 0\.2 s; .*raise grpo.rollouts.timeo"):
+        generate(trainer, ["s0"])
+
+
+def test_ctrl_c_while_the_server_reads_leaves_no_weights(serving, server, tmp_path, monkeypatch):
+    found = []
+
+    def reload(folder):
+        found.extend(folder.iterdir())
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(server, "reload", reload)
+    with pytest.raises(KeyboardInterrupt):
+        grpo.run(serving())
+    assert found
+    assert not list((tmp_path / "weights").iterdir())
+
+
+def test_a_plan_refuses_a_student_that_no_server_samples(serving):
+    with pytest.raises(ConfigError, match=r"does not work with student\.lora"):
+        grpo.plan(serving(student={"lora": {"rank": 2}}))
+
+
 def test_a_tied_head_is_refused(serving, student_folder):
     with pytest.raises(ConfigError, match="a student whose head is a tensor of its own"):
         grpo.run(serving(student={"model": str(student_folder)}))
@@ -201,12 +263,43 @@ def test_a_server_in_trouble_is_asked_again_and_a_refusal_ends_the_training(
         generate(trainer, ["s0"])
 
 
+def changed(content=None, token=None, n=None, index=None):
+    """A reply whose completions all have another first token, length or number."""
+
+    def spoil(reply):
+        for choice in reply["choices"]:
+            ids, content_of = choice["token_ids"], choice["logprobs"]["content"]
+            if content is not None:
+                content_of[0] = content
+            if token is not None:
+                ids[0] = token
+            if n is not None:
+                choice["token_ids"], choice["logprobs"]["content"] = [8] * n, content_of[:1] * n
+            if index is not None:
+                choice["index"] = index
+        return reply
+
+    return spoil
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda reply: {"choices": reply["choices"][:1]}, r"asked for 2 completions, got 1"),
+        (
+            lambda reply: {"choices": reply["choices"][:1]},
+            r"asked for 2 completions .*, got 1 with",
+        ),
         (lambda reply: {"choices": [{**c, "logprobs": None} for c in reply["choices"]]}, "without"),
         (lambda _: {"choices": None}, "a reply without token ids"),
+        (lambda _: {"error": {"message": "boom"}}, "HTTP 200: .*boom"),
+        (changed(content={"token_id": 1}), "a reply without token ids"),
+        (changed(content={"logprob": math.nan}), "log-probability nan, which is no finite number"),
+        (changed(content={"logprob": None}), "log-probability None, which is no finite number"),
+        (changed(token=1_000_000), r"has token 1000000, and the student's tokens are 0 to \d+"),
+        (changed(token="5"), "has token '5', and the student's tokens"),
+        (changed(token=4), "token 4, which stands for media and was forbidden"),
+        (changed(index=0), "asked for 2 completions"),
+        (changed(n=50), r"at most 6 tokens, got 2 .*\(50, 50\)"),
     ],
 )
 def test_replies_that_are_no_completions_are_refused(
@@ -241,7 +334,7 @@ def test_frames_stand_where_the_trainer_puts_them(untied_folder):
     for rate in rates:
         seconds = torch.tensor(2 / rate)
         trainers = (torch.arange(4) * seconds * 25).long().numpy()
-        sent = server_rollouts._same_times(seconds, 4).item()
+        sent = same_times(seconds, 4).item()
         servers = (np.arange(4) * (sent * 25)).astype(np.int64)
         assert np.abs(servers - trainers).max() <= 1
         n_off += bool((servers != trainers).any())

@@ -65,7 +65,7 @@ from avrt.train.omni_grpo import OmniGRPOTrainer
 from avrt.train.plan import describe_inputs, prompt_limit
 from avrt.train.rewards import REWARDS, reward_weights
 from avrt.train.room import require_room
-from avrt.train.server_rollouts import DIFFERENCE, ServerRollouts, require_server
+from avrt.train.server_rollouts import DIFFERENCE, ServerRollouts, require_plain, require_server
 from avrt.train.trainer import activation_checkpointing, common_arguments, train_logged
 from avrt.types import Sample
 
@@ -367,6 +367,8 @@ def plan(config: Config) -> str:
     """Describe what `run` would do; write nothing."""
     grpo = config.grpo
     require_trackers(config.run.report_to)
+    if grpo.rollouts is not None:
+        require_plain(config.student)
     judge = choose_judge(grpo, config.judges)
     try:
         policy = student_path(config, grpo.init)

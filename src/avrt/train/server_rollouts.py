@@ -10,7 +10,7 @@ of all parameters that train. Caches of the server do not outlive an update, bec
 and prompts are named anew for each.
 
 The decision to question: vLLM's `/inference/v1/generate` is its interface between its own parts.
-Its form of tensors is written here (`_packed`), and may change with a version of vLLM.
+Its form of tensors is written here (`server_inputs`), and may change with a version of vLLM.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import asyncio
 import base64
 import io
 import json
+import math
+import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,14 +35,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from avrt.config import GrpoConfig, RolloutsConfig, StudentConfig
-from avrt.engines.encode import INTERLEAVED, as_floats, suppress_token_ids
+from avrt.engines.encode import suppress_token_ids
 from avrt.engines.loops import run_async
 from avrt.engines.names import PREFIX, published_name
 from avrt.errors import ConfigError, EngineError
 from avrt.ranks import is_main
+from avrt.train.server_inputs import items_of, packed, runs_of
 from avrt.train.shared_prefix import Media, group_inputs, n_prompt_of, share_attention
 
-__all__ = ["DIFFERENCE", "ServerRollouts", "require_server"]
+__all__ = ["DIFFERENCE", "ServerRollouts", "require_plain", "require_server"]
 
 DIFFERENCE = "sampling/sampling_logp_difference/mean"
 """TRL's name for the mean difference of a rollout's log-probabilities."""
@@ -51,6 +54,8 @@ START = (
 """The command that starts a server; `FOLDER` is written by `avrt checkpoint export-vllm`."""
 GENERATE, RPC = "/inference/v1/generate", "/collective_rpc"
 ATTEMPTS, PAUSE_S = 3, 5.0
+CHECK_S = 10.0
+"""Longest wait for an answer before the training begins."""
 SHARD_BYTES = 1 << 30
 """Weights that are copied to the host at a time."""
 
@@ -65,6 +70,24 @@ def require_server(rollouts: RolloutsConfig, student: StudentConfig) -> None:
         ConfigError: the settings do not go together.
         EngineError: no server answers, or it serves another model, or was started without a flag.
     """
+    require_plain(student)
+    try:
+        with _folder_of(rollouts):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"grpo.rollouts.weights = {rollouts.weights}: cannot write here: "
+            f"{error.strerror or error}; name a folder that trainer and server both see"
+        ) from error
+    run_async(_require(rollouts, student.dtype))
+
+
+def require_plain(student: StudentConfig) -> None:
+    """Refuse a student whose completions no server can sample.
+
+    Raises:
+        ConfigError: its settings do not go together with rollouts by a server.
+    """
     for is_set, setting in (
         (student.lora is not None, "student.lora"),
         (student.use_audio_in_video, "student.use_audio_in_video"),
@@ -73,19 +96,16 @@ def require_server(rollouts: RolloutsConfig, student: StudentConfig) -> None:
             raise ConfigError(
                 f"grpo.rollouts does not work with {setting}; take one of the two settings back"
             )
-    if not rollouts.weights.is_dir():
-        raise ConfigError(
-            f"grpo.rollouts.weights = {rollouts.weights}: no such folder; name one that trainer "
-            "and server both see"
-        )
-    run_async(_require(rollouts, student.dtype))
 
 
 async def _require(rollouts: RolloutsConfig, dtype: str) -> None:
     start = f"start it with: {START.format(model=rollouts.model, dtype=dtype)}"
-    async with _client(10.0) as client:
-        status, body = await _request(client, "GET", f"{rollouts.root}/v1/models", None, start)
-        served = [model.get("id") for model in body.get("data", [])] if status == 200 else []
+    async with _client(CHECK_S) as client:
+        url = f"{rollouts.root}/v1/models"
+        status, body = await _request(client, "GET", url, None, start)
+        served = _served(body)
+        if status != 200 or served is None:
+            raise EngineError(f"{url}: no list of models, but {_words(status, body)}; {start}")
         if rollouts.model not in served:
             raise EngineError(
                 f"{rollouts.base_url}: serves {', '.join(map(str, served)) or 'no model'}, not "
@@ -101,6 +121,19 @@ async def _require(rollouts: RolloutsConfig, dtype: str) -> None:
                 )
 
 
+def _served(body: Mapping[str, Any]) -> list[str] | None:
+    """The names of a list of models; None: it is none."""
+    try:
+        return [model["id"] for model in body["data"]]
+    except (KeyError, TypeError):
+        return None
+
+
+def _folder_of(rollouts: RolloutsConfig) -> tempfile.TemporaryDirectory[str]:
+    """A new folder for weights, which is removed at the end."""
+    return tempfile.TemporaryDirectory(prefix="avrt-weights-", dir=rollouts.weights.resolve())
+
+
 class ServerRollouts:
     """The completions of a training's prompts, sampled by the server of `grpo.rollouts`."""
 
@@ -110,7 +143,8 @@ class ServerRollouts:
         """`model` is the thinker that trains.
 
         Raises:
-            ConfigError: it is no Qwen2.5-Omni, or its head and embeddings are one tensor.
+            ConfigError: it is no Qwen2.5-Omni, its head and embeddings are one tensor, or the
+                folder has no room for its weights.
         """
         assert grpo.rollouts is not None
         if model.config.model_type != "qwen2_5_omni_thinker":
@@ -132,9 +166,23 @@ class ServerRollouts:
             kind: processor.tokenizer.convert_tokens_to_ids(getattr(processor, f"{kind}_token"))
             for kind in ("image", "video", "audio")
         }
+        self._forbidden = {*self._suppress_ids}
+        self._n_words = model.get_input_embeddings().num_embeddings
+        self._require_folder_room(model)
         self._training = uuid.uuid4().hex
         self._version: int | None = None
         self._n_prompts = 0
+
+    def _require_folder_room(self, model: Any) -> None:
+        n_trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        needed, folder = n_trained * self._dtype.itemsize, self._settings.weights
+        free = shutil.disk_usage(folder).free
+        if needed > free:
+            raise ConfigError(
+                f"grpo.rollouts.weights = {folder}: the trained weights take {needed / 2**30:.2f} "
+                f"GiB, but {free / 2**30:.2f} GiB are free here; make room (avrt-weights-* are of "
+                "trainings that were killed), or name another folder that trainer and server see"
+            )
 
     def hand_over(self, model: Any, version: int, wait: Callable[[], None] = lambda: None) -> None:
         """Give the server the weights of `model`, unless it has those of this `version`.
@@ -158,7 +206,7 @@ class ServerRollouts:
             "grpo.rollouts.weights to a folder that both see"
         )
         try:
-            with tempfile.TemporaryDirectory(prefix="avrt-weights-", dir=root) as folder:
+            with _folder_of(self._settings) as folder:
                 for number, shard in enumerate(_shards(model, self._dtype)):
                     path = Path(folder) / f"model-{number:05}.safetensors"
                     save_file(shard, path, {"format": "pt"})
@@ -238,14 +286,14 @@ class ServerRollouts:
         self, number: int, prompt: Sequence[int], media: Media, end_ids: Sequence[int]
     ) -> dict[str, Any]:
         name = f"{self._training}-{self._version}"
-        items = {kind: list(map(_packed, each)) for kind, each in _items(media, self._dtype)}
+        items = {kind: list(map(packed, each)) for kind, each in items_of(media, self._dtype)}
         features = {
             "mm_hashes": {
                 kind: [f"{name}-{number}-{kind}-{i}" for i in range(len(each))]
                 for kind, each in items.items()
             },
             "mm_placeholders": {
-                kind: list(_runs(prompt, self._placeholders[kind])) for kind in items
+                kind: list(runs_of(prompt, self._placeholders[kind])) for kind in items
             },
             "kwargs_data": {
                 kind: [base64.b64encode(item).decode() for item in each]
@@ -272,23 +320,50 @@ class ServerRollouts:
 
     def _choices(self, reply: dict[str, Any]) -> list[dict[str, Any]]:
         """The choices of a reply, in order, if they are what was asked for."""
+        url, remedy = f"{self._settings.root}{GENERATE}", "use another version of vLLM"
         try:
             choices = sorted(reply["choices"], key=lambda choice: choice["index"])
-            lengths = [
-                (len(choice["token_ids"]), len(choice["logprobs"]["content"])) for choice in choices
+            rows = [
+                (choice["token_ids"], [each["logprob"] for each in choice["logprobs"]["content"]])
+                for choice in choices
             ]
+            lengths = [(len(ids), len(drawn)) for ids, drawn in rows]
         except (KeyError, TypeError) as error:
             raise EngineError(
-                f"{self._settings.root}{GENERATE}: a reply without token ids and their "
-                f"log-probabilities ({type(error).__name__}: {error}); use another version of vLLM"
+                f"{url}: a reply without token ids and their log-probabilities "
+                f"({type(error).__name__}: {error}): {_words(200, reply)}; {remedy}"
             ) from error
-        if len(choices) != self._group_size or any(n != m or n == 0 for n, m in lengths):
+        group = range(self._group_size)
+        if [choice["index"] for choice in choices] != [*group] or any(
+            n != m or not 0 < n <= self._n_new for n, m in lengths
+        ):
             raise EngineError(
-                f"{self._settings.root}{GENERATE}: asked for {self._group_size} completions, got "
-                f"{len(choices)} with (tokens, log-probabilities) {lengths}; use another version "
-                "of vLLM"
+                f"{url}: asked for {len(group)} completions of at most {self._n_new} tokens, got "
+                f"{len(choices)} with (tokens, log-probabilities) {lengths}; {remedy}"
             )
+        for ids, drawn in rows:
+            self._require_tokens(url, ids)
+            # TRL would take a token whose number is no number for one that needs no correction.
+            if bad := [value for value in drawn if not _is_logprob(value)]:
+                raise EngineError(
+                    f"{url}: a token was drawn with log-probability {bad[0]!r}, which is no finite "
+                    "number; look into the server's own log"
+                )
         return choices
+
+    def _require_tokens(self, url: str, ids: Sequence[Any]) -> None:
+        """Refuse tokens that the model does not have, or that stand for media."""
+        words = range(self._n_words)
+        if bad := [token for token in ids if type(token) is not int or token not in words]:
+            raise EngineError(
+                f"{url}: a completion has token {bad[0]!r}, and the student's tokens are 0 to "
+                f"{len(words) - 1}; serve what `avrt checkpoint export-vllm` wrote of the student"
+            )
+        if bad := [token for token in ids if token in self._forbidden]:
+            raise EngineError(
+                f"{url}: a completion has token {bad[0]}, which stands for media and was forbidden "
+                "by logit_bias; use another version of vLLM"
+            )
 
     async def _post(
         self, path: str, bodies: Sequence[Body], remedy: str, n_attempts: int = ATTEMPTS
@@ -317,98 +392,8 @@ def _shards(model: Any, dtype: torch.dtype) -> Iterator[dict[str, Tensor]]:
         yield shard
 
 
-def _items(media: Media, dtype: torch.dtype) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """The media of a prompt as vLLM's items, by kind; floats as autocast rounds them."""
-    if INTERLEAVED in media:
-        raise EngineError("a server takes no video with its sound between the frames")
-    floats = as_floats(media)
-    for kind, pixels in (("image", "pixel_values"), ("video", "pixel_values_videos")):
-        if pixels not in floats:
-            continue
-        grids = floats[f"{kind}_grid_thw"]
-        parts = floats[pixels].to(dtype).split(grids.prod(-1).tolist())
-        items = [
-            {pixels: _flat(part), f"{kind}_grid_thw": _single(grid)}
-            for part, grid in zip(parts, grids, strict=True)
-        ]
-        if kind == "video":
-            for item, seconds, grid in zip(
-                items, floats["video_second_per_grid"], grids, strict=True
-            ):
-                item["second_per_grid_ts"] = _single(_same_times(seconds, int(grid[0])))
-        yield kind, items
-    if "input_features" in floats:
-        sounds = zip(floats["input_features"], floats["feature_attention_mask"], strict=True)
-        yield (
-            "audio",
-            [
-                {
-                    "input_audio_features": _flat(features[:, mask.bool()].to(dtype), 1),
-                    "feature_attention_mask": _single(mask),
-                    "audio_feature_lengths": _single(mask.sum()),
-                }
-                for features, mask in sounds
-            ],
-        )
-
-
-def _same_times(seconds: Tensor, n_grids: int, per_second: int = 25) -> Tensor:
-    """Seconds per grid for which vLLM's arithmetic puts frames where the trainer's does.
-
-    A position is the whole part of number x seconds x 25, in single precision here and in double
-    precision there, which differ where the product is a whole number but for rounding.
-    """
-    numbers = torch.arange(n_grids)
-    wanted = (numbers * seconds.float() * per_second).long()[1:]
-    scale = numbers[1:].double() * per_second
-    if not len(scale):
-        return seconds.double()
-    low, high = (wanted / scale).max(), ((wanted + 1) / scale).min()
-    # In few cases no number does; then one frame is off by a 25th of a second.
-    return (low + high) / 2 if low < high else seconds.double()
-
-
-def _flat(tensor: Tensor, dim: int = 0) -> dict[str, Any]:
-    field = {"keep_on_cpu": False, "slices": [[0, tensor.shape[dim], None]], "dim": dim}
-    return {"data": tensor, "field": ["flat", field]}
-
-
-def _single(tensor: Tensor) -> dict[str, Any]:
-    return {"data": tensor, "field": ["batched", {"keep_on_cpu": True}]}
-
-
-def _runs(prompt: Sequence[int], placeholder: int) -> Iterator[dict[str, int]]:
-    """Where the placeholder's runs begin in a prompt, and how long they are."""
-    start = None
-    for place, token in enumerate([*prompt, -1]):
-        if token == placeholder and start is None:
-            start = place
-        elif token != placeholder and start is not None:
-            yield {"offset": start, "length": place - start}
-            start = None
-
-
-def _packed(value: Any) -> bytes:
-    """MessagePack, with tensors as vLLM's `MsgpackEncoder` writes them: type, shape and bytes."""
-    if value is None or isinstance(value, bool):
-        return {None: b"\xc0", False: b"\xc2", True: b"\xc3"}[value]
-    if isinstance(value, int):
-        return b"\xd3" + value.to_bytes(8, "big", signed=True)
-    if isinstance(value, str):
-        return b"\xdb" + _size(value.encode())
-    if isinstance(value, Tensor):
-        raw = value.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-        extension = b"\xc9" + len(raw).to_bytes(4, "big") + b"\x03" + raw
-        kind = str(value.dtype).removeprefix("torch.")
-        return b"\x93" + _packed(kind) + _packed(list(value.shape)) + extension
-    if isinstance(value, Mapping):
-        pairs = [_packed(key) + _packed(each) for key, each in value.items()]
-        return b"\xdf" + len(pairs).to_bytes(4, "big") + b"".join(pairs)
-    return b"\xdd" + len(value).to_bytes(4, "big") + b"".join(map(_packed, value))
-
-
-def _size(raw: bytes) -> bytes:
-    return len(raw).to_bytes(4, "big") + raw
+def _is_logprob(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _client(timeout_s: float) -> aiohttp.ClientSession:
@@ -434,10 +419,13 @@ async def _answer(
             if status == 200:
                 return reply
             if status < 500 or attempt == n_attempts:
-                words = json.dumps(reply)[:500]
-                raise EngineError(f"{url}: HTTP {status}: {words}; {remedy}")
+                raise EngineError(f"{url}: {_words(status, reply)}; {remedy}")
         await asyncio.sleep(PAUSE_S)
     raise AssertionError("unreachable")
+
+
+def _words(status: int, reply: Mapping[str, Any]) -> str:
+    return f"HTTP {status}: {json.dumps(reply)[:500]}"
 
 
 async def _request(
@@ -451,13 +439,17 @@ async def _request(
     try:
         data = None if body is None else io.BytesIO(body)  # aiohttp warns of large plain bytes
         async with client.request(method, url, data=data) as reply:
-            text = await reply.text()
+            text = (await reply.read()).decode(errors="replace")
             try:
                 found = json.loads(text)
             except ValueError:
                 found = {"text": text}
             return reply.status, found if isinstance(found, dict) else {"found": found}
     except (aiohttp.ClientError, TimeoutError) as error:
+        if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ClientError):
+            total = client.timeout.total
+            slow = "" if total == CHECK_S else " if it hangs, else raise grpo.rollouts.timeout_s"
+            raise EngineError(f"{url}: no answer within {total:g} s; {remedy}{slow}") from error
         raise EngineError(
             f"{url}: no server answers ({type(error).__name__}: {error}); {remedy}, or set "
             "grpo.rollouts=null"
