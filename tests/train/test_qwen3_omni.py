@@ -10,8 +10,8 @@ from trl.trainer.utils import add_fused_lm_head
 from avrt.engines.encode import collate, encode, merge_media, suppress_token_ids
 from avrt.errors import ConfigError, EngineError
 from avrt.runs import kept_checkpoints
-from avrt.train import grpo, sft
-from avrt.train.checkpoint import count_parameters, freeze_towers, load_student
+from avrt.train import grpo, room, sft
+from avrt.train.checkpoint import build_student, count_parameters, freeze_towers, load_student
 from avrt.train.data import PromptEncoder, read_examples, split_path
 from avrt.train.held_out import answer_greedily
 from avrt.train.rollout import Sampler, sample_groups
@@ -221,3 +221,20 @@ def test_sound_goes_between_its_frames_by_the_clock(make, make_row, policy):
     assert (order.diff() >= 0).all()
     assert collate([row, row], 0, "right")["use_audio_in_video"]
     assert encode(policy[1], Prompt("what?")).media == {}
+
+
+def test_a_dry_run_has_the_table_with_the_adapters_that_this_model_takes(make):
+    text = sft.plan(make())
+    assert "SFT, LoRA" in text
+    assert "GRPO, LoRA" in text
+
+
+def test_a_refusal_names_adapters_that_this_model_takes(make, folder, monkeypatch):
+    config = make()
+    monkeypatch.setattr(room, "free_bytes", lambda _: 0)
+    model = build_student(str(folder), config.student)
+    *_, (text, _, student) = room._smaller(config.sft, config.student, model)
+    assert text.endswith("student.lora.targets=[q_proj,k_proj,v_proj,o_proj]")
+    build_student(str(folder), student)
+    with pytest.raises(ConfigError, match="no other settings fit"):
+        room.require_room(str(folder), config.sft, config.student, config.media)

@@ -18,7 +18,7 @@ import torch
 import transformers
 from transformers import PreTrainedModel, Trainer
 
-from avrt.config import MediaConfig, StudentConfig
+from avrt.config import LoraConfig, MediaConfig, StudentConfig
 from avrt.engines.weights import (
     architecture_of,
     can_describe,
@@ -41,6 +41,7 @@ from avrt.train.optimizer import has_cpu_adam
 __all__ = [
     "build_student",
     "count_parameters",
+    "default_lora",
     "describe_student",
     "freeze_towers",
     "load_student",
@@ -156,6 +157,21 @@ def freeze_towers(model: PreTrainedModel, train_projections: bool = False) -> No
                 getattr(tower, projection).requires_grad_(train_projections)
 
 
+def default_lora(model: Any) -> LoraConfig:
+    """The adapters of the default settings, on those of their targets that the model has."""
+    lora, layers = LoraConfig(), _linear_layers(model)
+    targets = tuple(name for name in lora.targets if name in layers)
+    return lora if targets == lora.targets else LoraConfig(targets=targets)
+
+
+def _linear_layers(model: Any) -> set[str]:
+    return {
+        name.rpartition(".")[2]
+        for name, module in model.base_model.language_model.named_modules()
+        if isinstance(module, torch.nn.Linear)
+    }
+
+
 def lora_config(student: StudentConfig, model: Any) -> Any:
     """Give the configuration of adapters for peft, or None; they go into the language model only.
 
@@ -166,11 +182,7 @@ def lora_config(student: StudentConfig, model: Any) -> Any:
         return None
     import peft
 
-    layers = {
-        name.rpartition(".")[2]
-        for name, module in model.base_model.language_model.named_modules()
-        if isinstance(module, torch.nn.Linear)
-    }
+    layers = _linear_layers(model)
     if unknown := sorted({*student.lora.targets} - layers):
         raise ConfigError(
             f"student.lora.targets: the language model has no linear layer {', '.join(unknown)}; "

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from avrt.config import GrpoConfig, LoraConfig, MediaConfig, SftConfig, StudentConfig
+from avrt.config import GrpoConfig, MediaConfig, SftConfig, StudentConfig
 from avrt.errors import ConfigError
 from avrt.ranks import n_processes
-from avrt.train.checkpoint import build_student
+from avrt.train.checkpoint import build_student, default_lora
 from avrt.train.launch import on_cpu
 from avrt.train.memory import FRAMEWORK_BYTES, Way, estimate_memory, load_of, longest_sample
 
@@ -57,7 +57,7 @@ def require_room(path: str, section: Section, student: StudentConfig, media: Med
     if needed <= free:
         return
     remedy = "no other settings fit either; use a GPU with more memory"
-    for changes, other_section, other in _smaller(section, student):
+    for changes, other_section, other in _smaller(section, student, model):
         built = model if other.lora == student.lora else build_student(path, other)
         smaller = sum(estimate_training(built, other_section, other, sample).values())
         if smaller <= free:
@@ -70,7 +70,7 @@ def require_room(path: str, section: Section, student: StudentConfig, media: Med
 
 
 def _smaller(
-    section: Section, student: StudentConfig
+    section: Section, student: StudentConfig, model: Any
 ) -> Iterator[tuple[str, Section, StudentConfig]]:
     """Settings that need less, each on top of the ones before, those that change least first.
 
@@ -98,8 +98,11 @@ def _smaller(
         for text, update in ways.items():
             yield " ".join([*changes, text]), section, student.model_copy(update=update)
     if student.lora is None:
-        update = {"lora": LoraConfig(), "train_projections": False}
-        yield " ".join([*changes, "student.lora={}"]), section, student.model_copy(update=update)
+        lora = default_lora(model)
+        update = {"lora": lora, "train_projections": False}
+        names = ",".join(lora.targets) if lora.model_fields_set else ""
+        text = f"student.lora.targets=[{names}]" if names else "student.lora={}"
+        yield " ".join([*changes, text]), section, student.model_copy(update=update)
 
 
 def _by_sample(section: Section, rows: int, factor: int) -> tuple[Section, str]:
@@ -120,7 +123,8 @@ def describe_room(
     `sample`: as for `estimate_training`.
     """
     plain = student.model_copy(update={"lora": None, "deepspeed": None})
-    adapters = {"lora": student.lora or LoraConfig(), "train_projections": False}
+    lora = student.lora or default_lora(build_student(path, plain))
+    adapters = {"lora": lora, "train_projections": False}
     ways = {
         "one GPU": Way(plain, on_gpu=True),
         "DDP": Way(plain, on_gpu=True, several=True),
