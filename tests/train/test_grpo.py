@@ -271,8 +271,8 @@ def test_too_few_prompts_and_untrained_policy_are_refused(make_config, make_row,
 
 
 def test_prompts_that_leave_no_room_are_refused(make_config):
-    with pytest.raises(DataError, match=r"grpo: none of the 8 samples.*tokens, at most -904"):
-        grpo.run(make_config(grpo={"max_new_tokens": 5000}))
+    with pytest.raises(DataError, match=r"grpo: none of the 8 samples.*tokens, at most 6"):
+        grpo.run(make_config(grpo={"max_new_tokens": 4090}))
 
 
 def test_rows_without_media_are_refused():

@@ -343,6 +343,9 @@ def _explain(
     given_text = "null" if value is None else repr(mask(value, name))
     if isinstance(value, bool):
         given_text = json.dumps(value)
+    if problem["type"] == "value_error" and isinstance(value, dict):
+        # The message names the settings at fault; the whole section would bury it.
+        return f"{origin}: {where or 'configuration'}: {message}"
     return f"{origin}: {where or 'configuration'} = {given_text}: {message}"
 
 
