@@ -162,7 +162,10 @@ def test_prompts_must_be_enough_for_all_processes(make_config, student, monkeypa
     encoder = PromptEncoder(student[1], config.data.root, config.media, config.student.prompt)
     with pytest.raises(ConfigError, match=r"= 4 on each of 3 processes, .* only 8"):
         grpo.make_trainer(config, *student, encoder, examples)
-    assert "2 steps of 12 prompts x 2 completions (4 prompts x 3 processes)" in grpo.plan(config)
+    with pytest.raises(ConfigError, match=r"= 4 on each of 3 processes, .* only 8"):
+        grpo.plan(config)
+    monkeypatch.setattr(grpo, "n_processes", lambda: 2)
+    assert "2 steps of 8 prompts x 2 completions (4 prompts x 2 processes)" in grpo.plan(config)
 
 
 def test_rollouts_with_rounded_positions_are_refused(make_config, monkeypatch):
