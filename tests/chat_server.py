@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from loopback import Loopback
 
 Reply = tuple[int, dict[str, str], bytes] | Iterable[bytes] | None
 """Status, headers and body; or pieces to write before the connection ends; None just ends it."""
@@ -19,7 +20,7 @@ def chat(text: str | None, finish: str = "stop", n_prompt_tokens: int = 7, **mes
     return 200, {}, json.dumps(body).encode()
 
 
-class Server:
+class Server(Loopback):
     """A real HTTP server on loopback that answers with `answer(body, n_th_request)`."""
 
     def __init__(self) -> None:
@@ -52,21 +53,4 @@ class Server:
             def log_message(self, *args) -> None:
                 pass
 
-        class Quiet(ThreadingHTTPServer):
-            def handle_error(self, *args) -> None:
-                """A client that gave up waiting is part of the tests."""
-
-        self.http = Quiet(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
-
-    def __enter__(self) -> Server:
-        self.thread = threading.Thread(
-            target=self.http.serve_forever, kwargs={"poll_interval": 0.01}
-        )
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.http.shutdown()
-        self.thread.join()
-        self.http.server_close()
+        self.listen(Handler)

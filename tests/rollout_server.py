@@ -11,7 +11,7 @@ import json
 import threading
 import time
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,12 @@ from safetensors.torch import load_file
 
 from avrt.train.checkpoint import load_student
 from avrt.train.rollout import Sampler, sample_groups
+from loopback import Loopback
 
 LIVE_NAMES = {"thinker.model.": "model.language_model.", "thinker.lm_head.": "lm_head."}
 
 
-class RolloutServer:
+class RolloutServer(Loopback):
     """Answers as `vllm serve FOLDER --served-model-name policy` does, with the flags it needs."""
 
     def __init__(self, folder: Path) -> None:
@@ -69,20 +70,7 @@ class RolloutServer:
             def log_message(self, *args) -> None:
                 pass
 
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
-
-    def __enter__(self) -> RolloutServer:
-        self.thread = threading.Thread(
-            target=self.http.serve_forever, kwargs={"poll_interval": 0.01}
-        )
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.http.shutdown()
-        self.thread.join()
-        self.http.server_close()
+        self.listen(Handler)
 
     def answer(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         if path == "/collective_rpc":

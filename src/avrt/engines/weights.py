@@ -153,7 +153,7 @@ def _placed(model: Any, device: str, processor: Any) -> Loaded:
     """Put a model on its device; the windows of an Omni model's towers are computed together."""
     from avrt.engines import windows
 
-    if all(hasattr(model.base_model, tower) for tower in windows.TOWERS):
+    if windows.has_towers(model):
         windows.set_tower_attention(model)
     return Loaded(model.to(pick_device(device)).eval(), processor)
 

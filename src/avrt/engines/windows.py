@@ -17,12 +17,17 @@ from transformers import AttentionInterface
 
 from avrt.errors import ConfigError
 
-__all__ = ["TOWERS", "choose_attention", "set_tower_attention"]
+__all__ = ["TOWERS", "choose_attention", "has_towers", "set_tower_attention"]
 
 TOWERS = ("visual", "audio_tower")
 """Towers of a thinker."""
 BATCHED = "avrt_flash_windows"
 """Name of the attention below; transformers hands on all windows to names with `flash`."""
+
+
+def has_towers(model: Any) -> bool:
+    """Whether this is the thinker of an Omni model, with towers for picture and for sound."""
+    return all(hasattr(model.base_model, tower) for tower in TOWERS)
 
 
 def choose_attention(attention: str, device: str, dtype: str) -> str:

@@ -28,7 +28,7 @@ from avrt.engines.weights import (
     pick_device,
     resolve,
 )
-from avrt.engines.windows import choose_attention, set_tower_attention
+from avrt.engines.windows import choose_attention, has_towers, set_tower_attention
 from avrt.errors import ConfigError, EngineError
 from avrt.prompts import load_prompt
 from avrt.ranks import is_main
@@ -138,7 +138,7 @@ def _on_meta(whole: Any, path: str) -> PreTrainedModel:
 
 
 def _check_thinker(path: str, model: PreTrainedModel) -> None:
-    if all(hasattr(model.base_model, tower) for tower in TOWERS):
+    if has_towers(model):
         return
     raise ConfigError(
         f"{path}: a {type(model).__name__} cannot be the student: it has no towers for picture and "
