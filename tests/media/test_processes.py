@@ -23,6 +23,7 @@ from running import is_running, wait_for
 
 HOLD = """
 import sys
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 import worker_tasks
@@ -30,9 +31,9 @@ from avrt.media.processes import map_files
 
 folder, timeout_s, names = Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3:]
 work = partial(worker_tasks.mark, folder)
-results = map_files(work, names, timeout_s=timeout_s, workers=2)
-for item, result in results:
-    print(item, flush=True)
+with closing(map_files(work, names, timeout_s=timeout_s, workers=2)) as results:
+    for item, result in results:  # Ctrl-C may come here, outside of the generator
+        print(item, flush=True)
 """
 
 

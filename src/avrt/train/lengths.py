@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -94,7 +95,8 @@ def media_infos(
         probed = map_files(
             partial(probe, media=media), files, timeout_s=media.timeout_s, workers=media.workers
         )
-        infos |= {files[file]: info for file, info in probed if isinstance(info, MediaInfo)}
+        with closing(probed):
+            infos |= {files[file]: info for file, info in probed if isinstance(info, MediaInfo)}
     return infos
 
 
