@@ -43,3 +43,8 @@ def test_a_judge_is_not_the_only_reward(make_config: Callable[..., Config]) -> N
     weights = {"format_weight": 0, "accuracy_weight": 0, "judge_weight": 1}
     with pytest.raises(ValidationError, match="it cannot be the only reward"):
         make_config(grpo=weights)
+
+
+def test_a_judge_that_would_never_be_asked_is_refused(make_config: Callable[..., Config]) -> None:
+    with pytest.raises(ValidationError, match="judge_weight is 0, so it would never be asked"):
+        make_config(grpo={"judge": "reader"})

@@ -139,7 +139,8 @@ class RolloutsConfig(Section):
 class GrpoConfig(Section):
     recipe: str | None = None
     """A published set of the settings below (`avrt list recipes`): `paper`, `paper-v2`, `dapo`,
-    `dr_grpo`, `gspo`, `nemo-omni` or `echoink`. Settings given beside it win.
+    `dr_grpo`, `gspo`, `nemo-omni` or `echoink`. Settings beside it, in later files and on the
+    command line win; a recipe that is named on the command line wins over the files.
     """
     init: str = "sft"
     """Where the policy starts: `sft`, `base`, or a checkpoint folder."""
@@ -293,6 +294,11 @@ class GrpoConfig(Section):
             raise ValueError(
                 "format_weight, accuracy_weight and length_weight are all 0, so no completion "
                 "would earn anything; give one a weight"
+            )
+        if self.judge is not None and not self.judge_weight:
+            raise ValueError(
+                f"judge = {self.judge!r} is named, but judge_weight is 0, so it would never be "
+                "asked; set judge_weight, or leave judge out"
             )
         return self
 
