@@ -28,6 +28,7 @@ __all__ = [
     "ABSENT",
     "Files",
     "differences",
+    "differing",
     "files_digest",
     "media_cache",
     "protocol_id",
@@ -50,8 +51,15 @@ def protocol_id(protocol: Mapping[str, Any]) -> str:
 
 def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
     """The differences of two protocols, as `name: of the first / of the second`."""
-    names = [name for name in sorted({**first, **second}) if first.get(name) != second.get(name)]
-    return [f"{name}: {_text(first, name)} / {_text(second, name)}" for name in names]
+    return [
+        f"{name}: {_text(first, name)} / {_text(second, name)}" for name in differing(first, second)
+    ]
+
+
+def differing(*protocols: Mapping[str, Any]) -> list[str]:
+    """The settings in which protocols differ, by name."""
+    names = sorted({name for protocol in protocols for name in protocol})
+    return [name for name in names if len({fingerprint(p.get(name)) for p in protocols}) > 1]
 
 
 def questions_digest(samples: Sequence[Sample]) -> str:

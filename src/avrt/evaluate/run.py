@@ -179,6 +179,7 @@ def _tasks(config: Config, choice: Choice) -> list[Task]:
         files = read_files(benchmark.samples, benchmark.data.root, cache)
         digests = {"questions": benchmark.questions_digest, "media": files_digest(files)}
         for model in models:
+            media = model.media_of(benchmark, config.media)
             is_free = choice.modalities is None and model.given is not None
             own = (model.given,) if is_free and model.given else chosen.eval.modalities
             tasks.append(
@@ -187,8 +188,8 @@ def _tasks(config: Config, choice: Choice) -> list[Task]:
                     files=files,
                     model=model,
                     modalities=model.modalities(benchmark, own),
-                    settings=settings_of(model, benchmark, digests, config.media, config.run.seed),
-                    media=config.media,
+                    settings=settings_of(model, benchmark, digests, media, config.run.seed),
+                    media=media,
                     seed=config.run.seed,
                 )
             )

@@ -29,6 +29,8 @@ __all__ = [
     "headline_table",
 ]
 
+_GIVEN = ("Cut sounds", "Scaled pictures")
+_TOKENS = ("Picture tokens", "Sound tokens", "Prompt tokens")
 LABELS = {"none": "Text only", "a": "Audio", "v": "Vision", "av": "Audio + vision"}
 
 
@@ -150,11 +152,12 @@ def detail_table(benchmark: BenchmarkResults) -> Table:
     return Table(
         f"{benchmark.name}-details",
         f"{benchmark.name}: behind the numbers",
-        (*header, "Cut", "Thought, words", "Picture tokens", "Sound tokens", "Prompt tokens"),
+        (*header, "Cut", *_GIVEN, "Thought, words", *_TOKENS),
         rows,
         (
             "Official: by the rule of the benchmark's authors, over the items that they count.",
             "Invalid: replies in which no answer could be read. Cut: at the longest completion.",
+            "Cut sounds, scaled pictures: items of which a model got less than the file has.",
             "Tokens: means over the replies, as the engine counted them; an absent modality has 0.",
         ),
         text_columns=3,
@@ -218,6 +221,7 @@ def _details(result: ModelResult) -> tuple[str, ...]:
         str(counts["failed"]),
         str(counts["missing_media"]),
         str(n_cut),
+        *("–" if n is None else str(n) for n in (result.cut_sounds, result.scaled_pictures)),
         _mean_text(result.think_words),
         *(_mean_text(result.mean(f"n_{kind}_tokens")) for kind in ("frame", "audio")),
         _mean_text(result.mean("n_prompt_tokens") or None),  # 0: nobody counted them
