@@ -184,7 +184,7 @@ def _protocol_text(cells: Mapping[tuple[str, str], ModelResult], models: Sequenc
         prompts = {model: result.prompt or "unknown" for (model, _), result in cells.items()}
         asked = ", ".join(f"{model} {prompts[model]}" for model in models)
         return f"protocols differ in the prompt alone ({asked}): {listed}"
-    return f"protocols differ ({', '.join(names)}), so do not compare across them: {listed}"
+    return f"protocols differ, so do not compare across them: {listed}; in {', '.join(names)}"
 
 
 def _group_texts(
