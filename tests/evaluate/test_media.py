@@ -82,6 +82,9 @@ SOUNDS = Choice(models=OWN.models, modalities=("a",), benchmarks=("mmar",))
 
 def test_the_papers_evaluation_gives_whole_sounds_and_the_authors_frames(paper):
     config = paper()
+    planned = plan(config, OWN)
+    assert "3 items by A, AV (2 frames per second, at most 768 and all sound)" in planned
+    assert "tokens), prompt direct, protocol" in planned
     summary = run(config, OWN).summary
     assert summary.count(" 0 sounds cut") == 3 * (1 + 2)
     assert summary.count(" 0 pictures scaled down") == 3

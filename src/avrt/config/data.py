@@ -123,6 +123,14 @@ class MediaConfig(Section):
     the processors for each process of a launch on this machine.
     """
 
+    def describe(self, given: str) -> str:
+        """What of a clip is given with frames (v), sound (a) or both (av), in words."""
+        frames, seconds = f"{self.n_frames} frames", self.max_audio_s
+        if self.fps is not None:
+            frames = f"{self.fps:g} frames per second, at most {self.n_frames}"
+        sound = "all sound" if seconds is None else f"{seconds:g} s of sound"
+        return " and ".join({"v": frames, "a": sound}[half] for half in "va" if half in given)
+
     def decoding(self) -> dict[str, Any]:
         """The settings that decide how a file is decoded, or that it is refused."""
         free = {"jpeg_quality", "audio_format", "timeout_s", "workers", "read_ahead"}
