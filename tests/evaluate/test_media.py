@@ -76,6 +76,13 @@ def paper(sets, tmp_path):
     return load
 
 
+def report(config: Config) -> str:
+    from avrt.report import page
+
+    page.run(config)
+    return (config.run.path / "report" / "index.html").read_text(encoding="utf-8")
+
+
 OWN = Choice(models=("base", "base_think", "sft"), modalities=("a", "av"))
 SOUNDS = Choice(models=OWN.models, modalities=("a",), benchmarks=("mmar",))
 
@@ -83,8 +90,8 @@ SOUNDS = Choice(models=OWN.models, modalities=("a",), benchmarks=("mmar",))
 def test_the_papers_evaluation_gives_whole_sounds_and_the_authors_frames(paper):
     config = paper()
     planned = plan(config, OWN)
-    assert "3 items by A, AV (2 frames per second, at most 768 and all sound)" in planned
-    assert "tokens), prompt direct, protocol" in planned
+    given = "prompt direct, 2 frames per second, at most 768 and all sound, protocol"
+    assert f"tokens), {given}" in planned
     summary = run(config, OWN).summary
     assert summary.count(" 0 sounds cut") == 3 * (1 + 2)
     assert summary.count(" 0 pictures scaled down") == 3
@@ -104,6 +111,9 @@ def test_base_and_student_differ_in_their_prompt_alone_and_may_be_compared(paper
     assert text.splitlines()[1].partition(": ")[2].startswith("prompt: ")
     assert "only the prompts differ" in text
     assert "only the prompts differ" not in compare(config, "base_think", "sft")
+    page = report(config)
+    assert "+0.0 to base (another prompt)" in page
+    assert "Protocols differ in the prompt alone: " in page
     run(paper("eval.models.sft.max_new_tokens=9", "run.name=short"), SOUNDS)
     with pytest.raises(ConfigError, match=r"(?s)max_new_tokens: 1024 / 9; prompt: .*--force"):
         compare(paper("run.name=short"), "base", "sft")
@@ -192,6 +202,12 @@ def test_a_prompt_that_names_the_number_of_frames_needs_an_even_one(paper):
     with pytest.raises(ConfigError, match=r"eval\.models\.base\.media='\{fps: null, n_frames: 8\}"):
         plan(paper(*overrides), choice)
     plan(paper(*overrides, "eval.models.base.media.fps=null"), choice)
+
+
+def test_a_word_that_is_no_prompt_is_refused_with_those_that_are(paper):
+    message = r"(?s)eval\.models\.base: prompt 'offical'.*direct.*`official`"
+    with pytest.raises(ConfigError, match=message):
+        plan(paper("eval.models.base.prompt=offical"), SOUNDS)
 
 
 def test_the_prompt_of_the_student_is_that_of_its_training(paper):

@@ -7,7 +7,7 @@ from statistics import fmean
 
 from avrt.config import Config
 from avrt.errors import ConfigError
-from avrt.evaluate.protocol import differences, differing
+from avrt.evaluate.protocol import differ_in_prompt, differences
 from avrt.evaluate.results import MODALITIES, ModelResult, read_results
 from avrt.evaluate.statistics import Comparison, bootstrap, compare_paired
 from avrt.evaluate.summary import in_order, interval_text, p_text
@@ -38,13 +38,18 @@ def compare(config: Config, first: str, second: str, force: bool = False) -> str
             f"{config.run.path}/eval: {first!r} and {second!r} have no evaluated item in common"
         )
     unlike = [text for before, after, _ in pairs for text in _unlike(before, after)]
-    if not force and any(_other_than_prompt(before, after) for before, after, _ in pairs):
+    by_prompt = all(
+        differ_in_prompt(before.settings.protocol, after.settings.protocol)
+        for before, after, _ in pairs
+        if before.protocol_id != after.protocol_id
+    )
+    if unlike and not by_prompt and not force:
         raise ConfigError(
             f"{first!r} and {second!r} were not evaluated alike, so that a test would compare the "
             f"protocols too:\n" + "\n".join(unlike) + "\nEvaluate both in one way, or add --force"
         )
     lines = [f"{second} minus {first}, on the same items", *unlike]
-    if unlike and not any(_other_than_prompt(before, after) for before, after, _ in pairs):
+    if unlike and by_prompt:
         lines.append("only the prompts differ: the difference is that of model and prompt together")
     for before, after, comparison in pairs:
         title = f"{before.benchmark} {before.modality.upper():2}"
@@ -85,13 +90,6 @@ def _pairs(
             if before and after and (test := compare_paired(before.correct, after.correct)):
                 pairs.append((before, after, test))
     return pairs
-
-
-def _other_than_prompt(before: ModelResult, after: ModelResult) -> list[str]:
-    """The settings in which two protocols differ, without the prompt."""
-    names = differing(before.settings.protocol, after.settings.protocol)
-    are_known = all("prompt" in result.settings.protocol for result in (before, after))
-    return [name for name in names if name != "prompt" or not are_known]
 
 
 def _unlike(before: ModelResult, after: ModelResult) -> list[str]:

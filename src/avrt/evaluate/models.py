@@ -128,7 +128,7 @@ def choose_models(config: Config, chosen: Mapping[str, str | EvalModel]) -> list
                 revision=revision,
                 engine=engine,
                 prompt=Path(prompt).name,
-                template=_template(prompt, student.prompt),
+                template=_template(name, prompt, student.prompt),
                 sampling=Sampling(
                     temperature=role.temperature,
                     top_p=role.top_p,
@@ -143,10 +143,15 @@ def choose_models(config: Config, chosen: Mapping[str, str | EvalModel]) -> list
     return models
 
 
-def _template(prompt: str, of_student: str) -> PromptTemplate | None:
+def _template(model: str, prompt: str, of_student: str) -> PromptTemplate | None:
     if prompt == "official":
         return None
-    return load_prompt(of_student if prompt == "student" else prompt)
+    try:
+        return load_prompt(of_student if prompt == "student" else prompt)
+    except ConfigError as error:
+        raise ConfigError(
+            f"eval.models.{model}: {error}; `official` asks in the words of a benchmark's authors"
+        ) from error
 
 
 def settings_of(

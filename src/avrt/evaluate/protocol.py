@@ -27,6 +27,7 @@ from avrt.types import Sample
 __all__ = [
     "ABSENT",
     "Files",
+    "differ_in_prompt",
     "differences",
     "differing",
     "files_digest",
@@ -60,6 +61,11 @@ def differing(*protocols: Mapping[str, Any]) -> list[str]:
     """The settings in which protocols differ, by name."""
     names = sorted({name for protocol in protocols for name in protocol})
     return [name for name in names if len({fingerprint(p.get(name)) for p in protocols}) > 1]
+
+
+def differ_in_prompt(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    """Whether the prompt, and nothing else, tells two protocols apart."""
+    return differing(first, second) == ["prompt"] and "prompt" in first and "prompt" in second
 
 
 def questions_digest(samples: Sequence[Sample]) -> str:

@@ -148,12 +148,12 @@ def plan(config: Config, choice: Choice = Choice()) -> str:
         given = ", ".join(modality.upper() for modality in task.modalities) or "nothing"
         answers = f", {model.k} answers each" if model.k > 1 else ""
         halves = {half for modality in task.modalities for half in modality if modality != "none"}
-        media = f" ({task.media.describe(''.join(halves))})" if halves else ""
+        media = f"{task.media.describe(''.join(halves))}, " if halves else ""
         lines.append(
-            f"eval: {task.benchmark.name}, {n_items} items by {given}{media}{answers}, "
+            f"eval: {task.benchmark.name}, {n_items} items by {given}{answers}, "
             f"model {model.name}: {model.checkpoint} ({model.engine.kind}, up to "
             f"{model.sampling.max_new_tokens} tokens), prompt {model.prompt}, "
-            f"protocol {task.settings.protocol_id}"
+            f"{media}protocol {task.settings.protocol_id}"
         )
     for task in {task.benchmark.name: task for task in tasks}.values():
         lines += _missing_media(task)
