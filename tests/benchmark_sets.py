@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from avrt.config import DataConfig
+from avrt.config import BenchmarkConfig
 from avrt.datasets import write_samples
 from avrt.types import Sample
 
@@ -236,11 +236,11 @@ def rows_of(name: str) -> Any:
     return copy.deepcopy(ROWS[name])
 
 
-def write_set(root: Path, name: str, content: Any = None) -> DataConfig:
+def write_set(root: Path, name: str, content: Any = None) -> BenchmarkConfig:
     """Write the annotations of the set into `root` and return where and how they are read."""
     path = root / FILES[name]
     path.parent.mkdir(parents=True, exist_ok=True)
-    data = DataConfig.model_validate({"format": name, "root": root, "split": "val"})
+    data = BenchmarkConfig.model_validate({"format": name, "root": root, "split": "val"})
     if name == "parquet":
         write_samples(path, [_own(1, 0), _own(2, 2)])
         return data

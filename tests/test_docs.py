@@ -241,9 +241,9 @@ def test_every_setting_exists(page: str) -> None:
             continue
         if match[1].endswith((".parquet", ".jsonl")):
             continue
-        name = re.sub(r"^(judges|eval\.models)\.\w+", r"\1.NAME", match[1])
+        name = re.sub(r"^(judges|eval\.models|eval\.benchmarks)\.\w+", r"\1.NAME", match[1])
         name = re.sub(r"^teachers\.\w+", "teachers.NAME", name)
-        name = re.sub(r"^(eval\.benchmarks|build\.decontaminate)\.\w+", "data", name)
+        name = re.sub(r"^build\.decontaminate\.\w+", "data", name)
         name = re.sub(r"^(build\.views|eval\.difficulty|eval\.pools)\.\w+", r"\1", name)
         name = name.replace("_NAME", "").replace("grpo.NAME_weight", "grpo.format_weight")
         if name not in setting_names() and not (ROOT / "src" / "avrt" / span).exists():

@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from avrt.config import Config, EvalModel, JudgeRole, Section
+from avrt.config import BenchmarkConfig, Config, EvalModel, JudgeRole, Section
 
 __all__ = ["render"]
 
@@ -79,7 +79,11 @@ def render() -> str:
     """Write the whole page."""
     judges = {"NAME": JudgeRole(model="that of the merger")}
     config = Config().model_copy(update={"judges": judges})
-    parts = [*_parts(config, "", ""), *_parts(EvalModel(model="base"), "eval.models.NAME", "")]
+    parts = [
+        *_parts(config, "", ""),
+        *_parts(BenchmarkConfig(), "eval.benchmarks.NAME", ""),
+        *_parts(EvalModel(model="base"), "eval.models.NAME", ""),
+    ]
     kinds: dict[type[BaseModel], list[Part]] = {}
     for part in parts:
         kinds.setdefault(_kind(type(part.section)), []).append(part)

@@ -135,9 +135,16 @@ class Frames:
     """True for a picture file: it has one frame and no time."""
     fault: Literal["truncated", "damaged"] | None = None
     """What is wrong with a clip that was used all the same, because the settings allow it."""
+    source_pixels: int | None = None
+    """Height x width of the picture or the clip before it was scaled; None when it is not known."""
 
     def __len__(self) -> int:
         return len(self.pixels)
+
+    @property
+    def n_pixels(self) -> int:
+        """Height x width of each picture."""
+        return self.pixels.shape[1] * self.pixels.shape[2]
 
     @property
     def digest(self) -> str:
@@ -156,6 +163,8 @@ class Waveform:
     """When it begins, relative to the first frame of the video beside it; None without a video."""
     fault: Literal["truncated", "damaged"] | None = None
     """What is wrong with a clip that was used all the same, because the settings allow it."""
+    source_s: float | None = None
+    """Length of the whole sound in the file; None when it is not known."""
 
     @property
     def duration_s(self) -> float:
@@ -179,6 +188,8 @@ class EncodedFrames:
     fault: Literal["truncated", "damaged"] | None
     digest: str
     """Of the decoded frames, not of the JPEGs: `Frames.digest`."""
+    n_pixels: int | None = None
+    source_pixels: int | None = None
 
     def __len__(self) -> int:
         return len(self.jpegs)
@@ -197,6 +208,7 @@ class EncodedSound:
     digest: str
     """Of the decoded samples, not of the file: `Waveform.digest`."""
     duration_s: float
+    source_s: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

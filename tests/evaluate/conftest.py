@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from avrt.config import Config, DataConfig, EvalConfig, MediaConfig, RunConfig, StudentConfig
+from avrt.config import BenchmarkConfig, Config, EvalConfig, MediaConfig, RunConfig, StudentConfig
 from avrt.datasets import write_samples
 from avrt.engines import LazyEngine, OnCompletion
 from avrt.media import encode_wav
@@ -74,7 +74,7 @@ def bench_root(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def config(tmp_path, bench_root) -> Config:
-    data = DataConfig(format="parquet", root=bench_root, split="clips")
+    data = BenchmarkConfig(format="parquet", root=bench_root, split="clips")
     return Config(
         run=RunConfig(dir=tmp_path / "runs", name="test"),
         media=MediaConfig(n_frames=4, max_pixels=56 * 56, workers=1),

@@ -80,7 +80,7 @@ def test_a_preset_names_the_model(config):
 @pytest.mark.parametrize(
     ("preset", "message"),
     [
-        ("ola-7b", "no checkpoint that AVRT can run.*--predictions FILE --model ola-7b"),
+        ("avatar-3b", "no checkpoint that AVRT can run.*--predictions FILE --model avatar-3b"),
         ("qwen2.5-14b-instruct", "is for the merger"),
         ("echoink", r"no preset 'echoink'; did you mean echoink-7b\?.*`avrt list baselines`"),
     ],

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from avrt.config import DataConfig
+from avrt.config import BenchmarkConfig
 from avrt.evaluate import Choice, run
 from avrt.evaluate.logs import log_path
 from avrt.evaluate.results import read_results
@@ -147,7 +147,7 @@ def test_means_are_over_replies_and_unknown_is_not_zero(evaluate, config):
 
 def test_a_benchmark_that_is_configured_no_more_is_still_read(evaluate, config, bench_root):
     evaluate(config, "<answer>A</answer>")
-    other = {"sounds": DataConfig(format="parquet", root=bench_root, split="sounds")}
+    other = {"sounds": BenchmarkConfig(format="parquet", root=bench_root, split="sounds")}
     config = config.model_copy(
         update={"eval": config.eval.model_copy(update={"benchmarks": other})}
     )

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from avrt import engines
 from avrt.cli import cli
 from avrt.cli.replay import replay_row
-from avrt.config import DataConfig, EvalModel, dump_config, load_config
+from avrt.config import BenchmarkConfig, EvalModel, dump_config, load_config
 from avrt.datasets import read_samples, write_samples
 from avrt.engines import make_engine
 from avrt.errors import AvrtError, ConfigError, DataError
@@ -150,7 +150,7 @@ def test_a_file_that_cannot_be_digested_now_stops_before_anything_is_asked(
 
 
 def test_a_modality_that_no_item_has_is_skipped_and_said(config, bench_root, capsys):
-    sounds = DataConfig(format="parquet", root=bench_root, split="sounds")
+    sounds = BenchmarkConfig(format="parquet", root=bench_root, split="sounds")
     config = with_eval(config, benchmarks={"sounds": sounds})
     evaluate(config)
     assert "sounds: no item has V, AV; skipped" in capsys.readouterr().out
@@ -272,7 +272,7 @@ def test_a_changed_question_is_refused(config, bench_root, tmp_path):
         (other / name).symlink_to(bench_root / name)
     write_samples(other / "clips.parquet", samples[1:])
     moved = with_eval(
-        config, benchmarks={"clips": DataConfig(format="parquet", root=other, split="clips")}
+        config, benchmarks={"clips": BenchmarkConfig(format="parquet", root=other, split="clips")}
     )
     with pytest.raises(ConfigError, match=r"other settings \(questions\)"):
         evaluate(moved)
@@ -302,7 +302,7 @@ def test_the_whole_configuration_is_saved(config):
 
 
 def test_a_wrong_folder_is_named_by_its_benchmark(config, tmp_path):
-    absent = DataConfig(format="parquet", root=tmp_path / "absent", split="clips")
+    absent = BenchmarkConfig(format="parquet", root=tmp_path / "absent", split="clips")
     with pytest.raises(
         ConfigError, match=r"^eval\.benchmarks\.mine: .*eval\.benchmarks\.mine\.root"
     ):
@@ -337,7 +337,7 @@ def test_an_unknown_model_is_refused(config):
 
 def test_an_empty_benchmark_is_refused(config, tmp_path):
     write_samples(tmp_path / "none.parquet", [])
-    empty = DataConfig(format="parquet", root=tmp_path, split="none")
+    empty = BenchmarkConfig(format="parquet", root=tmp_path, split="none")
     with pytest.raises(DataError, match=r"eval.benchmarks.empty: no questions"):
         run(with_eval(config, benchmarks={"empty": empty}))
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from avrt.config import MediaConfig
 from avrt.errors import MediaError
-from avrt.media import fit_size, read_frames, sample_indices
+from avrt.media import count_frames, fit_size, read_frames, sample_indices
 from avrt.media.frames import SCALING, _runs, decode_video
 from clips import encode_clip, numbered, numbers, tone
 
@@ -285,3 +285,35 @@ def test_sizes_are_legal_and_never_enlarged(height, width, max_pixels, factor):
 )
 def test_sizes_of_usual_clips(size, wanted):
     assert fit_size(*size, 602_112, 28) == wanted
+
+
+@pytest.mark.parametrize(
+    ("n_shown", "rate", "fps", "most", "expected"),
+    [
+        (300, 25.0, 2.0, 768, 24),  # 12 s
+        (312, 25.0, 2.0, 768, 24),  # an even number, rounded down
+        (1800, 29.97, 2.0, 768, 120),
+        (45_000, 25.0, 2.0, 768, 768),
+        (25, 25.0, 2.0, 768, 4),  # four at least
+        (3, 25.0, 2.0, 768, 2),  # as many as there are
+        (1, 25.0, 2.0, 768, 2),  # a single one twice
+        (300, 25.0, 2.0, 9, 8),
+        (300, 25.0, None, 9, 9),
+        (50, None, 4.0, 768, 8),
+    ],
+)
+def test_frames_by_rate_are_counted_as_by_qwens_loader(n_shown, rate, fps, most, expected):
+    media = MediaConfig(n_frames=most, fps=fps)
+    assert count_frames(n_shown, rate, media) == expected
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libvpx"])
+def test_a_rate_takes_more_frames_of_a_longer_clip(tmp_path, codec):
+    media = MediaConfig(n_frames=768, fps=10.0)
+    suffix = "mp4" if codec == "libx264" else "webm"
+    for n_frames in (20, 50):
+        path = encode_clip(tmp_path / f"{n_frames}.{suffix}", n_frames=n_frames, codec=codec)
+        frames = read_frames(path, media)
+        expected = sample_indices(n_frames, 2 * n_frames // 5)
+        assert numbers(frames.pixels) == expected
+        assert frames.source_pixels == 84 * 112

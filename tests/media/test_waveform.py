@@ -150,3 +150,26 @@ def test_real_sound_equals_a_double_precision_resampling(real_clips):
         samples = read_waveform(path, MediaConfig()).samples
         assert len(samples) == len(wanted) == 160_000
         assert snr_db(wanted, samples) >= 75, path.name
+
+
+@pytest.mark.parametrize("ending", ["wav", "m4a", "mp3", "mkv", "flac"])
+def test_the_length_of_the_whole_sound_is_known_also_where_it_is_cut(tmp_path, ending):
+    path = tmp_path / f"sound.{ending}"
+    if ending == "wav":
+        write_wav(path, tone(5.0), RATE_HZ)
+    else:
+        codec = {"m4a": "aac", "mkv": "aac", "mp3": "libmp3lame", "flac": "flac"}[ending]
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream(codec, rate=RATE_HZ, layout="stereo")
+            form = stream.codec_context.codec.audio_formats[0].name
+            sound = av.AudioFrame.from_ndarray(tone(5.0), format="fltp", layout="stereo")
+            sound.sample_rate, sound.pts = RATE_HZ, 0
+            for frame in av.AudioResampler(form, "stereo", RATE_HZ).resample(sound):
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+    cut = read_waveform(path, MediaConfig(max_audio_s=1.0))
+    whole = read_waveform(path, MediaConfig(max_audio_s=None))
+    assert cut.duration_s == 1.0
+    assert cut.source_s == pytest.approx(whole.source_s, abs=0.1)
+    assert whole.source_s == pytest.approx(whole.duration_s, abs=1e-3)
+    assert whole.source_s == pytest.approx(5.0, abs=0.1)

@@ -123,6 +123,10 @@ class StoredCall:
     """Pictures in the prompt."""
     audio_s: float
     """Seconds of sound in the prompt."""
+    sizes: Mapping[str, float]
+    """Of the media and of their files, by the names that `Frames` and `Waveform` have for them;
+    empty for calls of earlier versions.
+    """
     completion: Completion
 
 
@@ -155,13 +159,15 @@ class LedgerReader:
                 sample_id=row["sample_id"],
                 role=row["role"],
                 dataset=row["dataset"],
-                files={kind: (n, d) for kind, (n, d) in json.loads(row["files_json"]).items()},
+                files={kind: (file[0], file[1]) for kind, file in files.items()},
                 request=json.loads(row["request_json"]),
                 n_frames=row["n_frames"],
                 audio_s=row["audio_s"],
+                sizes={name: size for file in files.values() for name, size in _sizes_of(file)},
                 completion=_completion(row),
             )
             for key, row in self._latest("*", keys).items()
+            for files in [json.loads(row["files_json"])]
         }
 
     def finished(self, keys: Sequence[str]) -> set[str]:
@@ -271,7 +277,7 @@ class Ledger(LedgerReader):
             if answered is None:
                 row = (
                     *(key, call.stage, call.sample_id, call.role, call.k, call.dataset),
-                    json.dumps(dict(call.files), ensure_ascii=False, sort_keys=True),
+                    json.dumps(_files(call, prompt), ensure_ascii=False, sort_keys=True),
                     json.dumps(call.request, ensure_ascii=False, sort_keys=True),
                     len(prompt.frames) if prompt.frames else 0,
                     prompt.audio.duration_s if prompt.audio else 0.0,
@@ -392,6 +398,24 @@ def _ledger_paths(run: Path) -> list[Path]:
 
 def _completion(row: sqlite3.Row) -> Completion:
     return Completion(**{name: row[name] for name in _COMPLETION})
+
+
+def _files(call: Call, prompt: Prompt) -> dict[str, list[Any]]:
+    """The files of a call's media; with the sizes, where they are known, as a third entry."""
+    frames, audio = prompt.frames, prompt.audio
+    sizes: dict[str, dict[str, Any]] = {
+        "frames": {} if frames is None else _known(frames, "n_pixels", "source_pixels"),
+        "audio": {} if audio is None else _known(audio, "source_s"),
+    }
+    return {kind: [*file, *filter(None, [sizes[kind]])] for kind, file in call.files.items()}
+
+
+def _known(medium: Any, *names: str) -> dict[str, float]:
+    return {name: value for name in names if (value := getattr(medium, name)) is not None}
+
+
+def _sizes_of(file: Sequence[Any]) -> Iterable[tuple[str, float]]:
+    return file[2].items() if len(file) > 2 else ()
 
 
 def latest_by_key(rows: Iterable[sqlite3.Row]) -> dict[str, sqlite3.Row]:

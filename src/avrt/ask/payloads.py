@@ -121,8 +121,10 @@ class Clips:
 
     def __post_init__(self) -> None:
         frames = self.media.model_dump(include=_FRAME_SETTINGS)
+        if self.media.fps is not None:  # so that the keys of older calls hold; so below
+            frames["fps"] = self.media.fps
         audio: dict[str, Any] = {"max_audio_s": self.media.max_audio_s, "rate_hz": SAMPLE_RATE_HZ}
-        if self.media.opposite_phase != "mix":  # so that the keys of older calls hold
+        if self.media.opposite_phase != "mix":
             audio["opposite_phase"] = self.media.opposite_phase
         recipes = {"frames": {"kind": "frames", **frames}, "audio": {"kind": "audio", **audio}}
         object.__setattr__(self, "_recipes", recipes)

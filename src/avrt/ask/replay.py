@@ -226,7 +226,7 @@ def _read_again(media: MediaConfig, call: StoredCall, file: MediaFile) -> Any:
             f"{file.path}: not the file that this call was made from; bring that back, or look "
             "without --send"
         )
-    recipe = {"opposite_phase": "mix", **call.request["recipe"][file.kind]}
+    recipe = {"opposite_phase": "mix", "fps": None, **call.request["recipe"][file.kind]}
     settings = {name: value for name, value in recipe.items() if name in type(media).model_fields}
     read = read_frames if file.kind == "frames" else read_waveform
     payload = read(file.path, media.model_copy(update=settings))

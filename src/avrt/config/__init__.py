@@ -6,7 +6,14 @@ presets and the published baselines. Nothing above this folder is imported here,
 
 from __future__ import annotations
 
-from avrt.config.data import DataConfig, MediaConfig, PrepareConfig, RunConfig
+from avrt.config.data import (
+    BenchmarkConfig,
+    DataConfig,
+    GivenMedia,
+    MediaConfig,
+    PrepareConfig,
+    RunConfig,
+)
 from avrt.config.load import Config, describe_config, dump_config, load_config
 from avrt.config.roles import (
     EngineConfig,
@@ -29,6 +36,7 @@ from avrt.config.stages import (
 )
 
 __all__ = [
+    "BenchmarkConfig",
     "BuildConfig",
     "Config",
     "DataConfig",
@@ -36,6 +44,7 @@ __all__ = [
     "EvalConfig",
     "EvalModel",
     "GenerateConfig",
+    "GivenMedia",
     "GrpoConfig",
     "JudgeRole",
     "LoraConfig",

@@ -47,6 +47,12 @@ class Baseline(Section):
     title: str
     model: str | None = None
     """Checkpoint of Qwen2.5-Omni's architecture; None: the model has another."""
+    served: str | None = None
+    """Checkpoint of another architecture, which a server of the user's has to run."""
+    prompt: str | None = None
+    """Prompt in the form in which its authors ask; None: as any other model is asked."""
+    prompt_source: str = ""
+    """Where that form is published."""
     teacher: str | None = None
     """Preset of the teacher that it is (`avrt list teachers`)."""
     figures: tuple[Figure, ...]
@@ -88,7 +94,9 @@ def render_all() -> str:
 def render(name: str) -> str:
     """One published model with its figures."""
     model = find_baseline(name)
-    lines = [f"{name}: {model.title}", f"evaluated by {_way(name, model)}", ""]
+    lines = [f"{name}: {model.title}", f"evaluated by {_way(name, model)}"]
+    lines += [f"asked with {model.prompt}: {model.prompt_source}"] if model.prompt else []
+    lines.append("")
     lines += [f"  {_about(f):34}  {f.value:5.1f} %  {f.source}" for f in model.figures]
     return "\n".join(lines)
 
@@ -101,6 +109,12 @@ def _about(figure: Figure) -> str:
 def _way(name: str, baseline: Baseline) -> str:
     if baseline.model is not None:
         return f"eval.models.NAME.preset={name} ({baseline.model})"
+    if baseline.served is not None:
+        return (
+            f"eval.models.NAME.preset={name} with engine.base_url, an OpenAI-compatible server of "
+            f"{baseline.served}, whose architecture AVRT does not run; or avrt eval --predictions "
+            f"FILE --model {name}"
+        )
     if baseline.teacher is not None:
         return f"eval.models.NAME.preset={baseline.teacher}"
     own = name.startswith(("avrt", "merger"))
@@ -114,9 +128,12 @@ def role_of_baseline(name: str) -> dict[str, Any]:
         ConfigError: it has no checkpoint that AVRT can run.
     """
     baseline = find_baseline(name)
-    if baseline.model is None:
-        raise ConfigError(
-            f"baseline {name!r} has no checkpoint that AVRT can run; it is evaluated by: "
-            f"{_way(name, baseline)}"
-        )
-    return {"model": baseline.model}
+    prompt = {"prompt": baseline.prompt} if baseline.prompt else {}
+    if baseline.model is not None:
+        return {"model": baseline.model, **prompt}
+    if baseline.served is not None:
+        return {"model": baseline.served, "engine": {"kind": "openai"}, **prompt}
+    raise ConfigError(
+        f"baseline {name!r} has no checkpoint that AVRT can run; it is evaluated by: "
+        f"{_way(name, baseline)}"
+    )

@@ -8,11 +8,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from avrt.config.section import Section, check_name
 
-__all__ = ["DataConfig", "MediaConfig", "PrepareConfig", "RunConfig"]
+__all__ = [
+    "BenchmarkConfig",
+    "DataConfig",
+    "GivenMedia",
+    "MediaConfig",
+    "PrepareConfig",
+    "RunConfig",
+]
 
 
 class RunConfig(Section):
@@ -70,7 +77,11 @@ class DataConfig(Section):
 
 class MediaConfig(Section):
     n_frames: int = Field(default=8, ge=1, le=768)
-    """Frames taken uniformly over the clip."""
+    """Frames taken uniformly over the clip; with `fps`, the most that are taken."""
+    fps: float | None = Field(default=None, gt=0)
+    """Frames per second, for clips of unequal length: at least four frames and an even number, as
+    Qwen2.5-Omni's own loader counts them; null: `n_frames` of every clip.
+    """
     max_pixels: int = Field(default=602_112, ge=784)
     """Largest height x width of a frame; larger ones are scaled down, keeping their shape."""
     size_factor: int = Field(default=28, ge=1)
@@ -112,13 +123,54 @@ class MediaConfig(Section):
     the processors for each process of a launch on this machine.
     """
 
+    def describe(self, given: str) -> str:
+        """What of a clip is given with frames (v), sound (a) or both (av), in words."""
+        frames, seconds = f"{self.n_frames} frames", self.max_audio_s
+        if self.fps is not None:
+            frames = f"{self.fps:g} frames per second, at most {self.n_frames}"
+        sound = "all sound" if seconds is None else f"{seconds:g} s of sound"
+        return " and ".join({"v": frames, "a": sound}[half] for half in "va" if half in given)
+
     def decoding(self) -> dict[str, Any]:
         """The settings that decide how a file is decoded, or that it is refused."""
         free = {"jpeg_quality", "audio_format", "timeout_s", "workers", "read_ahead"}
         settings = self.model_dump(exclude=free)
         if self.opposite_phase == "mix":  # as before there was this setting
             del settings["opposite_phase"]
+        if self.fps is None:
+            del settings["fps"]
         return settings
+
+
+class GivenMedia(Section):
+    n_frames: int | None = Field(default=None, ge=1, le=768)
+    """Frames of a clip; with `fps`, the most."""
+    fps: float | None = Field(default=None, gt=0)
+    """Frames per second of a clip; null, where it is given: `n_frames` of every clip."""
+    max_pixels: int | None = Field(default=None, ge=784)
+    """Largest height x width of a frame or a picture."""
+    max_audio_s: float | None = Field(default=None, gt=0)
+    """Seconds of sound taken from the start; null, where it is given: all."""
+
+    @model_serializer(mode="wrap")
+    def _only_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in handler(self).items() if key in self.model_fields_set}
+
+    def over(self, media: MediaConfig) -> MediaConfig:
+        """`media` with the settings that are given here; null counts where it has a meaning."""
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        has_null = ("fps", "max_audio_s")
+        wanted = {k: v for k, v in given.items() if v is not None or k in has_null}
+        return media.model_copy(update=wanted)
+
+
+class BenchmarkConfig(DataConfig):
+    """Where a set that is evaluated on lies, and what models get of its media."""
+
+    media: GivenMedia = GivenMedia()
+    """What models get of the clips of this set. A setting that is not given here is that of the
+    set's authors (`avrt list benchmarks FORMAT`), and where they have none, that of `media`.
+    """
 
 
 class PrepareConfig(Section):

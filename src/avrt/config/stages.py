@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from avrt.config.data import DataConfig
+from avrt.config.data import BenchmarkConfig, DataConfig, GivenMedia
 from avrt.config.engine import chat_url
 from avrt.config.roles import EngineConfig, refuse_equal_answers
 from avrt.config.section import Section, check_name
@@ -359,13 +359,20 @@ class EvalModel(Section):
     revision: str | None = None
     """Hub revision; part of the model's identity."""
     prompt: str | None = None
-    """Name of a packaged prompt, or path of a prompt file; null: as `eval.prompt` says."""
+    """`student`: that of `student.prompt`; `direct`: asks for the letter alone; `official`: the
+    words of each benchmark's authors; else the name of a packaged prompt, or the path of a prompt
+    file. null: as `eval.prompt` says.
+    """
     engine: EngineConfig | None = None
     """How the model is reached; null: transformers in this process, with the student's device and
     number format.
     """
     modality: Given | None = None
     """All that this model can be given; null: whatever is evaluated."""
+    media: GivenMedia = GivenMedia()
+    """What this model gets of the clips, in place of the sets' settings: for a model that takes
+    fewer frames.
+    """
     temperature: float = Field(default=0.0, ge=0)
     """0 is greedy."""
     top_p: float = Field(default=1.0, gt=0, le=1)
@@ -382,8 +389,8 @@ class EvalModel(Section):
 
 
 class EvalConfig(Section):
-    benchmarks: dict[str, DataConfig] = Field(default={})
-    """Name of each evaluation set and where it lies."""
+    benchmarks: dict[str, BenchmarkConfig] = Field(default={})
+    """Name of each evaluation set, where it lies, and what models get of its media."""
     models: dict[str, str | EvalModel] = Field(
         default={"base": "base", "sft": "sft", "sft_rl": "grpo"}
     )
@@ -396,10 +403,8 @@ class EvalConfig(Section):
     """
     modalities: tuple[Given, ...] = ("a", "v", "av")
     """Inputs beside the question: audio (a), vision (v), both (av), or nothing (none)."""
-    prompt: Literal["student", "official"] = "student"
-    """Prompt of the questions: `student.prompt`, as in training, or the words of each
-    benchmark's authors.
-    """
+    prompt: str = "student"
+    """Prompt of the models that name none: as `eval.models.NAME.prompt`."""
     limit: int | None = Field(default=None, ge=1)
     """Evaluate only the first N items of each set."""
     max_new_tokens: int = Field(default=1024, ge=1)

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from avrt.config import DataConfig
+from avrt.config import BenchmarkConfig, DataConfig, GivenMedia, MediaConfig
 from avrt.datasets import FORMATS, annotation_path
 from avrt.datasets.rows import folded, same_options
 from avrt.errors import ConfigError
@@ -27,6 +27,7 @@ __all__ = [
     "Rule",
     "annotation_digest",
     "markdown_table",
+    "media_of",
     "notes",
     "official_prompt",
     "render",
@@ -56,6 +57,10 @@ class Benchmark:
     licence: str
     media: str
     """Where media lie below the root, and how they get there."""
+    given: GivenMedia = field(default_factory=GivenMedia)
+    """What models get of the media, where `eval.benchmarks.NAME.media` does not say otherwise."""
+    given_source: str = "the set is your own"
+    """Where these figures are published."""
     hub: str | None = None
     """Dataset on the Hugging Face Hub."""
     prompt: str = "student"
@@ -82,6 +87,13 @@ def official_prompt(
     return template.fill(
         question=item.sample.question, options=benchmark.options(item), media=media
     )
+
+
+def media_of(data: BenchmarkConfig, media: MediaConfig) -> MediaConfig:
+    """What models get of a set's media: as configured for it, else as its authors do, else as
+    `media` says.
+    """
+    return data.media.over(BENCHMARKS[data.format].given.over(media))
 
 
 def annotation_digest(data: DataConfig) -> str:
@@ -155,6 +167,7 @@ def render(name: str) -> str:
         "media": benchmark.media,
         "hub": benchmark.hub or "none",
         "given": ", ".join(benchmark.modalities).upper(),
+        "as": f"{_given_text(benchmark.given)}: {benchmark.given_source}",
         "broken down by": ", ".join(benchmark.groups),
         "prompt": benchmark.prompt,
         "official rule": benchmark.rule,
@@ -178,6 +191,15 @@ def markdown_table() -> str:
     return "\n".join(f"| {line} |" for line in lines)
 
 
+def _given_text(given: GivenMedia) -> str:
+    settings = [f"{key}={_shown(value)}" for key, value in given.model_dump().items()]
+    return ", ".join(settings) or "as `media` says"
+
+
+def _shown(value: float | None) -> str:
+    return "null" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def _count(benchmark: Benchmark) -> str:
     return f"{benchmark.n_items:,}" if benchmark.n_items else "counted"
 
@@ -190,6 +212,19 @@ def _published(column: str) -> Callable[[BenchmarkItem], str]:
 def _with_colons(item: BenchmarkItem) -> str:
     lettered = zip(LETTERS, item.sample.options, strict=False)
     return ", ".join(f"{name}: {option}" for name, option in lettered)
+
+
+_QWEN_FRAME = 768 * 28**2
+"""Most pixels of a video's frame in Qwen2.5-Omni's loader (qwen_omni_utils, VIDEO_MAX_PIXELS)."""
+_QWEN_PICTURE = 16384 * 28**2
+"""Most pixels of a picture there (MAX_PIXELS)."""
+_QWEN_SOUND_S = 300.0
+"""Longest sound of Qwen2.5-Omni's feature extractor (preprocessor_config.json, chunk_length)."""
+_WHOLE_SOUND = GivenMedia(max_audio_s=None)
+
+
+def _frames(n_frames: int, fps: float | None, max_audio_s: float | None) -> GivenMedia:
+    return GivenMedia(n_frames=n_frames, fps=fps, max_pixels=_QWEN_FRAME, max_audio_s=max_audio_s)
 
 
 OWN_GROUPS = ("question_type", "relation")
@@ -206,6 +241,9 @@ BENCHMARKS: dict[str, Benchmark] = {
         licence="see its page on the Hub; pictures and sounds belong to their owners",
         media="mm_data/image and mm_data/audio, in the authors' repository; three sounds cannot be "
         "decoded",
+        given=GivenMedia(max_pixels=_QWEN_PICTURE, max_audio_s=None),
+        given_source="whole files (inference/demo_api_call.py); pictures up to the size that "
+        "Qwen2.5-Omni's loader takes",
         hub="m-a-p/OmniBench",
         prompt="official/omnibench",
         options=lambda item: str(list(item.row["options"])),
@@ -220,6 +258,9 @@ BENCHMARKS: dict[str, Benchmark] = {
         official=official.daily_omni,
         licence="code GPL-3.0; questions: see its page on the Hub; videos are YouTube's",
         media="Videos/ID/ID_video.mp4 and ID_audio.wav, from Videos.tar on the Hub",
+        given=_frames(768, 2.0, None),
+        given_source="the defaults of Qwen2.5-Omni's loader "
+        "(test_model/Qwen2.5-Omni/testmodel.py with qwen_omni_utils)",
         hub="liarliar/Daily-Omni",
         prompt="official/daily_omni",
         options=lambda item: str(list(item.row["Choice"])),
@@ -235,6 +276,8 @@ BENCHMARKS: dict[str, Benchmark] = {
         official=official.letter,
         licence="not stated; clips are VGG-Sound's",
         media="videos/NAME.mp4, VGG-Sound clips, which are not served any more",
+        given=_WHOLE_SOUND,
+        given_source="whole clips, of ten seconds; frames as in training",
     ),
     "mmar": Benchmark(
         title="MMAR",
@@ -247,6 +290,8 @@ BENCHMARKS: dict[str, Benchmark] = {
         variants={"raw": official.token_sets},
         licence="see its page on the Hub; sounds belong to their owners",
         media="audio/ID.wav, from the archive on the Hub",
+        given=_WHOLE_SOUND,
+        given_source="whole files, of up to a minute",
         hub="BoJack/MMAR",
         prompt="official/mmar",
         options=_published("choices"),
@@ -265,6 +310,8 @@ BENCHMARKS: dict[str, Benchmark] = {
         variants={"raw": official.token_sets},
         licence="code Apache-2.0; sounds belong to their owners",
         media="test-mini-audios/ID.wav, from the authors' archive",
+        given=_WHOLE_SOUND,
+        given_source="whole files",
         hub="gamma-lab-umd/MMAU-test-mini",
         prompt="official/mmar",
         options=_published("choices"),
@@ -279,6 +326,9 @@ BENCHMARKS: dict[str, Benchmark] = {
         official=official.video_holmes,
         licence="Apache-2.0, for academic purposes; films belong to their owners",
         media="videos/ID.mp4, from videos.zip on the Hub",
+        given=_frames(32, None, _QWEN_SOUND_S),
+        given_source="32 frames (evaluate.py, num_segments); sound up to the length that "
+        "Qwen2.5-Omni hears",
         hub="TencentARC/Video-Holmes",
         prompt="official/video_holmes",
         options=_with_colons,
@@ -293,6 +343,9 @@ BENCHMARKS: dict[str, Benchmark] = {
         official=official.worldsense,
         licence="see its page on the Hub; videos are YouTube's",
         media="videos/NAME.mp4, from the zip files on the Hub",
+        given=_frames(32, None, _QWEN_SOUND_S),
+        given_source="32 frames (VLMEvalKit, WorldSense_32frame); sound up to the length that "
+        "Qwen2.5-Omni hears",
         hub="honglyhly/WorldSense",
         prompt="official/worldsense",
         options=_published("candidates"),
@@ -307,6 +360,9 @@ BENCHMARKS: dict[str, Benchmark] = {
         official=official.omnivideobench,
         licence="CC-BY-NC-SA-4.0, access on request",
         media="videos/NAME.mp4, on request",
+        given=_frames(120, None, _QWEN_SOUND_S),
+        given_source="120 frames (utils/vision_process.py); sound up to the length that "
+        "Qwen2.5-Omni hears",
         hub="NJU-LINK/OmniVideoBench",
         prompt="official/omnivideobench",
         options=_published("options"),

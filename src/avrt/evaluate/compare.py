@@ -7,7 +7,7 @@ from statistics import fmean
 
 from avrt.config import Config
 from avrt.errors import ConfigError
-from avrt.evaluate.protocol import differences
+from avrt.evaluate.protocol import differ_in_prompt, differences
 from avrt.evaluate.results import MODALITIES, ModelResult, read_results
 from avrt.evaluate.statistics import Comparison, bootstrap, compare_paired
 from avrt.evaluate.summary import in_order, interval_text, p_text
@@ -38,12 +38,19 @@ def compare(config: Config, first: str, second: str, force: bool = False) -> str
             f"{config.run.path}/eval: {first!r} and {second!r} have no evaluated item in common"
         )
     unlike = [text for before, after, _ in pairs for text in _unlike(before, after)]
-    if unlike and not force:
+    by_prompt = all(
+        differ_in_prompt(before.settings.protocol, after.settings.protocol)
+        for before, after, _ in pairs
+        if before.protocol_id != after.protocol_id
+    )
+    if unlike and not by_prompt and not force:
         raise ConfigError(
             f"{first!r} and {second!r} were not evaluated alike, so that a test would compare the "
             f"protocols too:\n" + "\n".join(unlike) + "\nEvaluate both in one way, or add --force"
         )
     lines = [f"{second} minus {first}, on the same items", *unlike]
+    if unlike and by_prompt:
+        lines.append("only the prompts differ: the difference is that of model and prompt together")
     for before, after, comparison in pairs:
         title = f"{before.benchmark} {before.modality.upper():2}"
         lines.append(f"{title}  {comparison_text(comparison)}")
@@ -90,5 +97,7 @@ def _unlike(before: ModelResult, after: ModelResult) -> list[str]:
     if before.protocol_id == after.protocol_id:
         return []
     changed = "; ".join(differences(before.settings.protocol, after.settings.protocol))
+    if before.prompt and after.prompt:
+        changed += f" ({before.prompt} / {after.prompt})"
     ids = f"{before.protocol_id} / {after.protocol_id}"
     return [f"{before.benchmark} {before.modality.upper():2}  protocols {ids}: {changed}"]

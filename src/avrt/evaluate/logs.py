@@ -71,6 +71,12 @@ class Line:
     """Pictures in the prompt; like the three below, None when it is not known."""
     audio_s: float | None = None
     """Seconds of sound in the prompt."""
+    source_audio_s: float | None = None
+    """Seconds of sound in its file, of which those are the first."""
+    frame_pixels: int | None = None
+    """Height x width of each picture in the prompt."""
+    source_pixels: int | None = None
+    """Height x width of the picture, or of the clip, in its file."""
     n_frame_tokens: int | None = None
     """Tokens of the prompt that are pictures, as the engine counted them."""
     n_audio_tokens: int | None = None
@@ -132,6 +138,8 @@ class LogMeta:
     """Of each item."""
     notes: Sequence[str] = ()
     """Notes on the set for readers of its results."""
+    prompt: str | None = None
+    """Name of the prompt for readers; the protocol has its digest."""
 
 
 def log_path(run: Path, benchmark: str, model: str, modality: str) -> Path:
@@ -188,7 +196,8 @@ def read_meta(log: Path) -> LogMeta:
         content = json.loads(path.read_text(encoding="utf-8"))
         _check_version(content)
         settings = Settings(content["model"], content["protocol"])
-        return LogMeta(settings, content["n_items"], content["n_answers"], content["notes"])
+        counts = (content["n_items"], content["n_answers"])
+        return LogMeta(settings, *counts, content["notes"], content.get("prompt"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path}: {error}; delete {log}, the same command writes both again"
@@ -234,6 +243,7 @@ def write_log(path: Path, meta: LogMeta, lines: Iterable[Line]) -> None:
             "n_items": meta.n_items,
             "n_answers": meta.n_answers,
             "notes": list(meta.notes),
+            "prompt": meta.prompt,
             "version": LOG_VERSION,
         },
     )

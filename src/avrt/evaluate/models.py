@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from avrt.config import Config, EngineConfig, EvalConfig, EvalModel, MediaConfig
+from avrt.config import Config, EngineConfig, EvalConfig, EvalModel, GivenMedia, MediaConfig
 from avrt.engines import engine_identity
 from avrt.errors import ConfigError
-from avrt.evaluate.benchmarks import BENCHMARKS, official_prompt
+from avrt.evaluate.benchmarks import BENCHMARKS, media_of, official_prompt
 from avrt.evaluate.checkpoints import split_name
 from avrt.evaluate.logs import Settings
 from avrt.evaluate.questions import Question, fill_question
@@ -44,6 +45,8 @@ class Model:
     """The engine loads it, or asks its server for it."""
     revision: str | None
     engine: EngineConfig
+    prompt: str
+    """Name of the prompt for readers."""
     template: PromptTemplate | None
     """None: the words of each benchmark's authors."""
     sampling: Sampling
@@ -51,12 +54,30 @@ class Model:
     """Answers per item."""
     given: Given | None
     """The only modality that it takes; None: it takes all."""
+    media: GivenMedia
+    """What it gets of the clips in place of the sets' settings."""
     identity: Mapping[str, Any]
     """The engine's, which holds no path."""
 
     def modalities(self, benchmark: EvalSet, wanted: Sequence[Given]) -> list[Given]:
         """The wanted modalities that this model takes and an item of the set has."""
         return benchmark.modalities([m for m in wanted if self.given in (None, m)])
+
+    def media_of(self, benchmark: EvalSet, media: MediaConfig) -> MediaConfig:
+        """What it gets of the clips of a set.
+
+        Raises:
+            ConfigError: its prompt says how many frames there are, which differs from clip to clip.
+        """
+        given = self.media.over(media_of(benchmark.data, media))
+        names_frames = self.template is not None and self.template.uses("n_frames")
+        if given.fps is not None and names_frames and any(s.video for s in benchmark.samples):
+            raise ConfigError(
+                f"eval.models.{self.name}: its prompt {self.prompt} says how many frames there "
+                f"are, but {benchmark.name} gives {given.fps:g} frames per second; give it an even "
+                f"number of frames with eval.models.{self.name}.media='{{fps: null, n_frames: 8}}'"
+            )
+        return given
 
     def ask(self, item: BenchmarkItem, given: Given, benchmark: EvalSet, n_frames: int) -> Question:
         """The texts of a question; without media, a model reads the same as with both."""
@@ -99,14 +120,15 @@ def choose_models(config: Config, chosen: Mapping[str, str | EvalModel]) -> list
                 "its use_audio_in_video to true, or leave the engine out"
             )
         revision = role.revision or student.revision_of(checkpoint)
-        prompt = role.prompt or (student.prompt if settings.prompt == "student" else None)
+        prompt = role.prompt or settings.prompt
         models.append(
             Model(
                 name=name,
                 checkpoint=checkpoint,
                 revision=revision,
                 engine=engine,
-                template=None if prompt is None else load_prompt(prompt),
+                prompt=Path(prompt).name,
+                template=_template(name, prompt, student.prompt),
                 sampling=Sampling(
                     temperature=role.temperature,
                     top_p=role.top_p,
@@ -114,10 +136,22 @@ def choose_models(config: Config, chosen: Mapping[str, str | EvalModel]) -> list
                 ),
                 k=role.k,
                 given=role.modality,
+                media=role.media,
                 identity=dict(engine_identity(engine, checkpoint, revision, config.media)),
             )
         )
     return models
+
+
+def _template(model: str, prompt: str, of_student: str) -> PromptTemplate | None:
+    if prompt == "official":
+        return None
+    try:
+        return load_prompt(of_student if prompt == "student" else prompt)
+    except ConfigError as error:
+        raise ConfigError(
+            f"eval.models.{model}: {error}; `official` asks in the words of a benchmark's authors"
+        ) from error
 
 
 def settings_of(

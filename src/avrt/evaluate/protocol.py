@@ -27,7 +27,9 @@ from avrt.types import Sample
 __all__ = [
     "ABSENT",
     "Files",
+    "differ_in_prompt",
     "differences",
+    "differing",
     "files_digest",
     "media_cache",
     "protocol_id",
@@ -50,8 +52,20 @@ def protocol_id(protocol: Mapping[str, Any]) -> str:
 
 def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
     """The differences of two protocols, as `name: of the first / of the second`."""
-    names = [name for name in sorted({**first, **second}) if first.get(name) != second.get(name)]
-    return [f"{name}: {_text(first, name)} / {_text(second, name)}" for name in names]
+    return [
+        f"{name}: {_text(first, name)} / {_text(second, name)}" for name in differing(first, second)
+    ]
+
+
+def differing(*protocols: Mapping[str, Any]) -> list[str]:
+    """The settings in which protocols differ, by name."""
+    names = sorted({name for protocol in protocols for name in protocol})
+    return [name for name in names if len({fingerprint(p.get(name)) for p in protocols}) > 1]
+
+
+def differ_in_prompt(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    """Whether the prompt, and nothing else, tells two protocols apart."""
+    return differing(first, second) == ["prompt"] and "prompt" in first and "prompt" in second
 
 
 def questions_digest(samples: Sequence[Sample]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from avrt.prompts import PromptTemplate, format_options
+from avrt.prompts import PromptTemplate, format_options, letter_options
 from avrt.runs import fingerprint
 from avrt.types import Sample
 
@@ -22,6 +22,7 @@ def fill_question(sample: Sample, template: PromptTemplate, n_frames: int = 1) -
     return template.fill(
         question=sample.question,
         options=format_options(sample.options),
+        lettered_options=letter_options(sample.options),
         n_frames=str(n_frames if sample.video else 1),
     )
 

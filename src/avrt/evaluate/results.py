@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +33,10 @@ MODALITIES = ("none", "a", "v", "av")
 _THOUGHT = re.compile(r"(?:<think>|◁think▷)?(.*)(?:</think>|◁/think▷)", re.DOTALL | re.IGNORECASE)
 
 
+_PADDING_S = 0.1
+"""Sound that a codec adds at the end of a file: so much less of it is not cut."""
+
+
 @dataclass(frozen=True)
 class ModelResult:
     """One model on one benchmark in one modality."""
@@ -49,6 +53,8 @@ class ModelResult:
     """Words of the thought before the answer, of each reply that has one."""
     n_answers: int = 1
     """Of each item."""
+    prompt: str | None = None
+    """Its name; None when it is not known."""
     items: Mapping[str, BenchmarkItem] = field(default_factory=dict)
     set_notes: Sequence[str] = ()
     """Differences from the published set."""
@@ -112,6 +118,25 @@ class ModelResult:
         return self.counts["missing_media"] < len(self.lines)
 
     @property
+    def cut_sounds(self) -> int | None:
+        """Items whose model got only the beginning of the sound; None where none is known."""
+        return self._count_items(
+            lambda line: _less(line.audio_s, line.source_audio_s, _PADDING_S), "a"
+        )
+
+    @property
+    def scaled_pictures(self) -> int | None:
+        """Items whose pictures were larger than `max_pixels`; None where none is known."""
+        most = self.settings.protocol.get("max_pixels")
+        return self._count_items(lambda line: _less(most, line.source_pixels), "v")
+
+    def _count_items(self, is_less: Callable[[Line], bool | None], half: str) -> int | None:
+        if half not in self.modality:
+            return None
+        known = {line.sample_id: less for line in self.lines if (less := is_less(line)) is not None}
+        return sum(known.values()) if known else None
+
+    @property
     def invalid_rate(self) -> float | None:
         """Share of replies in which no answer could be read."""
         n_replies = self.counts["scored"] + self.counts["unparsable"]
@@ -160,6 +185,11 @@ class ModelResult:
             n_answers = self.n_items * self.n_answers
             notes.append(f"{self.n_left} of {n_answers} not evaluated yet")
         return ", ".join(notes)
+
+
+def _less(used: float | None, whole: float | None, tolerance: float = 0.0) -> bool | None:
+    """Whether less than the whole was used; None when that is not known."""
+    return None if used is None or whole is None else used + tolerance < whole
 
 
 def group_order(values: Iterable[str]) -> list[str]:
@@ -238,6 +268,7 @@ def _read_result(log: Path, stored: StoredSet, with_texts: bool | Collection[str
         settings=meta.settings,
         thoughts=thoughts,
         n_answers=meta.n_answers,
+        prompt=meta.prompt,
         items=stored.items,
         set_notes=meta.notes,
         officials=officials,

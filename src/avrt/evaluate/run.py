@@ -147,10 +147,13 @@ def plan(config: Config, choice: Choice = Choice()) -> str:
         n_items, model = len(task.benchmark.asked), task.model
         given = ", ".join(modality.upper() for modality in task.modalities) or "nothing"
         answers = f", {model.k} answers each" if model.k > 1 else ""
+        halves = {half for modality in task.modalities for half in modality if modality != "none"}
+        media = f"{task.media.describe(''.join(halves))}, " if halves else ""
         lines.append(
             f"eval: {task.benchmark.name}, {n_items} items by {given}{answers}, "
             f"model {model.name}: {model.checkpoint} ({model.engine.kind}, up to "
-            f"{model.sampling.max_new_tokens} tokens), protocol {task.settings.protocol_id}"
+            f"{model.sampling.max_new_tokens} tokens), prompt {model.prompt}, "
+            f"{media}protocol {task.settings.protocol_id}"
         )
     for task in {task.benchmark.name: task for task in tasks}.values():
         lines += _missing_media(task)
@@ -179,6 +182,7 @@ def _tasks(config: Config, choice: Choice) -> list[Task]:
         files = read_files(benchmark.samples, benchmark.data.root, cache)
         digests = {"questions": benchmark.questions_digest, "media": files_digest(files)}
         for model in models:
+            media = model.media_of(benchmark, config.media)
             is_free = choice.modalities is None and model.given is not None
             own = (model.given,) if is_free and model.given else chosen.eval.modalities
             tasks.append(
@@ -187,8 +191,8 @@ def _tasks(config: Config, choice: Choice) -> list[Task]:
                     files=files,
                     model=model,
                     modalities=model.modalities(benchmark, own),
-                    settings=settings_of(model, benchmark, digests, config.media, config.run.seed),
-                    media=config.media,
+                    settings=settings_of(model, benchmark, digests, media, config.run.seed),
+                    media=media,
                     seed=config.run.seed,
                 )
             )

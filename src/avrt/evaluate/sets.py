@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from avrt.config import DataConfig, EvalConfig
+from avrt.config import BenchmarkConfig, EvalConfig
 from avrt.datasets import SAMPLE_SCHEMA, read_items, require_media, row_to_sample, sample_to_row
 from avrt.errors import ConfigError, DataError
 from avrt.evaluate.benchmarks import notes
@@ -51,7 +51,7 @@ class EvalSet:
     """One evaluation set."""
 
     name: str
-    data: DataConfig
+    data: BenchmarkConfig
     items: tuple[BenchmarkItem, ...]
     """All questions of the set."""
     unusable: Mapping[str, int]

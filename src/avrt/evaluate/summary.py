@@ -12,6 +12,7 @@ from collections.abc import Set as AbstractSet
 from avrt.ask.calls import Outcome
 from avrt.config import EvalConfig
 from avrt.evaluate.checkpoints import Curve
+from avrt.evaluate.protocol import differing
 from avrt.evaluate.results import MODALITIES, ModelResult, group_order
 from avrt.evaluate.statistics import Accuracy
 from avrt.texts import counted
@@ -111,7 +112,9 @@ def _curve_text(benchmark: str, stage: str, curves: Sequence[Curve]) -> str:
 
 
 def detail_text(result: ModelResult) -> str:
-    """The text beside an accuracy: the authors' verdict, invalid replies, lengths, losses."""
+    """The text beside an accuracy: the authors' verdict, invalid replies, what of the media was
+    cut, lengths, losses.
+    """
     parts = []
     officials = {"official": result.official} if result.official is not None else {}
     for name, variant in result.official_variants.items():
@@ -120,6 +123,10 @@ def detail_text(result: ModelResult) -> str:
         of = f" of {official.n}" if official.n != result.accuracy.n else ""
         parts.append(f"{name} {percent(official.value)}{of}")
     parts.append(f"invalid {percent(result.invalid_rate)}")
+    if result.cut_sounds is not None:
+        parts.append(f"{result.cut_sounds} sounds cut")
+    if result.scaled_pictures is not None:
+        parts.append(f"{result.scaled_pictures} pictures scaled down")
     if result.think_words is not None:
         parts.append(f"thought {result.think_words:.0f} words")
     if result.notes:
@@ -169,8 +176,15 @@ def _protocol_text(cells: Mapping[tuple[str, str], ModelResult], models: Sequenc
             names.append(model)
     if len(by_id) == 1:
         return f"protocol {next(iter(by_id))}"
-    listed = (f"{key} ({', '.join(m for m in models if m in by_id[key])})" for key in by_id)
-    return f"protocols differ, so do not compare across them: {', '.join(listed)}"
+    listed = ", ".join(
+        f"{key} ({', '.join(m for m in models if m in by_id[key])})" for key in by_id
+    )
+    names = differing(*(result.settings.protocol for result in cells.values()))
+    if names == ["prompt"]:
+        prompts = {model: result.prompt or "unknown" for (model, _), result in cells.items()}
+        asked = ", ".join(f"{model} {prompts[model]}" for model in models)
+        return f"protocols differ in the prompt alone ({asked}): {listed}"
+    return f"protocols differ, so do not compare across them: {listed}; in {', '.join(names)}"
 
 
 def _group_texts(

@@ -40,6 +40,7 @@ class Task:
     modalities: Sequence[Given]
     settings: Settings
     media: MediaConfig
+    """What the model gets of the set's clips."""
     seed: int
 
     @property
@@ -50,7 +51,8 @@ class Task:
     def meta(self) -> LogMeta:
         """The settings and the size of each of the task's logs."""
         n_items = len(self.benchmark.asked)
-        return LogMeta(self.settings, n_items, self.model.k, self.benchmark.notes)
+        notes, prompt = self.benchmark.notes, self.model.prompt
+        return LogMeta(self.settings, n_items, self.model.k, notes, prompt)
 
     @cached_property
     def _clips(self) -> Clips:
@@ -127,9 +129,16 @@ def _to_line(
         audio_digest=call.request["audio"],
         n_frames=call.n_frames,
         audio_s=call.audio_s,
+        source_audio_s=call.sizes.get("source_s"),
+        frame_pixels=_whole(call.sizes.get("n_pixels")),
+        source_pixels=_whole(call.sizes.get("source_pixels")),
         n_frame_tokens=completion.n_frame_tokens,
         n_audio_tokens=completion.n_audio_tokens,
         n_prompt_tokens=completion.n_prompt_tokens,
         n_completion_tokens=completion.n_completion_tokens,
         latency_s=completion.latency_s,
     )
+
+
+def _whole(size: float | None) -> int | None:
+    return None if size is None else int(size)

@@ -19,6 +19,8 @@ RESULT_SCHEMA = pa.schema(
             pa.field(name, pa.int64())
             for name in ("n_items", "scored", "unparsable", "failed", "missing_media", "n_left")
         ),
+        *(pa.field(name, pa.int64()) for name in ("cut_sounds", "scaled_pictures")),
+        pa.field("prompt", pa.string()),
         pa.field("protocol", pa.string()),
     ]
 )
@@ -44,6 +46,9 @@ def _row(result: ModelResult) -> dict[str, Any]:
         "official": None if result.official is None else result.official.value,
         "n_items": result.n_items,
         "n_left": result.n_left,
+        "cut_sounds": result.cut_sounds,
+        "scaled_pictures": result.scaled_pictures,
+        "prompt": result.prompt,
         "protocol": result.protocol_id,
         **result.counts,
     }

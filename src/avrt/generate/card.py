@@ -147,7 +147,8 @@ def _models(traced: Mapping[str, Any], merged: Mapping[str, Any], judges: Mappin
     media = traced["media"]
     seconds = media["max_audio_s"]
     sound = "all sound" if seconds is None else f"{seconds:g} s of sound"
-    recipe = f"{media['n_frames']} frames and {sound} per clip"
+    rate = "" if media.get("fps") is None else f"{media['fps']:g} frames per second, at most "
+    recipe = f"{rate}{media['n_frames']} frames and {sound} per clip"
     shown = "another order for every answer" if traced["shuffle_options"] else "the stored order"
     return "\n".join([*lines, "", f"Seed {traced['seed']}; {recipe}; options in {shown}."]) + "\n"
 

@@ -288,14 +288,7 @@ def _can_ask(teacher: TeacherRole, halves: str) -> bool:
 
 
 def _given(media: MediaConfig, teacher: TeacherRole) -> str:
-    if teacher.modality == "none":
-        return "no media"
-    seconds = media.max_audio_s
-    halves = {
-        "v": f"{media.n_frames} frames",
-        "a": "all sound" if seconds is None else f"{seconds:g} s of sound",
-    }
-    return " and ".join(halves[half] for half in "va" if half in teacher.modality)
+    return "no media" if teacher.modality == "none" else media.describe(teacher.modality)
 
 
 def _read_answers(

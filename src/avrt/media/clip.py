@@ -41,7 +41,9 @@ class Decoded:
 
 
 def read_frames(path: Path, media: MediaConfig) -> Frames:
-    """Read `media.n_frames` frames at even distances, the first and the last included.
+    """Read frames at even distances, the first and the last included.
+
+    They are `media.n_frames`, or with `media.fps` as many as `count_frames` says.
 
     A picture file gives a single still frame. A clip with fewer frames repeats frames. Frames fit
     in `media.max_pixels`; they are upright, with square pixels.
@@ -93,7 +95,13 @@ def _read_tracks(path: Path, media: MediaConfig, modality: Modality) -> Decoded:
         frames = waveform = None
         if taken:
             fault = "truncated" if file.is_cut else "damaged" if taken.damaged else None
-            frames = Frames(taken.pixels, taken.times_s, taken.fps, fault=fault)
+            frames = Frames(
+                taken.pixels,
+                taken.times_s,
+                taken.fps,
+                fault=fault,
+                source_pixels=taken.source_pixels,
+            )
         if sound:
             waveform = sound.finish(
                 "truncated" if file.is_cut else None, taken.start_s if taken else None

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Taken",
+    "count_frames",
     "decode_video",
     "fit_size",
     "quarter_turns",
@@ -52,6 +53,8 @@ HIDING_CODECS = ("vp8", "vp9")
 """Their packets may hold frames that are never shown."""
 SKIPPING_CODECS = ("h264", "hevc", "mpeg4", "mpeg2video", "mpeg1video")
 """Their decoders know before decoding which frames no other frame refers to."""
+_RATE = 25
+"""Frames per second of a track that does not say."""
 JOINED_FORMATS = ("mpegts", "mpeg")
 """Recordings may begin in the middle: packets before the first whole frame are no damage."""
 
@@ -68,6 +71,8 @@ class Taken:
     """Rate of the chosen frames."""
     start_s: float | None
     """Time of the first shown frame on the file's own clock."""
+    source_pixels: int
+    """Height x width of the frames before they were scaled."""
     damaged: bool
     """A packet on the way to the chosen frames did not decode as it should."""
 
@@ -75,6 +80,19 @@ class Taken:
 def sample_indices(n_shown: int, n_frames: int) -> list[int]:
     """Choose `n_frames` of `n_shown` indices: ascending, with repeats when there are too few."""
     return np.linspace(0, n_shown - 1, n_frames).round().astype(int).tolist()
+
+
+def count_frames(n_shown: int, rate: float | None, media: MediaConfig) -> int:
+    """The frames to take of a clip of `n_shown` frames at `rate` per second.
+
+    With `media.fps`, those of Qwen2.5-Omni's loader (qwen_omni_utils, `smart_nframes`): at least
+    four, at most `media.n_frames` and those that there are, and an even number.
+    """
+    if media.fps is None:
+        return media.n_frames
+    wanted = n_shown / (rate or _RATE) * media.fps
+    n_frames = int(min(max(wanted, 4), media.n_frames, n_shown))
+    return max(n_frames - n_frames % 2, min(2, media.n_frames))
 
 
 def fit_size(height: int, width: int, max_pixels: int, factor: int) -> tuple[int, int]:
@@ -122,14 +140,13 @@ def upright(pixels: NDArray[np.uint8], frame: VideoFrame) -> NDArray[np.uint8]:
 def take_frames(
     stream: VideoStream, packets: Sequence[Packet[Any]], media: MediaConfig
 ) -> Taken | None:
-    """Take `media.n_frames` frames over the packets of a track; None when no packet decodes.
+    """Take frames evenly over the packets of a track; None when no packet decodes.
 
     A clip with fewer frames repeats frames.
     """
     convert = _converter(stream, media)
-    return _take_by_time(stream, packets, media.n_frames, convert) or _take_by_count(
-        stream, packets, media.n_frames, convert
-    )
+    taken = _take_by_time(stream, packets, media, convert)
+    return taken or _take_by_count(stream, packets, media, convert)
 
 
 def decode_video(
@@ -153,7 +170,7 @@ def decode_video(
 
 
 def _take_by_time(
-    stream: VideoStream, packets: Sequence[Packet[Any]], n_frames: int, convert: Convert
+    stream: VideoStream, packets: Sequence[Packet[Any]], media: MediaConfig, convert: Convert
 ) -> Taken | None:
     """Decode only the packets that the chosen frames need; None when that cannot be trusted."""
     codec = stream.codec_context.name
@@ -166,6 +183,7 @@ def _take_by_time(
         or (stream.codec_context.has_b_frames and _in_order(packets))
     ):
         return None
+    n_frames = count_frames(len(shown), _rate(stream), media)
     chosen = [shown[index] for index in sample_indices(len(shown), n_frames)]
     wanted = set(chosen)
     skippable = codec in SKIPPING_CODECS and not has_layers(stream, packets)
@@ -225,7 +243,7 @@ def _runs(
 
 
 def _take_by_count(
-    stream: VideoStream, packets: Sequence[Packet[Any]], n_frames: int, convert: Convert
+    stream: VideoStream, packets: Sequence[Packet[Any]], media: MediaConfig, convert: Convert
 ) -> Taken | None:
     """Decode every packet, and choose among the frames that come out.
 
@@ -233,19 +251,18 @@ def _take_by_count(
     pass.
     """
     n_guessed = sum(not packet.is_discard for packet in packets)
-    indices = sample_indices(n_guessed, n_frames)
+    indices = sample_indices(n_guessed, count_frames(n_guessed, _rate(stream), media))
     shown = _decode_all(stream, packets, set(indices), convert)
     if shown.n_frames not in (0, n_guessed):
         n_guessed = shown.n_frames
-        indices = sample_indices(n_guessed, n_frames)
+        indices = sample_indices(n_guessed, count_frames(n_guessed, _rate(stream), media))
         shown = _decode_all(stream, packets, set(indices), convert)
     if not shown.pixels:
         return None
     if shown.n_frames != n_guessed:  # a damaged track may decode differently each time
         shown.damaged = True
         indices = [max((i for i in shown.pixels if i <= index), default=0) for index in indices]
-    rate = float(stream.average_rate or 25)
-    times_s = [index / rate for index in indices]
+    times_s = [index / _rate(stream) for index in indices]
     stamps = [shown.times_s[index] for index in indices]
     known = [stamp for stamp in stamps if stamp is not None]
     if len(known) == len(stamps) and known == sorted(known):
@@ -320,9 +337,14 @@ def _taken(
 ) -> Taken:
     span_s = times_s[-1] - times_s[0]
     # A single frame, or copies of it, span no time: the rate follows from the clip's length.
-    clip_s = n_shown / float(stream.average_rate or 25)
+    clip_s = n_shown / _rate(stream)
     fps = (len(times_s) - 1) / span_s if span_s > 0 else len(times_s) / clip_s
-    return Taken(pixels, tuple(times_s), fps, start_s, damaged)
+    height, width = shown_size(stream, 0)
+    return Taken(pixels, tuple(times_s), fps, start_s, height * width, damaged)
+
+
+def _rate(stream: VideoStream) -> float:
+    return float(stream.average_rate or _RATE)
 
 
 def _converter(stream: VideoStream, media: MediaConfig) -> Convert:

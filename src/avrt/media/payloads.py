@@ -34,7 +34,9 @@ def encode_frames(frames: Frames, media: MediaConfig) -> EncodedFrames:
     """Encode a clip's frames as JPEGs of `media.jpeg_quality`."""
     jpegs = tuple(encode_jpegs(frames, media.jpeg_quality))
     return EncodedFrames(
-        jpegs, frames.times_s, frames.fps, frames.still, frames.fault, frames.digest
+        *(jpegs, frames.times_s, frames.fps, frames.still, frames.fault, frames.digest),
+        n_pixels=frames.n_pixels,
+        source_pixels=frames.source_pixels,
     )
 
 
@@ -48,6 +50,7 @@ def encode_sound(waveform: Waveform, media: MediaConfig) -> EncodedSound:
         waveform.fault,
         waveform.digest,
         waveform.duration_s,
+        waveform.source_s,
     )
 
 

@@ -65,7 +65,8 @@ def read_picture(path: Path, kind: str, media: MediaConfig) -> Frames:
     picture = open_picture(path, kind, media).image
     height, width = fit_size(picture.height, picture.width, media.max_pixels, media.size_factor)
     pixels = np.array(picture.resize((width, height), Image.Resampling.BICUBIC), dtype=np.uint8)
-    return Frames(pixels[None], times_s=(0.0,), fps=1.0, still=True)
+    source = picture.height * picture.width
+    return Frames(pixels[None], times_s=(0.0,), fps=1.0, still=True, source_pixels=source)
 
 
 def open_picture(path: Path, kind: str, media: MediaConfig) -> Picture:

@@ -38,7 +38,7 @@ from avrt.types import EncodedFrames, EncodedSound
 
 __all__ = ["PayloadStore"]
 
-_SCHEMA = 3
+_SCHEMA = 4
 """Version of the entries; a change makes every stored payload a miss."""
 _TEMPORARY = "new"
 """Folder of the files that are being written."""

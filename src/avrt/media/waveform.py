@@ -12,6 +12,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import av
 import numpy as np
 import soxr
 from av.audio.fifo import AudioFifo
@@ -178,7 +179,17 @@ class SoundDecoder:
             rate_hz,
             start_s,
             fault or ("damaged" if self.damaged else None),
+            self._source_s(),
         )
+
+    def _source_s(self) -> float:
+        """Length of the whole track; where its end was not decoded, as its header says."""
+        decoded_s = self._n_samples / self._rate_hz
+        if not self.is_full:
+            return decoded_s
+        if self.stream.duration is not None and self.stream.time_base is not None:
+            return max(decoded_s, float(self.stream.duration * self.stream.time_base))
+        return max(decoded_s, (self.stream.container.duration or 0) / av.time_base)
 
     def _append(self, frame: AudioFrame) -> None:
         if self._rate_hz and frame.sample_rate != self._rate_hz:

@@ -1,9 +1,9 @@
 """Prompts as text files, and the one function that fills them.
 
-Reads a packaged file (`vision`, `audio`, `merge`, `student`, `world/...`, `official/...`: the
-benchmarks' own) or any file a configuration names, so that a published wording can be used
-verbatim. Only `{lower_case}` names count as placeholders: other braces in a prompt, and all braces
-in the values, stay as they are.
+Reads a packaged file (`vision`, `audio`, `merge`, `student`, `direct`, `world/...`; `official/...`,
+the benchmarks' own; `baselines/...`, in the form of published models) or any file a configuration
+names, so that a published wording can be used verbatim. Only `{lower_case}` names count as
+placeholders: other braces in a prompt, and all braces in the values, stay as they are.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from avrt.errors import ConfigError, DataError
 from avrt.texts import read_text, shown
 from avrt.types import LETTERS
 
-__all__ = ["FIELDS", "PromptTemplate", "format_options", "load_prompt"]
+__all__ = ["FIELDS", "PromptTemplate", "format_options", "letter_options", "load_prompt"]
 
 FIELDS = (
     "question",
     "options",
+    "lettered_options",
     "media",
     "n_frames",
     "answer",
@@ -39,6 +40,7 @@ FIELDS = (
 """Every placeholder that a prompt file may use."""
 
 _PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+_FOLDERS = ("world", "official", "baselines")
 _SECTION = re.compile(r"^\[(system|user)\][ \t]*$", re.MULTILINE)
 
 
@@ -107,6 +109,11 @@ def format_options(options: Sequence[str]) -> str:
     )
 
 
+def letter_options(options: Sequence[str]) -> str:
+    """One option per line in another form: `A. dog`, `B. cat`."""
+    return "\n".join(f"{letter}. {text}" for letter, text in zip(LETTERS, options, strict=False))
+
+
 def _parse(name: str, text: str) -> PromptTemplate:
     preamble, *parts = _SECTION.split(text)
     if not parts:
@@ -142,7 +149,7 @@ def _read_packaged(name: str) -> str | None:
 @cache
 def _packaged_names() -> list[str]:
     root = resources.files(__name__)
-    folders = [("", root), *((f"{name}/", root.joinpath(name)) for name in ("world", "official"))]
+    folders = [("", root), *((f"{name}/", root.joinpath(name)) for name in _FOLDERS)]
     return sorted(
         prefix + file.name.removesuffix(".txt")
         for prefix, folder in folders

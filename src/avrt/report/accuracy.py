@@ -14,6 +14,7 @@ from itertools import pairwise
 from avrt.config import EvalConfig
 from avrt.evaluate.checkpoints import split_name
 from avrt.evaluate.logs import Line
+from avrt.evaluate.protocol import differ_in_prompt
 from avrt.evaluate.results import MODALITIES, ModelResult, group_order
 from avrt.evaluate.statistics import Accuracy, Comparison, compare_paired
 from avrt.evaluate.summary import in_order, interval_text, p_text, percent, shown_groups
@@ -29,6 +30,8 @@ __all__ = [
     "headline_table",
 ]
 
+_GIVEN = ("Cut sounds", "Scaled pictures")
+_TOKENS = ("Picture tokens", "Sound tokens", "Prompt tokens")
 LABELS = {"none": "Text only", "a": "Audio", "v": "Vision", "av": "Audio + vision"}
 
 
@@ -62,11 +65,17 @@ class BenchmarkResults:
         return result.by_id.get(sample_id) if result else None
 
     def compare(self, first: tuple[str, str], second: tuple[str, str]) -> Comparison | None:
-        """Paired comparison of two (model, modality) that were evaluated under one protocol."""
+        """Paired comparison of two (model, modality) that were asked alike but for the prompt."""
         before, after = self.cells.get(first), self.cells.get(second)
-        if before is None or after is None or before.protocol_id != after.protocol_id:
+        if before is None or after is None:
+            return None
+        if before.protocol_id != after.protocol_id and not _differ_in_prompt(before, after):
             return None
         return compare_paired(before.correct, after.correct)
+
+
+def _differ_in_prompt(before: ModelResult, after: ModelResult) -> bool:
+    return differ_in_prompt(before.settings.protocol, after.settings.protocol)
 
 
 def by_benchmark(results: Sequence[ModelResult], settings: EvalConfig) -> list[BenchmarkResults]:
@@ -150,11 +159,12 @@ def detail_table(benchmark: BenchmarkResults) -> Table:
     return Table(
         f"{benchmark.name}-details",
         f"{benchmark.name}: behind the numbers",
-        (*header, "Cut", "Thought, words", "Picture tokens", "Sound tokens", "Prompt tokens"),
+        (*header, "Cut", *_GIVEN, "Thought, words", *_TOKENS),
         rows,
         (
             "Official: by the rule of the benchmark's authors, over the items that they count.",
             "Invalid: replies in which no answer could be read. Cut: at the longest completion.",
+            "Cut sounds, scaled pictures: items of which a model got less than the file has.",
             "Tokens: means over the replies, as the engine counted them; an absent modality has 0.",
         ),
         text_columns=3,
@@ -199,6 +209,9 @@ def _protocol_note(benchmark: BenchmarkResults) -> str:
     listed = ", ".join(
         f"{key} ({', '.join(in_order({*names}, benchmark.models))})" for key, names in by_id.items()
     )
+    first, *others = benchmark.cells.values()
+    if all(_differ_in_prompt(first, r) for r in others if r.protocol_id != first.protocol_id):
+        return f"Protocols differ in the prompt alone: {listed}."
     return f"Protocols differ and numbers under different ones are not compared: {listed}."
 
 
@@ -218,6 +231,7 @@ def _details(result: ModelResult) -> tuple[str, ...]:
         str(counts["failed"]),
         str(counts["missing_media"]),
         str(n_cut),
+        *("–" if n is None else str(n) for n in (result.cut_sounds, result.scaled_pictures)),
         _mean_text(result.think_words),
         *(_mean_text(result.mean(f"n_{kind}_tokens")) for kind in ("frame", "audio")),
         _mean_text(result.mean("n_prompt_tokens") or None),  # 0: nobody counted them
@@ -238,6 +252,8 @@ def _accuracy_cell(benchmark: BenchmarkResults, model: str, modality: str) -> Ce
     if comparison:
         noise = ", within noise" if comparison.is_noise else ""
         difference = f"{100 * comparison.difference:+.1f} to {base}"
+        if result.protocol_id != benchmark.cells[base, modality].protocol_id:
+            difference += " (another prompt)"
         details.append(f"{difference}, {p_text(comparison.p)}{noise}")
     if result.official is not None:
         details.append(f"official {percent(result.official.value)}")

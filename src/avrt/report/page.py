@@ -16,13 +16,14 @@ from typing import Any
 import yaml
 
 from avrt import __version__
-from avrt.config import Config
+from avrt.config import Config, MediaConfig
 from avrt.errors import PASSING_CLASSES, ConfigError
+from avrt.evaluate.benchmarks import media_of
 from avrt.evaluate.results import read_results
 from avrt.report.accuracy import by_benchmark
 from avrt.report.course import courses_of
 from avrt.report.dataset import dataset_table
-from avrt.report.gallery import Media, Roots, choose, collect, show_media
+from avrt.report.gallery import GalleryItem, Media, Roots, choose, collect, show_media
 from avrt.report.sections import Part, facts, parts_of
 from avrt.report.tables import to_markdown
 from avrt.runs import Result, hold_output, remove_folder, write_atomic
@@ -64,7 +65,7 @@ def _write(config: Config) -> Result:
     report = path / "report"
     for folder in ("media", "tables", "figures"):  # of an earlier report
         remove_folder(report / folder)
-    media = [show_media(item, config.media, report / "media") for item in items]
+    media = [show_media(item, _media_of(item, config), report / "media") for item in items]
     page = template.render(
         run_name=config.run.name,
         version=__version__,
@@ -77,6 +78,16 @@ def _write(config: Config) -> Result:
     _write_text(report / "index.html", page)
     counts |= {"gallery": len(items)}
     return Result(f"report: {report / 'index.html'}", counts, _fault(media))
+
+
+def _media_of(item: GalleryItem, config: Config) -> MediaConfig:
+    """The sound as the models got it, and no more frames than a strip has room for."""
+    data = config.eval.benchmarks.get(item.origin) if item.group == "evaluated" else None
+    if data is None:
+        return config.media
+    given = media_of(data, config.media)
+    n_frames = min(given.n_frames, config.media.n_frames)
+    return given.model_copy(update={"fps": None, "n_frames": n_frames})
 
 
 def _fault(media: Sequence[Media]) -> str:

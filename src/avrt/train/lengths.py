@@ -24,7 +24,7 @@ from avrt.datasets import media_paths
 from avrt.datasets.probing import probe_files, probe_settings
 from avrt.engines.encode import chat_texts
 from avrt.errors import EngineError, MediaError
-from avrt.media import MediaInfo, fit_size, probe
+from avrt.media import MediaInfo, count_frames, fit_size, probe
 from avrt.media.processes import map_files
 from avrt.runs import fingerprint, manifest_path, read_parquet
 from avrt.train.data import PromptEncoder
@@ -171,7 +171,8 @@ def _picture_tokens(processor: Any, info: MediaInfo, media: MediaConfig) -> int:
         info.shown_height, info.shown_width, media.max_pixels, media.size_factor
     )
     owner = processor.image_processor if info.is_picture else processor.video_processor
-    n_grids = 1 if info.is_picture else -(-media.n_frames // owner.temporal_patch_size)
+    n_frames = count_frames(info.n_frames or 0, info.fps, media)
+    n_grids = 1 if info.is_picture else -(-n_frames // owner.temporal_patch_size)
     rows, columns = height // owner.patch_size, width // owner.patch_size
     return n_grids * rows * columns // owner.merge_size**2
 
