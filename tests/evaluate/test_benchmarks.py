@@ -47,6 +47,7 @@ def test_gold_in_the_form_that_the_prompt_asks_for_is_right_by_the_authors_rule(
             "video_holmes": f"<think>x</think><answer>{sample.target}</answer>",
             "avqa": f"<answer>{sample.target}</answer>",
             "parquet": f"<answer>{sample.target}</answer>",
+            "avhbench": f"{sample.target_text}.",
         }.get(name, sample.target)
         rule = BENCHMARKS[name].variants.get("gold_by_index", BENCHMARKS[name].official)
         assert rule(reply, item).correct
@@ -59,7 +60,8 @@ def test_the_authors_prompt_has_question_and_all_options(tmp_path, name):
     for item in items:
         _, text = official_prompt(benchmark, item)
         assert item.sample.question in text
-        assert all(option in text for option in item.sample.options)
+        texts = text.casefold()  # "Answer yes or no."
+        assert all(option.casefold() in texts for option in item.sample.options)
         assert benchmark.options(item) in text
     lettered = format_options(items[0].sample.options) in text
     assert lettered == (benchmark.prompt == "student")
@@ -90,6 +92,10 @@ def test_prompts_read_as_published(tmp_path):
     assert "The options are: A: The heir, B: The gardener, C: The doctor" in ask("video_holmes")[1]
     assert ask("worldsense")[1].endswith("\nA. One.\nB. Two.\nC. Three.\nD. None.\nAnswer:")
     assert "Options:\nA.0\nB.1\nC.2\nD.3\n\nAnswer with" in ask("omnivideobench")[1]
+    assert ask("video_mme")[1].endswith("\nA. 3.\nB. 5.\nC. 8.\nD. None.\nThe best answer is:")
+    riva = ask("rivabench_standup")[1]
+    assert "?\nChoose from:\nA. The rent.\nB. His mother.\nC. A goose.\nD. The bill" in riva
+    assert ask("avhbench") == (None, "Is the bell heard? Answer yes or no.")
 
 
 def test_a_count_that_differs_from_the_published_one_is_said(tmp_path, monkeypatch):

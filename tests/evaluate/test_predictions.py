@@ -91,6 +91,10 @@ OWN_IDS = {
     "avqa": [1, 2],
     "daily_omni": ["clip-0_a1B2c", "clip-0_a1B2c", "-x"],
     "omnivideobench": ["video_1", "video_1", "video_2"],
+    "video_mme": ["901-1", "901-2", "902-1"],
+    "rivabench_standup": ["clip_a", "clip_a", "clip-b"],
+    "rivabench_academic": ["clip_a-1", "clip_a-2", "clip-b"],
+    "avhbench": ["00017", "00017", "00018"],
     "worldsense": ["aBcDeFgH", "iJkLmNoP", "iJkLmNoP"],
     "parquet": ["own-1", "own-2"],
 }

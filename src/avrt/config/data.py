@@ -50,6 +50,10 @@ class DataConfig(Section):
         "video_holmes",
         "worldsense",
         "omnivideobench",
+        "video_mme",
+        "rivabench_standup",
+        "rivabench_academic",
+        "avhbench",
     ] = "avqa"
     """Annotation format: AVQA's JSON list, AVRT's own Parquet, or a benchmark as its authors
     publish it (`avrt list benchmarks` lists them).

@@ -11,6 +11,7 @@ import difflib
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from avrt.config import DataConfig
 from avrt.datasets import FORMATS, annotation_path
@@ -193,6 +194,18 @@ def _with_colons(item: BenchmarkItem) -> str:
 
 
 OWN_GROUPS = ("question_type", "relation")
+_RIVABENCH: dict[str, Any] = {
+    "version": "2025",
+    "modalities": ("a", "v", "av"),
+    "rule": "letter of the gold index",
+    "official": official.letter,
+    "licence": "see its page on the Hub; videos are YouTube's",
+    "media": "videos/NAME.mp4 as the rows name them, and audios/NAME.wav where they name sounds",
+    "hub": "BrianatCambridge/RivaBench",
+    "prompt": "official/rivabench",
+    "options": _published("options"),
+}
+"""What its two parts share."""
 BENCHMARKS: dict[str, Benchmark] = {
     "omnibench": Benchmark(
         title="OmniBench",
@@ -310,6 +323,46 @@ BENCHMARKS: dict[str, Benchmark] = {
         hub="NJU-LINK/OmniVideoBench",
         prompt="official/omnivideobench",
         options=_published("options"),
+    ),
+    "video_mme": Benchmark(
+        title="Video-MME, without subtitles",
+        groups=("duration", "domain", "sub_category", "task_type"),
+        n_items=2700,
+        version="2024-07-04 on the Hub",
+        modalities=("a", "v", "av"),
+        rule="known phrases cut, then the first of A, B, C, D; without one it is not counted",
+        official=official.video_mme,
+        variants={"of_all": official.video_mme_of_all},
+        licence="academic research only, not to be passed on; videos belong to their owners",
+        media="data/YOUTUBE_ID.mp4, from the zip files on the Hub",
+        hub="lmms-lab/Video-MME",
+        prompt="official/video_mme",
+        options=_published("options"),
+    ),
+    "rivabench_standup": Benchmark(
+        title="RivaBench, part StandUp",
+        groups=("part",),
+        n_items=2128,
+        **_RIVABENCH,
+    ),
+    "rivabench_academic": Benchmark(
+        title="RivaBench, part Academic",
+        groups=("part",),
+        n_items=1912,
+        **_RIVABENCH,
+    ),
+    "avhbench": Benchmark(
+        title="AVHBench, questions of yes or no",
+        groups=("task",),
+        n_items=None,
+        version="QA.json of 2025; sources disagree on the count (5,816 in the paper)",
+        modalities=("a", "v", "av"),
+        rule="the gold word, yes or no, anywhere in the reply (AVCD)",
+        official=official.avhbench,
+        licence="not stated; videos are VALOR's and AudioCaps'",
+        media="videos/ID.mp4, from the authors' archive",
+        prompt="official/avhbench",
+        options=lambda _: "yes or no",
     ),
     "parquet": Benchmark(
         title="AVRT's own files, such as the world's sets",
