@@ -258,7 +258,7 @@ ROWS: dict[str, Any] = {
     ],
     "daily_omni": [
         _daily_omni(),
-        _daily_omni(Answer="A", Type="Inference"),
+        _daily_omni(Answer="A", Type="Inference", Question="What is it likely to be?"),
         _daily_omni(video_id="-x", Answer="D", video_duration="60s"),
     ],
     "mmar": [

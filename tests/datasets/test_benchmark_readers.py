@@ -298,6 +298,15 @@ def test_rivabenchs_prompts_are_cut_off_around_the_question(tmp_path):
     assert replace(item.sample, id=bare.sample.id, source=bare.sample.source) == bare.sample
 
 
+def test_rivabenchs_file_may_have_another_name(tmp_path):
+    data = write_set(tmp_path, "rivabench_academic")
+    annotation_path(data).rename(tmp_path / "academic_test.json")
+    with pytest.raises(ConfigError, match=r"the folder has academic_test\.json; set data\.split"):
+        read_items(data)
+    named = data.model_copy(update={"split": "academic_test"})
+    assert len(list(read_items(named))) == 3
+
+
 def test_a_talk_without_its_sound_file_has_its_own_sound(tmp_path):
     assert read(tmp_path, "rivabench_standup")[0].sample.audio == "audios/clip_a.wav"
     (tmp_path / "videos").mkdir()

@@ -143,15 +143,29 @@ def test_options_that_occur_twice_or_are_empty_are_counted(tmp_path, alike):
     assert notes(data, items)[-1] == "1 items list an empty option, as published"
 
 
+def test_a_question_that_stands_twice_is_counted(tmp_path):
+    content = rows_of("avhbench")
+    again = content[0] | {"text": "IS the bell heard?"}
+    data, items = items_of(tmp_path, "avhbench", [*content, again])
+    assert notes(data, items) == [
+        "2 items ask what another one asks of the same clip, as published"
+    ]
+    data, items = items_of(tmp_path, "avhbench", [*content, content[0] | {"video_id": "00019"}])
+    assert notes(data, items) == []
+
+
 @pytest.mark.parametrize(
-    ("name", "file"),
-    [("daily_omni", "daily_omni_qa.json"), ("mmar", "MMAR-meta.jsonl")],
+    ("name", "file", "note"),
+    [
+        ("daily_omni", "daily_omni_qa.json", "2 items ask what another one asks of the same clip"),
+        ("mmar", "MMAR-meta.jsonl", "4 items list an empty option"),
+    ],
 )
-def test_real_files_are_the_known_versions(tmp_path, real_data, name, file):
+def test_real_files_are_the_known_versions(tmp_path, real_data, name, file, note):
     data = DataConfig(format=name, root=tmp_path)
     (tmp_path / FORMATS[name].files[0]).symlink_to(real_data / "annotations" / file)
     lines = notes(data, list(read_items(data)))
-    assert lines == (["4 items list an empty option, as published"] if name == "mmar" else [])
+    assert lines == [f"{note}, as published"]
 
 
 @pytest.mark.parametrize("name", SETS)

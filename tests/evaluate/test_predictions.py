@@ -112,6 +112,18 @@ def test_a_benchmarks_own_ids_are_taken(config, tmp_path, name):
     assert (found.accuracy.k, found.accuracy.n) == (len(golds), len(golds))
 
 
+def test_a_set_of_yes_and_no_is_answered_with_letters_or_words(config, tmp_path):
+    data = write_set(tmp_path / "avhbench", "avhbench")
+    settings = config.eval.model_copy(update={"benchmarks": {"clips": data}})
+    config = config.model_copy(update={"eval": settings})
+    texts = ("<answer>B</answer>", "Yes.", "Yes, they belong together.")  # gold: no, yes, yes
+    rows = [{"id": key, "text": text} for key, text in zip(OWN_IDS["avhbench"], texts, strict=True)]
+    score_predictions(config, write(tmp_path / "own.jsonl", rows), OLA)
+    (found,) = read_results(config)
+    assert [line.answer for line in found.lines] == ["B", "A", None]  # a sentence is no answer
+    assert [verdict.correct for verdict in found.officials] == [False, True, True]
+
+
 @pytest.mark.parametrize(
     ("name", "rows", "message"),
     [

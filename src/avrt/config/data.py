@@ -65,8 +65,8 @@ class DataConfig(Section):
     not there; never its media.
     """
     split: str = "train"
-    """`train` reads train_qa.json (avqa) or train.parquet (parquet); the other formats have no
-    splits.
+    """`train` reads train_qa.json (avqa), train.parquet (parquet) or, of RivaBench's parts where
+    they have another name than their own, train.json; the other formats have no splits.
     """
     limit: int | None = Field(default=None, ge=1)
     """Read only the first N questions."""

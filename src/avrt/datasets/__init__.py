@@ -91,8 +91,8 @@ FORMATS: dict[str, Format] = {
         ),
         read_video_mme,
     ),
-    "rivabench_standup": Format(("standup.json",), read_rivabench_standup),
-    "rivabench_academic": Format(("academic.json",), read_rivabench_academic),
+    "rivabench_standup": Format(("standup.json", "{split}.json"), read_rivabench_standup),
+    "rivabench_academic": Format(("academic.json", "{split}.json"), read_rivabench_academic),
     "avhbench": Format(("QA.json", "qa.json"), read_avhbench, counts=True),
 }
 """Every value of `data.format`."""

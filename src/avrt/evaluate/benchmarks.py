@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -115,10 +116,13 @@ def notes(data: DataConfig, items: Sequence[BenchmarkItem]) -> list[str]:
     alike = [same_options(sample.options) for sample in samples]
     golds = (sample.answer_index in same for sample, same in zip(samples, alike, strict=True))
     blank = (not all(map(folded, sample.options)) for sample in samples)
+    asked = [(s.video_id, *map(folded, (s.question, *s.options))) for s in samples]
+    times = Counter(asked)
     for peculiarity, n in (
         ("list an option twice", sum(map(bool, alike))),
         ("list the gold option twice, so that either letter is right", sum(golds)),
         ("list an empty option", sum(blank)),
+        ("ask what another one asks of the same clip", sum(times[one] > 1 for one in asked)),
     ):
         if n:
             lines.append(f"{n} items {peculiarity}, as published")
