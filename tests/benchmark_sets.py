@@ -16,7 +16,7 @@ from avrt.config import BenchmarkConfig
 from avrt.datasets import write_samples
 from avrt.types import Sample
 
-__all__ = ["ROWS", "SETS", "rows_of", "write_set"]
+__all__ = ["FILES", "NESTED", "ROWS", "SETS", "rows_of", "write_set"]
 
 
 def _omnibench(index: int, **changes: Any) -> dict[str, Any]:
@@ -173,6 +173,68 @@ def _omnivideobench() -> list[dict[str, Any]]:
     ]
 
 
+def _video_mme() -> list[dict[str, Any]]:
+    def question(name: str, **changes: Any) -> dict[str, Any]:
+        return {
+            "question_id": name,
+            "task_type": "Counting Problem",
+            "question": "How many lanterns are lit before the boat leaves?",
+            "choices": ["A. 3.", "B. 5.", "C. 8.", "D. None."],
+            "answer": "B",
+        } | changes
+
+    about = {
+        "video_id": "901",
+        "duration_category": "short",
+        "video_category": "Life Record",
+        "video_subcategory": "Travel",
+        "url": "https://www.youtube.com/watch?v=aBcDeFgHiJ0",
+    }
+    reasons = ["A. To trade.", "B. To flee.", "C. To fish.", "D. To race."]
+    return [
+        about
+        | {
+            "questions": [
+                question("901-1"),
+                question("901-2", task_type="Object Reasoning", choices=reasons, answer="D"),
+            ]
+        },
+        about
+        | {
+            "video_id": "902",
+            "duration_category": "long",
+            "url": "https://youtu.be/-x_y-x_y-x1",
+            "questions": [question("902-1", answer="A")],
+        },
+    ]
+
+
+def _rivabench(video: str, answer: str, before: str = "", behind: str = "") -> dict[str, Any]:
+    jokes = ["The rent.", "His mother.", "A goose.", "The bill, again.", "Choose nobody."]
+    options = [f"{letter}. {joke}" for letter, joke in zip("ABCDE", jokes, strict=True)]
+    asked = "\n".join(["Whom does he mean by the landlord? Choose from:", *options])
+    return {
+        "video": video,
+        "conversations": [
+            {"from": "human", "value": f"{before}{asked}{behind}"},
+            {"from": "gpt", "value": answer},
+        ],
+    }
+
+
+def _avhbench(clip: str, task: str, question: str, label: str) -> dict[str, Any]:
+    return {"video_id": clip, "task": task, "text": question, "label": label}
+
+
+REASON = "\nAnswer the question step by step. Output each thinking step."
+RIVA = [
+    _rivabench("/of/theirs/clip_a.mp4", "C", "<image>\nQuestion:\n", REASON)
+    | {"audio": "/of/theirs/clip_a.wav"},
+    _rivabench("set/clip_a.mp4", "E. Choose nobody."),
+    _rivabench("clip-b.mp4", "A"),
+]
+
+
 def _avqa(number: int, **changes: Any) -> dict[str, Any]:
     return {
         "id": number,
@@ -196,7 +258,7 @@ ROWS: dict[str, Any] = {
     ],
     "daily_omni": [
         _daily_omni(),
-        _daily_omni(Answer="A", Type="Inference"),
+        _daily_omni(Answer="A", Type="Inference", Question="What is it likely to be?"),
         _daily_omni(video_id="-x", Answer="D", video_duration="60s"),
     ],
     "mmar": [
@@ -212,6 +274,15 @@ ROWS: dict[str, Any] = {
     "video_holmes": [_video_holmes(0), _video_holmes(1, Answer="F", **{"Question Type": "PAR"})],
     "worldsense": _worldsense(),
     "omnivideobench": _omnivideobench(),
+    "video_mme": _video_mme(),
+    "rivabench_standup": RIVA,
+    "rivabench_academic": RIVA,
+    "avhbench": [
+        _avhbench("00017", "Video-driven Audio Hallucination", "Is the bell heard?", "No"),
+        _avhbench("00017", "AV Captioning", "Describe the clip.", "A bell hangs still."),
+        _avhbench("00017", "Audio-driven Video Hallucination", "Is the bell seen?", "Yes"),
+        _avhbench("00018", "AV Matching", "Do picture and sound match?", "Yes"),
+    ],
     "avqa": [_avqa(1), _avqa(2, answer=3, question_relation="Sound")],
 }
 """The content of each annotation file; a test changes a copy."""
@@ -224,11 +295,17 @@ FILES = {
     "video_holmes": "test_Video-Holmes.json",
     "worldsense": "worldsense_qa.json",
     "omnivideobench": "data.json",
+    "video_mme": "Video-MME.json",
+    "rivabench_standup": "standup.json",
+    "rivabench_academic": "academic.json",
+    "avhbench": "QA.json",
     "avqa": "val_qa.json",
     "parquet": "val.parquet",
 }
 SETS = tuple(FILES)
 """Every format of `data.format`."""
+NESTED = ("omnivideobench", "video_mme")
+"""Lists of videos with their questions."""
 
 
 def rows_of(name: str) -> Any:

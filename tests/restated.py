@@ -121,6 +121,36 @@ def worldsense(text, item):
     return first == item.row["answer"], True
 
 
+def video_mme(text, item):
+    correct, _ = video_mme_of_all(text, item)
+    return correct, text is not None and bool(set(_without_phrases(text)) & set("ABCD"))
+
+
+def video_mme_of_all(text, item):
+    if text is None:
+        return False, True
+    letters = [character for character in _without_phrases(text) if character in "ABCD"]
+    return letters[:1] == [item.row["answer"]], True
+
+
+def _without_phrases(text):
+    for pattern in (
+        "The (?:best|correct) answer is",
+        "The answer is",
+        "The answer",
+        "The best option isThe correct option is",
+        "Best answer:Best option:",
+    ):
+        text = re.sub(pattern, "", text)
+    return text
+
+
+def avhbench(text, item):
+    if text is None:
+        return False, True
+    return re.search(item.row["label"], text, re.IGNORECASE | re.ASCII) is not None, True
+
+
 def omnivideobench(text, item):
     if text is None:
         return False, False
@@ -164,6 +194,10 @@ RESTATED = {
     "video_holmes": {"official": video_holmes},
     "worldsense": {"official": worldsense},
     "omnivideobench": {"official": omnivideobench},
+    "video_mme": {"official": video_mme, "of_all": video_mme_of_all},
+    "rivabench_standup": {"official": letter},
+    "rivabench_academic": {"official": letter},
+    "avhbench": {"official": avhbench},
     "parquet": {"official": letter},
 }
 

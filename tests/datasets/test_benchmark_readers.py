@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
+from dataclasses import replace
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from avrt.config import DataConfig
 from avrt.datasets import FORMATS, annotation_path, read_items, read_samples
 from avrt.errors import ConfigError, DataError
 from avrt.types import LETTERS
-from benchmark_sets import SETS, rows_of, write_set
+from benchmark_sets import FILES, NESTED, SETS, rows_of, write_set
 
 PUBLISHED = tuple(name for name in SETS if name not in ("avqa", "parquet"))
 """Sets whose readers yield items themselves."""
@@ -23,6 +27,10 @@ GOLD = {
     "video_holmes": ["E", "F"],
     "worldsense": ["B", "B", "D"],
     "omnivideobench": ["C", "B", "A"],
+    "video_mme": ["B", "D", "A"],
+    "rivabench_standup": ["C", "E", "A"],
+    "rivabench_academic": ["C", "E", "A"],
+    "avhbench": ["B", "A", "A"],
     "avqa": ["B", "D"],
     "parquet": ["A", "C"],
 }
@@ -45,7 +53,7 @@ def first_question(name, content):
     """The first question in a file's content, to be changed in place."""
     if name == "worldsense":
         return next(iter(content.values()))["task0"]
-    return content[0]["questions"][0] if name == "omnivideobench" else content[0]
+    return content[0]["questions"][0] if name in NESTED else content[0]
 
 
 MALFORMED = [
@@ -75,6 +83,18 @@ MALFORMED = [
     ("worldsense", {"candidates": None}, "candidates is a NoneType"),
     ("omnivideobench", {"correct_option": "Z"}, "'Z'; expected a letter"),
     ("omnivideobench", {"options": []}, "options has 0 options; need 2 to 8"),
+    ("video_mme", {"answer": "E"}, "'E'; expected a letter from A to D"),
+    ("video_mme", {"choices": "A. x B. y"}, "choices is a str, not a list"),
+    ("rivabench_standup", {"conversations": "Why?"}, "not a question and its answer"),
+    ("rivabench_standup", {"conversations": [{"value": "Why?"}] * 2}, "has no options behind"),
+    (
+        "rivabench_academic",
+        {"conversations": [{"value": "Choose from:\nA. x"}, {"value": "A"}]},
+        "has no question before",
+    ),
+    ("rivabench_academic", {"video": "../x.mp4"}, "leaves the dataset's folder"),
+    ("avhbench", {"label": "Perhaps"}, "label is 'Perhaps'; expected"),
+    ("avhbench", {"video_id": "a/../../b"}, "leaves the dataset's folder"),
 ]
 
 
@@ -100,17 +120,17 @@ def test_every_field_that_is_needed_is_named_when_it_is_missing(tmp_path, name):
         message = complaint(tmp_path, name, content)
         assert message == "" or f"row 1: the field {field!r} is missing" in message
         needed |= {field} if message else set()
-    assert len(needed) >= 3  # question, options, answer
+    assert len(needed) >= (2 if "conversations" in needed else 3)  # question, options, answer
     assert not optional & needed
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 @pytest.mark.parametrize("other", PUBLISHED)
 def test_a_file_of_another_benchmark_is_refused_in_one_message(tmp_path, name, other):
-    if name == other:
-        return
+    if name == other or (name.startswith("rivabench") and other.startswith("rivabench")):
+        return  # the parts of RivaBench have one form
     data = write_set(tmp_path, other)
-    wanted = tmp_path / FORMATS[name].files[0]
+    wanted = tmp_path / FILES[name]
     wanted.parent.mkdir(exist_ok=True)
     annotation_path(data).rename(wanted)
     with pytest.raises(DataError) as caught:
@@ -125,7 +145,7 @@ def test_content_of_another_shape_is_refused_or_empty(tmp_path, name, content):
     if name == "parquet":
         return
     message = complaint(tmp_path, name, content)
-    assert FORMATS[name].files[0].format(split="val") in message or not content
+    assert FILES[name] in message or not content
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -201,6 +221,10 @@ def test_questions_without_an_id_are_counted_by_clip(tmp_path):
     assert ids[:2] == ["omnivideobench-video_1-1", "omnivideobench-video_1-2"]
     ids = [item.sample.id for item in read(tmp_path, "worldsense")]
     assert ids == ["worldsense-aBcDeFgH-task0", "worldsense-iJkLmNoP-task0", ids[2]]
+    ids = [item.sample.id for item in read(tmp_path, "avhbench")]
+    assert ids == ["avhbench-00017-1", "avhbench-00017-2", "avhbench-00018-1"]
+    ids = [item.sample.id for item in read(tmp_path, "rivabench_standup")]
+    assert ids[:2] == ["rivabench_standup-clip_a-1", "rivabench_standup-clip_a-2"]
 
 
 @pytest.mark.parametrize(
@@ -214,6 +238,10 @@ def test_questions_without_an_id_are_counted_by_clip(tmp_path):
         ("video_holmes", "video", ["videos/film_01.mp4", "film_01.mp4"]),
         ("worldsense", "video", ["videos/aBcDeFgH.mp4", "aBcDeFgH.mp4"]),
         ("omnivideobench", "video", ["videos/video_1.mp4", "video_1.mp4"]),
+        ("video_mme", "video", ["data/aBcDeFgHiJ0.mp4", "video/aBcDeFgHiJ0.mp4"]),
+        ("rivabench_standup", "video", ["videos/clip_a.mp4", "clip_a.mp4"]),
+        ("rivabench_academic", "audio", ["audios/clip_a.wav", "clip_a.wav"]),
+        ("avhbench", "video", ["videos/00017.mp4", "video/00017.mp4", "00017.mp4"]),
     ],
 )
 def test_media_are_named_where_they_are_else_where_they_belong(tmp_path, name, kind, files):
@@ -234,6 +262,64 @@ def test_a_clip_without_its_sound_file_has_its_own_sound(tmp_path):
     assert (sample.audio, sample.sound_path) == (None, sample.video)
     (folder / "clip-0_a1B2c_audio.wav").touch()
     assert read(tmp_path, "daily_omni")[0].sample.audio == sound
+
+
+def test_video_mmes_table_and_list_hold_the_same_questions(tmp_path):
+    listed = read(tmp_path, "video_mme")
+    rows = [
+        {"videoID": item.sample.video_id, "options": item.row["choices"]} | dict(item.row)
+        for item in listed
+    ]
+    (tmp_path / "videomme").mkdir()
+    path = tmp_path / "videomme" / "test-00000-of-00001.parquet"
+    pq.write_table(pa.Table.from_pylist(rows).drop_columns(["choices", "url"]), path)
+    table = list(read_items(DataConfig(format="video_mme", root=tmp_path)))
+    named = [replace(item.sample, source="") for item in listed]
+    assert [replace(item.sample, source="") for item in table] == named
+    assert [item.groups for item in table] == [item.groups for item in listed]
+    assert table[2].groups["duration"] == "long"
+    pq.write_table(pa.Table.from_pylist(rows).drop_columns(["options"]), path)
+    with pytest.raises(DataError, match=r"parquet: .*options"):
+        list(read_items(DataConfig(format="video_mme", root=tmp_path)))
+
+
+def test_rivabenchs_prompts_are_cut_off_around_the_question(tmp_path):
+    bare, dressed = read(tmp_path, "rivabench_academic")[1::-1]
+    assert bare.sample.question == dressed.sample.question == "Whom does he mean by the landlord?"
+    assert bare.sample.options == dressed.sample.options
+    assert bare.sample.options[3:] == ("The bill, again.", "Choose nobody.")
+    direct = rows_of("rivabench_academic")[1:2]
+    turn = direct[0]["conversations"][0]
+    turn["value"] = (
+        "<image>Select the best answer to the following question based on the video. Respond with "
+        f"only the letter of the correct option.\n{turn['value']}"
+    )
+    (item,) = read(tmp_path, "rivabench_academic", direct)
+    assert replace(item.sample, id=bare.sample.id, source=bare.sample.source) == bare.sample
+
+
+def test_rivabenchs_file_may_have_another_name(tmp_path):
+    data = write_set(tmp_path, "rivabench_academic")
+    annotation_path(data).rename(tmp_path / "academic_test.json")
+    with pytest.raises(ConfigError, match=r"the folder has academic_test\.json; set data\.split"):
+        read_items(data)
+    named = data.model_copy(update={"split": "academic_test"})
+    assert len(list(read_items(named))) == 3
+
+
+def test_a_talk_without_its_sound_file_has_its_own_sound(tmp_path):
+    assert read(tmp_path, "rivabench_standup")[0].sample.audio == "audios/clip_a.wav"
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "clip_a.mp4").touch()
+    sample = read(tmp_path, "rivabench_standup")[0].sample
+    assert (sample.audio, sample.sound_path) == (None, "videos/clip_a.mp4")
+
+
+def test_captions_are_left_out_and_counted(tmp_path):
+    counts = Counter()
+    items = list(read_items(write_set(tmp_path, "avhbench"), counts))
+    assert {item.sample.options for item in items} == {("Yes", "No")}
+    assert counts == {"dropped/captions": 1}
 
 
 def test_equal_options_are_kept_and_gold_is_the_first_of_them(tmp_path):

@@ -69,6 +69,9 @@ def test_a_missing_clip_is_named_with_one_ending(write_avqa, named):
         ("video_holmes", "video", "film_01.webm"),
         ("worldsense", "video", "videos/aBcDeFgH.MP4"),
         ("omnivideobench", "video", "video_1.mkv"),
+        ("video_mme", "video", "data/aBcDeFgHiJ0.MP4"),
+        ("rivabench_standup", "video", "videos/clip_a.webm"),
+        ("avhbench", "video", "video/00017.mkv"),
     ],
 )
 def test_benchmarks_take_other_endings(tmp_path, name, kind, there):

@@ -11,7 +11,7 @@ from avrt.datasets import read_items, read_samples
 from avrt.datasets.rows import folded, options_and_gold, same_options, without_letters
 from avrt.errors import DataError
 from avrt.types import LETTERS
-from benchmark_sets import rows_of, write_set
+from benchmark_sets import NESTED, rows_of, write_set
 
 PLAIN = ("train", "car", "bell", "phone")
 
@@ -172,6 +172,7 @@ FIELDS = {
     "mmau": ("choices", "answer"),
     "worldsense": ("candidates", "answer"),
     "omnivideobench": ("options", "correct_option"),
+    "video_mme": ("choices", "answer"),
     "avqa": ("multi_choice", "answer"),
 }
 
@@ -179,7 +180,7 @@ FIELDS = {
 def write(root, name, options, answer):
     content = rows_of(name)
     row = content[0] if isinstance(content, list) else next(iter(content.values()))["task0"]
-    row = row["questions"][0] if name == "omnivideobench" else row
+    row = row["questions"][0] if name in NESTED else row
     values = options if isinstance(options, str) else list(options)
     row.update(zip(FIELDS[name], (values, answer), strict=True))
     return write_set(root, name, content)

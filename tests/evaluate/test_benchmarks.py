@@ -47,6 +47,7 @@ def test_gold_in_the_form_that_the_prompt_asks_for_is_right_by_the_authors_rule(
             "video_holmes": f"<think>x</think><answer>{sample.target}</answer>",
             "avqa": f"<answer>{sample.target}</answer>",
             "parquet": f"<answer>{sample.target}</answer>",
+            "avhbench": f"{sample.target_text}.",
         }.get(name, sample.target)
         rule = BENCHMARKS[name].variants.get("gold_by_index", BENCHMARKS[name].official)
         assert rule(reply, item).correct
@@ -59,7 +60,8 @@ def test_the_authors_prompt_has_question_and_all_options(tmp_path, name):
     for item in items:
         _, text = official_prompt(benchmark, item)
         assert item.sample.question in text
-        assert all(option in text for option in item.sample.options)
+        texts = text.casefold()  # "Answer yes or no."
+        assert all(option.casefold() in texts for option in item.sample.options)
         assert benchmark.options(item) in text
     lettered = format_options(items[0].sample.options) in text
     assert lettered == (benchmark.prompt == "student")
@@ -90,6 +92,10 @@ def test_prompts_read_as_published(tmp_path):
     assert "The options are: A: The heir, B: The gardener, C: The doctor" in ask("video_holmes")[1]
     assert ask("worldsense")[1].endswith("\nA. One.\nB. Two.\nC. Three.\nD. None.\nAnswer:")
     assert "Options:\nA.0\nB.1\nC.2\nD.3\n\nAnswer with" in ask("omnivideobench")[1]
+    assert ask("video_mme")[1].endswith("\nA. 3.\nB. 5.\nC. 8.\nD. None.\nThe best answer is:")
+    riva = ask("rivabench_standup")[1]
+    assert "?\nChoose from:\nA. The rent.\nB. His mother.\nC. A goose.\nD. The bill" in riva
+    assert ask("avhbench") == (None, "Is the bell heard? Answer yes or no.")
 
 
 def test_a_count_that_differs_from_the_published_one_is_said(tmp_path, monkeypatch):
@@ -137,15 +143,29 @@ def test_options_that_occur_twice_or_are_empty_are_counted(tmp_path, alike):
     assert notes(data, items)[-1] == "1 items list an empty option, as published"
 
 
+def test_a_question_that_stands_twice_is_counted(tmp_path):
+    content = rows_of("avhbench")
+    again = content[0] | {"text": "IS the bell heard?"}
+    data, items = items_of(tmp_path, "avhbench", [*content, again])
+    assert notes(data, items) == [
+        "2 items ask what another one asks of the same clip, as published"
+    ]
+    data, items = items_of(tmp_path, "avhbench", [*content, content[0] | {"video_id": "00019"}])
+    assert notes(data, items) == []
+
+
 @pytest.mark.parametrize(
-    ("name", "file"),
-    [("daily_omni", "daily_omni_qa.json"), ("mmar", "MMAR-meta.jsonl")],
+    ("name", "file", "note"),
+    [
+        ("daily_omni", "daily_omni_qa.json", "2 items ask what another one asks of the same clip"),
+        ("mmar", "MMAR-meta.jsonl", "4 items list an empty option"),
+    ],
 )
-def test_real_files_are_the_known_versions(tmp_path, real_data, name, file):
+def test_real_files_are_the_known_versions(tmp_path, real_data, name, file, note):
     data = DataConfig(format=name, root=tmp_path)
     (tmp_path / FORMATS[name].files[0]).symlink_to(real_data / "annotations" / file)
     lines = notes(data, list(read_items(data)))
-    assert lines == (["4 items list an empty option, as published"] if name == "mmar" else [])
+    assert lines == [f"{note}, as published"]
 
 
 @pytest.mark.parametrize("name", SETS)

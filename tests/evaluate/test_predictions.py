@@ -91,6 +91,10 @@ OWN_IDS = {
     "avqa": [1, 2],
     "daily_omni": ["clip-0_a1B2c", "clip-0_a1B2c", "-x"],
     "omnivideobench": ["video_1", "video_1", "video_2"],
+    "video_mme": ["901-1", "901-2", "902-1"],
+    "rivabench_standup": ["clip_a", "clip_a", "clip-b"],
+    "rivabench_academic": ["clip_a-1", "clip_a-2", "clip-b"],
+    "avhbench": ["00017", "00017", "00018"],
     "worldsense": ["aBcDeFgH", "iJkLmNoP", "iJkLmNoP"],
     "parquet": ["own-1", "own-2"],
 }
@@ -106,6 +110,18 @@ def test_a_benchmarks_own_ids_are_taken(config, tmp_path, name):
     score_predictions(config, write(tmp_path / "own.jsonl", rows), OLA)
     (found,) = read_results(config)
     assert (found.accuracy.k, found.accuracy.n) == (len(golds), len(golds))
+
+
+def test_a_set_of_yes_and_no_is_answered_with_letters_or_words(config, tmp_path):
+    data = write_set(tmp_path / "avhbench", "avhbench")
+    settings = config.eval.model_copy(update={"benchmarks": {"clips": data}})
+    config = config.model_copy(update={"eval": settings})
+    texts = ("<answer>B</answer>", "Yes.", "Yes, they belong together.")  # gold: no, yes, yes
+    rows = [{"id": key, "text": text} for key, text in zip(OWN_IDS["avhbench"], texts, strict=True)]
+    score_predictions(config, write(tmp_path / "own.jsonl", rows), OLA)
+    (found,) = read_results(config)
+    assert [line.answer for line in found.lines] == ["B", "A", None]  # a sentence is no answer
+    assert [verdict.correct for verdict in found.officials] == [False, True, True]
 
 
 @pytest.mark.parametrize(

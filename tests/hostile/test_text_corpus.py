@@ -22,7 +22,7 @@ from avrt.prompts import load_prompt
 from avrt.runs import read_parquet, write_parquet
 from avrt.train.launch import deepspeed_settings
 from avrt.types import Prompt, Sample
-from benchmark_sets import FILES, rows_of
+from benchmark_sets import FILES, NESTED, rows_of
 from hostile.text_cases import DAMAGES, TOKENS, YAML_VALUES, Damage, Token
 
 Read = Callable[[Path], list[Any]]
@@ -42,9 +42,11 @@ class Kind:
 def annotations(name: str) -> Kind:
     content = rows_of(name)
     first = next(iter(content.values())) if isinstance(content, dict) else content[0]
-    question = first["questions"][0] if name == "omnivideobench" else first.get("task0", first)
-    field = next(field for field in question if field.lower() in ("question", "question_text"))
-    question[field] += " é"
+    question = first["questions"][0] if name in NESTED else first.get("task0", first)
+    asked = question["conversations"][0] if "conversations" in question else question
+    texts = ("question", "question_text", "text", "value")
+    field = next(field for field in asked if field.lower() in texts)
+    asked[field] = f"é {asked[field]}"
     question["note"] = "TOKEN"
     as_lines = FILES[name].endswith(".jsonl")
     lines = map(dump, content) if as_lines else [dump(content).replace("}, {", "},\n{")]
@@ -58,11 +60,11 @@ def annotations(name: str) -> Kind:
 
 def rows_of_items(name: str) -> list[Any]:
     content = rows_of(name)
-    if name == "omnivideobench":
+    if name in NESTED:
         return [question for video in content for question in video["questions"]]
     if name == "worldsense":
         return [task for video in content.values() for task in video if task.startswith("task")]
-    return content
+    return [row for row in content if row.get("task") != "AV Captioning"]
 
 
 def dump(value: Any) -> str:

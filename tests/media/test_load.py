@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from avrt.config import MediaConfig
 from avrt.errors import MediaError
 from avrt.media import load_media
+from avrt.media.frames import decode_video
 from avrt.types import Sample
 from clips import encode_clip, tone
 
@@ -76,3 +78,30 @@ def test_errors_carry_the_relative_path_only(tmp_path):
         load_media(sample(video="videos/absent.mp4"), tmp_path, MEDIA, "v")
     assert str(caught.value).startswith("videos/absent.mp4: missing")
     assert str(tmp_path) not in str(caught.value)
+
+
+def test_of_an_hour_only_the_chosen_groups_are_decoded(tmp_path, monkeypatch):
+    def grey(number):
+        return np.full((28, 28, 3), number // 15 % 240, np.uint8)
+
+    encode_clip(
+        tmp_path / "hour.mp4",
+        n_frames=3600,
+        size=(28, 28),
+        fps=1,
+        picture=grey,
+        codec_options={"g": "20", "preset": "ultrafast"},
+    )
+    decoded = []
+
+    def count(stream, packets, wanted=None):
+        for frame in decode_video(stream, packets, wanted):
+            decoded.append(frame)
+            yield frame
+
+    monkeypatch.setattr("avrt.media.frames.decode_video", count)
+    frames, _ = load_media(sample(video="hour.mp4"), tmp_path, MEDIA, "v")
+    assert frames.times_s == (0.0, 1200.0, 2399.0, 3599.0)
+    levels = [int(pixels.mean()) for pixels in frames.pixels]
+    assert levels == pytest.approx([0, 80, 159, 239], abs=3)
+    assert len(decoded) <= 4 * 20

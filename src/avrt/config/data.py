@@ -57,6 +57,10 @@ class DataConfig(Section):
         "video_holmes",
         "worldsense",
         "omnivideobench",
+        "video_mme",
+        "rivabench_standup",
+        "rivabench_academic",
+        "avhbench",
     ] = "avqa"
     """Annotation format: AVQA's JSON list, AVRT's own Parquet, or a benchmark as its authors
     publish it (`avrt list benchmarks` lists them).
@@ -68,8 +72,8 @@ class DataConfig(Section):
     not there; never its media.
     """
     split: str = "train"
-    """`train` reads train_qa.json (avqa) or train.parquet (parquet); the other formats have no
-    splits.
+    """`train` reads train_qa.json (avqa), train.parquet (parquet) or, of RivaBench's parts where
+    they have another name than their own, train.json; the other formats have no splits.
     """
     limit: int | None = Field(default=None, ge=1)
     """Read only the first N questions."""

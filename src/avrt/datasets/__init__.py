@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from avrt.config import DataConfig
+from avrt.datasets.avhbench import read_avhbench
 from avrt.datasets.avqa import read_avqa
 from avrt.datasets.daily_omni import read_daily_omni
 from avrt.datasets.hub import fetch_annotations
@@ -28,7 +29,9 @@ from avrt.datasets.parquet import (
     sample_to_row,
     write_samples,
 )
+from avrt.datasets.rivabench import read_rivabench_academic, read_rivabench_standup
 from avrt.datasets.video_holmes import read_video_holmes
+from avrt.datasets.video_mme import read_video_mme
 from avrt.datasets.worldsense import read_worldsense
 from avrt.errors import ConfigError
 from avrt.texts import shown
@@ -58,8 +61,12 @@ class Format:
 
     files: tuple[str, ...]
     """Names below the root, the usual name first; `{split}` is `data.split`."""
-    read: Callable[[MediaNames, Path], Iterator[BenchmarkItem]] | None = None
-    """Gives the items of the annotation file; None for AVQA's and AVRT's own files."""
+    read: Callable[..., Iterator[BenchmarkItem]] | None = None
+    """Gives the items of the annotation file, called with `MediaNames` and `Path`; None for AVQA's
+    and AVRT's own files.
+    """
+    counts: bool = False
+    """Whether `read` takes the counter of rows that it leaves out, too."""
 
 
 FORMATS: dict[str, Format] = {
@@ -76,6 +83,17 @@ FORMATS: dict[str, Format] = {
     ),
     "worldsense": Format(("worldsense_qa.json",), read_worldsense),
     "omnivideobench": Format(("data.json", "data_example/data.json"), read_omnivideobench),
+    "video_mme": Format(
+        (
+            "videomme/test-00000-of-00001.parquet",
+            "test-00000-of-00001.parquet",
+            "Video-MME.json",
+        ),
+        read_video_mme,
+    ),
+    "rivabench_standup": Format(("standup.json", "{split}.json"), read_rivabench_standup),
+    "rivabench_academic": Format(("academic.json", "{split}.json"), read_rivabench_academic),
+    "avhbench": Format(("QA.json", "qa.json"), read_avhbench, counts=True),
 }
 """Every value of `data.format`."""
 
@@ -102,10 +120,12 @@ def read_items(
         ConfigError: the folder or the annotation file does not exist; raised before the first item.
         DataError: a row is malformed or an id occurs twice; file and row are named.
     """
-    path = annotation_path(data)
-    read = FORMATS[data.format].read
+    path, kind = annotation_path(data), FORMATS[data.format]
     names = MediaNames(data.root) if names is None else names
-    items = _own_items(data, counts, names) if read is None else read(names, path)
+    if kind.read is None:
+        items = _own_items(data, counts, names)
+    else:
+        items = kind.read(names, path, *([counts] if kind.counts else []))
     return islice(items, data.limit)
 
 

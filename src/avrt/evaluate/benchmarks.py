@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from avrt.config import BenchmarkConfig, DataConfig, GivenMedia, MediaConfig
 from avrt.datasets import FORMATS, annotation_path
@@ -126,10 +128,13 @@ def notes(data: DataConfig, items: Sequence[BenchmarkItem]) -> list[str]:
     alike = [same_options(sample.options) for sample in samples]
     golds = (sample.answer_index in same for sample, same in zip(samples, alike, strict=True))
     blank = (not all(map(folded, sample.options)) for sample in samples)
+    asked = [(s.video_id, *map(folded, (s.question, *s.options))) for s in samples]
+    times = Counter(asked)
     for peculiarity, n in (
         ("list an option twice", sum(map(bool, alike))),
         ("list the gold option twice, so that either letter is right", sum(golds)),
         ("list an empty option", sum(blank)),
+        ("ask what another one asks of the same clip", sum(times[one] > 1 for one in asked)),
     ):
         if n:
             lines.append(f"{n} items {peculiarity}, as published")
@@ -228,6 +233,21 @@ def _frames(n_frames: int, fps: float | None, max_audio_s: float | None) -> Give
 
 
 OWN_GROUPS = ("question_type", "relation")
+_RIVABENCH: dict[str, Any] = {
+    "version": "2025",
+    "modalities": ("a", "v", "av"),
+    "rule": "letter of the gold index",
+    "official": official.letter,
+    "licence": "see its page on the Hub; videos are YouTube's",
+    "media": "videos/NAME.mp4 as the rows name them, and audios/NAME.wav where they name sounds",
+    "given": _frames(60, 2.0, _QWEN_SOUND_S),
+    "given_source": "2 frames per second, 60 at most (video-SALMONN-o1, run_inference.sh: FPS, "
+    "MAX_TIME); sound up to the length that Qwen2.5-Omni hears",
+    "hub": "BrianatCambridge/RivaBench",
+    "prompt": "official/rivabench",
+    "options": _published("options"),
+}
+"""What its two parts share."""
 BENCHMARKS: dict[str, Benchmark] = {
     "omnibench": Benchmark(
         title="OmniBench",
@@ -366,6 +386,51 @@ BENCHMARKS: dict[str, Benchmark] = {
         hub="NJU-LINK/OmniVideoBench",
         prompt="official/omnivideobench",
         options=_published("options"),
+    ),
+    "video_mme": Benchmark(
+        title="Video-MME, without subtitles",
+        groups=("duration", "domain", "sub_category", "task_type"),
+        n_items=2700,
+        version="2024-07-04 on the Hub",
+        modalities=("a", "v", "av"),
+        rule="known phrases cut, then the first of A, B, C, D; without one it is not counted",
+        official=official.video_mme,
+        variants={"of_all": official.video_mme_of_all},
+        licence="academic research only, not to be passed on; videos belong to their owners",
+        media="data/YOUTUBE_ID.mp4, from the zip files on the Hub",
+        given=GivenMedia(n_frames=64, fps=None, max_pixels=448**2, max_audio_s=_QWEN_SOUND_S),
+        given_source="64 frames (VLMEvalKit, Video-MME_64frame) of at most 448 x 448 pixels (its "
+        "Video-MME-v2_64frame_resize); sound up to the length that Qwen2.5-Omni hears",
+        hub="lmms-lab/Video-MME",
+        prompt="official/video_mme",
+        options=_published("options"),
+    ),
+    "rivabench_standup": Benchmark(
+        title="RivaBench, part StandUp",
+        groups=("part",),
+        n_items=2128,
+        **_RIVABENCH,
+    ),
+    "rivabench_academic": Benchmark(
+        title="RivaBench, part Academic",
+        groups=("part",),
+        n_items=1912,
+        **_RIVABENCH,
+    ),
+    "avhbench": Benchmark(
+        title="AVHBench, questions of yes or no",
+        groups=("task",),
+        n_items=None,
+        version="QA.json of 2025; sources disagree on the count (5,816 in the paper)",
+        modalities=("a", "v", "av"),
+        rule="the gold word, yes or no, anywhere in the reply (AVCD)",
+        official=official.avhbench,
+        licence="not stated; videos are VALOR's and AudioCaps'",
+        media="videos/ID.mp4, from the authors' archive",
+        given=_WHOLE_SOUND,
+        given_source="whole clips, of ten seconds; frames as in training",
+        prompt="official/avhbench",
+        options=lambda _: "yes or no",
     ),
     "parquet": Benchmark(
         title="AVRT's own files, such as the world's sets",

@@ -19,6 +19,7 @@ from avrt.types import LETTERS, BenchmarkItem
 
 __all__ = [
     "Official",
+    "avhbench",
     "daily_omni",
     "letter",
     "omnibench",
@@ -27,6 +28,8 @@ __all__ = [
     "token_sets",
     "token_sets_of_option",
     "video_holmes",
+    "video_mme",
+    "video_mme_of_all",
     "worldsense",
 ]
 
@@ -140,17 +143,18 @@ def video_holmes(text: str | None, item: BenchmarkItem) -> Official:
     return _compare(next(marked, None) or next(bare, None), item.sample.target, "WRONG")
 
 
-_WORLDSENSE_PREFIXES = (
+_PREFIXES = (
     "The best answer is",
     "The correct answer is",
     "The answer is",
     "The answer",
     "The best option isThe correct option is",
     "Best answer:Best option:",
-    "Answer:",
-    "Option:",
 )
-"""Two commas are missing in the published list: four phrases became two that nobody writes."""
+"""Of Video-MME. Two commas are missing in the published list: four phrases became two that nobody
+writes.
+"""
+_WORLDSENSE_PREFIXES = (*_PREFIXES, "Answer:", "Option:")
 
 
 def worldsense(text: str | None, item: BenchmarkItem) -> Official:
@@ -161,10 +165,42 @@ def worldsense(text: str | None, item: BenchmarkItem) -> Official:
     """
     if text is None:
         return _failed()
-    for prefix in _WORLDSENSE_PREFIXES:
-        text = text.replace(prefix, "")
-    match = re.search("[ABCD]", text)
-    return _compare(match and match[0], item.sample.target)
+    return _compare(_first_of_four(text, _WORLDSENSE_PREFIXES), item.sample.target)
+
+
+def video_mme(text: str | None, item: BenchmarkItem) -> Official:
+    """Video-MME: cut known phrases, then the first A, B, C or D anywhere.
+
+    So "Answer: C" is A, the first letter of "Answer". A reply without any of the four leaves the
+    denominator, as a question without a reply does.
+    """
+    verdict = video_mme_of_all(text, item)
+    if verdict.parsed is None:
+        return Official(False, None, f"{verdict.why}; left out of the denominator", counted=False)
+    return verdict
+
+
+def video_mme_of_all(text: str | None, item: BenchmarkItem) -> Official:
+    """As `video_mme`, but a reply that cannot be read is wrong: so do lmms-eval and most tables."""
+    if text is None:
+        return _failed()
+    return _compare(_first_of_four(text, _PREFIXES), item.sample.target)
+
+
+def avhbench(text: str | None, item: BenchmarkItem) -> Official:
+    """AVHBench, by the script of AVCD, which one of its authors published: the reply has the gold
+    word somewhere, in either case, also inside of another word.
+
+    So "I cannot tell" is No, and "Yes and no" is right for every question.
+    """
+    if text is None:
+        return _failed()
+    found = [word for word in ("yes", "no") if word in text.lower()]
+    if not found:
+        return Official(False, None, "neither yes nor no was read")
+    parsed, gold = " and ".join(found), item.sample.target_text.lower()
+    verdict = "right" if gold in found else f"gold is {gold}"
+    return Official(gold in found, parsed, f"read as {parsed}: {verdict}")
 
 
 def omnivideobench(text: str | None, item: BenchmarkItem) -> Official:
@@ -186,6 +222,13 @@ def omnivideobench(text: str | None, item: BenchmarkItem) -> Official:
     if parsed == gold:
         return Official(True, parsed, f"read as {parsed!r}: right")
     return Official(False, parsed or None, f"read as {parsed[:40]!r}, not {gold!r}")
+
+
+def _first_of_four(reply: str, prefixes: Iterable[str]) -> str | None:
+    for prefix in prefixes:
+        reply = reply.replace(prefix, "")
+    match = re.search("[ABCD]", reply)
+    return match and match[0]
 
 
 def _omnivideobench_text(reply: str) -> str:

@@ -32,7 +32,10 @@ ITEM_SCHEMA = pa.schema(
 """`groups` and `row` are JSON: what they hold differs from benchmark to benchmark."""
 
 
-_NAMED_BY_CLIP = ("daily_omni", "omnivideobench", "worldsense")
+_NAMED_BY_CLIP = (
+    *("daily_omni", "omnivideobench", "worldsense"),
+    *("rivabench_standup", "rivabench_academic", "avhbench"),
+)
 """Formats whose rows have no id of their own."""
 
 
