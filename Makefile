@@ -25,6 +25,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
+# Processes that run tests side by side; a file's tests stay in one.
+JOBS := $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
+
 # The page that gets the section of `make gpu-smoke`; ARGS are options and settings of the script.
 PAGE := docs/performance.md
 ARGS :=
@@ -71,7 +74,7 @@ demo: $(READY)
 	$(BIN)/avrt demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff check .
