@@ -312,3 +312,12 @@ def test_the_plan_counts_without_calling(
 def test_an_absent_prompt_is_refused_before_any_call(make_config: MakeConfig) -> None:
     with pytest.raises(ConfigError, match="absent"):
         trace.run(make_config(None, "teachers.vision.prompt=absent.txt"))
+
+
+def test_a_prompt_that_counts_frames_is_refused_with_a_rate(
+    make_config: MakeConfig,
+) -> None:
+    config = make_config(None, "teachers.vision.prompt=vision", "media.fps=2")
+    for stage in (trace.run, trace.plan):
+        with pytest.raises(ConfigError, match=r"teachers\.vision\.prompt: .*media\.fps=null"):
+            stage(config)

@@ -16,8 +16,11 @@ from avrt.report.accuracy import BenchmarkResults, detail_table, headline_table
 from avrt.report.tables import Cell
 
 
-def result(model: str, answers: dict[str, str], prompt: str = "p") -> ModelResult:
+def result(
+    model: str, answers: dict[str, str], prompt: str = "p", n_frames: int = 8
+) -> ModelResult:
     """The answers (right: A) to each item, in both modalities together."""
+    settings = Settings({}, {"prompt": prompt, "n_frames": n_frames})
     lines = [
         Line(
             sample_id=sample_id, text=letter, answer=letter, target="A", correct=letter == "A",
@@ -27,7 +30,7 @@ def result(model: str, answers: dict[str, str], prompt: str = "p") -> ModelResul
         for sample_id, letters in answers.items()
         for k, letter in enumerate(letters)
     ]  # fmt: skip
-    return ModelResult("bench", model, "av", lines, len(answers), Settings({}, {"prompt": prompt}))
+    return ModelResult("bench", model, "av", lines, len(answers), settings)
 
 
 def notes(*results: ModelResult) -> str:
@@ -39,7 +42,16 @@ def notes(*results: ModelResult) -> str:
 def test_no_test_is_named_where_nothing_is_compared():
     first = result("base", {"x": "A"})
     assert "Differences" not in notes(first)
-    assert "Differences" not in notes(first, result("sft", {"x": "B"}, prompt="another"))
+    assert "Differences" not in notes(first, result("sft", {"x": "B"}, n_frames=4))
+
+
+def test_models_with_other_prompts_are_compared_where_nothing_else_differs():
+    first, other = result("base", {"x": "A"}), result("sft", {"x": "B"}, prompt="another")
+    text = notes(first, other)
+    assert "Differences to base" in text
+    assert "Protocols differ in the prompt alone" in text
+    third = result("rl", {"x": "B"}, n_frames=4)
+    assert "Protocols differ and numbers under different ones are not" in notes(first, other, third)
 
 
 @pytest.mark.parametrize(

@@ -110,11 +110,9 @@ def _way(name: str, baseline: Baseline) -> str:
     if baseline.model is not None:
         return f"eval.models.NAME.preset={name} ({baseline.model})"
     if baseline.served is not None:
-        return (
-            f"eval.models.NAME.preset={name} with engine.base_url, an OpenAI-compatible server of "
-            f"{baseline.served}, whose architecture AVRT does not run; or avrt eval --predictions "
-            f"FILE --model {name}"
-        )
+        server = f"and a server of your own ({baseline.served})"
+        file = f"or avrt eval --predictions FILE --model {name}"
+        return f"eval.models.NAME.preset={name} {server}, {file}"
     if baseline.teacher is not None:
         return f"eval.models.NAME.preset={baseline.teacher}"
     own = name.startswith(("avrt", "merger"))

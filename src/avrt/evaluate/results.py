@@ -130,6 +130,12 @@ class ModelResult:
         most = self.settings.protocol.get("max_pixels")
         return self._count_items(lambda line: _less(most, line.source_pixels), "v")
 
+    @property
+    def cuts(self) -> list[tuple[int, str]]:
+        """What was cut of the media, where it is known: how many items, and in words."""
+        counts = {"sounds cut": self.cut_sounds, "pictures scaled down": self.scaled_pictures}
+        return [(n, f"{n} {name}") for name, n in counts.items() if n is not None]
+
     def _count_items(self, is_less: Callable[[Line], bool | None], half: str) -> int | None:
         if half not in self.modality:
             return None
@@ -170,13 +176,16 @@ class ModelResult:
 
     @property
     def notes(self) -> str:
-        """The losses behind the accuracy: items without an answer, seeds, and items still to do."""
+        """What stands behind the accuracy: items without an answer, media that were cut, seeds, and
+        items still to do.
+        """
         counts = self.counts
         notes = [f"{counts[each]} {each}" for each in ("unparsable", "failed") if counts[each]]
         if lost := [line for line in self.lines if line.status == "missing_media"]:
             classes = Counter(line.error_class or "unknown" for line in lost)
             named = ", ".join(f"{n} {name}" for name, n in classes.most_common())
             notes.append(f"{len(lost)} without media ({named})")
+        notes += [text for n, text in self.cuts if n]
         accuracy = self.accuracy
         if accuracy.spread is not None:
             spread = 100 * accuracy.spread

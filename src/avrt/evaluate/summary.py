@@ -123,10 +123,7 @@ def detail_text(result: ModelResult) -> str:
         of = f" of {official.n}" if official.n != result.accuracy.n else ""
         parts.append(f"{name} {percent(official.value)}{of}")
     parts.append(f"invalid {percent(result.invalid_rate)}")
-    if result.cut_sounds is not None:
-        parts.append(f"{result.cut_sounds} sounds cut")
-    if result.scaled_pictures is not None:
-        parts.append(f"{result.scaled_pictures} pictures scaled down")
+    parts += [text for n, text in result.cuts if n == 0]
     if result.think_words is not None:
         parts.append(f"thought {result.think_words:.0f} words")
     if result.notes:

@@ -85,6 +85,7 @@ def run(config: Config, budget: Budget | None = None) -> Result:
         AvrtError: too many calls failed; everything is stored.
     """
     check_views(config.build, config.teachers)
+    _check_prompts(config.teachers, config.media)
     path, budget = config.run.path, budget or Budget()
     check_free(path, budget.shard)
     usable = load_usable(path)
@@ -119,6 +120,7 @@ def run(config: Config, budget: Budget | None = None) -> Result:
 def plan(config: Config) -> str:
     """The work of `run`, in words; makes no call and writes nothing."""
     check_views(config.build, config.teachers)
+    _check_prompts(config.teachers, config.media)
     lines: list[str] = []
     for name, teacher in config.teachers.items():
         describe_role(teacher, config.media)
@@ -236,6 +238,16 @@ class Teacher:
             n_prompt_tokens=completion.n_prompt_tokens,
             n_completion_tokens=completion.n_completion_tokens,
         )
+
+
+def _check_prompts(teachers: Mapping[str, TeacherRole], media: MediaConfig) -> None:
+    """Refuse prompts that say how many frames there are where that differs from clip to clip."""
+    for name, role in teachers.items() if media.fps is not None else ():
+        if load_prompt(role.prompt).uses("n_frames"):
+            raise ConfigError(
+                f"teachers.{name}.prompt: {role.prompt} says how many frames there are, but "
+                f"media.fps = {media.fps:g} takes more of longer clips; set media.fps=null"
+            )
 
 
 def _teachers(config: Config) -> dict[str, Teacher]:

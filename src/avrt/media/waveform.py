@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import av
 import numpy as np
@@ -27,6 +27,7 @@ from avrt.types import Waveform
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
     from av.audio.stream import AudioStream
+    from av.container.input import InputContainer
     from av.packet import Packet
     from numpy.typing import NDArray
 
@@ -189,7 +190,8 @@ class SoundDecoder:
             return decoded_s
         if self.stream.duration is not None and self.stream.time_base is not None:
             return max(decoded_s, float(self.stream.duration * self.stream.time_base))
-        return max(decoded_s, (self.stream.container.duration or 0) / av.time_base)
+        whole = cast("InputContainer", self.stream.container).duration
+        return max(decoded_s, (whole or 0) / av.time_base)
 
     def _append(self, frame: AudioFrame) -> None:
         if self._rate_hz and frame.sample_rate != self._rate_hz:
