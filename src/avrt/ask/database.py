@@ -13,11 +13,14 @@ from collections.abc import Iterable
 from contextlib import ExitStack, closing
 from pathlib import Path
 
+from avrt.ask.budget import Shard
 from avrt.errors import DataError
 
 __all__ = [
     "SCHEMA",
     "check_pages",
+    "ledger_path",
+    "ledger_paths",
     "open_for_writing",
     "open_read_only",
     "remedy",
@@ -72,6 +75,16 @@ CREATE TABLE IF NOT EXISTS payloads (
 """
 # `calls` has a rowid: new rows, of some kilobytes each, go to the end, whatever their keys.
 # A text in `attempts` is NULL where `calls` has it.
+
+
+def ledger_path(run: Path, shard: Shard | None) -> Path:
+    """The file that a process of a shard writes."""
+    return run / ("ledger.sqlite" if shard is None else f"ledger.{shard.name}.sqlite")
+
+
+def ledger_paths(run: Path) -> list[Path]:
+    """All files of a run's ledger."""
+    return sorted(run.glob("ledger.sqlite")) + sorted(run.glob("ledger.*of*.sqlite"))
 
 
 def open_for_writing(path: Path, stack: ExitStack) -> sqlite3.Connection:

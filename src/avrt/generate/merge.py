@@ -26,8 +26,9 @@ from avrt.ask.calls import (
     describe_role,
     sampling_of,
 )
-from avrt.ask.ledger import Ledger, count_finished, open_ledger
+from avrt.ask.ledger import Ledger, open_ledger
 from avrt.ask.locks import check_free
+from avrt.ask.reuse import check_source, forecast_calls, reused_text
 from avrt.config import BuildConfig, Config, MediaConfig, ModelRole, TeacherRole
 from avrt.datasets.prepared import PreparedSamples, load_prepared
 from avrt.engines import engine_of_role
@@ -69,8 +70,10 @@ def run(config: Config, budget: Budget | None = None) -> Result:
         AvrtError: too many calls failed; everything is stored.
     """
     path, build, budget = config.run.path, config.build, budget or Budget()
+    source = config.run.calls_path
     check_views(build, config.teachers)
     merger = make_merger(config)
+    check_source(source)
     check_free(path, budget.shard)
     check_teachers(path, config.teachers)
     stage = _open(config)
@@ -84,7 +87,7 @@ def run(config: Config, budget: Budget | None = None) -> Result:
     counts = Counter({"read": len(samples), "kept": 0})
     for reason in filter(None, reasons.values()):  # a failure here is one of the stage trace
         counts[TRACE_FAILED if reason.startswith("failed/") else reason] += 1
-    with open_ledger(path, budget.shard) as ledger:
+    with open_ledger(path, budget.shard, source=source) as ledger:
         chosen = budget.take(selected)
         each = (merger.draft(sample, answers) for sample, answers in answers_about(path, chosen))
         targets = {sample.id: merger.shown(sample).target for sample in chosen}
@@ -95,29 +98,33 @@ def run(config: Config, budget: Budget | None = None) -> Result:
             traces = merger.read_traces(ledger, selected, lambda id_: outcomes[id_, 0])
             stage.begin()
             write_merged(path, _count(traces, counts))
+        reused = reused_text(ledger, "merge", source)
     if budget.stopped_by is not None:
-        return Result(budget.summarize("merge"), {})
+        return Result(budget.summarize("merge") + reused, {})
     check_failure_rate("merge", outcomes.values(), config.generate.max_failure_rate)
     check_sums("merge", len(samples), counts)
     stage.finish(counts)
-    return Result(_summarize(build, counts, len(selected)), counts)
+    return Result(_summarize(build, counts, len(selected)) + reused, counts)
 
 
 def plan(config: Config) -> str:
     """The work of `run`, in words; makes no call and writes nothing."""
     path, build, role = config.run.path, config.build, config.merger
     check_views(build, config.teachers)
-    make_merger(config)
-    describe_role(role, config.media)
+    merger = make_merger(config)
+    check_source(config.run.calls_path)
+    identity = describe_role(role, config.media)["engine"]
     model = f"{role.model} ({role.engine.kind}), prompt {role.prompt}"
     if not teachers_path(path).is_file():
         return f"merge: one call for every sample of the view {_views(build)}\n  merger: {model}"
-    reasons = _select(build, path, load_prepared(path))
-    n_selected = sum(reason is None for reason in reasons.values())
-    n_finished = count_finished(path, "merge")
+    samples = load_prepared(path)
+    reasons = _select(build, path, samples)
+    selected = samples.where("id", lambda id_: reasons[id_] is None)
+    drafts = (merger.draft(sample, answers) for sample, answers in answers_about(path, selected))
+    forecast = forecast_calls(path, config.run.calls_path, "merge", [(identity, drafts)])
     return (
-        f"merge: {n_selected} of {len(reasons)} samples are in the view {_views(build)}; "
-        f"{n_finished} finished calls are in the ledger\n  merger: {model}"
+        f"merge: {len(selected)} of {len(reasons)} samples are in the view {_views(build)}; "
+        f"{forecast}\n  merger: {model}"
     )
 
 

@@ -28,7 +28,7 @@ from avrt.report.figures import (
     held_out_figure,
     training_figure,
 )
-from avrt.report.funnel import attrition_table, read_funnel, stages_table, strata_table
+from avrt.report.funnel import attrition_table, calls_table, read_funnel, stages_table, strata_table
 from avrt.report.tables import Table
 
 __all__ = ["Fact", "Part", "facts", "parts_of"]
@@ -123,7 +123,7 @@ def _results(benchmarks: Sequence[BenchmarkResults]) -> Part:
 def _funnel(run: Path) -> Part:
     steps = read_funnel(run)
     account, strata = attrition_table(run), strata_table(run)
-    stages = stages_table(steps) if steps else None
+    folded = [stages_table(steps) if steps else None, calls_table(run)]
     done = {step.stage for step in steps}
     missing = [
         f"No {stage} yet. `avrt {stage}` makes it."
@@ -137,7 +137,7 @@ def _funnel(run: Path) -> Part:
         missing=missing,
         figures=[funnel_figure(steps)] if steps else [],
         tables=[table for table in (account, strata) if table],
-        folded=[stages] if stages else [],
+        folded=[table for table in folded if table],
     )
 
 
