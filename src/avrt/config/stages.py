@@ -36,6 +36,10 @@ class GenerateConfig(Section):
     """Show every answer of a teacher the options in another order. Letters are put back into the
     stored order before anything is compared or merged.
     """
+    traces_of: str | None = None
+    """A teacher whose own traces become the dataset's, without a merger; null: merged ones. Either
+    way the view chooses the samples.
+    """
     max_failure_rate: float = Field(default=0.2, ge=0, le=1)
     """A stage ends with exit code 1 when more than this share of its model calls fail; so do `avrt
     eval`, for each model, and `avrt rubric`. A training stops at once when more than this share of

@@ -392,7 +392,7 @@ def _extends(stored: Any, wanted: Any) -> bool:
 def _check_merged(run: Path, again: Mapping[str, Any], balances: bool) -> None:
     merged = stage_settings(run, "merge")
     wanted = [again.get("merger"), balances]
-    if again and fingerprint([merged["merger"], merged["balance_letters"]]) != fingerprint(wanted):
+    if again and fingerprint([merged.get("merger"), merged["balance_letters"]]) != fingerprint(wanted):
         raise ConfigError(
             f"{run}: merged with another merger, or with another build.balance_letters, than the "
             "one that generate.leak_retries would ask again; use the settings of config.yaml "
