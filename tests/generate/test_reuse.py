@@ -205,6 +205,12 @@ def test_the_plan_says_what_will_be_reused(first: Config, make: Make, models: Mo
     assert not models.asked()
 
 
+def test_a_plan_may_name_a_run_that_is_not_there_yet(make: Make) -> None:
+    config = make("second", "run.calls_from=paper")
+    there = config.run.dir / "paper"
+    assert f"{there} (run.calls_from) is not there yet" in trace.plan(config)
+
+
 def test_other_media_are_asked_anew_and_the_rest_is_reused(
     first: Config, make: Make, models: Models
 ) -> None:
@@ -230,7 +236,8 @@ def test_a_run_that_cannot_be_read_is_refused_before_any_call(
     connection.execute("PRAGMA user_version=7")
     connection.close()
     config = make("second", f"run.calls_from={name}")
-    for work in (trace.run, trace.plan, merge.run):
+    plans = () if "/" in name else (trace.plan, merge.plan)
+    for work in (trace.run, merge.run, *plans):
         with pytest.raises(ConfigError, match=message):
             work(config)
     assert not models.asked()

@@ -12,7 +12,6 @@ other tool that reads SQLite.
 
 from __future__ import annotations
 
-import difflib
 import json
 import sqlite3
 import threading
@@ -31,6 +30,7 @@ from avrt.ask.database import (
     check_pages,
     ledger_path,
     ledger_paths,
+    near_run,
     open_for_writing,
     open_read_only,
     remedy,
@@ -413,10 +413,9 @@ def open_source(run: Path) -> Iterator[LedgerReader]:
     """
     remedy_text = "name another run in run.calls_from, or leave it out"
     if not run.is_dir():
-        known = sorted(each.parent.name for each in run.parent.glob("*/ledger.sqlite"))
-        near = difflib.get_close_matches(run.name, known, n=1)
-        hint = f"; did you mean {near[0]}?" if near else f"; {remedy_text}"
-        raise ConfigError(f"run.calls_from: {run}: no such run{hint}")
+        near = near_run(run)
+        hint = f"did you mean {near}?" if near else remedy_text
+        raise ConfigError(f"run.calls_from: {run}: no such run; {hint}")
     if not ledger_paths(run):
         raise ConfigError(f"run.calls_from: {run}: no model was asked in this run; {remedy_text}")
     try:

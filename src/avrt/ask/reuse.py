@@ -16,20 +16,22 @@ from pathlib import Path
 from typing import Any
 
 from avrt.ask.calls import Draft, batches, known_calls
-from avrt.ask.database import ledger_paths, open_read_only
+from avrt.ask.database import ledger_paths, near_run, open_read_only
 from avrt.ask.ledger import LedgerReader, count_finished, open_source
 from avrt.texts import shown
 
 __all__ = ["check_source", "forecast_calls", "reused_text"]
 
 
-def check_source(source: Path | None) -> None:
+def check_source(source: Path | None, planned: bool = False) -> None:
     """Refuse a `run.calls_from` that cannot be read, before anything is done.
+
+    A run that is not there yet may be `planned`, unless its name is nearly that of another.
 
     Raises:
         ConfigError: as `open_source`.
     """
-    if source is not None:
+    if source is not None and not (planned and not source.is_dir() and not near_run(source)):
         with open_source(source):
             pass
 
@@ -58,8 +60,12 @@ def forecast_calls(
         ConfigError: as `open_source`.
         DataError: the run's own ledger cannot be read.
     """
+    finished = f"{count_finished(run, stage)} finished calls are in the ledger"
     if source is None:
-        return f"{count_finished(run, stage)} finished calls are in the ledger"
+        return finished
+    check_source(source, planned=True)
+    if not source.is_dir():
+        return f"{finished}; {source} (run.calls_from) is not there yet"
     n_own = n_reused = n_unreadable = n_left = 0
     reason = ""
     with ExitStack() as stack:

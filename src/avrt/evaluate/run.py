@@ -147,7 +147,7 @@ def run(config: Config, choice: Choice = Choice(), budget: Budget | None = None)
 
 def plan(config: Config, choice: Choice = Choice()) -> str:
     """The work of `run`, in words; raises as it does for a wrong choice or set."""
-    check_source(config.run.calls_path)
+    check_source(config.run.calls_path, planned=True)
     lines, tasks = [], _tasks(config, choice)
     for task in tasks:
         n_items, model = len(task.benchmark.asked), task.model

@@ -130,7 +130,7 @@ def plan(config: Config) -> str:
     path, judges, retries = config.run.path, config.judges, config.generate.leak_retries
     if not judges:
         return "judge: skipped, the section `judges` names no model"
-    check_source(config.run.calls_path)
+    check_source(config.run.calls_path, planned=True)
     lines: list[str] = []
     for name, judge in judges.items():
         describe_judge(judge, config.media)
@@ -392,7 +392,8 @@ def _extends(stored: Any, wanted: Any) -> bool:
 def _check_merged(run: Path, again: Mapping[str, Any], balances: bool) -> None:
     merged = stage_settings(run, "merge")
     wanted = [again.get("merger"), balances]
-    if again and fingerprint([merged.get("merger"), merged["balance_letters"]]) != fingerprint(wanted):
+    made_with = [merged.get("merger"), merged["balance_letters"]]
+    if again and fingerprint(made_with) != fingerprint(wanted):
         raise ConfigError(
             f"{run}: merged with another merger, or with another build.balance_letters, than the "
             "one that generate.leak_retries would ask again; use the settings of config.yaml "

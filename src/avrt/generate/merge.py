@@ -124,15 +124,15 @@ def plan(config: Config) -> str:
     """The work of `run`, in words; makes no call and writes nothing."""
     path, build, role = config.run.path, config.build, config.merger
     check_views(build, config.teachers)
-    merger = make_merger(config)
-    check_source(config.run.calls_path)
-    identity = describe_role(role, config.media)["engine"]
-    model = f"{role.model} ({role.engine.kind}), prompt {role.prompt}"
     if (teacher := config.generate.traces_of) is not None:
         return (
             f"merge: no call; the traces of teacher {teacher} about the samples of the view "
             f"{_views(build)} take the place of merged ones"
         )
+    merger = make_merger(config)
+    check_source(config.run.calls_path, planned=True)
+    identity = describe_role(role, config.media)["engine"]
+    model = f"{role.model} ({role.engine.kind}), prompt {role.prompt}"
     if not teachers_path(path).is_file():
         return f"merge: one call for every sample of the view {_views(build)}\n  merger: {model}"
     samples = load_prepared(path)

@@ -122,7 +122,7 @@ def run(config: Config, budget: Budget | None = None) -> Result:
 def plan(config: Config) -> str:
     """The work of `run`, in words; makes no call and writes nothing."""
     check_views(config.build, config.teachers)
-    check_source(config.run.calls_path)
+    check_source(config.run.calls_path, planned=True)
     lines: list[str] = []
     for name, teacher in config.teachers.items():
         describe_role(teacher, config.media)
