@@ -1,5 +1,5 @@
-"""The paper's tables from runs' logs, published values beside the runs'; the errors behind them; and
-the points of the paper's Figure 1, where checkpoints were evaluated.
+"""The paper's tables from runs' logs, published values beside ours; the errors behind them; and the
+points of the paper's Figure 1, where checkpoints were evaluated.
 
 Reads RUN/eval/, also of further runs, and `config/published.yaml`; prints the tables, or writes one
 file for each. A benchmark of a run is the paper's when it has that format or that name; a model of

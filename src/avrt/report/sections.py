@@ -20,6 +20,7 @@ from avrt.report.accuracy import (
 )
 from avrt.report.course import Course, course_table
 from avrt.report.curves import held_out_table, read_training, training_table
+from avrt.report.errors import errors_table, richest
 from avrt.report.figures import (
     Figure,
     accuracy_figure,
@@ -106,6 +107,9 @@ def _result_fact(benchmark: BenchmarkResults) -> Fact:
 def _results(benchmarks: Sequence[BenchmarkResults]) -> Part:
     shown = [benchmark for benchmark in benchmarks if benchmark.modalities]
     comparisons = [comparison_table(benchmark) for benchmark in shown]
+    results = [(model, result) for b in shown for (model, _), result in b.cells.items()]
+    models = [model for benchmark in shown for model in benchmark.models]
+    errors = errors_table(richest(results, [b.name for b in shown], list(dict.fromkeys(models))))
     return Part(
         "results",
         "Results",
@@ -114,7 +118,7 @@ def _results(benchmarks: Sequence[BenchmarkResults]) -> Part:
         figures=[accuracy_figure(b) for b in shown],
         tables=[headline_table(benchmark) for benchmark in shown],
         folded=[
-            *(table for table in comparisons if table),
+            *(table for table in (*comparisons, errors) if table),
             *(detail_table(benchmark) for benchmark in shown),
         ],
     )
