@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from avrt.ask.ledger import read_ledger
+from avrt.ask.ledger import Call, open_ledger, read_ledger
 from avrt.ask.replay import replay
-from avrt.config import Config
+from avrt.config import Config, dump_config, load_config
 from avrt.errors import ConfigError
 from avrt.generate import build, merge, trace
 from avrt.report.funnel import calls_table
 from avrt.runs import iter_parquet
+from avrt.types import Completion, Prompt, Sampling
 from chat_server import Reply, Server, chat
 from scripted_run import MakeConfig, replies
 
 Make = Callable[..., Config]
+
+
+CALL = Call("trace", "q1", "vision", {"model": "m"}, None, "why?", Sampling())
 
 
 class Models:
@@ -122,8 +128,7 @@ def test_the_second_run_is_whole_without_the_first(
     shown = replay(alone.run.path, row["id"], {"": alone.data.root})
     assert "# Call 3 of 3: merge, merger" in shown
     with read_ledger(alone.run.path) as ledger:
-        assert ledger.count_replies("trace") == (14, 14)
-        assert ledger.count_replies("merge") == (7, 0)
+        assert ledger.count_replies() == {"trace": (14, 14), "merge": (7, 0)}
 
 
 def test_the_report_counts_reused_replies(first: Config, make: Make) -> None:
@@ -216,6 +221,28 @@ def test_other_media_are_asked_anew_and_the_rest_is_reused(
 ) -> None:
     trace.run(make("second", "run.calls_from=first", "media.n_frames=2"))
     assert models.asked() == {"scripted-vision": 7}
+
+
+def test_replies_of_a_run_at_work_are_taken_as_they_come(make: Make, models: Models) -> None:
+    first, second = make("first"), make("second", "run.calls_from=first")
+    with open_ledger(first.run.path) as at_work:  # locked, and without a reply
+        with open_ledger(second.run.path, source=first.run.path) as ledger:
+            assert ledger.adopt([CALL]) == set()
+            at_work.record(CALL.key, CALL, Prompt("why?"), Completion("since", "stop", 1, 1))
+            assert ledger.adopt([CALL]) == {CALL.key}
+        assert at_work.count_replies() == {"trace": (1, 0)}
+
+
+def test_a_folder_is_written_into_the_run_as_a_path(make: Make, tmp_path: Path) -> None:
+    folder = make("first").run.path
+    config = make("second", f"run.calls_from={folder}")
+    written = tmp_path / "written.yaml"
+    for place in (tmp_path, folder.parent):  # there the relative path is a bare name
+        with contextlib.chdir(place):
+            written.write_text(dump_config(config))
+            again = load_config(written).run
+            assert again.calls_path is not None
+            assert again.calls_path.resolve() == folder
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -11,9 +12,11 @@ from avrt.ask.replay import replay
 from avrt.config import Config
 from avrt.errors import ConfigError
 from avrt.generate import build, judge, merge, stats, trace
+from avrt.generate.findings import FINDINGS
 from avrt.generate.single import reasoning_of
 from avrt.runs import read_parquet
-from scripted_run import MakeConfig, replies, right, wrong
+from avrt.types import Prompt
+from scripted_run import Answer, MakeConfig, replies, right, wrong
 
 PRIVATE = "◁think▷Hm, is it a dog or a cat?◁/think▷\n"
 
@@ -102,6 +105,19 @@ def test_letters_follow_balanced_options(make: Callable[..., Config]) -> None:
         parts = split_trace(row["av_reasoning"])
         assert parts is not None
         assert parts[1] == row["answer_letter"]
+
+
+def test_judges_read_the_teachers_trace_and_the_dataset_holds_it(
+    make: Callable[..., Config], use_answers: Callable[[Answer], list[Prompt]]
+) -> None:
+    config = make("generate.traces_of=audio", "judges.reader.votes=1")
+    script = {f"{role} question {n}?": text for (role, n), text in replies().items()}
+    verdict = json.dumps({name: {"found": False, "quote": ""} for name in FINDINGS})
+    seen = use_answers(lambda prompt: script.get(prompt.text.split("\n")[0], verdict))
+    generate(config)
+    assert sum("<think>Audio Description: a1</think>" in prompt.text for prompt in seen) == 1
+    rows = read_parquet(config.run.path / "dataset" / "train.parquet")
+    assert all(row["think"].startswith("Audio Description: a") for row in rows)
 
 
 @pytest.mark.parametrize(

@@ -236,15 +236,18 @@ class LedgerReader:
                     raise unreadable(path, error) from error
         return rows
 
-    def count_replies(self, stage: str) -> tuple[int, int]:
-        """The replies to calls of a stage; and those of them that another run's ledger gave."""
+    def count_replies(self) -> dict[str, tuple[int, int]]:
+        """By stage the replies, and those of them that another run's ledger gave."""
         query = (
-            "SELECT COUNT(*), TOTAL(NOT EXISTS (SELECT 1 FROM attempts WHERE"
+            "SELECT stage, COUNT(*), TOTAL(NOT EXISTS (SELECT 1 FROM attempts WHERE"
             " attempts.key = calls.key AND attempts.finish_reason != 'error'))"
-            " FROM calls WHERE stage = ? AND finish_reason != 'error'"
+            " FROM calls WHERE finish_reason != 'error' GROUP BY stage"
         )
-        counts = [tuple(row) for row in self.query(query, (stage,))]
-        return sum(n for n, _ in counts), sum(int(n) for _, n in counts)
+        counts: dict[str, tuple[int, int]] = {}
+        for stage, n_replies, n_reused in self.query(query):
+            n_before, n_reused_before = counts.get(stage, (0, 0))
+            counts[stage] = n_before + n_replies, n_reused_before + int(n_reused)
+        return counts
 
     def _of_keys(self, columns: str, keys: Sequence[str]) -> Iterator[sqlite3.Row]:
         for start in range(0, len(keys), _BATCH):

@@ -37,12 +37,13 @@ def check_source(source: Path | None, planned: bool = False) -> None:
 
 
 def reused_text(reader: LedgerReader, stage: str, source: Path | None) -> str:
-    """A line below a stage's summary: how many of its replies another run's ledger gave."""
-    n_replies, n_reused = reader.count_replies(stage)
-    if source is None and not n_reused:
+    """A line below a stage's summary: how many of its replies in the ledger the run `source` gave.
+    Empty without one.
+    """
+    if source is None:
         return ""
-    origin = "another run" if source is None else str(source)
-    return f"\n  {n_reused:,} of {n_replies:,} replies were taken from {origin} (run.calls_from)"
+    n_replies, n_reused = reader.count_replies().get(stage, (0, 0))
+    return f"\n  {n_reused:,} of {n_replies:,} replies were taken from {source} (run.calls_from)"
 
 
 def forecast_calls(

@@ -417,5 +417,6 @@ def _relative_paths(tree: Any) -> Any:
     if isinstance(tree, dict):
         return {key: _relative_paths(value) for key, value in tree.items()}
     if isinstance(tree, str) and Path(tree).is_absolute():
-        return os.path.relpath(tree)
+        relative = os.path.relpath(tree)
+        return relative if os.sep in relative else f"./{relative}"  # a path, and no name
     return tree

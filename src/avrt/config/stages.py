@@ -407,7 +407,11 @@ class EvalConfig(Section):
     difficulty: dict[str, Path] = Field(default={})
     """Difficulty files made elsewhere by `avrt difficulty`, by benchmark; else this run's own."""
     published: dict[str, str] = Field(
-        default={"base": "qwen2.5-omni-3b", "rl": "avrt-3b-rl", "sft_rl": "avrt-3b"}
+        default={
+            **dict.fromkeys(("base", "base_think"), "qwen2.5-omni-3b"),
+            "rl": "avrt-3b-rl",
+            "sft_rl": "avrt-3b",
+        }
     )
     """Published model (`avrt list baselines`) whose figures stand beside those of a model in `avrt
     tables`, by the model's name; a model made from a baseline's preset needs no entry.

@@ -131,8 +131,9 @@ def run(config: Config, choice: Choice = Choice(), budget: Budget | None = None)
     if has_models:
         parts.insert(0, summary_text(results, config.eval))
     parts.append(failures_text(chain(*made.values())))
-    with read_ledger(path) as ledger:
-        parts.append(reused_text(ledger, "eval", source).strip())
+    if source is not None:
+        with read_ledger(path) as ledger:
+            parts.append("eval:" + reused_text(ledger, "eval", source)[2:])
     if budget.stopped_by is not None:
         parts.append(budget.summarize("eval"))
     text = "\n\n".join(filter(None, parts))

@@ -99,14 +99,14 @@ def calls_table(run: Path) -> Table | None:
     if not ledger_paths(run):
         return None
     with read_ledger(run) as ledger:
-        counts = {stage: ledger.count_replies(stage) for stage in _ASKING}
+        counts = ledger.count_replies()
     if not any(n_reused for _, n_reused in counts.values()):
         return None
     return Table(
         "calls",
         "Replies of models, and those of them that another run gave",
         ("Stage", "Replies", "Taken from another run"),
-        tuple((stage, str(n), str(n_reused)) for stage, (n, n_reused) in counts.items() if n),
+        tuple((stage, *map(str, counts[stage])) for stage in _ASKING if stage in counts),
         ("By run.calls_from: equal calls are not made again, and their replies are copied.",),
     )
 
