@@ -14,7 +14,7 @@ from avrt.evaluate import Choice
 from avrt.evaluate import run as evaluate
 from avrt.evaluate.difficulty import make_difficulty
 from avrt.report import run as write_page
-from avrt.report.paper import run
+from avrt.report.paper import Wanted, run, tables_to_json
 
 N_ITEMS = 12
 
@@ -130,10 +130,10 @@ def test_a_half_finished_evaluation_is_shown_with_the_answers_that_are_left(conf
 
 def test_latex_is_escaped(config):
     text = run(config, "latex", None).summary
-    assert text.count("\\begin{tabular}") == text.count("\\end{tabular}") == 4
+    assert text.count("\\begin{tabular}") == text.count("\\end{tabular}") == 6
     assert "sft\\_rl" in text
     body = [line for line in text.splitlines() if line.endswith(r" \\")]
-    assert {line.count(" & ") for line in body} == {2, 6, 8}
+    assert {line.count(" & ") for line in body} == {2, 6, 7, 8, 16}
     assert not any("–" in line for line in body)
 
 
@@ -141,9 +141,10 @@ def test_latex_is_escaped(config):
 def test_tables_are_written_one_by_one(config, tmp_path, form, ending):
     run(config, form, tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        f"table{number}-{name}.{ending}"
-        for number, name in (
-            (3, "main-results"), (4, "stages-by-modality"), (5, "mergers"), (6, "difficulty"),
+        f"table{name}.{ending}"
+        for name in (
+            "-errors", "-traces", "3-main-results", "4-stages-by-modality", "5-mergers",
+            "6-difficulty",
         )
     ]  # fmt: skip
 
@@ -158,3 +159,96 @@ def test_a_run_that_is_not_there_is_refused(config):
     absent = config.model_copy(update={"run": config.run.model_copy(update={"name": "absent"})})
     with pytest.raises(ConfigError, match="no such run"):
         run(absent, "csv", None)
+
+
+def cells_of(config, name: str, **wanted) -> list[dict]:
+    return next(
+        (t["cells"] for t in tables_to_json(config, Wanted(**wanted)) if t["name"] == name), []
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "tables", "values"),
+    [
+        ("v1", {"main-results", "stages-by-modality", "mergers", "errors"}, {45.5}),
+        ("v2", {"main-results", "traces", "difficulty", "errors"}, {49.2}),
+        ("eccv", {"main-results", "errors"}, {49.2}),
+    ],
+)
+def test_a_state_of_the_paper_has_its_tables_and_figures(config, state, tables, values):
+    wanted = Wanted(states=(state,))
+    assert {table["name"] for table in tables_to_json(config, wanted)} == tables
+    cells = cells_of(config, "main-results", states=(state,))
+    daily = [c for c in cells if c["model"] == "sft_rl" and c["benchmark"] == "daily_omni"]
+    assert {cell["published"] for cell in daily} == values
+    titles = {cell["row"] for cell in cells}
+    assert ("video-SALMONN-o1-7B" in titles) == (state == "eccv")
+    assert ("AVRT-7B, SFT + RL" in titles) == (state != "v1")
+
+
+def test_the_first_versions_table_by_difficulty_comes_on_request_with_its_fault(config):
+    assert "do not average to its own totals" not in run(config, "markdown", None).summary
+    text = run(config, "markdown", None, Wanted(states=("eccv",), faulty=True)).summary
+    assert "Table 6. OmniBench by difficulty, beside the first version" in text
+    assert "do not average to its own totals: no target" in text
+
+
+@pytest.fixture
+def ablations(config, monkeypatch) -> None:
+    """Two further runs, whose only student was trained on other traces."""
+    for name, published in (("gemma", "merger-gemma-3-12b"), ("audio", "traces-audio")):
+        models = {"sft_rl": config.eval.models["sft_rl"].model_copy(update={"temperature": 0.5})}
+        settings = config.eval.model_copy(
+            update={"models": models, "published": {"sft_rl": published}}
+        )
+        place = config.run.model_copy(update={"name": name})
+        evaluate(
+            config.model_copy(update={"run": place, "eval": settings}), Choice(modalities=["av"])
+        )
+
+
+def test_models_of_other_runs_stand_in_the_ablations_beside_the_published_ones(config, ablations):
+    ours = {}
+    for table in ("mergers", "traces"):
+        for cell in cells_of(config, table, others=("gemma", str(config.run.dir / "audio"))):
+            ours[cell["row"]] = (cell["published"], cell["model"], cell["n"])
+    assert ours == {
+        "AVRT-3B, traces merged by Gemma3-12B-it = gemma/sft_rl": (48.1, "gemma/sft_rl", N_ITEMS),
+        "AVRT-3B, traces merged by Qwen2.5-14B-Instruct = sft_rl": (54.7, "sft_rl", N_ITEMS),
+        "AVRT-3B, traces of the audio teacher alone = audio/sft_rl": (
+            52.5,
+            "audio/sft_rl",
+            N_ITEMS,
+        ),
+        "AVRT-3B, traces of the vision teacher alone": (50.8, None, None),
+        "AVRT-3B, merged traces of both teachers = sft_rl": (56.3, "sft_rl", N_ITEMS),
+    }
+    assert "gemma/sft_rl" not in {cell["model"] for cell in cells_of(config, "main-results")}
+
+
+def test_another_run_that_is_not_there_is_refused(config):
+    with pytest.raises(ConfigError, match="nothing: no such run, or no stage of it was run"):
+        run(config, "csv", None, Wanted(others=("nothing",)))
+
+
+def test_errors_are_split_into_invalid_format_and_wrong_reasoning(config):
+    cells = {cell["model"]: cell for cell in cells_of(config, "errors")}
+    base = cells["base"]
+    assert (base["given"], base["n"], base["right"], base["invalid"]) == ("av", N_ITEMS, 33.33, 0.0)
+    assert (base["wrong"], base["lost"]) == (58.33, 8.33)
+    assert base["wrong_low"] < base["wrong"] < base["wrong_high"]
+    assert cells["vision"]["given"] == "v"
+
+
+def test_the_errors_of_a_reply_without_a_letter_are_invalid_and_on_the_page(full_run):
+    cells = {cell["model"]: cell for cell in cells_of(full_run, "errors")}
+    assert cells["sft_rl"]["invalid"] == pytest.approx(100 / N_ITEMS, abs=0.01)
+    assert all(
+        sum(cell[kind] for kind in ("right", "invalid", "wrong", "lost"))
+        == pytest.approx(100, abs=0.05)
+        for cell in cells.values()
+    )
+    text = (write_page(full_run), full_run.run.path / "report" / "tables" / "errors.md")[
+        1
+    ].read_text()
+    assert "| bench | sft_rl | AV |" in text

@@ -55,10 +55,12 @@ __all__ = [
     "Drafts",
     "Outcome",
     "Outcomes",
+    "batches",
     "call_all",
     "check_failure_rate",
     "describe_role",
     "find_outcomes",
+    "known_calls",
     "sampling_of",
     "seeded",
     "unread_text",
@@ -204,15 +206,15 @@ def find_outcomes(
     `identity` is that of the engine.
     """
     outcomes = Outcomes()
-    for batch in _batches(_groups(drafts)):
-        failed, keys = _known_keys(ledger, identity, batch)
+    for batch in batches(drafts):
+        failed, calls = known_calls(ledger, identity, batch)
         outcomes.update(failed)
-        completions = ledger.find_all(list(keys.values()))
-        for id_, key in keys.items():
-            completion = completions.get(key)
+        completions = ledger.find_all([call.key for call in calls.values()])
+        for id_, call in calls.items():
+            completion = completions.get(call.key)
             if completion is not None:
                 failure = completion if completion.finish_reason == "error" else None
-                outcomes[id_] = Outcome(key, failure)
+                outcomes[id_] = Outcome(call.key, failure)
     return outcomes
 
 
@@ -223,9 +225,14 @@ def _missing(work: _Work, drafts: Iterable[Draft]) -> Iterator[list[Draft]]:
     never made, and where many are refused the run would stop at them, again and again.
     """
     deferred: list[list[Draft]] = []
-    for batch in _batches(_groups(drafts)):
-        failed, keys = _known_keys(work.ledger, work.identity, batch)
+    for batch in batches(drafts):
+        failed, calls = known_calls(work.ledger, work.identity, batch)
+        keys = {id_: call.key for id_, call in calls.items()}
         finished = work.ledger.finished(list(keys.values()))
+        adopted = work.ledger.adopt(call for call in calls.values() if call.key not in finished)
+        if work.ledger.source is not None:
+            work.progress.reuse(len(adopted))
+        finished |= adopted
         settled = failed | {id_: Outcome(key) for id_, key in keys.items() if key in finished}
         work.outcomes.update(settled)
         work.progress.settle(len(settled))
@@ -249,9 +256,10 @@ def _groups(drafts: Iterable[Draft]) -> Iterator[list[Draft]]:
             yield group
 
 
-def _batches(groups: Iterable[list[Draft]]) -> Iterator[list[list[Draft]]]:
+def batches(drafts: Iterable[Draft]) -> Iterator[list[list[Draft]]]:
+    """Drafts that are looked up together, those about one clip in a group of their own."""
     batch: list[list[Draft]] = []
-    for group in groups:
+    for group in _groups(drafts):
         batch.append(group)
         if sum(map(len, batch)) >= _BATCH:
             yield batch
@@ -260,12 +268,12 @@ def _batches(groups: Iterable[list[Draft]]) -> Iterator[list[list[Draft]]]:
         yield batch
 
 
-def _known_keys(
+def known_calls(
     ledger: LedgerReader, identity: Mapping[str, Any], groups: Iterable[list[Draft]]
-) -> tuple[dict[Hashable, Outcome], dict[Hashable, str]]:
-    """The drafts whose media are known to fail, and the keys of those whose media are known."""
+) -> tuple[dict[Hashable, Outcome], dict[Hashable, Call]]:
+    """The drafts whose media are known to fail, and the calls of those whose media are known."""
     failed: dict[Hashable, Outcome] = {}
-    keys: dict[Hashable, str] = {}
+    calls: dict[Hashable, Call] = {}
     for group in groups:
         digests = {source.kind: _known_digest(ledger, source) for source in _sources(group)}
         for draft in group:
@@ -273,8 +281,8 @@ def _known_keys(
             if isinstance(wanted, MediaError):
                 failed[draft.id] = media_failure(wanted)
             elif wanted is not None:
-                keys[draft.id] = draft.call(identity, wanted).key
-    return failed, keys
+                calls[draft.id] = draft.call(identity, wanted)
+    return failed, calls
 
 
 def _sources(group: Sequence[Draft]) -> list[Source]:
@@ -344,7 +352,10 @@ class _Work:
             if key in self.in_flight:
                 self.in_flight[key].drafts.append(draft)
                 return False
-            if self.ledger.finished([key]):
+            if not (is_known := bool(self.ledger.finished([key]))) and self.ledger.adopt([call]):
+                is_known = True
+                self.progress.reuse(1)
+            if is_known:
                 self.outcomes[draft.id] = Outcome(key)
                 self.progress.settle()
                 return False

@@ -6,6 +6,7 @@ columns. What SQLite says is passed on with what a person can do about it.
 
 from __future__ import annotations
 
+import difflib
 import os
 import sqlite3
 import sys
@@ -13,11 +14,15 @@ from collections.abc import Iterable
 from contextlib import ExitStack, closing
 from pathlib import Path
 
+from avrt.ask.budget import Shard
 from avrt.errors import DataError
 
 __all__ = [
     "SCHEMA",
     "check_pages",
+    "ledger_path",
+    "ledger_paths",
+    "near_run",
     "open_for_writing",
     "open_read_only",
     "remedy",
@@ -72,6 +77,22 @@ CREATE TABLE IF NOT EXISTS payloads (
 """
 # `calls` has a rowid: new rows, of some kilobytes each, go to the end, whatever their keys.
 # A text in `attempts` is NULL where `calls` has it.
+
+
+def ledger_path(run: Path, shard: Shard | None) -> Path:
+    """The file that a process of a shard writes."""
+    return run / ("ledger.sqlite" if shard is None else f"ledger.{shard.name}.sqlite")
+
+
+def ledger_paths(run: Path) -> list[Path]:
+    """All files of a run's ledger."""
+    return sorted(run.glob("ledger.sqlite")) + sorted(run.glob("ledger.*of*.sqlite"))
+
+
+def near_run(run: Path) -> str | None:
+    """The name of a run with a ledger that is nearly that of a run that is not there."""
+    known = sorted(each.parent.name for each in run.parent.glob("*/ledger.sqlite"))
+    return next(iter(difflib.get_close_matches(run.name, known, n=1, cutoff=0.75)), None)
 
 
 def open_for_writing(path: Path, stack: ExitStack) -> sqlite3.Connection:

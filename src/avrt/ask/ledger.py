@@ -17,7 +17,7 @@ import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -28,6 +28,9 @@ from avrt.ask.budget import Shard
 from avrt.ask.database import (
     SCHEMA,
     check_pages,
+    ledger_path,
+    ledger_paths,
+    near_run,
     open_for_writing,
     open_read_only,
     remedy,
@@ -35,7 +38,7 @@ from avrt.ask.database import (
 )
 from avrt.ask.locks import hold_scope, take_turns
 from avrt.ask.named import check_replies
-from avrt.errors import PASSING_CLASSES, AvrtError, DataError, MediaError
+from avrt.errors import PASSING_CLASSES, AvrtError, ConfigError, DataError, MediaError
 from avrt.runs import fingerprint
 from avrt.types import Completion, Prompt, Sampling
 
@@ -48,6 +51,7 @@ __all__ = [
     "latest_by_key",
     "ledger_shards",
     "open_ledger",
+    "open_source",
     "read_ledger",
 ]
 
@@ -138,7 +142,8 @@ class LedgerReader:
     """
 
     def __init__(self, files: Sequence[tuple[Path, sqlite3.Connection]]) -> None:
-        self._files = files
+        self.files = files
+        """Path and connection of each."""
         self._lock = threading.Lock()
 
     def find(self, key: str) -> Completion | None:
@@ -147,7 +152,7 @@ class LedgerReader:
 
     def find_all(self, keys: Sequence[str]) -> dict[str, Completion]:
         """As `find`, for many calls; those that were never made are left out."""
-        rows = self._latest(", ".join(_COMPLETION), keys)
+        rows = self.latest(", ".join(_COMPLETION), keys)
         return {key: _completion(row) for key, row in rows.items()}
 
     def find_calls(self, keys: Sequence[str]) -> dict[str, StoredCall]:
@@ -159,15 +164,16 @@ class LedgerReader:
                 sample_id=row["sample_id"],
                 role=row["role"],
                 dataset=row["dataset"],
-                files={kind: (file[0], file[1]) for kind, file in files.items()},
+                files={
+                    kind: (file[0], file[1]) for kind, file in json.loads(row["files_json"]).items()
+                },
                 request=json.loads(row["request_json"]),
                 n_frames=row["n_frames"],
                 audio_s=row["audio_s"],
-                sizes={name: size for file in files.values() for name, size in _sizes_of(file)},
+                sizes={k: size for known in _sizes_in(row).values() for k, size in known.items()},
                 completion=_completion(row),
             )
-            for key, row in self._latest("*", keys).items()
-            for files in [json.loads(row["files_json"])]
+            for key, row in self.latest("*", keys).items()
         }
 
     def finished(self, keys: Sequence[str]) -> set[str]:
@@ -230,12 +236,25 @@ class LedgerReader:
         """
         rows: list[sqlite3.Row] = []
         with self._lock:
-            for path, connection in self._files:
+            for path, connection in self.files:
                 try:
                     rows += connection.execute(query, parameters).fetchall()
                 except sqlite3.Error as error:
                     raise unreadable(path, error) from error
         return rows
+
+    def count_replies(self) -> dict[str, tuple[int, int]]:
+        """By stage the replies, and those of them that another run's ledger gave."""
+        query = (
+            "SELECT stage, COUNT(*), TOTAL(NOT EXISTS (SELECT 1 FROM attempts WHERE"
+            " attempts.key = calls.key AND attempts.finish_reason != 'error'))"
+            " FROM calls WHERE finish_reason != 'error' GROUP BY stage"
+        )
+        counts: dict[str, tuple[int, int]] = {}
+        for stage, n_replies, n_reused in self.query(query):
+            n_before, n_reused_before = counts.get(stage, (0, 0))
+            counts[stage] = n_before + n_replies, n_reused_before + int(n_reused)
+        return counts
 
     def _of_keys(self, columns: str, keys: Sequence[str]) -> Iterator[sqlite3.Row]:
         for start in range(0, len(keys), _BATCH):
@@ -243,7 +262,8 @@ class LedgerReader:
             marks = ", ".join("?" * len(batch))
             yield from self.query(f"SELECT {columns} FROM calls WHERE key IN ({marks})", batch)
 
-    def _latest(self, columns: str, keys: Sequence[str]) -> dict[str, sqlite3.Row]:
+    def latest(self, columns: str, keys: Sequence[str]) -> dict[str, sqlite3.Row]:
+        """Columns of the outcome that counts, by key."""
         return latest_by_key(
             self._of_keys(columns if columns == "*" else f"key, created, {columns}", keys)
         )
@@ -252,11 +272,51 @@ class LedgerReader:
 class Ledger(LedgerReader):
     """A ledger that is open for writing; get one from `open_ledger`."""
 
-    def __init__(self, files: Sequence[tuple[Path, sqlite3.Connection]]) -> None:
+    def __init__(
+        self, files: Sequence[tuple[Path, sqlite3.Connection]], source: LedgerReader | None = None
+    ) -> None:
         super().__init__(files)
         self._path, self._own = files[0]
+        self.source = source
+        """The ledger of another run, whose replies are taken."""
         self.folder = self._path.parent
         """The run directory."""
+
+    def adopt(self, calls: Iterable[Call]) -> set[str]:
+        """Copy the replies that the other run has to some of these calls; give their keys.
+
+        They have no attempt here, by which `count_replies` knows them.
+        """
+        wanted: dict[str, Call] = {}
+        for call in calls if self.source is not None else ():
+            wanted.setdefault(call.key, call)
+        if self.source is None or not wanted:
+            return set()
+        found = self.source.latest("*", list(wanted))
+        rows = [
+            (
+                *_names_of(wanted[key], _sizes_in(row)),
+                *(row[name] for name in ("n_frames", "audio_s", *_COMPLETION, "created")),
+            )
+            for key, row in found.items()
+            if row["finish_reason"] != "error"
+        ]
+        if rows:
+            with self._writing() as connection:
+                connection.executemany(_insert_into_calls(rows[0]), rows)
+        return {str(row[0]) for row in rows}
+
+    def find_payload(self, file_sha256: str, recipe: Mapping[str, Any]) -> str | None:
+        """As of any ledger; what only the other run knows is copied. A file that it could not
+        decode is tried here.
+        """
+        digest = super().find_payload(file_sha256, recipe)
+        if digest is None and self.source is not None:
+            with suppress(MediaError):
+                digest = self.source.find_payload(file_sha256, recipe)
+            if digest is not None:
+                self.record_payload(file_sha256, recipe, digest)
+        return digest
 
     def record(self, key: str, call: Call, prompt: Prompt, completion: Completion) -> None:
         """Store one outcome, in one commit; a later outcome replaces a failure, never a reply."""
@@ -276,16 +336,13 @@ class Ledger(LedgerReader):
             )
             if answered is None:
                 row = (
-                    *(key, call.stage, call.sample_id, call.role, call.k, call.dataset),
-                    json.dumps(_files(call, prompt), ensure_ascii=False, sort_keys=True),
-                    json.dumps(call.request, ensure_ascii=False, sort_keys=True),
+                    *_names_of(call, _sizes_of(prompt)),
                     len(prompt.frames) if prompt.frames else 0,
                     prompt.audio.duration_s if prompt.audio else 0.0,
                     *(getattr(completion, name) for name in _COMPLETION),
                     created,
                 )
-                marks = ", ".join("?" * len(row))
-                connection.execute(f"INSERT OR REPLACE INTO calls VALUES ({marks})", row)
+                connection.execute(_insert_into_calls(row), row)
 
     def record_payload(
         self, file_sha256: str, recipe: Mapping[str, Any], outcome: str | MediaError
@@ -325,31 +382,60 @@ class Ledger(LedgerReader):
 
 
 @contextmanager
-def open_ledger(run: Path, shard: Shard | None = None, scope: str = "") -> Iterator[Ledger]:
+def open_ledger(
+    run: Path, shard: Shard | None = None, scope: str = "", source: Path | None = None
+) -> Iterator[Ledger]:
     """Open RUN's ledger for writing, creating it when absent.
 
-    Only one process at a time writes in a scope: the generation of the run (the empty scope), or
-    an evaluated model, whose calls no other scope makes. The shards of a scope may work at the same
-    time, each with a file of its own; a process without a shard works alone in it.
+    `source` is the directory of another run, whose replies are taken. Only one process at a time
+    writes in a scope: the generation of the run (the empty scope), or an evaluated model, whose
+    calls no other scope makes. The shards of a scope may work at the same time, each with a file of
+    its own; a process without a shard works alone in it.
 
     Raises:
-        ConfigError: another process has it open; the message names that process.
+        ConfigError: another process has it open; the message names that process. Or as
+            `open_source`.
         DataError: a file is damaged, no ledger, or of another version; or replies are gone that
             files of the run name. Nothing is written then.
     """
-    run.mkdir(parents=True, exist_ok=True)
-    path = _ledger_path(run, shard)
+    path = ledger_path(run, shard)
     with ExitStack() as stack:
+        other = None if source is None else stack.enter_context(open_source(source))
+        run.mkdir(parents=True, exist_ok=True)
         stack.enter_context(hold_scope(run, shard, scope))
         with take_turns(run):  # SQLite does not wait where two processes make a new file
             with ExitStack() as reading:
-                files = open_read_only(_ledger_paths(run), reading)
+                files = open_read_only(ledger_paths(run), reading)
                 for known, connection in files:
                     check_pages(known, connection)
                 check_replies(run, LedgerReader(files).known, scope)
             own = open_for_writing(path, stack)
-        others = [other for other in _ledger_paths(run) if other != path]
-        yield Ledger([(path, own), *open_read_only(others, stack)])
+        others = [each for each in ledger_paths(run) if each != path]
+        yield Ledger([(path, own), *open_read_only(others, stack)], other)
+
+
+@contextmanager
+def open_source(run: Path) -> Iterator[LedgerReader]:
+    """The ledger of the run that `run.calls_from` names, for reading.
+
+    Raises:
+        ConfigError: there is no such run, nothing was asked in it, or its ledger cannot be read.
+    """
+    remedy_text = "name another run in run.calls_from, or leave it out"
+    if not run.is_dir():
+        near = near_run(run)
+        hint = f"did you mean {near}?" if near else remedy_text
+        raise ConfigError(f"run.calls_from: {run}: no such run; {hint}")
+    if not ledger_paths(run):
+        raise ConfigError(f"run.calls_from: {run}: no model was asked in this run; {remedy_text}")
+    try:
+        with ExitStack() as stack:
+            files = open_read_only(ledger_paths(run), stack)
+            opened = stack.pop_all()
+    except DataError as error:
+        raise ConfigError(f"run.calls_from: {error}; {remedy_text}") from error
+    with opened:
+        yield LedgerReader(files)
 
 
 @contextmanager
@@ -359,7 +445,7 @@ def read_ledger(run: Path) -> Iterator[LedgerReader]:
     Raises:
         DataError: there is none, or a file is not a ledger.
     """
-    paths = _ledger_paths(run)
+    paths = ledger_paths(run)
     if not paths:
         raise DataError(
             f"{run / 'ledger.sqlite'}: not found; run `avrt trace` or `avrt eval` first"
@@ -374,48 +460,58 @@ def read_ledger(run: Path) -> Iterator[LedgerReader]:
 def ledger_shards(run: Path) -> list[Shard | None]:
     """The shards that have a ledger file in RUN; None stands for the file of no shard."""
     names = [
-        path.name.removeprefix("ledger.").removesuffix(".sqlite") for path in _ledger_paths(run)
+        path.name.removeprefix("ledger.").removesuffix(".sqlite") for path in ledger_paths(run)
     ]
     return [None if name == "sqlite" else Shard.parse(name.replace("of", "/")) for name in names]
 
 
 def count_finished(run: Path, stage: str) -> int:
     """How many calls of a stage are finished; does not lock and creates nothing."""
-    if not _ledger_paths(run):
+    if not ledger_paths(run):
         return 0
     with read_ledger(run) as ledger:
         query = "SELECT COUNT(*) FROM calls WHERE stage = ? AND finish_reason != 'error'"
         return sum(row[0] for row in ledger.query(query, (stage,)))
 
 
-def _ledger_path(run: Path, shard: Shard | None) -> Path:
-    return run / ("ledger.sqlite" if shard is None else f"ledger.{shard.name}.sqlite")
+def _names_of(call: Call, sizes: Mapping[str, Mapping[str, Any]]) -> tuple[Any, ...]:
+    """The columns of `calls` that say what is asked, in their order.
+
+    A file's sizes, where they are known, are its third entry.
+    """
+    files = {kind: [*file, *filter(None, [sizes.get(kind)])] for kind, file in call.files.items()}
+    return (
+        *(call.key, call.stage, call.sample_id, call.role, call.k, call.dataset),
+        json.dumps(files, ensure_ascii=False, sort_keys=True),
+        json.dumps(call.request, ensure_ascii=False, sort_keys=True),
+    )
 
 
-def _ledger_paths(run: Path) -> list[Path]:
-    return sorted(run.glob("ledger.sqlite")) + sorted(run.glob("ledger.*of*.sqlite"))
+def _insert_into_calls(row: Sequence[Any]) -> str:
+    return f"INSERT OR REPLACE INTO calls VALUES ({', '.join('?' * len(row))})"
 
 
 def _completion(row: sqlite3.Row) -> Completion:
     return Completion(**{name: row[name] for name in _COMPLETION})
 
 
-def _files(call: Call, prompt: Prompt) -> dict[str, list[Any]]:
-    """The files of a call's media; with the sizes, where they are known, as a third entry."""
+def _sizes_of(prompt: Prompt) -> dict[str, dict[str, Any]]:
+    """What was used of each file and what it has, by kind."""
     frames, audio = prompt.frames, prompt.audio
-    sizes: dict[str, dict[str, Any]] = {
+    return {
         "frames": {} if frames is None else _known(frames, "n_pixels", "source_pixels"),
         "audio": {} if audio is None else _known(audio, "source_s"),
     }
-    return {kind: [*file, *filter(None, [sizes[kind]])] for kind, file in call.files.items()}
 
 
 def _known(medium: Any, *names: str) -> dict[str, float]:
     return {name: value for name in names if (value := getattr(medium, name)) is not None}
 
 
-def _sizes_of(file: Sequence[Any]) -> Iterable[tuple[str, float]]:
-    return file[2].items() if len(file) > 2 else ()
+def _sizes_in(row: sqlite3.Row) -> dict[str, dict[str, Any]]:
+    """The same as a ledger has them."""
+    files = json.loads(row["files_json"])
+    return {kind: file[2] for kind, file in files.items() if len(file) > 2}
 
 
 def latest_by_key(rows: Iterable[sqlite3.Row]) -> dict[str, sqlite3.Row]:

@@ -23,6 +23,7 @@ class Progress:
         """`kept`: what replies are called that can be kept. Without a title nothing is said."""
         self._title, self._n_drafts, self._kept = title, n_drafts, kept
         self._n_done = self._n_called = self._n_calls = self._n_tokens = self._n_in_flight = 0
+        self._n_reused: int | None = None
         self._n_kept: int | None = None
         self._failures: Counter[str] = Counter()
         self._samples: set[str] | None = set()
@@ -35,6 +36,11 @@ class Progress:
         """Count `n` drafts that are done without a call of their own."""
         with self._lock:
             self._n_done += n
+
+    def reuse(self, n: int) -> None:
+        """Count `n` replies that were taken from another run's ledger."""
+        with self._lock:
+            self._n_reused = (self._n_reused or 0) + n
 
     def start(self) -> None:
         """Count a call that is made."""
@@ -77,6 +83,8 @@ class Progress:
         with self._lock:
             elapsed_s = max(time.monotonic() - self._started_s, 1e-3)
             parts = [f"{self._title}: {self._n_done:,}/{self._n_drafts:,}"]
+            if self._n_reused is not None:
+                parts.append(f"{self._n_reused:,} of another run")
             if self._n_kept is not None:
                 parts.append(f"{self._n_kept / self._n_called:.0%} {self._kept}")
             parts += [

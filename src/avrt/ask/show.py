@@ -196,6 +196,8 @@ def render_call(call: Mapping[str, Any]) -> str:
         _section("prompt", text),
         _section("reply", call["text"]),
     ]
+    if not call["attempts"]:
+        parts.append("\nnot made here: the reply is another run's (run.calls_from)")
     for attempt in call["attempts"]:
         title = f"attempt {attempt['attempt']}, {attempt['created']}, {attempt['latency_s']:.2f} s"
         error_class = attempt["error_class"]

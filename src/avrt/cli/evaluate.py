@@ -26,6 +26,7 @@ from avrt.cli.options import (
 
 if TYPE_CHECKING:
     from avrt.ask.budget import Budget
+    from avrt.config.baselines import State
     from avrt.evaluate import Choice
     from avrt.types import Given
 
@@ -214,18 +215,48 @@ def difficulty(settings: tuple[str, ...], teachers: tuple[str, ...]) -> None:
     help="Form of the tables.",
 )
 @click.option("--output", type=folder_type, help="Write a file per table to this folder.")
+@click.option(
+    "--state",
+    "states",
+    type=click.Choice(["v1", "v2", "eccv"]),
+    multiple=True,
+    help="Show the figures of this state of the paper: first submission, arXiv, or page of the "
+    "published version; may be repeated. Without it, of all.",
+)
+@click.option(
+    "--with",
+    "others",
+    multiple=True,
+    metavar="RUN",
+    help="Add the models of this run, as RUN/MODEL; may be repeated.",
+)
+@click.option(
+    "--v1-difficulty",
+    is_flag=True,
+    help="Also print table 6 of the first version, whose accuracies contradict its totals.",
+)
 @json_option
-def tables(settings: tuple[str, ...], form: str, output: Path | None, as_json: bool) -> None:
-    """Print the paper's tables 3 to 6 with the values of this run.
+def tables(
+    settings: tuple[str, ...],
+    form: str,
+    output: Path | None,
+    states: tuple[State, ...],
+    others: tuple[str, ...],
+    v1_difficulty: bool,
+    as_json: bool,
+) -> None:
+    """Print the paper's tables with the values of this run.
 
-    Example: avrt tables configs/paper.yaml configs/paper-eval.yaml --format latex --output build
+    Example: avrt tables configs/paper.yaml configs/paper-eval.yaml --state v1 --with paper-gemma
     """
+    from avrt.config.baselines import STATES
     from avrt.report import paper
 
     if as_json and (output or form != "markdown"):
         raise click.UsageError("--json prints all tables: no --format and no --output")
     config = load_settings(settings)
+    wanted = paper.Wanted(states or STATES, others, v1_difficulty)
     if as_json:
-        echo_json(paper.tables_to_json(config))
+        echo_json(paper.tables_to_json(config, wanted))
     else:
-        echo(paper.run(config, form, output).summary)
+        echo(paper.run(config, form, output, wanted).summary)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from functools import cache
 from importlib import resources
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias, get_args
 
 import yaml
 
@@ -18,14 +18,21 @@ from avrt.errors import ConfigError
 from avrt.types import Given
 
 __all__ = [
+    "STATES",
     "Baseline",
     "Figure",
+    "State",
     "baselines",
     "find_baseline",
     "render",
     "render_all",
     "role_of_baseline",
 ]
+
+
+State: TypeAlias = Literal["v1", "v2", "eccv"]
+STATES: tuple[State, ...] = get_args(State)
+"""The paper as first submitted, on arXiv, and on the page of the published version."""
 
 
 class Figure(Section):
@@ -38,7 +45,20 @@ class Figure(Section):
     """Difficulty of the items that were counted; None: all items."""
     value: float
     """Per cent."""
-    source: Literal["published", "reproduced", "v1", "v2"]
+    source: Literal["published", "reproduced", "v1", "v2", "eccv"]
+    states: tuple[State, ...] = ()
+    """States of the paper that print it; empty: the one that is the source, else all."""
+
+    @property
+    def printed_in(self) -> tuple[State, ...]:
+        """States of the paper that print it."""
+        own: tuple[State, ...] = tuple(state for state in STATES if state == self.source)
+        return self.states or own or STATES
+
+    @property
+    def label(self) -> str:
+        """Whose figure it is, for readers."""
+        return ", ".join(self.printed_in) if self.source in STATES else self.source
 
 
 class Baseline(Section):
@@ -55,7 +75,9 @@ class Baseline(Section):
     """Where that form is published."""
     teacher: str | None = None
     """Preset of the teacher that it is (`avrt list teachers`)."""
-    figures: tuple[Figure, ...]
+    same_as: str | None = None
+    """The published model that it is, in another table's words; its figures are those."""
+    figures: tuple[Figure, ...] = ()
 
     def figures_of(self, benchmark: str, given: str, difficulty: str | None = None) -> list[Figure]:
         """The published figures of a set, input and difficulty."""
@@ -67,7 +89,13 @@ class Baseline(Section):
 def baselines() -> dict[str, Baseline]:
     """All published models by name, in the order of the paper's tables."""
     text = resources.files("avrt.config").joinpath("published.yaml").read_text(encoding="utf-8")
-    return {name: Baseline.model_validate(entry) for name, entry in yaml.safe_load(text).items()}
+    tree = yaml.safe_load(text)
+    return {
+        name: Baseline.model_validate(
+            {"figures": tree[entry.get("same_as", name)]["figures"]} | entry
+        )
+        for name, entry in tree.items()
+    }
 
 
 def find_baseline(name: str) -> Baseline:
@@ -97,7 +125,7 @@ def render(name: str) -> str:
     lines = [f"{name}: {model.title}", f"evaluated by {_way(name, model)}"]
     lines += [f"asked with {model.prompt}: {model.prompt_source}"] if model.prompt else []
     lines.append("")
-    lines += [f"  {_about(f):34}  {f.value:5.1f} %  {f.source}" for f in model.figures]
+    lines += [f"  {_about(f):34}  {f.value:5.1f} %  {f.label}" for f in model.figures]
     return "\n".join(lines)
 
 
@@ -115,7 +143,7 @@ def _way(name: str, baseline: Baseline) -> str:
         return f"eval.models.NAME.preset={name} {server}, {file}"
     if baseline.teacher is not None:
         return f"eval.models.NAME.preset={baseline.teacher}"
-    own = name.startswith(("avrt", "merger"))
+    own = name.startswith(("avrt", "merger", "traces"))
     return "its own training run" if own else f"avrt eval --predictions FILE --model {name}"
 
 

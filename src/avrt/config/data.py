@@ -5,10 +5,11 @@ The text below a field is its documentation, from which docs/config.md is made.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from avrt.config.section import Section, check_name
 
@@ -39,11 +40,32 @@ class RunConfig(Section):
     """Trackers that SFT and GRPO send each step's numbers to, besides the terminal and log.jsonl.
     The library of each must be installed.
     """
+    calls_from: str | None = Field(default=None, min_length=1)
+    """Another run whose replies are taken for equal calls, so that only what is new is asked: its
+    name in `dir`, or its folder. It is only read, and may be at work; replies that are taken are
+    copied into this run's ledger.
+    """
 
     @property
     def path(self) -> Path:
         """The run directory."""
         return self.dir / self.name
+
+    @property
+    def calls_path(self) -> Path | None:
+        """The directory of the run that `calls_from` names."""
+        if self.calls_from is None:
+            return None
+        return Path(self.calls_from) if "/" in self.calls_from else self.dir / self.calls_from
+
+    @model_validator(mode="after")
+    def _is_another_run(self) -> Self:
+        source = self.calls_path
+        if source is not None and os.path.realpath(source) == os.path.realpath(self.path):
+            raise ValueError(
+                f"calls_from = {self.calls_from} is this run itself; name another, or leave it out"
+            )
+        return self
 
 
 class DataConfig(Section):

@@ -13,10 +13,10 @@ import json
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from avrt.config.data import DataConfig, MediaConfig, PrepareConfig, RunConfig
@@ -93,6 +93,23 @@ class Config(Section):
     rubric: ModelRole = ModelRole.model_validate(DEFAULT_ROLES["rubric"])
     """The model that grades replies to MMAR by its rubrics."""
     report: ReportConfig = ReportConfig()
+
+    @model_validator(mode="after")
+    def _has_the_teacher(self) -> Self:
+        """The traces are those of a teacher that there is, and no merger is asked again."""
+        name = self.generate.traces_of
+        known = [each for each, role in self.teachers.items() if role.modality != "none"]
+        if name is not None and name not in known:
+            raise ValueError(
+                f"generate.traces_of = {shown(name)}: no teacher with media of this name; known: "
+                f"{', '.join(known)}"
+            )
+        if name is not None and self.generate.leak_retries:
+            raise ValueError(
+                "generate.leak_retries asks the merger again, but with generate.traces_of there is "
+                "none; set one of them only"
+            )
+        return self
 
 
 def load_config(
@@ -400,5 +417,6 @@ def _relative_paths(tree: Any) -> Any:
     if isinstance(tree, dict):
         return {key: _relative_paths(value) for key, value in tree.items()}
     if isinstance(tree, str) and Path(tree).is_absolute():
-        return os.path.relpath(tree)
+        relative = os.path.relpath(tree)
+        return relative if os.sep in relative else f"./{relative}"  # a path, and no name
     return tree

@@ -36,6 +36,10 @@ class GenerateConfig(Section):
     """Show every answer of a teacher the options in another order. Letters are put back into the
     stored order before anything is compared or merged.
     """
+    traces_of: str | None = None
+    """A teacher whose own traces become the dataset's, without a merger; null: merged ones. Either
+    way the view chooses the samples.
+    """
     max_failure_rate: float = Field(default=0.2, ge=0, le=1)
     """A stage ends with exit code 1 when more than this share of its model calls fail; so do `avrt
     eval`, for each model, and `avrt rubric`. A training stops at once when more than this share of
@@ -414,7 +418,11 @@ class EvalConfig(Section):
     difficulty: dict[str, Path] = Field(default={})
     """Difficulty files made elsewhere by `avrt difficulty`, by benchmark; else this run's own."""
     published: dict[str, str] = Field(
-        default={"base": "qwen2.5-omni-3b", "rl": "avrt-3b-rl", "sft_rl": "avrt-3b"}
+        default={
+            **dict.fromkeys(("base", "base_think"), "qwen2.5-omni-3b"),
+            "rl": "avrt-3b-rl",
+            "sft_rl": "avrt-3b",
+        }
     )
     """Published model (`avrt list baselines`) whose figures stand beside those of a model in `avrt
     tables`, by the model's name; a model made from a baseline's preset needs no entry.

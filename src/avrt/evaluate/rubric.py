@@ -36,6 +36,7 @@ from avrt.ask.calls import (
 )
 from avrt.ask.ledger import ledger_shards, open_ledger, read_ledger
 from avrt.ask.locks import check_free, take_turns
+from avrt.ask.reuse import check_source
 from avrt.config import Config, EvalConfig, ModelRole
 from avrt.datasets import read_items
 from avrt.engines import engine_of_role
@@ -118,10 +119,12 @@ def run(config: Config, budget: Budget | None = None) -> Result:
     """
     path, role, budget = config.run.path, config.rubric, budget or Budget()
     replies, template = _read_replies(path, config.eval), load_prompt(role.prompt)
+    source = config.run.calls_path
+    check_source(source)
     check_free(path, budget.shard, "rubric")
     save_config(config)
     with (
-        open_ledger(path, budget.shard, "rubric") as ledger,
+        open_ledger(path, budget.shard, "rubric", source) as ledger,
         closing(engine_of_role(role, config.media)) as engine,
     ):
         chosen = budget.take([reply for reply in replies if not reply.is_empty])

@@ -28,6 +28,7 @@ from avrt.ask.calls import (
 )
 from avrt.ask.ledger import Ledger, open_ledger, read_ledger
 from avrt.ask.locks import check_free, take_turns
+from avrt.ask.reuse import check_source, forecast_calls, reused_text
 from avrt.config import Config, EvalModel
 from avrt.datasets.names import nearest_names
 from avrt.engines import Engine, LazyEngine
@@ -93,7 +94,8 @@ def run(config: Config, choice: Choice = Choice(), budget: Budget | None = None)
         EngineError: a model that cannot be used, or does not get the media it is given.
         AvrtError: too many calls of a model failed; everything is stored, and the summary printed.
     """
-    path, budget = config.run.path, budget or Budget()
+    path, source, budget = config.run.path, config.run.calls_path, budget or Budget()
+    check_source(source)
     tasks = _tasks(config, choice)
     for task in tasks:
         for given in task.modalities:
@@ -114,7 +116,8 @@ def run(config: Config, choice: Choice = Choice(), budget: Budget | None = None)
     for name, of_model in by_model.items():
         model = of_model[0].model
         engine = LazyEngine(model.engine, model.checkpoint, model.revision, config.media)
-        with open_ledger(path, budget.shard, _scope(name)) as ledger, closing(engine):
+        scope = _scope(name)
+        with open_ledger(path, budget.shard, scope, source) as ledger, closing(engine):
             made[name] = _ask(path, ledger, engine, of_model, budget)
     has_models = bool(choice.models or not choice.checkpoints)
     names = {*config.eval.models, *config.eval.pools} if has_models else set[str]()
@@ -128,6 +131,9 @@ def run(config: Config, choice: Choice = Choice(), budget: Budget | None = None)
     if has_models:
         parts.insert(0, summary_text(results, config.eval))
     parts.append(failures_text(chain(*made.values())))
+    if source is not None:
+        with read_ledger(path) as ledger:
+            parts.append("eval:" + reused_text(ledger, "eval", source)[2:])
     if budget.stopped_by is not None:
         parts.append(budget.summarize("eval"))
     text = "\n\n".join(filter(None, parts))
@@ -142,6 +148,7 @@ def run(config: Config, choice: Choice = Choice(), budget: Budget | None = None)
 
 def plan(config: Config, choice: Choice = Choice()) -> str:
     """The work of `run`, in words; raises as it does for a wrong choice or set."""
+    check_source(config.run.calls_path, planned=True)
     lines, tasks = [], _tasks(config, choice)
     for task in tasks:
         n_items, model = len(task.benchmark.asked), task.model
@@ -157,6 +164,11 @@ def plan(config: Config, choice: Choice = Choice()) -> str:
         )
     for task in {task.benchmark.name: task for task in tasks}.values():
         lines += _missing_media(task)
+    if config.run.calls_path is not None:
+        each = ((t.model.identity, t.drafts(t.benchmark.asked, t.modalities)) for t in tasks)
+        lines.append(
+            "eval: " + forecast_calls(config.run.path, config.run.calls_path, "eval", each)
+        )
     return "\n".join(lines)
 
 

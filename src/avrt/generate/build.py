@@ -369,7 +369,7 @@ def _case(entry: Entry, trace: MergedTrace) -> Case:
 
 def _that_counts(merged: MergedTrace | None, judgements: Sequence[Judgement]) -> MergedTrace | None:
     """The merged trace, or the other try that the judges let take its place."""
-    if merged is None or not judgements:
+    if merged is None or not judgements or judgements[0].key == merged.key:
         return merged
     final = judgements[0]
     return replace(merged, key=final.key, text=final.text, finish_reason=final.finish_reason)

@@ -43,7 +43,7 @@ def write_card(
     counts, losses = sums
     sections = [
         f"---\n{yaml.safe_dump(_header(counts), sort_keys=False)}---\n",
-        _introduction(build, bool(stages["judge"]), counts),
+        _introduction(build, bool(stages["judge"]), stages["merge"].get("traces_of"), counts),
         _attrition(counts, losses),
         _strata(counts),
         _quality(checks),
@@ -70,17 +70,25 @@ def _header(counts: Mapping[str, int]) -> dict[str, object]:
     return header
 
 
-def _introduction(build: BuildConfig, is_judged: bool, counts: Mapping[str, int]) -> str:
+def _introduction(
+    build: BuildConfig, is_judged: bool, traces_of: str | None, counts: Mapping[str, int]
+) -> str:
     judged = (
         " The findings of the judges, with the words that show them, stand in `findings`."
         if is_judged
         else ""
     )
+    origin = (
+        """Every teacher saw or heard only its own half of a clip; a text model that was
+given the right answer merged their texts."""
+        if traces_of is None
+        else f"""The trace is the text of the teacher `{traces_of}` alone, which
+did not know the answer, in this form."""
+    )
     return f"""# Audio-visual reasoning traces
 
 Multiple-choice questions about clips, each with a `<think>…</think><answer>X</answer>` trace
-(`av_reasoning`). Every teacher saw or heard only its own half of a clip; a text model that was
-given the right answer merged their texts. A row is here when the view `{build.view}` holds,
+(`av_reasoning`). {origin} A row is here when the view `{build.view}` holds,
 
     {condition_of(build.view, build.views)}
 
@@ -135,7 +143,8 @@ def _models(traced: Mapping[str, Any], merged: Mapping[str, Any], judges: Mappin
         if isinstance(role, dict) and "modality" in role
     }
     graders = {f"{name} judge": role for name, role in judges.items()}
-    for name, role in {**roles, "merger": merged["merger"], **graders}.items():
+    merger = {"merger": merged["merger"]} if "merger" in merged else {}
+    for name, role in {**roles, **merger, **graders}.items():
         engine = role["engine"]
         revision = engine.get("revision") or engine.get("script") or "not pinned"
         lines.append(

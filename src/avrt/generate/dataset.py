@@ -173,7 +173,7 @@ def _call_keys(entry: Entry) -> list[str]:
     """
     keys = [trace.key for of in (entry.answers or {}).values() for trace in of if trace.key]
     keys += [key for judgement in entry.judgements for key in judgement.calls]
-    keys += [entry.merged.key] if entry.merged is not None else []
+    keys += [entry.merged.key] if entry.merged is not None and entry.merged.key else []
     return list(dict.fromkeys(keys))
 
 

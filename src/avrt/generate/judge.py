@@ -32,6 +32,7 @@ from avrt.ask.calls import (
 )
 from avrt.ask.ledger import Ledger, count_finished, open_ledger
 from avrt.ask.locks import check_free
+from avrt.ask.reuse import check_source, reused_text
 from avrt.config import Config, JudgeRole, MediaConfig, ModelRole
 from avrt.datasets.prepared import PreparedSamples, load_prepared
 from avrt.engines import LazyEngine, engine_of_role
@@ -85,6 +86,7 @@ def run(config: Config, budget: Budget | None = None) -> Result:
         judged_path(path).unlink(missing_ok=True)  # of judges that are gone
         (path / "manifests" / "judge.json").unlink(missing_ok=True)
         return Result("judge: skipped, the section `judges` names no model", {})
+    check_source(config.run.calls_path)
     check_free(path, budget.shard)
     stage = _open(config)
     if stage.done and judged_path(path).is_file():
@@ -96,7 +98,8 @@ def run(config: Config, budget: Budget | None = None) -> Result:
     statuses = dict(zip(columns["sample_id"], columns["status"], strict=True))
     samples = load_prepared(path).where("id", lambda id_: statuses.get(id_) == "ok")
     save_config(config)
-    with open_ledger(path, budget.shard) as ledger, ExitStack() as engines:
+    source = config.run.calls_path
+    with open_ledger(path, budget.shard, source=source) as ledger, ExitStack() as engines:
         bench = _Bench(
             run=path,
             ask=_Asker(ledger, media, budget, engines),
@@ -110,15 +113,16 @@ def run(config: Config, budget: Budget | None = None) -> Result:
         if budget.stopped_by is None:
             stage.begin()
             write_judged(path, _judgements(ledger, tries))
+        reused = reused_text(ledger, "judge", source)
     if budget.stopped_by is not None:
-        return Result(budget.summarize("judge"), {})
+        return Result(budget.summarize("judge") + reused, {})
     check_failure_rate("judge", chain(*bench.ask.outcomes), config.generate.max_failure_rate)
     counts = _count(tries)
     check_sums("judge", len(samples), {**counts, "kept": counts["kept"] + counts[UNJUDGED]})
     if n_failed := sum(outcome.failure is not None for outcome in chain(*bench.ask.outcomes)):
         counts["failed_calls"] = n_failed  # also single votes, which the next command asks for
     stage.finish(counts)
-    return Result(_summarize(counts, config.judges), counts)
+    return Result(_summarize(counts, config.judges) + reused, counts)
 
 
 def plan(config: Config) -> str:
@@ -126,6 +130,7 @@ def plan(config: Config) -> str:
     path, judges, retries = config.run.path, config.judges, config.generate.leak_retries
     if not judges:
         return "judge: skipped, the section `judges` names no model"
+    check_source(config.run.calls_path, planned=True)
     lines: list[str] = []
     for name, judge in judges.items():
         describe_judge(judge, config.media)
@@ -387,7 +392,8 @@ def _extends(stored: Any, wanted: Any) -> bool:
 def _check_merged(run: Path, again: Mapping[str, Any], balances: bool) -> None:
     merged = stage_settings(run, "merge")
     wanted = [again.get("merger"), balances]
-    if again and fingerprint([merged["merger"], merged["balance_letters"]]) != fingerprint(wanted):
+    made_with = [merged.get("merger"), merged["balance_letters"]]
+    if again and fingerprint(made_with) != fingerprint(wanted):
         raise ConfigError(
             f"{run}: merged with another merger, or with another build.balance_letters, than the "
             "one that generate.leak_retries would ask again; use the settings of config.yaml "

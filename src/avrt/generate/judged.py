@@ -68,7 +68,9 @@ class Judgement:
     key: str
     """The merger's call that wrote the trace."""
     text: str
-    """The trace: the merged one, or that of another try after a leak."""
+    """The trace: the merged one, or that of another try after a leak; where the traces are those of
+    one teacher, its reply as it came.
+    """
     finish_reason: str
     calls: Sequence[str]
     """All calls that led to it: the merger's tries, and the judge's calls about them."""

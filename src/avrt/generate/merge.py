@@ -3,7 +3,8 @@
 Reads samples.parquet and traces/teachers.parquet; writes the ledger and traces/merged.parquet, one
 row per sample of the view that is built (and of those it is compared with). The merger knows the
 right answer and gets no media: it writes down why, it does not decide. Of several answers of one
-teacher it gets the first right answer.
+teacher it gets the first right answer. With `generate.traces_of` the traces of one teacher take
+the merger's place, and nothing is asked.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from avrt.ask.calls import (
     describe_role,
     sampling_of,
 )
-from avrt.ask.ledger import Ledger, count_finished, open_ledger
+from avrt.ask.ledger import Ledger, open_ledger
 from avrt.ask.locks import check_free
+from avrt.ask.reuse import check_source, forecast_calls, reused_text
 from avrt.config import BuildConfig, Config, MediaConfig, ModelRole, TeacherRole
 from avrt.datasets.prepared import PreparedSamples, load_prepared
 from avrt.engines import engine_of_role
@@ -44,6 +46,7 @@ from avrt.generate.records import (
     teachers_path,
     write_merged,
 )
+from avrt.generate.single import traces_of_teacher
 from avrt.generate.views import Selection, check_views, condition_of
 from avrt.prompts import PromptTemplate, format_options, load_prompt
 from avrt.runs import Result, Stage, check_sums, open_stage, save_config
@@ -69,8 +72,10 @@ def run(config: Config, budget: Budget | None = None) -> Result:
         AvrtError: too many calls failed; everything is stored.
     """
     path, build, budget = config.run.path, config.build, budget or Budget()
+    source = config.run.calls_path
     check_views(build, config.teachers)
     merger = make_merger(config)
+    check_source(source)
     check_free(path, budget.shard)
     check_teachers(path, config.teachers)
     stage = _open(config)
@@ -84,7 +89,12 @@ def run(config: Config, budget: Budget | None = None) -> Result:
     counts = Counter({"read": len(samples), "kept": 0})
     for reason in filter(None, reasons.values()):  # a failure here is one of the stage trace
         counts[TRACE_FAILED if reason.startswith("failed/") else reason] += 1
-    with open_ledger(path, budget.shard) as ledger:
+    if (teacher := config.generate.traces_of) is not None:
+        stage.begin()
+        traces = traces_of_teacher(teacher, answers_about(path, selected), merger.order)
+        write_merged(path, _count(traces, counts))
+        return _finish(stage, build, counts, len(samples))
+    with open_ledger(path, budget.shard, source=source) as ledger:
         chosen = budget.take(selected)
         each = (merger.draft(sample, answers) for sample, answers in answers_about(path, chosen))
         targets = {sample.id: merger.shown(sample).target for sample in chosen}
@@ -95,29 +105,44 @@ def run(config: Config, budget: Budget | None = None) -> Result:
             traces = merger.read_traces(ledger, selected, lambda id_: outcomes[id_, 0])
             stage.begin()
             write_merged(path, _count(traces, counts))
+        reused = reused_text(ledger, "merge", source)
     if budget.stopped_by is not None:
-        return Result(budget.summarize("merge"), {})
+        return Result(budget.summarize("merge") + reused, {})
     check_failure_rate("merge", outcomes.values(), config.generate.max_failure_rate)
-    check_sums("merge", len(samples), counts)
+    return _finish(stage, build, counts, len(samples), reused)
+
+
+def _finish(
+    stage: Stage, build: BuildConfig, counts: Counter[str], n_samples: int, reused: str = ""
+) -> Result:
+    check_sums("merge", n_samples, counts)
     stage.finish(counts)
-    return Result(_summarize(build, counts, len(selected)), counts)
+    return Result(_summarize(build, counts) + reused, counts)
 
 
 def plan(config: Config) -> str:
     """The work of `run`, in words; makes no call and writes nothing."""
     path, build, role = config.run.path, config.build, config.merger
     check_views(build, config.teachers)
-    make_merger(config)
-    describe_role(role, config.media)
+    if (teacher := config.generate.traces_of) is not None:
+        return (
+            f"merge: no call; the traces of teacher {teacher} about the samples of the view "
+            f"{_views(build)} take the place of merged ones"
+        )
+    merger = make_merger(config)
+    check_source(config.run.calls_path, planned=True)
+    identity = describe_role(role, config.media)["engine"]
     model = f"{role.model} ({role.engine.kind}), prompt {role.prompt}"
     if not teachers_path(path).is_file():
         return f"merge: one call for every sample of the view {_views(build)}\n  merger: {model}"
-    reasons = _select(build, path, load_prepared(path))
-    n_selected = sum(reason is None for reason in reasons.values())
-    n_finished = count_finished(path, "merge")
+    samples = load_prepared(path)
+    reasons = _select(build, path, samples)
+    selected = samples.where("id", lambda id_: reasons[id_] is None)
+    drafts = (merger.draft(sample, answers) for sample, answers in answers_about(path, selected))
+    forecast = forecast_calls(path, config.run.calls_path, "merge", [(identity, drafts)])
     return (
-        f"merge: {n_selected} of {len(reasons)} samples are in the view {_views(build)}; "
-        f"{n_finished} finished calls are in the ledger\n  merger: {model}"
+        f"merge: {len(selected)} of {len(reasons)} samples are in the view {_views(build)}; "
+        f"{forecast}\n  merger: {model}"
     )
 
 
@@ -234,8 +259,13 @@ def _analyses(sample: Sample, answers: Answers, order: Sequence[int]) -> dict[st
 
 def _open(config: Config) -> Stage:
     build = config.build
+    name = config.generate.traces_of
     settings: dict[str, Any] = {
-        "merger": describe_role(config.merger, config.media),
+        **(
+            {"merger": describe_role(config.merger, config.media)}
+            if name is None
+            else {"traces_of": name}
+        ),
         "balance_letters": build.balance_letters,
         "seed": config.run.seed,
     }
@@ -290,7 +320,9 @@ def _views(build: BuildConfig) -> str:
     return ", ".join(repr(view) for view in (build.view, *build.same_size_as))
 
 
-def _summarize(build: BuildConfig, counts: Mapping[str, int], n_selected: int) -> str:
+def _summarize(build: BuildConfig, counts: Mapping[str, int]) -> str:
+    n_left_out = sum(n for reason, n in counts.items() if reason.startswith("dropped/"))
+    n_selected = counts["read"] - n_left_out
     selected = f"{n_selected} of {counts['read']} samples are in the view {_views(build)}"
     lines = [f"merge: {selected}, {counts['kept']} merged"]
     lines += [f"  {n:>7} {reason}" for reason, n in sorted(counts.items()) if "/" in reason]

@@ -119,10 +119,11 @@ Answers: TypeAlias = Mapping[str, Sequence[TeacherTrace]]
 
 @dataclass(frozen=True, slots=True)
 class MergedTrace:
-    """The merger's reply about a sample."""
+    """The merger's reply about a sample, or one teacher's reply in its place."""
 
     sample_id: str
     key: str
+    """The call in the ledger; of a teacher that was not asked, empty."""
     status: str
     """`ok`, or the class of the failure."""
     text: str

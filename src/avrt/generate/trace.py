@@ -34,9 +34,10 @@ from avrt.ask.calls import (
     sampling_of,
     unread_text,
 )
-from avrt.ask.ledger import Ledger, count_finished, open_ledger
+from avrt.ask.ledger import Ledger, open_ledger
 from avrt.ask.locks import check_free
 from avrt.ask.payloads import NO_CLIP, Clips, File
+from avrt.ask.reuse import check_source, forecast_calls, reused_text
 from avrt.config import Config, MediaConfig, TeacherRole
 from avrt.datasets.prepared import PreparedSamples, load_usable
 from avrt.engines import engine_of_role
@@ -86,7 +87,8 @@ def run(config: Config, budget: Budget | None = None) -> Result:
     """
     check_views(config.build, config.teachers)
     _check_prompts(config.teachers, config.media)
-    path, budget = config.run.path, budget or Budget()
+    path, source, budget = config.run.path, config.run.calls_path, budget or Budget()
+    check_source(source)
     check_free(path, budget.shard)
     usable = load_usable(path)
     stage = _open(config)
@@ -94,7 +96,7 @@ def run(config: Config, budget: Budget | None = None) -> Result:
         return Result(f"trace: nothing to do, {path} is traced", stage.counts())
     counts = Counter({"read": len(usable), "kept": 0, **{f"stratum/{name}": 0 for name in STRATA}})
     teachers = _teachers(config)
-    with open_ledger(path, budget.shard) as ledger:
+    with open_ledger(path, budget.shard, source=source) as ledger:
         save_config(config)
         chosen = budget.take(usable)
         clips = Clips(config.data.root, config.media, _known_files(path))
@@ -105,22 +107,24 @@ def run(config: Config, budget: Budget | None = None) -> Result:
             answers = _read_answers(teachers, ledger, usable, outcomes)
             stage.begin()
             write_teachers(path, _count(answers, counts))
+        reused = reused_text(ledger, "trace", source)
     asked = chain.from_iterable(of_teacher.values() for of_teacher in outcomes.values())
     fault = unread_text("trace", asked)
     if budget.stopped_by is not None:
-        return Result(budget.summarize("trace"), {}, fault)
+        return Result(budget.summarize("trace") + reused, {}, fault)
     for name, of_teacher in outcomes.items():
         limit = config.generate.max_failure_rate
         check_failure_rate(f"trace, {name} teacher", of_teacher.values(), limit)
     check_sums("trace", len(usable), counts)
     stage.finish(counts)
-    return Result(_summarize(list(teachers), counts), counts, fault)
+    return Result(_summarize(list(teachers), counts) + reused, counts, fault)
 
 
 def plan(config: Config) -> str:
     """The work of `run`, in words; makes no call and writes nothing."""
     check_views(config.build, config.teachers)
     _check_prompts(config.teachers, config.media)
+    check_source(config.run.calls_path, planned=True)
     lines: list[str] = []
     for name, teacher in config.teachers.items():
         describe_role(teacher, config.media)
@@ -137,10 +141,12 @@ def plan(config: Config) -> str:
         teacher.k * sum(n for half, n in halves.items() if _can_ask(teacher, half))
         for teacher in config.teachers.values()
     )
-    n_finished = count_finished(config.run.path, "trace")
+    clips = Clips(config.data.root, config.media, _known_files(config.run.path))
+    asked = (teacher.asked(usable, clips) for teacher in _teachers(config).values())
+    forecast = forecast_calls(config.run.path, config.run.calls_path, "trace", asked)
     title = (
         f"trace: {len(usable)} samples, {n_calls} calls of {len(config.teachers)} teachers; "
-        f"{n_finished} finished calls are in the ledger"
+        f"{forecast}"
     )
     return "\n".join([title, *lines])
 
@@ -176,6 +182,13 @@ class Teacher:
         drafts = Drafts(f"{self.name} teacher", n, each, self.media, is_right, "right")
         with closing(engine_of_role(self.role, self.media)) as engine:
             return call_all(ledger, engine, drafts, budget)
+
+    def asked(
+        self, usable: PreparedSamples, clips: Clips
+    ) -> tuple[Mapping[str, Any], Iterator[Draft]]:
+        """The identity of its engine, and all drafts to it."""
+        samples = usable.where("usable", partial(_can_ask, self.role)).sorted_by_clip()
+        return describe_role(self.role, self.media)["engine"], self.drafts(samples, clips)
 
     def drafts(self, samples: PreparedSamples, clips: Clips) -> Iterator[Draft]:
         """The question as text, and only the media that this teacher may have."""

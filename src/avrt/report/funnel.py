@@ -1,8 +1,8 @@
 """Where the questions went: how many every stage kept, why it left out others, and the strata.
 
-Reads RUN/manifests/*.json and RUN/dataset/rejected.parquet. The numbers are the counts that the
-stages checked themselves (read = kept + dropped + failed); merge and build look at every question
-again, so the funnel compares the numbers that the stages kept, not those that they read.
+Reads RUN/manifests/*.json, RUN/dataset/rejected.parquet and the ledger. The numbers are the counts
+that the stages checked themselves (read = kept + dropped + failed); merge and build look at every
+question again, so the funnel compares the numbers that the stages kept, not those that they read.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from avrt.ask.database import ledger_paths
+from avrt.ask.ledger import read_ledger
 from avrt.evaluate.summary import percent
 from avrt.report.tables import Cell, Table
 from avrt.runs import iter_parquet, manifest_path, read_manifest
 
-__all__ = ["Step", "attrition_table", "read_funnel", "stages_table", "strata_table"]
+__all__ = ["Step", "attrition_table", "calls_table", "read_funnel", "stages_table", "strata_table"]
 
 STAGES = ("prepare", "trace", "merge", "build")
 _REJECTED_BY = {
@@ -28,6 +30,8 @@ _REJECTED_BY = {
     "judge": "Judges: the merged trace",
 }
 """Stage in rejected.parquet and its name for readers."""
+_ASKING = ("trace", "merge", "judge", "eval", "rubric")
+"""The stages that call models."""
 _STRATA = ("both", "vision_only", "audio_only", "none")
 
 
@@ -87,6 +91,23 @@ def stages_table(steps: Sequence[Step]) -> Table:
             "Merge and build look at every question again; their reasons include earlier ones.",
         ),
         text_columns=2,
+    )
+
+
+def calls_table(run: Path) -> Table | None:
+    """The replies of every stage, and those that another run gave; None where none did."""
+    if not ledger_paths(run):
+        return None
+    with read_ledger(run) as ledger:
+        counts = ledger.count_replies()
+    if not any(n_reused for _, n_reused in counts.values()):
+        return None
+    return Table(
+        "calls",
+        "Replies of models, and those of them that another run gave",
+        ("Stage", "Replies", "Taken from another run"),
+        tuple((stage, *map(str, counts[stage])) for stage in _ASKING if stage in counts),
+        ("By run.calls_from: equal calls are not made again, and their replies are copied.",),
     )
 
 

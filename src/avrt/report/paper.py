@@ -1,12 +1,13 @@
-"""The paper's tables 3 to 6 from a run's logs, published values beside the run's; and the points of
-its Figure 1, where checkpoints were evaluated.
+"""The paper's tables from runs' logs, published values beside ours; the errors behind them; and the
+points of the paper's Figure 1, where checkpoints were evaluated.
 
-Reads RUN/eval/ and `config/published.yaml`; prints the tables, or writes one file for each. A
-benchmark of the run is the paper's when it has that format or that name; a model of the run stands
-beside the published one that `eval.published`, or its preset, names. Others have rows of their own.
+Reads RUN/eval/, also of further runs, and `config/published.yaml`; prints the tables, or writes one
+file for each. A benchmark of a run is the paper's when it has that format or that name; a model of
+a run stands beside the published one that `eval.published`, or its preset, names. Others have rows
+of their own. Models of further runs are called RUN/MODEL.
 
-The decision to question: v1's accuracies by difficulty do not average to v1's totals, so table 6
-shows v2's.
+The decision to question: the paper has three states with other figures. All are shown, each figure
+with its state, unless some are chosen.
 """
 
 from __future__ import annotations
@@ -14,34 +15,25 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from avrt.config import Config, DataConfig, EvalConfig
-from avrt.config.baselines import Figure, baselines, find_baseline
+from avrt.config import Config, DataConfig, EvalConfig, load_config
+from avrt.config.baselines import STATES, Figure, State, baselines, find_baseline
 from avrt.errors import ConfigError
 from avrt.evaluate.checkpoints import split_name
 from avrt.evaluate.results import ModelResult, read_results
 from avrt.evaluate.statistics import Accuracy
 from avrt.evaluate.summary import in_order
 from avrt.report.course import NAME, course_cells, course_table, course_to_csv, courses_of
+from avrt.report.errors import NAME as ERRORS
+from avrt.report.errors import error_cells, errors_table, errors_to_csv, richest
+from avrt.report.layout import FAULTY, TABLES, Column, PaperTable
 from avrt.report.tables import Cell, Table, to_latex, to_markdown
 from avrt.runs import Result, write_atomic
 
-__all__ = ["PaperTable", "paper_tables", "run", "tables_to_json"]
-
-
-@dataclass(frozen=True)
-class Column:
-    """The subject of a column."""
-
-    title: str
-    benchmark: str
-    """As in `published.yaml`."""
-    given: str | None
-    """None: the modality, or both, that the model of the row takes."""
-    difficulty: str | None = None
+__all__ = ["Wanted", "paper_tables", "run", "tables_to_json"]
 
 
 @dataclass(frozen=True)
@@ -62,22 +54,9 @@ class Row:
     model: str | None
     entries: Sequence[Entry]
 
-
-@dataclass(frozen=True)
-class PaperTable:
-    """One of the paper's tables."""
-
-    number: int
-    name: str
-    caption: str
-    columns: Sequence[Column]
-    published: Sequence[str]
-    """Rows: published models."""
-    sources: Sequence[str]
-    """Whose figures are shown."""
-    notes: Sequence[str] = ()
-    takes_others: bool = True
-    """Whether models of the run without a published counterpart have rows."""
+    @property
+    def has_results(self) -> bool:
+        return any(entry.result for entry in self.entries)
 
 
 CSV_HEADER = (
@@ -85,69 +64,54 @@ CSV_HEADER = (
     *("ours", "low", "high", "n", "official", "invalid", "protocol"),
 )
 _FORMS = {"latex": to_latex, "markdown": to_markdown}
-ALL_SOURCES = ("published", "reproduced", "v1", "v2")
-TABLES = (
-    PaperTable(
-        3,
-        "main-results",
-        "Main results by benchmark; one-modality teachers with what they take",
-        (
-            Column("Daily-Omni", "daily_omni", None),
-            Column("OmniBench", "omnibench", None),
-            Column("AVQA", "avqa", None),
-            Column("MMAR", "mmar", None),
-        ),
-        tuple(name for name in baselines() if name not in ("avrt-3b-rl",) and "merger" not in name),
-        ALL_SOURCES,
-    ),
-    PaperTable(
-        4,
-        "stages-by-modality",
-        "Stages of training by modality on OmniBench",
-        (
-            Column("Text", "omnibench", "none"),
-            *(Column(given.upper(), "omnibench", given) for given in ("a", "v", "av")),
-        ),
-        ("qwen2.5-omni-3b", "avrt-3b-rl", "avrt-3b"),
-        ("reproduced", "v1"),
-    ),
-    PaperTable(
-        5,
-        "mergers",
-        "Which model merged the traces, on OmniBench with sound and picture",
-        (Column("OmniBench", "omnibench", "av"),),
-        ("merger-gemma-3-12b", "merger-qwen2.5-14b"),
-        ("v1",),
-        takes_others=False,
-    ),
-    PaperTable(
-        6,
-        "difficulty",
-        "OmniBench by difficulty: both teachers right (easy), one (medium), none (hard)",
-        tuple(Column(level, "omnibench", "av", level) for level in ("easy", "medium", "hard")),
-        ("qwen2.5-omni-3b", "avrt-3b"),
-        ("v2",),
-        (
-            "Published counts: 64 easy, 456 medium, 619 hard, together 1,139 of 1,142 items.",
-            "v1's figures by difficulty do not average to its totals and are not shown.",
-        ),
-    ),
-)
 
 
-def run(config: Config, form: str, output: Path | None) -> Result:
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be shown."""
+
+    states: Sequence[State] = STATES
+    """States of the paper whose figures stand beside ours."""
+    others: Sequence[str] = ()
+    """Further runs, by name or folder, whose models have rows too."""
+    faulty: bool = False
+    """Also the first version's table by difficulty."""
+
+    @property
+    def tables(self) -> list[PaperTable]:
+        """The tables that one of the states has."""
+        tables = [*TABLES, *([FAULTY] if self.faulty else [])]
+        return [t for t in tables if t is FAULTY or set(t.states) & set(self.states)]
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The results of one run."""
+
+    results: Sequence[ModelResult]
+    settings: EvalConfig
+    run: str = ""
+    """Its name, with which the names of its models begin; empty: the run of the command."""
+
+    def name_of(self, model: str) -> str:
+        """The model's name in the tables."""
+        return f"{self.run}/{model}" if self.run else model
+
+
+def run(config: Config, form: str, output: Path | None, wanted: Wanted = Wanted()) -> Result:
     """Print the tables, or write them below `output`.
 
     Raises:
         ConfigError: no such run, or `eval.published` names an unknown published model.
         DataError: a log that cannot be read.
     """
-    if not config.run.path.is_dir():
-        raise ConfigError(f"{config.run.path}: no such run; set run.dir and run.name")
-    results = read_results(config, with_texts=False)
-    tables = paper_tables(results, config.eval)
-    texts = {f"table{t.number}-{t.name}": _render(t, rows, form) for t, rows in tables}
-    if points := course_table(courses := courses_of(results, config.eval.models)):
+    runs = _read_runs(config, wanted.others)
+    texts = {t.file: _render(t, rows, form) for t, rows in paper_tables(runs, wanted)}
+    errors = _errors(runs)
+    if table := errors_table(errors):
+        texts[f"table-{ERRORS}"] = errors_to_csv(errors) if form == "csv" else _FORMS[form](table)
+    courses = courses_of(runs[0].results, config.eval.models)
+    if points := course_table(courses):
         texts[f"figure1-{NAME}"] = course_to_csv(courses) if form == "csv" else _FORMS[form](points)
     counts = {"tables": len(texts)}
     if output is None:
@@ -158,17 +122,15 @@ def run(config: Config, form: str, output: Path | None) -> Result:
     return Result(f"tables: {', '.join(f'{output / name}.{ending}' for name in texts)}", counts)
 
 
-def tables_to_json(config: Config) -> list[dict[str, Any]]:
+def tables_to_json(config: Config, wanted: Wanted = Wanted()) -> list[dict[str, Any]]:
     """The tables for programs: number, name, caption, notes, and one entry per cell, in per cent.
 
-    The points of Figure 1, of a run that has them, come last, without a number.
+    The errors, and the points of Figure 1 of a run that has them, come last, without a number.
 
     Raises:
         ConfigError, DataError: as `run`.
     """
-    if not config.run.path.is_dir():
-        raise ConfigError(f"{config.run.path}: no such run; set run.dir and run.name")
-    results = read_results(config, with_texts=False)
+    runs = _read_runs(config, wanted.others)
     tables: list[dict[str, Any]] = [
         {
             "table": table.number,
@@ -182,32 +144,71 @@ def tables_to_json(config: Config) -> list[dict[str, Any]]:
                 for figure in entry.figures or (None,)
             ],
         }
-        for table, rows in paper_tables(results, config.eval)
+        for table, rows in paper_tables(runs, wanted)
     ]
-    courses = courses_of(results, config.eval.models)
-    if points := course_table(courses):
-        about = {"name": NAME, "caption": points.caption, "notes": list(points.notes)}
-        tables.append({"table": None, **about, "cells": course_cells(courses)})
+    errors, courses = _errors(runs), courses_of(runs[0].results, config.eval.models)
+    for name, table, cells in (
+        (ERRORS, errors_table(errors), error_cells(errors)),
+        (NAME, course_table(courses), course_cells(courses)),
+    ):
+        if table is not None:
+            about = {"name": name, "caption": table.caption, "notes": list(table.notes)}
+            tables.append({"table": None, **about, "cells": cells})
     return tables
 
 
 def paper_tables(
-    results: Sequence[ModelResult], settings: EvalConfig
+    runs: Sequence[Evaluated], wanted: Wanted = Wanted()
 ) -> list[tuple[PaperTable, list[Row]]]:
     """Every table with its rows; checkpoints of a training have none.
 
     Raises:
         ConfigError: as `run`.
     """
-    names = _published_names(settings)
-    cells = {
-        (benchmark, r.model, r.modality): r
-        for r in results
-        if split_name(r.model) is None
-        and (benchmark := _paper_benchmark(settings.benchmarks, r.benchmark)) is not None
+    names = {
+        run.name_of(model): name
+        for run in runs
+        for model, name in _published_names(run.settings).items()
     }
-    models = in_order({model for _, model, _ in cells}, [*settings.models, *settings.pools])
-    return [(table, _rows(table, cells, models, names)) for table in TABLES]
+    cells = {
+        (benchmark, run.name_of(r.model), r.modality): r
+        for run in runs
+        for r in run.results
+        if split_name(r.model) is None
+        and (benchmark := _paper_benchmark(run.settings.benchmarks, r.benchmark)) is not None
+    }
+    models = in_order({model for _, model, _ in cells}, _models(runs))
+    return [(table, _rows(table, cells, models, names, wanted.states)) for table in wanted.tables]
+
+
+def _read_runs(config: Config, others: Sequence[str]) -> list[Evaluated]:
+    """The command's run and further ones, each with the settings that it was evaluated with."""
+    if not config.run.path.is_dir():
+        raise ConfigError(f"{config.run.path}: no such run; set run.dir and run.name")
+    runs = [Evaluated(read_results(config, with_texts=False), config.eval)]
+    for name in others:
+        path = Path(name) if "/" in name else config.run.dir / name
+        stored = path / "config.yaml"
+        if not stored.is_file():
+            raise ConfigError(f"{path}: no such run, or no stage of it was run; name another")
+        own = load_config(stored)
+        place = own.run.model_copy(update={"dir": path.parent, "name": path.name})
+        own = own.model_copy(update={"run": place})
+        runs.append(Evaluated(read_results(own, with_texts=False), own.eval, path.name))
+    return runs
+
+
+def _models(runs: Sequence[Evaluated]) -> list[str]:
+    """The names of the models and pools of all runs, in the configured order."""
+    return [
+        run.name_of(model) for run in runs for model in (*run.settings.models, *run.settings.pools)
+    ]
+
+
+def _errors(runs: Sequence[Evaluated]) -> list[tuple[str, ModelResult]]:
+    results = [(run.name_of(result.model), result) for run in runs for result in run.results]
+    benchmarks = [name for run in runs for name in run.settings.benchmarks]
+    return richest(results, list(dict.fromkeys(benchmarks)), _models(runs))
 
 
 def _published_names(settings: EvalConfig) -> dict[str, str]:
@@ -244,16 +245,20 @@ def _rows(
     results: Mapping[tuple[str, str, str], ModelResult],
     models: Sequence[str],
     names: Mapping[str, str],
+    states: Sequence[State],
 ) -> list[Row]:
-    rows = []
+    rows: list[Row] = []
     for published in table.published:
-        own = [model for model in models if names.get(model) == published]
-        for model in own or [None]:
-            rows.append(_row(table, results, published, model))
+        alike = {published, baselines()[published].same_as or published}
+        own = [model for model in models if names.get(model) in alike]
+        found = [_row(table, results, published, model, states) for model in own]
+        found = [row for row in found if row.has_results]
+        rows += found or [_row(table, results, published, None, states)]
     if table.takes_others:
         others = [model for model in models if model not in names]
-        rows += [_row(table, results, None, model) for model in others]
-    return [row for row in rows if row.model is None or any(e.result for e in row.entries)]
+        found = [_row(table, results, None, model, states) for model in others]
+        rows += [row for row in found if row.has_results]
+    return [row for row in rows if row.has_results or any(e.figures for e in row.entries)]
 
 
 def _row(
@@ -261,8 +266,13 @@ def _row(
     results: Mapping[tuple[str, str, str], ModelResult],
     published: str | None,
     model: str | None,
+    states: Sequence[State],
 ) -> Row:
     entries = [_entry(table, results, published, model, column) for column in table.columns]
+    entries = [
+        replace(entry, figures=[f for f in entry.figures if {*f.printed_in} & {*states}])
+        for entry in entries
+    ]
     titles = [baselines()[published].title] if published else []
     return Row(" = ".join([*titles, *([model] if model else [])]), model, entries)
 
@@ -303,13 +313,12 @@ def _render(table: PaperTable, rows: Sequence[Row], form: str) -> str:
         *table.notes,
         *_protocol_notes(rows),
     )
-    caption = f"Table {table.number}. {table.caption}"
-    whole = Table(f"table{table.number}-{table.name}", caption, tuple(header), cells, notes)
+    whole = Table(table.file, table.title, tuple(header), cells, notes)
     return _FORMS[form](whole)
 
 
 def _cells(entry: Entry) -> tuple[str, Cell | str]:
-    published = ", ".join(f"{f.value:.1f} ({f.source})" for f in entry.figures) or "–"
+    published = ", ".join(f"{f.value:.1f} ({f.label})" for f in entry.figures) or "–"
     accuracy, result = entry.accuracy, entry.result
     if accuracy is None or result is None:
         return published, "–"
@@ -351,7 +360,7 @@ def _to_csv(table: PaperTable, rows: Sequence[Row]) -> str:
         for entry in row.entries:
             figures: Sequence[Figure | None] = entry.figures or (None,)
             for figure in figures:
-                writer.writerow([table.number, *_csv_fields(row, entry, figure)])
+                writer.writerow([table.number or table.name, *_csv_fields(row, entry, figure)])
     return file.getvalue()
 
 

@@ -20,6 +20,7 @@ from avrt.report.accuracy import (
 )
 from avrt.report.course import Course, course_table
 from avrt.report.curves import held_out_table, read_training, training_table
+from avrt.report.errors import errors_table, richest
 from avrt.report.figures import (
     Figure,
     accuracy_figure,
@@ -28,7 +29,7 @@ from avrt.report.figures import (
     held_out_figure,
     training_figure,
 )
-from avrt.report.funnel import attrition_table, read_funnel, stages_table, strata_table
+from avrt.report.funnel import attrition_table, calls_table, read_funnel, stages_table, strata_table
 from avrt.report.tables import Table
 
 __all__ = ["Fact", "Part", "facts", "parts_of"]
@@ -106,6 +107,9 @@ def _result_fact(benchmark: BenchmarkResults) -> Fact:
 def _results(benchmarks: Sequence[BenchmarkResults]) -> Part:
     shown = [benchmark for benchmark in benchmarks if benchmark.modalities]
     comparisons = [comparison_table(benchmark) for benchmark in shown]
+    results = [(model, result) for b in shown for (model, _), result in b.cells.items()]
+    models = [model for benchmark in shown for model in benchmark.models]
+    errors = errors_table(richest(results, [b.name for b in shown], list(dict.fromkeys(models))))
     return Part(
         "results",
         "Results",
@@ -114,7 +118,7 @@ def _results(benchmarks: Sequence[BenchmarkResults]) -> Part:
         figures=[accuracy_figure(b) for b in shown],
         tables=[headline_table(benchmark) for benchmark in shown],
         folded=[
-            *(table for table in comparisons if table),
+            *(table for table in (*comparisons, errors) if table),
             *(detail_table(benchmark) for benchmark in shown),
         ],
     )
@@ -123,7 +127,7 @@ def _results(benchmarks: Sequence[BenchmarkResults]) -> Part:
 def _funnel(run: Path) -> Part:
     steps = read_funnel(run)
     account, strata = attrition_table(run), strata_table(run)
-    stages = stages_table(steps) if steps else None
+    folded = [stages_table(steps) if steps else None, calls_table(run)]
     done = {step.stage for step in steps}
     missing = [
         f"No {stage} yet. `avrt {stage}` makes it."
@@ -137,7 +141,7 @@ def _funnel(run: Path) -> Part:
         missing=missing,
         figures=[funnel_figure(steps)] if steps else [],
         tables=[table for table in (account, strata) if table],
-        folded=[stages] if stages else [],
+        folded=[table for table in folded if table],
     )
 
 
