@@ -87,20 +87,18 @@ def merge_adapter(base: Path, adapter: Path, out: Path, ignore_unknown: bool = F
     _check_names(path, base, beside, tensors)
     factors, whole = _pair(adapter, changes)
     _check_names(adapter, base, [*factors, *whole], tensors)
-    merged: dict[str, NewTensor] = dict(tensors)
-    for name, source in {**beside, **whole}.items():
-        merged[name] = Adapted(tensors[name], source)
+    replaced: dict[str, _Source] = {**beside, **whole}
+    changed = {name: Adapted(tensors[name], source) for name, source in replaced.items()}
     for name, (a, b) in factors.items():
-        replaced = merged[name].source if isinstance(merged[name], Adapted) else tensors[name]
-        merged[name] = Adapted(tensors[name], replaced, (a, b), scale_of(a))
-    for name, tensor in merged.items():
-        if isinstance(tensor, Adapted):
-            tensor.check(name, base)
+        source = replaced.get(name, tensors[name])
+        changed[name] = Adapted(tensors[name], source, (a, b), scale_of(a))
+    for name, tensor in changed.items():
+        tensor.check(name, base)
+    merged: dict[str, NewTensor] = {**tensors, **changed}
     write_checkpoint(out, config, merged, companions(base))
-    n_replaced = len({**beside, **whole})
     return (
-        f"{out}: {size_of(merged)}; {len(factors)} with a LoRA merged in, {n_replaced} replaced, "
-        f"the others unchanged from {base}"
+        f"{out}: {size_of(merged)}; {len(factors)} with a LoRA merged in, {len(replaced)} "
+        f"replaced, the others unchanged from {base}"
     )
 
 
