@@ -20,7 +20,7 @@ __all__ = ["checkpoint"]
 
 @click.group(cls=OrderedGroup)
 def checkpoint() -> None:
-    """Take thinkers out of Qwen2.5-Omni, put them back, and merge adapters of teachers.
+    """Take thinkers out of Qwen2.5-Omni and put them back; merge a teacher's adapter.
 
     A checkpoint is a folder on this machine, or world:NAME for a model inside the package.
 
