@@ -69,6 +69,7 @@ def test_servers_are_started_waited_for_and_ended_with_all_they_started(settings
         assert len(started) == 2
         assert all(map(is_running, started))
         process.send_signal(number)
+        process.send_signal(number)  # someone cannot wait
         output, errors = process.communicate()
     finally:
         process.kill()
@@ -104,7 +105,7 @@ def test_when_one_fails_all_are_ended_and_its_log_is_shown(
     avrt, settings, tmp_path, how, complaints
 ):
     limit_s = 1 if "silent" in how.values() else 60
-    result = avrt("serve", *settings(**how), "--start", "--timeout", limit_s)
+    result = avrt("serve", *settings(**how), "--start", "--gpus", "0,1", "--timeout", limit_s)
     assert result.exit_code == 1
     for complaint in complaints:
         assert complaint in result.output
@@ -116,7 +117,7 @@ def test_when_one_fails_all_are_ended_and_its_log_is_shown(
 def test_a_port_that_is_taken_is_refused_before_anything_starts(avrt, settings, tmp_path):
     with Server() as other:
         settings.ports["audio"] = other.http.server_port
-        result = avrt("serve", *settings(), "--start")
+        result = avrt("serve", *settings(), "--start", "--gpus", "0,1")
     assert result.exit_code == 2
     assert f"port {settings.ports['audio']}, of teachers.audio, is taken" in result.output
     assert "another program listens there" in result.output
@@ -127,7 +128,7 @@ def test_a_program_or_a_merged_model_that_is_missing_is_named_with_the_way_to_it
     preset = "teachers.audio.preset=audio-flamingo-3-think"
     address = f"teachers.audio.engine.base_url=http://127.0.0.1:{free_port()}/v1"
     others = ("teachers.vision.engine.kind=scripted", "merger.engine.kind=scripted")
-    start = ("serve", preset, address, *others, "--start")
+    start = ("serve", preset, address, *others, "--start", "--gpus", "0")
     result = avrt(*start, "--vllm", "/nowhere/vllm")
     assert result.exit_code == 2
     assert "/nowhere/vllm: not found, and teachers.audio needs it" in result.output
@@ -142,3 +143,11 @@ def test_too_few_gpus_are_refused_with_the_ways_out(avrt, settings):
     assert result.exit_code == 2
     assert "2 servers need 2 GPUs of their own, and 1 are there" in result.output
     assert avrt("serve", *settings(), "--gpus", "3,x").exit_code == 2
+
+
+def test_the_gpus_of_a_job_are_those_that_are_shared_out(avrt, settings, monkeypatch):
+    """As a scheduler gives them."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
+    assert "2 servers need 2 GPUs of their own, and 1 are there" in (
+        avrt("serve", *settings(), "--start").output
+    )

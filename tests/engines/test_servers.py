@@ -28,7 +28,7 @@ def test_the_servers_of_the_paper_are_those_of_its_presets(repository):
         *before, line = load_preset(name).serve.splitlines()
         assert shlex.join(server.command) == f"{line} --host 127.0.0.1 --port {port}"
         assert list(server.before) == before
-        assert server.gpus == (port - 8000,)
+        assert server.gpus == (str(port - 8000),)
     assert [server for server in found.values() if server.before] == [found["teachers.audio"]]
 
 
@@ -70,10 +70,10 @@ def test_a_list_of_addresses_is_as_many_servers_and_other_machines_bind_all_thei
         )
     )
     assert [(server.name, server.url, server.gpus) for server in found] == [
-        ("vision", "http://127.0.0.1:8000/v1", (0,)),
-        ("vision", "http://127.0.0.1:8005/v1", (1,)),
-        ("audio", "http://gpu-1:8000/v1", (0,)),
-        ("merger", "http://gpu-1:8002/v1", (1,)),
+        ("vision", "http://127.0.0.1:8000/v1", ("0",)),
+        ("vision", "http://127.0.0.1:8005/v1", ("1",)),
+        ("audio", "http://gpu-1:8000/v1", ("0",)),
+        ("merger", "http://gpu-1:8002/v1", ("1",)),
     ]
     assert [options(server)["--host"] for server in found] == ["127.0.0.1"] * 2 + ["0.0.0.0"] * 2
     assert [server.url for server in choose_servers(found, ())] == [found[0].url, found[1].url]
@@ -142,5 +142,5 @@ def test_parallel_servers_take_as_many_gpus():
         "teachers.audio.engine.serve=vllm serve m --tensor-parallel-size 2 --port 8000",
         "merger.engine.base_url=http://127.0.0.1:8002/v1",
     )
-    assert [server.gpus for server in found.values()] == [(0, 1), (2,)]
+    assert [server.gpus for server in found.values()] == [("0", "1"), ("2",)]
     assert "GPU 0,1\n  CUDA_VISIBLE_DEVICES=0,1 vllm" in render_servers([*found.values()])

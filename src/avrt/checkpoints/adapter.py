@@ -143,10 +143,10 @@ class Adapted:
             )
 
     def write_to(self, file: IO[bytes]) -> None:
-        values = _values(self.source).float()
+        values = _values(self.source)
         if self.factors is not None:
             a, b = (_values(factor).float() for factor in self.factors)
-            values = values.addmm(b, a, alpha=self.scale)
+            values = values.float().addmm(b, a, alpha=self.scale)
         file.write(to_bytes(values, self.base.dtype))
 
 

@@ -263,9 +263,9 @@ def _write_shard(path: Path, tensors: Mapping[str, NewTensor], names: Sequence[s
             tensors[name].write_to(file)
 
 
-def to_bytes(values: torch.Tensor, dtype: str) -> bytes:
-    """The bytes of a tensor in a floating-point format of training."""
+def to_bytes(values: torch.Tensor, dtype: str) -> memoryview:
+    """The bytes of a tensor in a floating-point format of training; they share its memory."""
     import torch
 
     rounded = values.to(getattr(torch, _FLOATS[dtype])).reshape(-1)
-    return rounded.view(torch.uint8).numpy().tobytes()
+    return rounded.view(torch.uint8).numpy().data

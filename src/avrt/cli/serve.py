@@ -13,13 +13,13 @@ __all__ = ["serve"]
 
 def _parse_gpus(
     _ctx: click.Context, _param: click.Parameter, value: str | None
-) -> tuple[int, ...] | None:
+) -> tuple[str, ...] | None:
     if value is None:
         return None
-    numbers = value.split(",")
-    if not all(number.strip().isdecimal() for number in numbers):
+    gpus = tuple(gpu.strip() for gpu in value.split(","))
+    if not all(gpu.isdecimal() or gpu.startswith(("GPU-", "MIG-")) for gpu in gpus):
         raise click.BadParameter(f"{value!r} is no list of GPUs; write numbers, such as 0,1")
-    return tuple(map(int, numbers))
+    return gpus
 
 
 @click.command()
@@ -57,7 +57,7 @@ def serve(
     settings: tuple[str, ...],
     start: bool,
     roles: tuple[str, ...],
-    gpus: tuple[int, ...] | None,
+    gpus: tuple[str, ...] | None,
     vllm: str | None,
     limit_s: float,
 ) -> None:
@@ -80,10 +80,9 @@ def serve(
     if not start:
         echo(render_servers(share_gpus(servers, gpus) if gpus else servers))
         return
-    from avrt.engines.watch import check_startable, count_gpus, run_servers
+    from avrt.engines.watch import check_startable, find_gpus, run_servers
 
-    if gpus is None and (n := count_gpus()) is not None:
-        gpus = tuple(range(n))
+    gpus = gpus or find_gpus()
     if gpus is None:  # not known: the servers see all that is there
         servers = [replace(each, gpus=()) for each in servers]
     else:

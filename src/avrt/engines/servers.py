@@ -11,6 +11,7 @@ import json
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from urllib.parse import urlsplit
 
 from avrt.config import Config, EngineConfig
@@ -41,7 +42,8 @@ class Server:
     """Commands that are needed once, before the first start."""
     key_env: str = ""
     """Environment variable of its key."""
-    gpus: tuple[int, ...] = ()
+    gpus: tuple[str, ...] = ()
+    """Numbers or names of its GPUs, as CUDA takes them."""
 
     @property
     def name(self) -> str:
@@ -135,7 +137,7 @@ def choose_servers(servers: Sequence[Server], roles: Sequence[str]) -> list[Serv
     )
 
 
-def share_gpus(servers: Sequence[Server], gpus: Sequence[int]) -> list[Server]:
+def share_gpus(servers: Sequence[Server], gpus: Sequence[str]) -> list[Server]:
     """The servers with GPUs out of these, each with its own.
 
     Raises:
@@ -148,9 +150,8 @@ def share_gpus(servers: Sequence[Server], gpus: Sequence[int]) -> list[Server]:
             "start some with --role NAME, name GPUs with --gpus (0,0 puts two servers on one), or "
             "set engine.base_url of the others to another machine"
         )
-    return [
-        replace(server, gpus=tuple(gpus[n] for n in server.gpus)) for server in _with_gpus(servers)
-    ]
+    left = iter(gpus)
+    return [replace(each, gpus=tuple(islice(left, each.n_gpus))) for each in servers]
 
 
 def render_servers(servers: Sequence[Server]) -> str:
@@ -160,7 +161,7 @@ def render_servers(servers: Sequence[Server]) -> str:
     lines: list[str] = []
     for server in servers:
         place = "" if server.command else ", hosted"
-        gpus = ",".join(map(str, server.gpus))
+        gpus = ",".join(server.gpus)
         if gpus:
             place = f", GPU {gpus}" if server.is_here else f", GPU {gpus} of {server.address[0]}"
         lines.append(f"{', '.join(server.roles)}: {server.model} at {server.url}{place}")
@@ -289,7 +290,7 @@ def _with_gpus(servers: Sequence[Server]) -> list[Server]:
         start = taken.get(host, 0)
         n = server.n_gpus if server.command else 0
         taken[host] = start + n
-        placed.append(replace(server, gpus=tuple(range(start, start + n))))
+        placed.append(replace(server, gpus=tuple(map(str, range(start, start + n)))))
     return placed
 
 

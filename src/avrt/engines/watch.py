@@ -13,24 +13,25 @@ import shutil
 import signal
 import socket
 import subprocess
-import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from avrt.engines.servers import Server
 from avrt.errors import ConfigError, EngineError
 from avrt.runs import Ticker, format_duration, say
 
-__all__ = ["check_startable", "count_gpus", "run_servers"]
+__all__ = ["check_startable", "find_gpus", "run_servers"]
 
 POLL_S = 0.25
 GRACE_S = 30.0
 """How long a server may take to end by itself."""
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _TAIL = 15
 """Lines of its log that a message shows."""
 _REMEDIES = {
@@ -88,13 +89,17 @@ def check_startable(servers: Sequence[Server]) -> None:
                 )
 
 
-def count_gpus() -> int | None:
-    """The number of NVIDIA GPUs of this machine; None: not known."""
+def find_gpus() -> tuple[str, ...] | None:
+    """The NVIDIA GPUs of this process, as CUDA names them; None: not known."""
+    if given := os.environ.get("CUDA_VISIBLE_DEVICES"):
+        return tuple(given.split(","))
     program = shutil.which("nvidia-smi")
     if program is None:
         return None
     listed = subprocess.run([program, "-L"], capture_output=True, text=True, check=False)
-    return listed.stdout.count("\n") if listed.returncode == 0 else None
+    if listed.returncode != 0:
+        return None
+    return tuple(map(str, range(listed.stdout.count("\n"))))
 
 
 def run_servers(servers: Sequence[Server], folder: Path, limit_s: float) -> None:
@@ -118,14 +123,13 @@ def run_servers(servers: Sequence[Server], folder: Path, limit_s: float) -> None
             _check_alive(started)
             time.sleep(POLL_S)
     finally:
-        with _undisturbed():
-            _end(started)
+        _end_undisturbed(started)
 
 
 def _start(server: Server, log: Path) -> _Started:
     environment = dict(os.environ)
     if server.gpus:
-        environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, server.gpus))
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(server.gpus)
     with log.open("wb") as output:
         process = subprocess.Popen(
             server.command,
@@ -244,14 +248,16 @@ def _end(started: Sequence[_Started]) -> None:
         each.process.wait()
 
 
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """A second Ctrl-C, from someone who cannot wait, leaves no server behind."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+def _end_undisturbed(started: Sequence[_Started]) -> None:
+    """A second signal, from someone who cannot wait, leaves no server behind."""
+    before: dict[int, Any] = {}
+    is_over = False
+    while not is_over:
+        with suppress(KeyboardInterrupt):  # it came before the signals are ignored
+            for number in _SIGNALS:
+                before.setdefault(number, signal.getsignal(number))
+                signal.signal(number, signal.SIG_IGN)
+            _end(started)
+            is_over = True
+    for number, handler in before.items():
+        signal.signal(number, handler)
