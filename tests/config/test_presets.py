@@ -149,6 +149,7 @@ def test_a_reply_of_the_thinking_audio_teacher_is_read_as_its_preset_says(ending
 def test_roles_of_the_paper_are_those_of_its_presets(repository):
     config = load_config(repository / "configs" / "paper.yaml")
     assert config.teachers["audio"].preset == "audio-flamingo-3-think"
+    assert not config.teachers["vision"].merge_thought, "the merger reads the three labelled parts"
     roles = {
         "kimi-vl-a3b-thinking": config.teachers["vision"],
         "audio-flamingo-3-think": config.teachers["audio"],
