@@ -107,14 +107,18 @@ def test_a_model_without_a_preset_gets_limits_that_suffice_for_its_roles():
     assert "--trust-request-mm-kwargs" not in hear.command
 
 
-def test_a_presets_limit_of_pictures_rises_with_the_frames():
+def test_a_presets_limits_rise_with_the_frames():
     found = servers(
         "teachers.vision.preset=kimi-vl-a3b-thinking",
         "media.n_frames=16",
         "teachers.audio=null",
         "merger.engine.base_url=http://127.0.0.1:8002/v1",
     )
-    assert options(found["teachers.vision"])["--limit-mm-per-prompt"] == '{"image": 16}'
+    vision = options(found["teachers.vision"])
+    assert (vision["--limit-mm-per-prompt"], vision["--max-model-len"]) == (
+        '{"image": 16}',
+        "32768",
+    )
 
 
 def test_two_models_at_one_address_are_refused():

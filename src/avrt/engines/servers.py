@@ -240,8 +240,10 @@ def _completed_command(
         limits["video"] = 1
     if limits:
         command = _with_option(command, _LIMITS, json.dumps(limits))
-    if not _value_of(command, _CONTEXT):
-        command = [*command, _CONTEXT, str(_context(roles, n_frames))]
+    longest = _value_of(command, _CONTEXT)
+    context = max(_context(roles, n_frames), int(longest or 0))
+    command = _with_option(command, _CONTEXT, str(context))
+    if not longest:
         in_flight = max(-(-r.engine.concurrency // len(r.engine.base_urls)) for r in roles)
         command += ["--max-num-seqs", str(in_flight), "--generation-config", "vllm"]
     sent = [role.engine.extra_body for role in roles]
