@@ -239,14 +239,14 @@ def test_folder_that_is_there_is_not_written_over(small_omni, tmp_path):
 
 
 def test_full_disk_leaves_nothing(small_omni, tmp_path, monkeypatch):
-    copy = tensors._copy
+    copy = tensors.StoredTensor.write_to
 
     def fill(tensor, target):
         if target.tell() > 1_000_000:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         copy(tensor, target)
 
-    monkeypatch.setattr(tensors, "_copy", fill)
+    monkeypatch.setattr(tensors.StoredTensor, "write_to", fill)
     with pytest.raises(OSError, match="No space left"):
         convert.extract(small_omni, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
@@ -255,7 +255,7 @@ def test_full_disk_leaves_nothing(small_omni, tmp_path, monkeypatch):
 def test_killed_conversion_leaves_no_checkpoint_and_can_be_repeated(
     small_omni, tmp_path, monkeypatch
 ):
-    copy = tensors._copy
+    copy = tensors.StoredTensor.write_to
 
     def die(tensor, target):
         copy(tensor, target)
@@ -265,7 +265,7 @@ def test_killed_conversion_leaves_no_checkpoint_and_can_be_repeated(
     out = tmp_path / "out"
     child = os.fork()
     if child == 0:
-        monkeypatch.setattr(tensors, "_copy", die)
+        monkeypatch.setattr(tensors.StoredTensor, "write_to", die)
         convert.extract(small_omni, out)
         os._exit(0)
     _, status = os.waitpid(child, 0)

@@ -64,7 +64,7 @@ def test_help_lists_every_command_in_the_order_of_the_method(avrt):
     assert parts == {
         "Data": ["prepare", "import", "export"],
         "Asking models": [
-            *("trace", "merge", "judge", "build", "generate", "stats", "ledger", "replay")
+            *("serve", "trace", "merge", "judge", "build", "generate", "stats", "ledger", "replay")
         ],
         "Training": ["sft", "grpo", "checkpoint"],
         "Evaluation": ["eval", "rubric", "difficulty", "tables"],

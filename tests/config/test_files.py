@@ -154,12 +154,12 @@ def test_a_preset_in_a_later_file_wins_over_earlier_files_and_loses_to_what_stan
     write_all,
 ):
     paths = write_all(
-        "teachers: {vision: {model: org/old, k: 2, temperature: 0.1, engine: {concurrency: 3}}}",
+        "teachers: {vision: {model: org/old, k: 2, temperature: 0.1, engine: {max_attempts: 3}}}",
         f"teachers: {{vision: {{preset: {VISION}, top_p: 0.5}}}}",
     )
     role, preset = load_config(paths).teachers["vision"], load_preset(VISION).role
     assert (role.model, role.temperature) == (preset["model"], preset["temperature"])
-    assert (role.k, role.top_p, role.engine.concurrency) == (2, 0.5, 3)
+    assert (role.k, role.top_p, role.engine.max_attempts) == (2, 0.5, 3)
 
 
 def test_a_later_file_changes_one_setting_of_a_role(write_all):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import shlex
 
 import pytest
 from click.testing import CliRunner, Result
 
+from avrt.answers import extract_answer
+from avrt.answers.thoughts import after_thought
+from avrt.ask.calls import describe_role
 from avrt.cli import cli
-from avrt.config import ModelRole, TeacherRole, load_config
+from avrt.config import MediaConfig, ModelRole, TeacherRole, load_config
 from avrt.config.presets import load_preset, parse_preset, preset_names
 from avrt.errors import ConfigError
 from avrt.generate.gates import GATES
@@ -24,6 +29,7 @@ def role_from(name: str) -> ModelRole:
     return load_config(None, (f"merger.preset={name}",)).merger
 
 
+MEDIA = {"v": "image", "a": "audio"}
 GIVEN = {"v": {"n_frames"}, "a": set(), "av": {"n_frames"}, "none": set()}
 
 
@@ -78,20 +84,72 @@ def test_a_preset_is_a_role_with_a_prompt_that_fits_it(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_preset_says_how_to_serve_it_and_what_is_not_certain(name):
     preset = load_preset(name)
-    command = shlex.split(preset.serve)
+    assert role_from(name).engine.concurrency == 256, "a GPU keeps as many sequences busy"
+    assert role_from(name).engine.timeout_s >= 600, "replies come late when so many are written"
+    command = shlex.split(preset.serve.splitlines()[-1])
     assert command[:2] == ["vllm", "serve"]
+    options = dict(itertools.pairwise(command))
+    assert options["--max-num-seqs"] == "256"
+    assert options["--generation-config"] == "vllm", "else repetition penalties in no key apply"
+    longest = int(options["--max-model-len"])
+    assert longest >= 4096 + preset.role["max_new_tokens"]
+    given = preset.role.get("modality", "none").replace("none", "")
+    limits = json.loads(options.get("--limit-mm-per-prompt", "{}"))
+    assert {"v": 8, "a": 1}.items() >= {half: limits[MEDIA[half]] for half in given}.items()
     renamed = "--served-model-name" in command
     name_at = command.index("--served-model-name") + 1 if renamed else 2
     assert command[name_at] == preset.role["model"]
-    if preset.role.get("modality") in ("v", "av"):
-        assert '"image": 8' in preset.serve
     assert preset.role["revision"] is None
     assert "revision" in preset.note
     assert ": " in preset.licence
 
 
+def test_presets_of_one_model_are_served_by_one_command():
+    """So that one server can answer for several roles."""
+    lines: dict[str, set[str]] = {}
+    for name in NAMES:
+        lines.setdefault(load_preset(name).role["model"], set()).add(load_preset(name).serve)
+    assert len(lines) < len(NAMES)
+    assert {model: len(each) for model, each in lines.items() if len(each) > 1} == {}
+
+
+def test_calls_in_flight_and_waiting_are_in_no_key():
+    role = role_from("kimi-vl-a3b-thinking")
+    patient = role.engine.model_copy(update={"concurrency": 3, "timeout_s": 7.0})
+    other = role.model_copy(update={"engine": patient})
+    assert describe_role(role, MediaConfig()) == describe_role(other, MediaConfig())
+
+
+def test_the_audio_teacher_of_the_paper_is_asked_to_think():
+    """The authors' sentence comes last; the rest is the packaged prompt."""
+    plain, thinking = load_prompt("audio"), load_prompt("audio_think")
+    sentence = "Please think and reason about the input audio before you respond."
+    assert thinking.system == plain.system
+    assert thinking.user == f"{plain.user}\n{sentence}"
+    assert role_from("audio-flamingo-3-think").prompt == "audio_think"
+
+
+@pytest.mark.parametrize(
+    ("ending", "letter"),
+    [
+        ("Audio Description: two blasts.\nReasoning: a train.\nAnswer: (B) Train horn", "B"),
+        ("The blasts are long and steady. Therefore, the answer is (B).", "B"),
+        ("Two long blasts rule out a bell.\n\nTrain horn", "B"),
+        ("Two long blasts, so this is most likely a locomotive.", None),
+    ],
+)
+def test_a_reply_of_the_thinking_audio_teacher_is_read_as_its_preset_says(ending, letter):
+    """It has no marks around its thought."""
+    options = ("Church bell", "Train horn", "Alarm clock", "Saxophone")
+    reply = f"The sound begins with a rumble that grows. A bell would die away.\n{ending}"
+    assert extract_answer(reply, options) == letter
+    assert after_thought(reply) == reply
+
+
 def test_roles_of_the_paper_are_those_of_its_presets(repository):
     config = load_config(repository / "configs" / "paper.yaml")
+    assert config.teachers["audio"].preset == "audio-flamingo-3-think"
+    assert not config.teachers["vision"].merge_thought, "the merger reads the three labelled parts"
     roles = {
         "kimi-vl-a3b-thinking": config.teachers["vision"],
         "audio-flamingo-3-think": config.teachers["audio"],
@@ -99,9 +157,8 @@ def test_roles_of_the_paper_are_those_of_its_presets(repository):
     }
     for name, role in roles.items():
         preset = role_from(name)
-        beside = {"preset", "engine"}
+        beside = {"engine": {"base_url"}, "preset": True}
         assert role.model_dump(exclude=beside) == preset.model_dump(exclude=beside)
-        assert role.engine.kind == preset.engine.kind
 
 
 def test_the_recommended_configuration_is_as_it_says(repository):
@@ -151,6 +208,8 @@ def test_one_preset_is_shown_whole():
     output = avrt("list", "teachers", "kimi-vl-a3b-thinking").output
     assert "teachers.NAME.preset=kimi-vl-a3b-thinking" in output
     assert f"  {load_preset('kimi-vl-a3b-thinking').serve}\n" in output
+    lines = avrt("list", "teachers", "audio-flamingo-3-think").output.splitlines()
+    assert any(line.startswith("  avrt checkpoint merge-adapter ") for line in lines)
     for title in ("role", "serve", "parser", "licence", "needs", "note"):
         assert f"\n{title}\n" in output
 

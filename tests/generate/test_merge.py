@@ -29,8 +29,8 @@ def merged(config: Config) -> merge.Result:
 
 def requests(config: Config) -> list[dict[str, Any]]:
     connection = sqlite3.connect(config.run.path / "ledger.sqlite")
-    query = "SELECT request_json FROM calls WHERE stage = 'merge'"
-    found = [json.loads(text) for (text,) in connection.execute(query)]
+    query = "SELECT request_json, key FROM calls WHERE stage = 'merge'"
+    found = [{**json.loads(text), "key": key} for text, key in connection.execute(query)]
     connection.close()
     return found
 
@@ -79,6 +79,32 @@ def test_the_merger_reads_gold_and_both_analyses_and_no_media(make_config: MakeC
         f"Visual Description: v3\nAnswer: ({right(3)})"
     )
     assert (third["frames"], third["audio"], third["recipe"]) == (None, None, None)
+
+
+THOUGHT = f"◁think▷Perhaps ({wrong(3)}), no.◁/think▷"
+
+
+def test_the_merger_reads_a_private_thought_only_where_it_is_wanted(
+    make_config: MakeConfig,
+) -> None:
+    thinking = replies({("VISION", 3): f"{THOUGHT}Visual Description: v3\nAnswer: ({right(3)})"})
+    config = make_config(thinking)
+    merged(config)
+    keys = {one["text"]: one["key"] for one in requests(config)}
+    (whole,) = (text for text in keys if "question 3?" in text)
+    assert THOUGHT in whole
+
+    without = make_config(thinking, "teachers.vision.merge_thought=false", "run.name=without")
+    prepare.run(without)
+    merged(without)
+    also = {one["text"]: one["key"] for one in requests(without)}
+    (cut,) = also.keys() - keys.keys()
+    assert cut == whole.replace(THOUGHT, "")
+    assert all(keys[text] == key for text, key in also.items() if text != cut)
+    # A run of before does not notice the setting at its default; the other value is refused there.
+    assert "hidden_thoughts" not in json.loads(manifest_path(config.run.path, "merge").read_text())
+    with pytest.raises(ConfigError, match=r"'merge' was already done.*hidden_thoughts"):
+        merge.run(make_config(thinking, "teachers.vision.merge_thought=false"))
 
 
 def test_traces_are_rebuilt_from_the_ledger_byte_by_byte(

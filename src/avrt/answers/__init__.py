@@ -57,6 +57,7 @@ from avrt.answers.forms import (
     STATED,
     L,
 )
+from avrt.answers.thoughts import after_thought
 from avrt.types import LETTERS
 
 __all__ = ["PARSER_VERSION", "extract_answer", "is_well_formed", "letter_places", "split_trace"]
@@ -67,8 +68,6 @@ PARSER_VERSION = 2
 _LETTERS = frozenset(LETTERS)
 _TRACE = re.compile(rf"\s*<think>(.*)</think>\s*<answer>({L})</answer>\s*", re.DOTALL)
 _ANY_TAG = re.compile(r"</?(?:think|answer)>", re.IGNORECASE)
-_THINK_END = re.compile(r"<\s*/\s*think(?:ing)?\s*>|◁/think▷", re.IGNORECASE)
-_THINK_START = re.compile(r"<\s*think(?:ing)?\s*>|◁think▷", re.IGNORECASE)
 _PLAIN_BLOCK = re.compile(rf"\s*<answer>({L})</answer>\s*")
 """The form of nearly all replies: read at once."""
 
@@ -105,7 +104,7 @@ def extract_answer(text: str, options: Sequence[str], *, cut: bool = False) -> s
     `cut` says that the text ended at a limit, so that an answer block it leaves open is not read.
     """
     options = tuple(options)
-    text = _after_thinking(text if text.isascii() else normalize("NFKC", text))
+    text = after_thought(text if text.isascii() else normalize("NFKC", text))
     if (plain := _PLAIN_BLOCK.fullmatch(text)) is not None:
         return _only(_known({plain[1]}, options))
     text = _marked(text.translate(_FOLD)).replace(_GONE, "")
@@ -164,14 +163,6 @@ def letter_places(text: str, options: Sequence[str]) -> list[int]:
 
 
 # --- From text to plain text.
-def _after_thinking(text: str) -> str:
-    for end in ("</think>", "◁/think▷"):  # long thoughts go before slow patterns
-        text = text.rpartition(end)[2]
-    if "think" not in text.casefold():
-        return text
-    return _THINK_START.split(_THINK_END.split(text)[-1])[0]
-
-
 def _marked(text: str) -> str:
     """The text with tags, boxes and LaTeX as marks; what goes is filled, so that places stay."""
     if not ("<" in text or "\\" in text or "$" in text or "[" in text):

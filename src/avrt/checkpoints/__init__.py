@@ -1,1 +1,1 @@
-"""Forms of Qwen2.5-Omni on disk: take the thinker out, put it back, describe it."""
+"""Forms of Qwen2.5-Omni on disk; the adapter of Audio Flamingo 3, merged."""

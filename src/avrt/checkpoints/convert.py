@@ -22,12 +22,12 @@ from avrt.checkpoints.omni import (
     read_checkpoint,
     thinker_shapes,
 )
-from avrt.checkpoints.tensors import INDEX, StoredTensor, write_tensors
+from avrt.checkpoints.tensors import INDEX, NewTensor, StoredTensor, write_tensors
 from avrt.engines.names import PREFIX, published_name
 from avrt.errors import ConfigError, DataError
 from avrt.runs import replace_folder, write_json
 
-__all__ = ["export_vllm", "extract", "merge"]
+__all__ = ["companions", "export_vllm", "extract", "merge", "size_of", "write_checkpoint"]
 
 HEAD, EMBEDDINGS = "lm_head.weight", "model.embed_tokens.weight"
 _WEIGHTS = {".safetensors", ".bin", ".pt", ".pth"}
@@ -55,8 +55,8 @@ def extract(omni: Path, out: Path) -> str:
         "model_type": family.types["thinker"],
     }
     _check_complete(omni, own, thinker)
-    _write(out, own, thinker, _companions(omni))
-    return f"{out}: {_size(thinker)} of the {_size(tensors)} in {omni}"
+    write_checkpoint(out, own, thinker, companions(omni))
+    return f"{out}: {size_of(thinker)} of the {size_of(tensors)} in {omni}"
 
 
 def merge(thinker: Path, omni: Path, out: Path, cast: bool = False) -> str:
@@ -88,7 +88,7 @@ def merge(thinker: Path, omni: Path, out: Path, cast: bool = False) -> str:
         PREFIX + name: trained[name].in_format(tensor.dtype) if cast else trained[name]
         for name, tensor in wanted.items()
     }
-    _write(out, config, {**tensors, **replaced}, _companions(omni, everything=True))
+    write_checkpoint(out, config, {**tensors, **replaced}, companions(omni, everything=True))
     formats = {trained[name].dtype for name in wanted} - {wanted[name].dtype for name in wanted}
     summary = (
         f"{out}: {len(replaced)} tensors from {thinker}, "
@@ -118,8 +118,8 @@ def export_vllm(thinker: Path, out: Path) -> str:
         "thinker_config": config,
     }
     named = {PREFIX + name: tensor for name, tensor in tensors.items()}
-    _write(out, whole, named, _companions(thinker))
-    return f"{out}: {_size(named)}; serve it with: vllm serve {out}"
+    write_checkpoint(out, whole, named, companions(thinker))
+    return f"{out}: {size_of(named)}; serve it with: vllm serve {out}"
 
 
 def _is_tied(config: Mapping[str, Any]) -> bool:
@@ -174,7 +174,7 @@ def _report(
             raise DataError(f"{problem}: {kind}: {names[0]}{more}")
 
 
-def _companions(folder: Path, everything: bool = False) -> list[Path]:
+def companions(folder: Path, everything: bool = False) -> list[Path]:
     """List the files beside configuration and weights: processor, generation settings, terms.
 
     `everything` adds the weights that are not safetensors, such as the voices.
@@ -185,21 +185,27 @@ def _companions(folder: Path, everything: bool = False) -> list[Path]:
     return [path for path in files if path.suffix not in left_out and not path.name.startswith(".")]
 
 
-def _write(
+def write_checkpoint(
     out: Path,
     config: Mapping[str, Any],
-    tensors: Mapping[str, StoredTensor],
-    companions: Iterable[Path],
+    tensors: Mapping[str, NewTensor],
+    files: Iterable[Path],
 ) -> None:
+    """Write a checkpoint's configuration, weights, and copies of the `files` beside them.
+
+    Raises:
+        ConfigError: `out` exists.
+    """
     with replace_folder(out) as temporary:
         if out.exists():
             raise ConfigError(f"{out}: already exists; name a new folder")
         write_tensors(temporary, tensors)
-        for path in companions:
+        for path in files:
             shutil.copyfile(path, temporary / path.name)
         write_json(temporary / CONFIG, config)
 
 
-def _size(tensors: Mapping[str, StoredTensor]) -> str:
+def size_of(tensors: Mapping[str, NewTensor]) -> str:
+    """The number of tensors and their size, in words."""
     n_bytes = sum(tensor.n_bytes for tensor in tensors.values())
     return f"{len(tensors)} tensors, {n_bytes / 2**30:.2f} GiB"

@@ -2,8 +2,8 @@
 
 A file is eight bytes with the length of its header, the header as JSON (number format, shape and
 offsets of each tensor), and the tensors one after the other. Tensors are copied in pieces as
-stored, so memory stays flat, no bit can change, and no number format has to be known. Only rounding
-a tensor imports torch.
+stored, so memory stays flat, no bit can change, and no number format has to be known. Only a tensor
+that is rounded or worked out imports torch.
 """
 
 from __future__ import annotations
@@ -13,13 +13,24 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from avrt.errors import DataError
 from avrt.runs import track
 from avrt.texts import decode, parse_json, read_json
 
-__all__ = ["INDEX", "StoredTensor", "read_tensors", "write_tensors"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "INDEX",
+    "NewTensor",
+    "StoredTensor",
+    "read_file",
+    "read_tensors",
+    "to_bytes",
+    "write_tensors",
+]
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -29,6 +40,27 @@ _PIECE_BYTES = 16 << 20
 _FLOATS = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 """The formats that training uses, and their names in torch."""
 _FLOAT_BYTES = {"F32": 4, "BF16": 2, "F16": 2}
+
+
+class NewTensor(Protocol):
+    """A tensor of a file that is to be written."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def new_dtype(self) -> str:
+        """Its format in the new file."""
+        ...
+
+    @property
+    def n_bytes(self) -> int:
+        """Its size in the new file."""
+        ...
+
+    def write_to(self, file: IO[bytes]) -> None:
+        """Write its bytes."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -51,11 +83,50 @@ class StoredTensor:
         return math.prod(self.shape)
 
     @property
+    def new_dtype(self) -> str:
+        """Its format in a new file."""
+        return self.rounded_to or self.dtype
+
+    @property
     def n_bytes(self) -> int:
         """Its size in a new file."""
         if self.rounded_to is None:
             return self.n_stored
         return self.n_elements * _FLOAT_BYTES[self.rounded_to]
+
+    def read(self) -> torch.Tensor:
+        """Read it, in the format of its file.
+
+        Raises:
+            DataError: not a floating-point format of training, or the file was cut off.
+        """
+        import torch
+
+        if self.dtype not in _FLOATS:
+            raise DataError(f"{self.file}: a tensor of {self.dtype}, not of {', '.join(_FLOATS)}")
+        data = bytearray(self.n_stored)
+        with self.file.open("rb") as source:
+            source.seek(self.start)
+            if source.readinto(data) != self.n_stored:
+                raise DataError(f"{self.file}: cut off while it was read; read it again")
+        dtype = getattr(torch, _FLOATS[self.dtype])
+        values = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
+        return values.reshape(self.shape)
+
+    def write_to(self, file: IO[bytes]) -> None:
+        """Write its bytes as they are, or rounded."""
+        if self.rounded_to is not None:
+            file.write(to_bytes(self.read(), self.rounded_to))
+            return
+        with self.file.open("rb") as source:
+            source.seek(self.start)
+            left = self.n_stored
+            while left:
+                piece = source.read(min(left, _PIECE_BYTES))
+                if not piece:
+                    raise DataError(f"{self.file}: cut off while it was read; read it again")
+                file.write(piece)
+                left -= len(piece)
 
     def in_format(self, dtype: str) -> StoredTensor:
         """Give the same tensor, to be written in another floating-point format.
@@ -78,14 +149,14 @@ def read_tensors(folder: Path) -> dict[str, StoredTensor]:
             tensor that the index names.
     """
     if (folder / SINGLE).is_file() and not (folder / INDEX).is_file():
-        return _read_header(folder / SINGLE)
+        return read_file(folder / SINGLE)
     if not (folder / INDEX).is_file():
         raise DataError(
             f"{folder}: no weights here: neither {SINGLE} nor {INDEX}; name the folder of a "
             "complete checkpoint in the safetensors format"
         )
     shard_of = _read_index(folder / INDEX)
-    shards = {name: _read_header(folder / name) for name in sorted({*shard_of.values()})}
+    shards = {name: read_file(folder / name) for name in sorted({*shard_of.values()})}
     for tensor, shard in shard_of.items():
         if tensor not in shards[shard]:
             raise DataError(
@@ -103,7 +174,12 @@ def _read_index(path: Path) -> dict[str, str]:
         raise DataError(f"{path}: not the index of a checkpoint: {error}") from error
 
 
-def _read_header(path: Path) -> dict[str, StoredTensor]:
+def read_file(path: Path) -> dict[str, StoredTensor]:
+    """Find every tensor of a safetensors file by its name; only the header is read.
+
+    Raises:
+        DataError: the file is missing, cut off, or not of this form.
+    """
     try:
         with path.open("rb") as file:
             n_header = int.from_bytes(file.read(8), "little")
@@ -134,7 +210,7 @@ def _to_tensor(path: Path, entry: Mapping[str, Any], offset: int, size: int) -> 
 
 
 def write_tensors(
-    folder: Path, tensors: Mapping[str, StoredTensor], shard_bytes: int = SHARD_BYTES
+    folder: Path, tensors: Mapping[str, NewTensor], shard_bytes: int = SHARD_BYTES
 ) -> None:
     """Write a checkpoint's weights: one file, or several with an index."""
     shards = list(_partition(tensors, shard_bytes))
@@ -151,7 +227,7 @@ def write_tensors(
     (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
-def _partition(tensors: Mapping[str, StoredTensor], shard_bytes: int) -> Iterator[list[str]]:
+def _partition(tensors: Mapping[str, NewTensor], shard_bytes: int) -> Iterator[list[str]]:
     names: list[str] = []
     size = 0
     for name, tensor in tensors.items():
@@ -163,9 +239,11 @@ def _partition(tensors: Mapping[str, StoredTensor], shard_bytes: int) -> Iterato
     yield names
 
 
-def _write_shard(path: Path, tensors: Mapping[str, StoredTensor], names: Sequence[str]) -> None:
+def _write_shard(path: Path, tensors: Mapping[str, NewTensor], names: Sequence[str]) -> None:
     # Widest numbers first, so that every tensor starts at a multiple of its number's size.
-    widths = {name: tensors[name].n_bytes // max(tensors[name].n_elements, 1) for name in names}
+    widths = {
+        name: tensors[name].n_bytes // max(math.prod(tensors[name].shape), 1) for name in names
+    }
     ordered = sorted(names, key=lambda name: (-widths[name], name))
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
@@ -173,7 +251,7 @@ def _write_shard(path: Path, tensors: Mapping[str, StoredTensor], names: Sequenc
         tensor = tensors[name]
         begin, end = end, end + tensor.n_bytes
         header[name] = {
-            "dtype": tensor.rounded_to or tensor.dtype,
+            "dtype": tensor.new_dtype,
             "shape": list(tensor.shape),
             "data_offsets": [begin, end],
         }
@@ -182,29 +260,12 @@ def _write_shard(path: Path, tensors: Mapping[str, StoredTensor], names: Sequenc
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for name in track(ordered, f"write {path.name}", "tensors"):
-            _copy(tensors[name], file)
+            tensors[name].write_to(file)
 
 
-def _copy(tensor: StoredTensor, target: IO[bytes]) -> None:
-    with tensor.file.open("rb") as source:
-        source.seek(tensor.start)
-        if tensor.rounded_to is not None:
-            data = source.read(tensor.n_stored)
-            target.write(_rounded(data, _FLOATS[tensor.dtype], _FLOATS[tensor.rounded_to]))
-            return
-        left = tensor.n_stored
-        while left:
-            piece = source.read(min(left, _PIECE_BYTES))
-            if not piece:
-                raise DataError(f"{tensor.file}: cut off while it was read; read it again")
-            target.write(piece)
-            left -= len(piece)
-
-
-def _rounded(data: bytes, dtype: str, target: str) -> bytes:
+def to_bytes(values: torch.Tensor, dtype: str) -> memoryview:
+    """The bytes of a tensor in a floating-point format of training; they share its memory."""
     import torch
 
-    if not data:
-        return data
-    values = torch.frombuffer(bytearray(data), dtype=getattr(torch, dtype))
-    return values.to(getattr(torch, target)).view(torch.uint8).numpy().tobytes()
+    rounded = values.to(getattr(torch, _FLOATS[dtype])).reshape(-1)
+    return rounded.view(torch.uint8).numpy().data

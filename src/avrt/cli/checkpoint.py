@@ -20,7 +20,7 @@ __all__ = ["checkpoint"]
 
 @click.group(cls=OrderedGroup)
 def checkpoint() -> None:
-    """Take thinkers out of Qwen2.5-Omni and put them back.
+    """Take thinkers out of Qwen2.5-Omni and put them back; merge a teacher's adapter.
 
     A checkpoint is a folder on this machine, or world:NAME for a model inside the package.
 
@@ -67,6 +67,29 @@ def export_vllm(thinker: Path, out: Path) -> None:
     from avrt.checkpoints.convert import export_vllm as run
 
     echo(run(thinker, out))
+
+
+@checkpoint.command("merge-adapter")
+@click.argument("base", type=folder_type)
+@click.argument("adapter", type=folder_type)
+@click.argument("out", type=folder_type)
+@click.option(
+    "--ignore-unknown",
+    is_flag=True,
+    help="Leave out tensors of non_lora_trainables.bin that BASE does not have.",
+)
+def merge_adapter(base: Path, adapter: Path, out: Path, ignore_unknown: bool) -> None:
+    """Write the Audio Flamingo 3 in BASE, with ADAPTER merged in, to OUT.
+
+    ADAPTER is a folder with adapter_config.json, adapter_model.safetensors and
+    non_lora_trainables.bin: `think` of nvidia/audio-flamingo-3-hf, the paper's audio teacher.
+    Tensors are written one by one; a GPU is not needed.
+
+    Example: avrt checkpoint merge-adapter models/af3 models/af3/think models/af3-think
+    """
+    from avrt.checkpoints.adapter import merge_adapter as run
+
+    echo(run(base, adapter, out, ignore_unknown))
 
 
 @checkpoint.command()

@@ -30,6 +30,7 @@ from avrt.cli.doctor import doctor
 from avrt.cli.evaluate import difficulty, evaluate, rubric, tables
 from avrt.cli.options import OrderedGroup, echo
 from avrt.cli.packages import extra_of
+from avrt.cli.serve import serve
 from avrt.cli.stages import (
     build,
     generate,
@@ -186,7 +187,7 @@ def completion(shell: str) -> None:
 
 PARTS = {
     "Data": (prepare, import_set, export),
-    "Asking models": (trace, merge, judge, build, generate, stats, ledger, replay_row),
+    "Asking models": (serve, trace, merge, judge, build, generate, stats, ledger, replay_row),
     "Training": (sft, grpo, checkpoint),
     "Evaluation": (evaluate, rubric, difficulty, tables),
     "Report": (report,),

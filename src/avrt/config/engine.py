@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from string import Template
@@ -33,6 +34,11 @@ class EngineConfig(Section):
     base_url: str | tuple[str, ...] = "http://127.0.0.1:8000/v1"
     """Address of a server, or a list: servers of one model that share the calls (openai). The path
     may end before or after `/chat/completions`; a query (`?api-version=…`) is kept.
+    """
+    serve: str | None = None
+    """Command that starts the server, for `avrt serve`, with port and name of the model as in
+    `base_url` and `model`; null: that of the model's preset, else `vllm serve` with limits that
+    suffice for this configuration (openai).
     """
     api_key_env: str = "OPENAI_API_KEY"
     """Environment variable that holds the server's key, if it needs one; empty: no `Authorization`
@@ -134,6 +140,7 @@ class EngineConfig(Section):
         for name, value in self.headers.items():
             _check_header(name, value)
         self._check_body()
+        self._check_serve()
         if twice := sorted({"model", "revision"} & self.vllm_args.keys()):
             raise ValueError(f"vllm_args may not hold {', '.join(twice)}: the role's settings do")
         if self.use_audio_in_video and self.kind != "transformers":
@@ -147,6 +154,20 @@ class EngineConfig(Section):
                 "each request; vLLM in process does not; set frames_as: images"
             )
         return self
+
+    def _check_serve(self) -> None:
+        """Refuse a command that is none, or that holds a key."""
+        try:
+            words = shlex.split(self.serve or "vllm")
+        except ValueError as error:  # a quotation mark without its other half
+            raise ValueError(f"serve: {error} in {self.serve!r}") from error
+        if not words:
+            raise ValueError("serve is empty; write the command, or null for that of the preset")
+        if any(word.partition("=")[0] == "--api-key" for word in words):
+            raise ValueError(
+                "serve: --api-key would be written into files; put the key into the environment "
+                "variable VLLM_API_KEY, and its name into api_key_env"
+            )
 
     def _check_body(self) -> None:
         """Refuse fields that other settings send, and secrets that were replaced by `***`."""

@@ -46,7 +46,9 @@ class Preset(Section):
     role: dict[str, Any]
     """Settings of a `TeacherRole` or a `ModelRole`."""
     serve: str
-    """The command that serves the model at `role.model`."""
+    """The commands that serve the model at `role.model`, one a line: the last starts the server,
+    those before it are needed once.
+    """
     parser: str
     """How a reply is read: the marks of thinking, and where the answer stands."""
     licence: str
@@ -204,7 +206,7 @@ def _evaluated_role(preset: str) -> dict[str, Any]:
     role = load_preset(preset).role
     if "modality" not in role:
         raise ConfigError(f"preset {preset!r} is for the merger, which sees no clip")
-    return role
+    return {key: value for key, value in role.items() if key != "merge_thought"}
 
 
 def render_all() -> str:
@@ -230,7 +232,7 @@ def render(name: str) -> str:
     section = "teachers.NAME" if "modality" in preset.role else "merger"
     parts = [
         ("role", role.strip()),
-        ("serve", preset.serve),  # one line, to be copied
+        ("serve", preset.serve),  # whole lines, to be copied
         *((field, fill(getattr(preset, field), 96, break_on_hyphens=False)) for field in _PROSE),
     ]
     head = f"{name}: {preset.title}\nuse it with {section}.preset={name}"

@@ -57,6 +57,10 @@ class TeacherRole(ModelRole):
     """The input beside the question: frames (v), sound (a), both (av), or nothing (none)."""
     k: int = Field(default=1, ge=1)
     """Answers per question. With several, set a temperature above 0."""
+    merge_thought: bool = True
+    """Give the merger this teacher's private thought (`<think>…</think>`, `◁think▷…`) as well;
+    false: only what follows it, such as description, reasoning and answer.
+    """
 
     @model_validator(mode="after")
     def _answers_differ(self) -> Self:

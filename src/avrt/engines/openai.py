@@ -282,8 +282,8 @@ class OpenAIEngine:
         if replicas.all_down:
             urls = ", ".join(mask(url) for url in self._config.base_urls)
             raise EngineError(
-                f"{urls}: no server answers ({last.error}); start a server for {self._model!r}, or "
-                "set engine.base_url to its address"
+                f"{urls}: no server answers ({last.error}); start a server for {self._model!r} "
+                "(`avrt serve CONFIG` prints the command), or set engine.base_url to its address"
             )
 
     def _refusal(self, response: Response, replica: Replica) -> Completion:

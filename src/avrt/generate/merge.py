@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from avrt.answers import split_trace
+from avrt.answers.thoughts import after_thought
 from avrt.ask.budget import Budget
 from avrt.ask.calls import (
     Draft,
@@ -156,6 +157,8 @@ class Merger:
     seed: int
     balances: bool
     """Whether the options stand in an order in which the gold letters are even."""
+    hidden: tuple[str, ...]
+    """Teachers of whom the merger reads only what follows their private thoughts."""
 
     def order(self, sample: Sample) -> Sequence[int]:
         """The order in which the merger sees the options."""
@@ -175,7 +178,7 @@ class Merger:
             question=shown.question,
             options=format_options(shown.options),
             answer=f"({shown.target}) {shown.target_text}",
-            **_analyses(sample, answers, self.order(sample)),
+            **_analyses(sample, answers, self.order(sample), self.hidden),
         )
         return Draft(
             id=(sample.id, k),
@@ -230,7 +233,12 @@ def make_merger(config: Config) -> Merger:
     """
     role, prompt = config.merger, load_prompt(config.merger.prompt)
     _check_prompt(role, prompt, config.teachers)
-    return Merger(role, config.media, prompt, config.run.seed, config.build.balance_letters)
+    hidden = _hidden_thoughts(config.teachers)
+    return Merger(role, config.media, prompt, config.run.seed, config.build.balance_letters, hidden)
+
+
+def _hidden_thoughts(teachers: Mapping[str, TeacherRole]) -> tuple[str, ...]:
+    return tuple(sorted(name for name, each in teachers.items() if not each.merge_thought))
 
 
 def shown_sample(sample: Sample, order: Sequence[int]) -> Sample:
@@ -239,15 +247,20 @@ def shown_sample(sample: Sample, order: Sequence[int]) -> Sample:
     return replace(sample, options=options, answer_index=order.index(sample.answer_index))
 
 
-def _analyses(sample: Sample, answers: Answers, order: Sequence[int]) -> dict[str, str]:
-    """The teachers' texts by modality and all together, with the letters that are shown."""
+def _analyses(
+    sample: Sample, answers: Answers, order: Sequence[int], hidden: Sequence[str]
+) -> dict[str, str]:
+    """The teachers' texts by modality and all together, with the letters that are shown; of the
+    `hidden` teachers, what follows their private thoughts.
+    """
     places = places_in(order)
     texts: dict[str, list[str]] = {"v": [], "a": [], "av": []}
     titled: list[str] = []
     for name, traces in answers.items():
         best = best_answer(traces)
         if best.modality in texts:
-            text = restore_letters(best.text.strip(), places, sample.options)
+            text = after_thought(best.text) if name in hidden else best.text
+            text = restore_letters(text.strip(), places, sample.options)
             texts[best.modality].append(text)
             titled.append(f"{name.replace('_', ' ').capitalize()} analysis:\n{text}")
     return {
@@ -269,6 +282,8 @@ def _open(config: Config) -> Stage:
         "balance_letters": build.balance_letters,
         "seed": config.run.seed,
     }
+    if hidden := _hidden_thoughts(config.teachers):  # absent as in runs of before
+        settings["hidden_thoughts"] = list(hidden)
     views = (build.view, *build.same_size_as)
     free = {"views": [condition_of(view, build.views) for view in views]}
     inputs = [config.run.path / "samples.parquet", teachers_path(config.run.path)]
