@@ -86,14 +86,14 @@ check: $(READY)
 	$(BIN)/pyright
 
 # A user's way to AVRT: the wheel in an environment of its own, with the newest versions that it allows,
-# and a demo in another folder. torch comes first, as in `make setup`.
+# and a demo in another folder. torch comes first, as in `make setup`; bytecode is made as it is needed.
 wheel:
 	rm -rf dist
 	$(PYTHON) -m venv --clear $(WHEEL)
 	$(WHEEL)/bin/pip wheel -q --no-deps -w dist .
-	$(WHEEL)/bin/pip install -q "$$(grep '^torch==' constraints.txt)"
-	$(WHEEL)/bin/pip install -q --no-deps "$$(grep '^torchvision==' constraints.txt)"
-	$(WHEEL)/bin/pip install -q "$$(ls dist/avrt-*.whl)[data,train,eval,report]"
+	$(WHEEL)/bin/pip install -q --no-compile "$$(grep '^torch==' constraints.txt)"
+	$(WHEEL)/bin/pip install -q --no-compile --no-deps "$$(grep '^torchvision==' constraints.txt)"
+	$(WHEEL)/bin/pip install -q --no-compile "$$(ls dist/avrt-*.whl)[data,train,eval,report]"
 	tools/try_wheel.sh $(CURDIR)/$(WHEEL)/bin/avrt
 
 lowest: $(LOWEST)/.ready

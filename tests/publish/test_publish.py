@@ -204,6 +204,26 @@ def test_licences_come_from_the_presets_and_unknown_ones_are_asked_for(
     assert "no part of it is ears; known: " in wrong.output
 
 
+def test_a_published_dataset_is_imported_and_published_again(demo: Config, tmp_path: Path) -> None:
+    first, again = published("dataset", tmp_path / "first"), tmp_path / "again"
+    settings = (f"run.dir={tmp_path / 'runs'}", "run.name=again", f"data.root={tmp_path}")
+    done = CliRunner().invoke(cli, ["import", "avrt-20k", str(first), *settings])
+    assert done.exit_code == 0, done.output
+    done = publish("dataset", *settings, "--output", again)
+    assert done.exit_code == 0, done.output
+    for split in ("train", "validation"):
+        before, after = (
+            datasets.load_dataset(str(folder), split=split, cache_dir=str(tmp_path / "cache"))
+            for folder in (first, again)
+        )
+        assert before["id"] == after["id"]
+        assert before["av_reasoning"] == after["av_reasoning"]
+    text = (again / "README.md").read_text(encoding="utf-8")
+    assert "| audio | world:audio_teacher | Apache-2.0: a part of AVRT |" in text
+    assert "avrt import avrt-20k FOLDER avrt.yaml" in text
+    assert "no licence is known of: set; name each" in done.output
+
+
 # What is refused
 
 

@@ -99,7 +99,7 @@ def run(config: Config, kind: Kind, options: PublishOptions) -> Result:
         made = _made_model(path, student, options.base, source)
     elif kind == "dataset":
         stages = dataset_stages(path)
-        made = _Made(stages, commands_of(stages), terms.dataset_terms(stages, source))
+        made = _Made(stages, commands_of(stages), terms.dataset_terms(path, stages, source))
     else:
         made = _made_report(path, source, config.eval.benchmarks)
     made = replace(made, terms=terms.name_licences(made.terms, options.licences))
@@ -165,7 +165,7 @@ def _made_report(run: Path, source: DataConfig, benchmarks: Mapping[str, DataCon
     commands: dict[str, None] = {}
     if any(manifest_path(run, name).is_file() for name in ("build", "import")):
         stages |= dataset_stages(run)
-        found += terms.dataset_terms(stages, source)
+        found += terms.dataset_terms(run, stages, source)
         commands |= dict.fromkeys(commands_of(stages))
     for path in sorted((run / "manifests").glob("*.json"), key=lambda path: path.stem != "sft"):
         if path.stem.startswith(("sft", "grpo")) and (run / path.stem / "model").is_dir():
@@ -185,7 +185,7 @@ def _made_model(run: Path, student: str, base: str | None, source: DataConfig) -
     note, data_stages = "", {}
     if "sft" in trained:
         data_stages = dataset_stages(run)
-        found += terms.dataset_terms(data_stages, source)
+        found += terms.dataset_terms(run, data_stages, source)
         if not _learned(run):
             note = "The dataset was made again after the training; the stages before are its own."
     stages = {**data_stages, **trained}

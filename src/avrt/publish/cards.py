@@ -244,11 +244,13 @@ def evaluation_text(results: Sequence[ModelResult], settings: EvalConfig) -> str
 
 
 def _model_index(name: str, results: Sequence[ModelResult]) -> list[dict[str, Any]]:
-    """The results as the Hub reads them; interval, n and protocol are the metric's arguments."""
+    """The finished results as the Hub reads them; interval, n and protocol are the metric's
+    arguments.
+    """
     entries = []
     for result in results:
         accuracy = result.accuracy
-        if accuracy.value is None or not result.has_media:
+        if accuracy.value is None or not result.has_media or result.n_left:
             continue
         low, high = accuracy.interval
         metric = {

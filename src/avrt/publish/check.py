@@ -112,7 +112,7 @@ def _card_problems(folder: Path, kind: str) -> Iterator[str]:
     card = classes[kind].load(folder / "README.md")
     fields = card.data.to_dict()
     needed = {
-        "dataset": ("license", "configs", "size_categories"),
+        "dataset": ("license", "configs"),
         "model": ("license", "library_name", "pipeline_tag"),
         "report": ("license", "sdk", "app_file", "title"),
     }

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from avrt.config import DataConfig
 from avrt.config.presets import load_preset, preset_names
 from avrt.errors import ConfigError
 from avrt.evaluate.benchmarks import BENCHMARKS
-from avrt.exchange.imports import SOURCES
+from avrt.exchange.imports import OWN_SET, SOURCES
 
 __all__ = [
     "Term",
@@ -45,13 +46,18 @@ class Term:
     """Its name, a colon, and its meaning; None: AVRT does not know it."""
 
 
-def dataset_terms(stages: Mapping[str, Mapping[str, Any]], data: DataConfig) -> list[Term]:
-    """The terms of a dataset: of teachers, merger and judges, and of its questions.
+def dataset_terms(
+    run: Path, stages: Mapping[str, Mapping[str, Any]], data: DataConfig
+) -> list[Term]:
+    """The terms of a run's dataset: of teachers, merger and judges, and of its questions.
 
-    `stages` holds the manifests of the stages that made it out of `data`.
+    `stages` holds the manifests of the stages that made it out of `data`. The terms of an imported
+    set that AVRT wrote stand in its own card, for a person to name.
     """
     if "import" in stages:
         name = stages["import"]["settings"]["set"]
+        if OWN_SET in (run / "dataset" / "README.md").read_text(encoding="utf-8"):
+            return [Term("set", "a set that AVRT wrote, whose card stands above", None)]
         return [Term("set", name, SOURCES[name].licence)]
     traced, merged = (stages[name]["settings"] for name in ("trace", "merge"))
     judged = stages.get("judge", {}).get("settings", {}).get("judges", {})
