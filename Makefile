@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LOWEST := .venv-lowest
 LATEST := .venv-latest
+WHEEL := .venv-wheel
 # A minute of tests that reach every dependency but those of the extra `train`.
 LOWEST_TESTS := tests/test_runs.py tests/config/test_load.py tests/config/test_files.py tests/prompts \
 	tests/datasets/test_readers.py tests/datasets/test_parquet.py tests/media/test_frames.py \
@@ -32,12 +33,13 @@ JOBS := $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((
 PAGE := docs/performance.md
 ARGS :=
 
-.PHONY: help setup deepspeed demo test check lowest latest full-size gpu-smoke format docs clean
+.PHONY: help setup deepspeed demo test check wheel lowest latest full-size gpu-smoke format docs clean
 
 help:
 	@echo "make demo       set up, then run the whole method on the packaged world"
 	@echo "make test       set up, then run all tests"
 	@echo "make check      lint, format, sizes, documentation, changelog, imports, types"
+	@echo "make wheel      build the package, install it alone without the tested versions, run its demo"
 	@echo "make lowest     run a part of the tests with the lowest versions of all packages"
 	@echo "make latest     say which tests the newest transformers and TRL still pass"
 	@echo "make full-size  take a model of full width through every command on a CPU, in 10 minutes"
@@ -86,6 +88,17 @@ check: $(READY)
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pyright
 
+# A user's way to AVRT: the wheel in an environment of its own, with the newest versions that it allows,
+# and a demo in another folder. torch comes first, as in `make setup`; bytecode is made as it is needed.
+wheel:
+	rm -rf dist
+	$(PYTHON) -m venv --clear $(WHEEL)
+	$(WHEEL)/bin/pip wheel -q --no-deps -w dist .
+	$(WHEEL)/bin/pip install -q --no-compile "$$(grep '^torch==' constraints.txt)"
+	$(WHEEL)/bin/pip install -q --no-compile --no-deps "$$(grep '^torchvision==' constraints.txt)"
+	$(WHEEL)/bin/pip install -q --no-compile "$$(ls dist/avrt-*.whl)[data,train,eval,report]"
+	tools/try_wheel.sh $(CURDIR)/$(WHEEL)/bin/avrt
+
 lowest: $(LOWEST)/.ready
 	$(LOWEST)/bin/python -m pytest -q -p no:cacheprovider -m "not slow" $(LOWEST_TESTS)
 
@@ -120,5 +133,5 @@ docs: $(READY)
 	$(BIN)/python tools/make_config_doc.py
 
 clean:
-	rm -rf $(VENV) $(LOWEST) $(LATEST) build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) $(LATEST) $(WHEEL) build dist .pytest_cache .ruff_cache .hypothesis
 	find src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +

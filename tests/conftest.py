@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from avrt.cli import demo
 from avrt.config import Config, load_config
 from avrt.datasets import prepare
 from avrt.engines import LazyEngine, OnCompletion, limiter
@@ -20,6 +22,7 @@ from scripted_run import Answer, MakeConfig, overrides, replies, write_dataset, 
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the hub; read when its library is imported
 REPOSITORY = Path(__file__).parents[1]
+DEMO = REPOSITORY / "configs" / "demo.yaml"
 # How long a machine takes is no property of the code.
 settings.register_profile("avrt", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("avrt")
@@ -54,6 +57,16 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_dataset(root)
     prepare.run(load_config(None, overrides(root)))
     return root
+
+
+@pytest.fixture(scope="session")
+def quick_demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder in which `avrt demo --quick` was run, for tests that go there; and its last words.
+    Tests leave the run as it is.
+    """
+    folder = tmp_path_factory.mktemp("demo")
+    with contextlib.chdir(folder):
+        return folder, demo.run([DEMO], demo.QUICK).summary
 
 
 @pytest.fixture

@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from avrt.cli import demo
+from avrt.cli.demo import QUICK
 from avrt.config import Config, load_config
 from avrt.errors import ConfigError
 
 DEMO = Path(__file__).parents[2] / "configs" / "demo.yaml"
-SMALL = (
-    "data.limit=80",
-    "eval.limit=6",
-    "sft.epochs=1",
-    "sft.per_device_batch_size=8",
-    "grpo.max_steps=2",
-    "grpo.prompts_per_step=4",
-    "grpo.per_device_batch_size=16",
-    "report.gallery_items=3",
-)
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Config, str]]:
-    with contextlib.chdir(tmp_path_factory.mktemp("demo")):
-        summary = demo.run([DEMO], SMALL).summary
-        yield load_config(DEMO, SMALL), summary
+@pytest.fixture
+def finished(quick_demo: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> tuple[Config, str]:
+    """The configuration of a quick demo, in whose folder the test runs, and its summary."""
+    folder, summary = quick_demo
+    monkeypatch.chdir(folder)
+    return load_config(DEMO, QUICK), summary
 
 
 def test_the_last_lines_are_the_table_and_the_page(finished: tuple[Config, str]):
@@ -62,7 +52,7 @@ def test_a_second_run_makes_no_call_and_trains_nothing(
 ):
     monkeypatch.setattr("transformers.PreTrainedModel.from_pretrained", _refuse)
     _, summary = finished
-    again = demo.run([DEMO], SMALL).summary
+    again = demo.run([DEMO], QUICK).summary
     assert again.splitlines()[:-1] == summary.splitlines()[:-1]
 
 
@@ -115,6 +105,12 @@ def test_benchmarks_outside_the_demos_world_are_refused(tmp_path: Path):
     with pytest.raises(ConfigError, match=r"eval\.benchmarks\.world-bench\.root"):
         demo.run([DEMO], (f"data.root={tmp_path / 'other'}", f"run.dir={tmp_path}"))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_quick_demo_takes_no_configuration(avrt):
+    refused = avrt("demo", str(DEMO), "--quick")
+    assert refused.exit_code == 2
+    assert "leave out the configuration" in refused.output
 
 
 def test_a_stage_that_lost_something_ends_the_demo_with_one(avrt, monkeypatch, tmp_path):

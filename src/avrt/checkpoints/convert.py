@@ -27,7 +27,15 @@ from avrt.engines.names import PREFIX, published_name
 from avrt.errors import ConfigError, DataError
 from avrt.runs import replace_folder, write_json
 
-__all__ = ["companions", "export_vllm", "extract", "merge", "size_of", "write_checkpoint"]
+__all__ = [
+    "check_complete",
+    "companions",
+    "export_vllm",
+    "extract",
+    "merge",
+    "size_of",
+    "write_checkpoint",
+]
 
 HEAD, EMBEDDINGS = "lm_head.weight", "model.embed_tokens.weight"
 _WEIGHTS = {".safetensors", ".bin", ".pt", ".pth"}
@@ -54,7 +62,7 @@ def extract(omni: Path, out: Path) -> str:
         "architectures": [family.classes["thinker"]],
         "model_type": family.types["thinker"],
     }
-    _check_complete(omni, own, thinker)
+    check_complete(omni, own, thinker)
     write_checkpoint(out, own, thinker, companions(omni))
     return f"{out}: {size_of(thinker)} of the {size_of(tensors)} in {omni}"
 
@@ -109,7 +117,7 @@ def export_vllm(thinker: Path, out: Path) -> str:
     config, tensors = read_checkpoint(thinker, "thinker")
     family = family_of(config)
     tensors = {published_name(name): tensor for name, tensor in tensors.items()}
-    _check_complete(thinker, config, tensors)
+    check_complete(thinker, config, tensors)
     whole = {
         "architectures": [family.classes["whole"]],
         "model_type": family.types["whole"],
@@ -127,10 +135,16 @@ def _is_tied(config: Mapping[str, Any]) -> bool:
     return bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False)))
 
 
-def _check_complete(
+def check_complete(
     folder: Path, config: dict[str, Any], tensors: Mapping[str, StoredTensor]
 ) -> None:
-    """Refuse weights without a parameter that the configuration implies, or with another shape."""
+    """Refuse weights without a parameter that the configuration implies, or with another shape.
+
+    `tensors` are those of a thinker under their published names.
+
+    Raises:
+        DataError: a tensor is missing or has another shape.
+    """
     shapes = thinker_shapes(config)
     if HEAD in shapes and HEAD not in tensors and _is_tied(config):
         del shapes[HEAD]

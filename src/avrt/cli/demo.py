@@ -25,11 +25,32 @@ __all__ = ["demo", "run"]
 RL_ONLY = {"init": "base", "output": "grpo-base"}
 N_TRAIN, N_BENCH = 2_000, 400
 """Questions of world-train, and items of each benchmark, unless a limit asks for fewer."""
+QUICK = (
+    "run.name=demo-quick",
+    "data.root=runs/world-quick",
+    "eval.benchmarks.world-bench.root=runs/world-quick",
+    "eval.benchmarks.world-audio.root=runs/world-quick",
+    "eval.benchmarks.world-train.root=runs/world-quick",
+    "data.limit=80",
+    "eval.limit=6",
+    "sft.epochs=1",
+    "sft.per_device_batch_size=8",
+    "grpo.max_steps=2",
+    "grpo.prompts_per_step=4",
+    "grpo.per_device_batch_size=16",
+    "report.gallery_items=3",
+)
+"""Settings of --quick: a run and a world of its own, and just enough for every stage to work."""
 
 
 @click.command()
 @settings_argument
-def demo(settings: tuple[str, ...]) -> None:
+@click.option(
+    "--quick",
+    is_flag=True,
+    help="Run every stage on a few questions and items, in a minute; the results mean nothing.",
+)
+def demo(settings: tuple[str, ...], quick: bool) -> None:
     """Run the whole method on the packaged world.
 
     From clips to a trained, evaluated student and its page, on two CPU cores. Without a
@@ -37,7 +58,10 @@ def demo(settings: tuple[str, ...]) -> None:
 
     Example: avrt demo run.name=mine
     """
-    echo_result(run(*split_settings(settings)))
+    paths, overrides = split_settings(settings)
+    if quick and paths:
+        raise click.UsageError("--quick shortens the packaged demo: leave out the configuration")
+    echo_result(run(paths, [*(QUICK if quick else ()), *overrides]))
 
 
 def run(paths: Sequence[Path], overrides: Sequence[str] = ()) -> Result:

@@ -30,6 +30,7 @@ from avrt.cli.doctor import doctor
 from avrt.cli.evaluate import difficulty, evaluate, rubric, tables
 from avrt.cli.options import OrderedGroup, echo
 from avrt.cli.packages import extra_of
+from avrt.cli.publish import publish
 from avrt.cli.serve import serve
 from avrt.cli.stages import (
     build,
@@ -190,7 +191,7 @@ PARTS = {
     "Asking models": (serve, trace, merge, judge, build, generate, stats, ledger, replay_row),
     "Training": (sft, grpo, checkpoint),
     "Evaluation": (evaluate, rubric, difficulty, tables),
-    "Report": (report,),
+    "Report": (report, publish),
     "Tools": (demo, config, list_known, world, doctor, completion),
 }
 """The commands by the parts of the method, in whose order the help shows them."""

@@ -17,7 +17,16 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import quote
 
-__all__ = ["MASK", "find_secrets", "hidden_forms", "hide", "is_secret", "is_secret_header", "mask"]
+__all__ = [
+    "MASK",
+    "find_keys",
+    "find_secrets",
+    "hidden_forms",
+    "hide",
+    "is_secret",
+    "is_secret_header",
+    "mask",
+]
 
 MASK = "***"
 SHORTEST = 6
@@ -39,6 +48,10 @@ _LIKE_A_KEY = re.compile(
     r"(?:sk|pk|rk|gsk|xai|hf|ghp|glpat|nvapi|pplx|r8|fw|csk|github_pat)[-_][-\w.]{8,}"
     r"|(?:AIza|AKIA|eyJ)[-\w.]{12,}|(?:Bearer|Basic|Token) +\S{6,}",
     re.IGNORECASE,
+)
+_SURELY_A_KEY = re.compile(
+    r"\b(?:hf_[A-Za-z0-9]{24,}|sk-[\w-]{24,}|gh[opsu]_[A-Za-z0-9]{24,}|AKIA[0-9A-Z]{16}"
+    r"|AIza[\w-]{32,}|nvapi-[\w-]{24,})"
 )
 _VARIABLE = re.compile(r"\$(\w+|\{\w+\})")
 _USER = re.compile(r"(?<=://)(?:[^/?#\s:\[]*:(?!\d+[/?#])\S*|[^/?#\s]*)@")
@@ -118,3 +131,9 @@ def hidden_forms(secrets: Iterable[str]) -> tuple[str, ...]:
         for form in (secret, quote(secret, safe=""), json.dumps(secret)[1:-1])
     }
     return tuple(sorted((form for form in forms if len(form) >= SHORTEST), key=len, reverse=True))
+
+
+def find_keys(text: str) -> Iterator[str]:
+    """Yield in words where any text holds what can only be a key of a known service."""
+    for found in _SURELY_A_KEY.finditer(text):
+        yield f"a key ({found.group()[:6]}…)"

@@ -29,8 +29,8 @@ from avrt.report.accuracy import LABELS, BenchmarkResults
 from avrt.runs import iter_parquet, write_atomic
 from avrt.types import LETTERS, Frames, Sample
 
-__all__ = ["Answer", "Choice", "GalleryItem", "Media", "Roots", "Trace", "choose", "collect",
-           "show_media"]  # fmt: skip
+__all__ = ["NO_MEDIA", "Answer", "Choice", "GalleryItem", "Media", "Roots", "Trace", "choose",
+           "collect", "show_media"]  # fmt: skip
 
 STRIP_HEIGHT = 144
 """Pixels; larger frames are scaled down for the page."""
@@ -47,6 +47,9 @@ class Media:
     sound: str | None
     failures: Mapping[str, MediaError]
     """By the name of the medium."""
+
+
+NO_MEDIA = Media(None, "", None, {})
 
 
 @dataclass(frozen=True)

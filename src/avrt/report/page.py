@@ -23,20 +23,22 @@ from avrt.evaluate.results import read_results
 from avrt.report.accuracy import by_benchmark
 from avrt.report.course import courses_of
 from avrt.report.dataset import dataset_table
-from avrt.report.gallery import GalleryItem, Media, Roots, choose, collect, show_media
+from avrt.report.gallery import NO_MEDIA, GalleryItem, Media, Roots, choose, collect, show_media
 from avrt.report.sections import Part, facts, parts_of
 from avrt.report.tables import to_markdown
 from avrt.runs import Result, hold_output, remove_folder, write_atomic
 from avrt.texts import counted
 
-__all__ = ["plan", "run"]
+__all__ = ["plan", "run", "settings_text"]
 
 MAX_BYTES = 20_000
 """Most of one text on the page."""
 
 
-def run(config: Config) -> Result:
-    """Write RUN/report from the finished stages.
+def run(config: Config, folder: Path | None = None, with_media: bool = True) -> Result:
+    """Write the page from the finished stages into `folder`, by default RUN/report.
+
+    Without media, the gallery shows questions and texts alone.
 
     Raises:
         ConfigError: no such run.
@@ -45,11 +47,12 @@ def run(config: Config) -> Result:
     path = config.run.path
     if not path.is_dir():
         raise ConfigError(f"{path}: no such run; set run.dir and run.name, or run `avrt prepare`")
-    with hold_output(path / "report"):
-        return _write(config)
+    report = folder or path / "report"
+    with hold_output(report):
+        return _write(config, report, with_media)
 
 
-def _write(config: Config) -> Result:
+def _write(config: Config, report: Path, with_media: bool) -> Result:
     from markupsafe import escape
 
     path, template = config.run.path, _load_template()
@@ -62,17 +65,19 @@ def _write(config: Config) -> Result:
     choice = choose(path, all_roots, benchmarks, config.report.gallery_items)
     shown = by_benchmark(read_results(config, choice.ids), config.eval) if benchmarks else []
     items = collect(path, all_roots, shown, choice)
-    report = path / "report"
-    for folder in ("media", "tables", "figures"):  # of an earlier report
-        remove_folder(report / folder)
-    media = [show_media(item, _media_of(item, config), report / "media") for item in items]
+    for name in ("media", "tables", "figures"):  # of an earlier report
+        remove_folder(report / name)
+    media = [
+        show_media(item, _media_of(item, config), report / "media") if with_media else NO_MEDIA
+        for item in items
+    ]
     page = template.render(
         run_name=config.run.name,
         version=__version__,
         facts=facts(path, benchmarks),
         parts=parts,
         gallery=list(zip(items, media, strict=True)),
-        settings=escape(_settings_text(path)),  # whole, however long
+        settings=escape(settings_text(path)),  # whole, however long
     )
     counts = _write_parts(report, parts)
     _write_text(report / "index.html", page)
@@ -158,7 +163,7 @@ def _write_text(path: Path, text: str) -> None:
     write_atomic(path, lambda file: file.write(text.encode("utf-8", errors="backslashreplace")))
 
 
-def _settings_text(run: Path) -> str:
+def settings_text(run: Path) -> str:
     """The run's configuration; paths that tell about this machine are cut to their last part."""
     path = run / "config.yaml"
     if not path.is_file():

@@ -119,6 +119,6 @@ HUB = ExportFormat(
     has_grpo=False,
     is_chat=False,
     keeps_clips=False,
-    note="to publish: hf upload REPO FOLDER --repo-type dataset; push_to_hub uploads the clips "
-    "unless embed_external_files=False",
+    note="`avrt publish dataset` writes this with licences, results and provenance, and checks it; "
+    "push_to_hub uploads the clips unless embed_external_files=False",
 )

@@ -48,10 +48,12 @@ from avrt.runs import (
 from avrt.texts import read_text
 from avrt.types import Sample
 
-__all__ = ["SOURCES", "run"]
+__all__ = ["OWN_SET", "SOURCES", "run"]
 
 SOURCES = {"avrt-20k": AVRT_20K, "avqa-r1-6k": AVQA_R1_6K}
 """Every set that AVRT can import."""
+OWN_SET = "AVRT wrote this set; its own card follows."
+"""In the card of a set whose terms are not those of the format that it came in."""
 
 
 @alone(lambda config: config.run.path / "dataset")
@@ -239,7 +241,7 @@ def _card(name: str, source: Source, counts: Mapping[str, int], card: str | None
         remark = "Columns about teachers are NULL: the set has none of their texts."
         card = f"## Licence\n\n{source.licence}"
     else:
-        remark = "AVRT wrote this set; its own card follows."
+        remark = OWN_SET
     return f"""---
 {yaml.safe_dump(header, sort_keys=False)}---
 
