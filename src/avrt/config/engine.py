@@ -82,7 +82,7 @@ class EngineConfig(Section):
     structured_outputs; null takes a field out; part of every call's key (openai, vllm).
     """
     batch_size: int = Field(default=32, ge=1)
-    """Prompts generated together (transformers, vllm)."""
+    """Prompts answered at a time (transformers), or handed over together (vllm)."""
     vllm_args: dict[str, Any] = Field(default={})
     """Arguments of vLLM's `LLM`, such as tensor_parallel_size or max_model_len (vllm)."""
     device: str = "auto"
