@@ -208,17 +208,22 @@ def test_the_line_counts_calls_and_failures(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize(
-    ("range_s", "words"),
-    [((158, 159), ", 2 min 39 s left"), ((100, 140), ", 1 min 40 s to 2 min 20 s left")],
+    ("range_s", "n_later", "words"),
+    [
+        ((158, 159), 0, ", 2 min 39 s left"),
+        ((100, 140), 0, ", 1 min 40 s to 2 min 20 s left"),
+        ((100, 100), 6, ", 1 min 40 s left, 6 min 40 s with the 6 that follow"),
+    ],
 )
 def test_the_time_left_is_a_range_only_where_its_ends_differ(
     range_s: tuple[float, float],
+    n_later: int,
     words: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(Forecast, "remaining_s", lambda *_: range_s)
-    shown = Progress("t", 3)
+    shown = Progress("t", 3, n_later=n_later)
     shown.start()
     shown.finish(Completion("B", "stop", 5, 2), ["a"], [True])
     shown.close()

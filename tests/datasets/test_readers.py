@@ -28,6 +28,30 @@ def test_the_limit_counts_samples(write_avqa):
     assert counts == {"dropped/no_options": 1}
 
 
+def test_a_sample_is_the_same_whatever_the_order_and_part_of_a_larger_one(write_avqa, tmp_path):
+    root = write_avqa(*[{}] * 40)
+    every = list(read_samples(DataConfig(root=root)))
+
+    def drawn(n: int, **settings) -> list[str]:
+        data = DataConfig(root=root, sample=n, **settings)
+        return [sample.id for sample in read_samples(data)]
+
+    ten = drawn(10)
+    assert len(ten) == 10
+    assert ten == [sample.id for sample in every if sample.id in ten]
+    assert {*ten} < {*drawn(25)}
+    assert drawn(10, limit=3) == ten[:3]
+    write_samples(tmp_path / "back.parquet", every[::-1])
+    back = DataConfig(root=tmp_path, format="parquet", split="back", sample=10)
+    assert [sample.id for sample in read_samples(back)] == ten[::-1]
+
+
+def test_a_sample_of_more_questions_than_there_are_is_refused(write_avqa):
+    root = write_avqa({}, {})
+    with pytest.raises(ConfigError, match=r"sample = 3, but .* holds 2 questions; lower it"):
+        read_samples(DataConfig(root=root, sample=3))
+
+
 def test_both_formats_give_the_same_samples(write_avqa, tmp_path):
     root = write_avqa({}, {})
     samples = list(read_samples(DataConfig(root=root)))

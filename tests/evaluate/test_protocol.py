@@ -41,6 +41,7 @@ def id_of(config) -> str:
         "media.max_pixels=3920",
         "media.max_audio_s=2.5",
         "eval.max_new_tokens=9",
+        "eval.benchmarks.clips.sample=3",
         "student.prompt=blind",
         "eval.prompt=official",
         "eval.models.base={model: base, temperature: 0.5}",

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from avrt.engines.encode import as_floats, suppress_token_ids
+from avrt.engines.vllm_inputs import same_times
 from avrt.errors import ConfigError, EngineError
 from avrt.train import grpo, server_rollouts
 from avrt.train.checkpoint import load_student
 from avrt.train.reward_check import check_rewards
-from avrt.train.server_inputs import same_times
 from avrt.world.networks import new_student
 from rollout_server import RolloutServer, items_of
 from rollouts import generate, prepared, trainer_logprobs

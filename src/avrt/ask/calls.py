@@ -128,6 +128,8 @@ class Drafts:
     """Whether a reply can be kept, for the progress line alone."""
     kept: str = "kept"
     """What the progress line calls such a reply."""
+    n_later: int = 0
+    """Drafts to the same model that follow these, for the forecast."""
 
 
 def sampling_of(role: ModelRole, run_seed: int, sample_id: str, k: int = 0) -> Sampling:
@@ -172,7 +174,7 @@ def call_all(ledger: Ledger, engine: Engine, drafts: Drafts, budget: Budget) -> 
             calls that were finished before are in the ledger.
     """
     outcomes = Outcomes()
-    progress = Progress(drafts.title, drafts.n, drafts.kept)
+    progress = Progress(drafts.title, drafts.n, drafts.kept, drafts.n_later)
     identity, refusals = dict(engine.identity), Refusals(ledger)
     work = _Work(ledger, identity, budget, outcomes, progress, drafts.keeps, refusals)
     missing = _missing(work, drafts.each)

@@ -19,9 +19,12 @@ _N_FORECAST = 50
 class Progress:
     """Counts drafts and calls and says them; silent as long as no call is made."""
 
-    def __init__(self, title: str, n_drafts: int, kept: str = "kept") -> None:
-        """`kept`: what replies are called that can be kept. Without a title nothing is said."""
-        self._title, self._n_drafts, self._kept = title, n_drafts, kept
+    def __init__(self, title: str, n_drafts: int, kept: str = "kept", n_later: int = 0) -> None:
+        """`kept`: what replies are called that can be kept; `n_later`: drafts that follow these.
+
+        Without a title nothing is said.
+        """
+        self._title, self._n_drafts, self._kept, self._n_later = title, n_drafts, kept, n_later
         self._n_done = self._n_called = self._n_calls = self._n_tokens = self._n_in_flight = 0
         self._n_reused: int | None = None
         self._n_kept: int | None = None
@@ -94,17 +97,20 @@ class Progress:
                 *(f"{n:,} {name}" for name, n in self._failures.most_common()),
             ]
             if left := self._left():
-                parts.append(f"{left} left")
+                parts.append(left)
             return ", ".join(parts)
 
     def _left(self) -> str:
-        """The time that is left, once it can be told."""
-        range_s = self._pace.remaining_s(self._n_drafts - self._n_done)
-        if self._n_done >= self._n_drafts or range_s is None:
+        """The time that is left, also for what follows, once it can be told."""
+        n_left = self._n_drafts - self._n_done
+        range_s = self._pace.remaining_s(n_left)
+        if n_left <= 0 or range_s is None:
             return ""
-        least_s, most_s = range_s
-        most = format_duration(most_s)
-        return most if most_s < 1.1 * least_s else f"{format_duration(least_s)} to {most}"
+        text = f"{_range(*range_s)} left"
+        if self._n_later:
+            least_s, most_s = (time_s * (1 + self._n_later / n_left) for time_s in range_s)
+            text += f", {_range(least_s, most_s)} with the {self._n_later:,} that follow"
+        return text
 
     def _forecast(self) -> None:
         """Once: all calls and tokens, from those so far; and the time, where it can be told."""
@@ -116,5 +122,10 @@ class Progress:
         left = self._left()
         say(
             f"{self._title}: forecast from the first {_N_FORECAST} samples: {n_calls:,} calls, "
-            f"{n_tokens:,} tokens{f', {left} left' if left else ''}"
+            f"{n_tokens:,} tokens{f', {left}' if left else ''}"
         )
+
+
+def _range(least_s: float, most_s: float) -> str:
+    most = format_duration(most_s)
+    return most if most_s < 1.1 * least_s else f"{format_duration(least_s)} to {most}"

@@ -97,8 +97,12 @@ class DataConfig(Section):
     """`train` reads train_qa.json (avqa), train.parquet (parquet) or, of RivaBench's parts where
     they have another name than their own, train.json; the other formats have no splits.
     """
+    sample: int | None = Field(default=None, ge=1)
+    """Read only N questions, spread evenly over the file by a hash of their ids: the same on every
+    machine, and part of any larger sample.
+    """
     limit: int | None = Field(default=None, ge=1)
-    """Read only the first N questions."""
+    """Read only the first N questions, of the sample where there is one."""
 
 
 class MediaConfig(Section):

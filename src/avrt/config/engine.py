@@ -68,6 +68,8 @@ class EngineConfig(Section):
     """
     frames_as: Literal["images", "video"] = "images"
     """Each frame as an image part, or all as one video part, a form that only vLLM takes (openai).
+    In process (vllm): `images` sends JPEGs, as to a server; `video` gives an Omni model the frames,
+    their rate and the sound exactly as the student gets them in training.
     """
     audio_as: Literal["input_audio", "audio_url"] = "input_audio"
     """Part that carries the sound (openai, vllm)."""
@@ -88,13 +90,13 @@ class EngineConfig(Section):
     structured_outputs; null takes a field out; part of every call's key (openai, vllm).
     """
     batch_size: int = Field(default=32, ge=1)
-    """Prompts generated together (transformers, vllm)."""
+    """Prompts answered at a time (transformers), or handed over together (vllm)."""
     vllm_args: dict[str, Any] = Field(default={})
     """Arguments of vLLM's `LLM`, such as tensor_parallel_size or max_model_len (vllm)."""
     device: str = "auto"
     """Device (transformers): auto, cpu, cuda, cuda:1, ..."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Number format of the weights (transformers)."""
+    """Number format of the weights (transformers; vllm with frames_as: video)."""
     use_audio_in_video: bool = False
     """Put the sound of a video between its frames, for Omni models (transformers)."""
     script: Path | None = None
@@ -108,7 +110,7 @@ class EngineConfig(Section):
     @property
     def takes_encoded(self) -> bool:
         """Whether media go to this engine as JPEG, WAV or FLAC, not as pixels and samples."""
-        return self.kind in ("openai", "vllm")
+        return self.kind == "openai" or (self.kind == "vllm" and self.frames_as == "images")
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -148,10 +150,11 @@ class EngineConfig(Section):
                 f"use_audio_in_video goes with kind: transformers; {self.kind} gets pictures and "
                 "sound apart"
             )
-        if self.kind == "vllm" and self.frames_as == "video":
+        unused = sorted({"mm_processor_kwargs", "chat_template_kwargs"} & self.extra_body.keys())
+        if self.kind == "vllm" and self.frames_as == "video" and unused:
             raise ValueError(
-                "frames_as: video needs a vLLM server, which takes the times of the frames with "
-                "each request; vLLM in process does not; set frames_as: images"
+                f"extra_body.{unused[0]} has no effect with kind: vllm and frames_as: video, which "
+                "gives vLLM the student's own inputs; take it out"
             )
         return self
 

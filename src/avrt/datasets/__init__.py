@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
+from heapq import nsmallest
 from itertools import islice
 from pathlib import Path
 
@@ -108,7 +110,7 @@ def read_samples(
 def read_items(
     data: DataConfig, counts: Counter[str] | None = None, names: MediaNames | None = None
 ) -> Iterator[BenchmarkItem]:
-    """Read the items of `data` in file order, at most `data.limit`.
+    """Read the items of `data` in file order, of `data.sample` questions at most `data.limit`.
 
     `names` are the files below the root, as they were listed before: who reads twice finds the
     same.
@@ -126,7 +128,22 @@ def read_items(
         items = _own_items(data, counts, names)
     else:
         items = kind.read(names, path, *([counts] if kind.counts else []))
+    if data.sample is not None:
+        items = _sampled(items, data.sample, path)
     return islice(items, data.limit)
+
+
+def _sampled(items: Iterable[BenchmarkItem], n: int, path: Path) -> Iterator[BenchmarkItem]:
+    """The `n` items whose ids have the smallest hashes, in their order."""
+    every = list(items)
+    if n > len(every):
+        raise ConfigError(
+            f"data.sample = {n}, but {path} holds {len(every)} questions; lower it, or leave it "
+            "out for all of them"
+        )
+    hashes = [sha256(item.sample.id.encode()).digest() for item in every]
+    chosen = {*nsmallest(n, hashes)}
+    return (item for item, digest in zip(every, hashes, strict=True) if digest in chosen)
 
 
 def annotation_path(data: DataConfig) -> Path:

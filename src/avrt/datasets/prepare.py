@@ -205,6 +205,7 @@ def _open(run: Path, data: DataConfig, policies: PrepareConfig, media: MediaConf
         "format": data.format,
         "split": data.split,
         "limit": data.limit,
+        **({} if data.sample is None else {"sample": data.sample}),
         "policies": policies.model_dump(),
         "media": probe_settings(media),
     }

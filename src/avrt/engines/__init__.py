@@ -5,8 +5,9 @@ torch and the HTTP client are imported only by the engine that needs them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
 
 from avrt.config import EngineConfig, MediaConfig, ModelRole
 from avrt.engines.base import Engine, OnCompletion, complete
@@ -14,6 +15,7 @@ from avrt.types import Request
 
 __all__ = [
     "Engine",
+    "Export",
     "LazyEngine",
     "OnCompletion",
     "complete",
@@ -22,11 +24,18 @@ __all__ = [
     "make_engine",
 ]
 
+Export: TypeAlias = Callable[[Path, Path], Any]
+"""Writes the thinker in a folder into a new folder, in the form that vLLM loads."""
+
 
 def make_engine(
-    engine: EngineConfig, model: str, revision: str | None, media: MediaConfig
+    engine: EngineConfig,
+    model: str,
+    revision: str | None,
+    media: MediaConfig,
+    export: Export | None = None,
 ) -> Engine:
-    """The engine that the configuration asks for.
+    """The engine that the configuration asks for; `export` writes a thinker as vLLM loads it.
 
     Raises:
         ConfigError: impossible settings, such as a scripted engine without a script.
@@ -40,6 +49,10 @@ def make_engine(
         from avrt.engines.openai import OpenAIEngine
 
         return OpenAIEngine(engine, model, revision, media)
+    if engine.kind == "vllm" and engine.frames_as == "video":
+        from avrt.engines.vllm_student import VllmStudentEngine
+
+        return VllmStudentEngine(engine, model, revision, export)
     if engine.kind == "vllm":
         from avrt.engines.vllm import VllmEngine
 
@@ -67,9 +80,15 @@ class LazyEngine:
     """
 
     def __init__(
-        self, engine: EngineConfig, model: str, revision: str | None, media: MediaConfig
+        self,
+        engine: EngineConfig,
+        model: str,
+        revision: str | None,
+        media: MediaConfig,
+        export: Export | None = None,
     ) -> None:
         self._settings = (engine, model, revision, media)
+        self._export = export
         self._engine: Engine | None = None
         self.identity = dict(engine_identity(*self._settings))
         self.takes_encoded = engine.takes_encoded
@@ -82,7 +101,7 @@ class LazyEngine:
             EngineError: as `make_engine` and `Engine.generate`.
         """
         if self._engine is None:
-            self._engine = make_engine(*self._settings)
+            self._engine = make_engine(*self._settings, self._export)
         if dict(self._engine.identity) != self.identity:
             raise AssertionError(f"{self._settings[1]}: identity and engine disagree on keys")
         self._engine.generate(requests, on_completion)

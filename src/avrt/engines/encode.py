@@ -378,7 +378,8 @@ def _check_frames(processor: Any, frames: Frames, tensors: Mapping[str, Tensor])
 
 
 def _check_audio(processor: Any, input_ids: Tensor, tensors: Mapping[str, Tensor]) -> None:
-    if "input_features" not in tensors or not bool((input_ids == processor.audio_token_id).any()):
+    token = processor.tokenizer.convert_tokens_to_ids(processor.audio_token)
+    if "input_features" not in tensors or not bool((input_ids == token).any()):
         raise EngineError(
             f"the prompt has audio, but {_name(processor)} made no audio tokens of it"
         )

@@ -7,7 +7,7 @@ prompt that vLLM refuses fails alone: the prompts of its batch are then sent one
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -19,7 +19,14 @@ from avrt.engines.weights import resolve
 from avrt.errors import EngineError
 from avrt.types import Completion, Request, Sampling
 
-__all__ = ["VllmEngine"]
+__all__ = [
+    "VllmEngine",
+    "deciding_args",
+    "is_refusal",
+    "load_llm",
+    "read_output",
+    "sampling_params",
+]
 
 _CHAT_ARGUMENTS = ("mm_processor_kwargs", "chat_template_kwargs")
 """Fields of `extra_body` for `LLM.chat`; the rest goes to `SamplingParams`."""
@@ -52,13 +59,11 @@ class VllmEngine:
     ) -> None:
         self._config, self._model, self._revision, self._media = config, model, revision, media
         self._llm: Any = None
-        deciding = {
-            name: value for name, value in config.vllm_args.items() if name not in _ONLY_HOW_FAST
-        }
+        deciding = deciding_args(config)
         self.identity = {
             **wire_identity(config, model, revision, media),
             "in_process": "vllm",
-            **({"vllm_args": mask(deciding)} if deciding else {}),
+            **({"vllm_args": deciding} if deciding else {}),
         }
 
     def generate(self, requests: Iterable[Request], on_completion: OnCompletion) -> None:
@@ -74,15 +79,7 @@ class VllmEngine:
         self._llm = None
 
     def _load(self) -> Any:
-        vllm = _import_vllm()
-        source, arguments = resolve(self._model), self._config.vllm_args
-        try:
-            return vllm.LLM(model=source, revision=self._revision, **arguments)
-        except (OSError, ValueError, RuntimeError, TypeError) as error:
-            raise EngineError(
-                f"{self._model}: vLLM cannot load this model: {error}; "
-                f"its arguments were engine.vllm_args = {mask(arguments)}"
-            ) from error
+        return load_llm(resolve(self._model), self._revision, self._config.vllm_args, self._model)
 
     def _complete(self, batch: list[Request]) -> Iterator[Completion]:
         try:
@@ -96,44 +93,63 @@ class VllmEngine:
 
     def _chat(self, batch: list[Request]) -> list[Completion]:
         messages = [build_messages(request.prompt, self._config, self._media) for request in batch]
-        samplings = [self._sampling_params(request.sampling) for request in batch]
+        samplings = [sampling_params(self._config, request.sampling) for request in batch]
         extra = self._config.fields
         arguments = {name: extra[name] for name in _CHAT_ARGUMENTS if name in extra}
         started = time.monotonic()
         try:
             outputs = self._llm.chat(messages, samplings, use_tqdm=False, **arguments)
         except Exception as error:
-            if _is_refusal(error):
+            if is_refusal(error):
                 raise _RefusedError(error) from error
             problem = f"{type(error).__name__}: {error}"
             raise EngineError(f"{self._model}: vLLM failed: {problem}") from error
         latency_s = time.monotonic() - started
-        return [_read_output(output, latency_s) for output in outputs]
-
-    def _sampling_params(self, sampling: Sampling) -> Any:
-        vllm = _import_vllm()
-        settings = {
-            name: value
-            for name, value in self._config.fields.items()
-            if name not in _CHAT_ARGUMENTS
-        }
-        if "structured_outputs" in settings:
-            params = _import_vllm("sampling_params").StructuredOutputsParams
-            settings["structured_outputs"] = params(**settings["structured_outputs"])
-        return vllm.SamplingParams(
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            max_tokens=sampling.max_new_tokens,
-            seed=sampling.seed,
-            **settings,
-        )
+        return [read_output(output, latency_s) for output in outputs]
 
 
 class _RefusedError(Exception):
     """vLLM refuses a whole batch because of a prompt in it."""
 
 
-def _is_refusal(error: Exception) -> bool:
+def deciding_args(config: EngineConfig) -> dict[str, Any]:
+    """The arguments of `LLM` that decide replies, without secrets."""
+    return mask({n: value for n, value in config.vllm_args.items() if n not in _ONLY_HOW_FAST})
+
+
+def load_llm(source: str, revision: str | None, arguments: Mapping[str, Any], model: str) -> Any:
+    """Load a model, which messages call `model`.
+
+    Raises:
+        EngineError: vLLM is not installed, or cannot load it.
+    """
+    vllm = _import_vllm()
+    try:
+        return vllm.LLM(model=source, revision=revision, **arguments)
+    except (OSError, ValueError, RuntimeError, TypeError) as error:
+        raise EngineError(
+            f"{model}: vLLM cannot load this model: {error}; "
+            f"its arguments were engine.vllm_args = {mask(arguments)}"
+        ) from error
+
+
+def sampling_params(config: EngineConfig, sampling: Sampling, **further: Any) -> Any:
+    """Make vLLM's `SamplingParams`, with the fields of `extra_body` that belong there."""
+    settings = {n: value for n, value in config.fields.items() if n not in _CHAT_ARGUMENTS}
+    if "structured_outputs" in settings:
+        params = _import_vllm("sampling_params").StructuredOutputsParams
+        settings["structured_outputs"] = params(**settings["structured_outputs"])
+    return _import_vllm().SamplingParams(
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        max_tokens=sampling.max_new_tokens,
+        seed=sampling.seed,
+        **further,
+        **settings,
+    )
+
+
+def is_refusal(error: Exception) -> bool:
     """Recognise a refusal by name: older versions raise ValueError and have no class to import."""
     own = any(kind.__name__ == "VLLMClientError" for kind in type(error).__mro__)
     return own or isinstance(error, ValueError)
@@ -152,7 +168,8 @@ def _import_vllm(part: str | None = None) -> Any:
         ) from error
 
 
-def _read_output(output: Any, latency_s: float) -> Completion:
+def read_output(output: Any, latency_s: float) -> Completion:
+    """The completion in vLLM's output."""
     answer, n_prompt_tokens = output.outputs[0], len(output.prompt_token_ids or ())
     if answer.finish_reason not in ("stop", "length"):
         return failure("bad_reply", f"finish_reason is {answer.finish_reason!r}", latency_s)

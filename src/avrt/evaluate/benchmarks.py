@@ -111,7 +111,9 @@ def notes(data: DataConfig, items: Sequence[BenchmarkItem]) -> list[str]:
     """Notes for readers of a result: how these items differ from the published set."""
     benchmark = BENCHMARKS[data.format]
     lines: list[str] = []
-    if benchmark.n_items not in (None, len(items)) and data.limit is None:
+    if data.sample is not None:
+        lines.append(f"a sample of {len(items)} questions of the set, by a hash of their ids")
+    elif benchmark.n_items not in (None, len(items)) and data.limit is None:
         difference = len(items) - benchmark.n_items
         more = "more" if difference > 0 else "fewer"
         lines.append(

@@ -9,6 +9,7 @@ whose media cannot be had stays in the denominator as `missing_media`; a failed 
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -34,6 +35,7 @@ from avrt.datasets.names import nearest_names
 from avrt.engines import Engine, LazyEngine
 from avrt.errors import AvrtError, ConfigError
 from avrt.evaluate.checkpoints import checkpoint_models, curves_of
+from avrt.evaluate.cost import Answers, cost_text, expected_costs, read_answers
 from avrt.evaluate.logs import check_settings, log_path, write_log
 from avrt.evaluate.models import check_names, choose_models, settings_of
 from avrt.evaluate.protocol import ABSENT, files_digest, media_cache, read_files
@@ -41,7 +43,7 @@ from avrt.evaluate.results import read_results
 from avrt.evaluate.sets import read_benchmark, write_items
 from avrt.evaluate.summary import curves_text, failures_text, summary_text
 from avrt.evaluate.tasks import Task
-from avrt.runs import Result, save_config, write_json
+from avrt.runs import Result, save_config, say, write_json
 from avrt.texts import printable
 from avrt.types import Given
 
@@ -113,12 +115,19 @@ def run(config: Config, choice: Choice = Choice(), budget: Budget | None = None)
     for task in tasks:
         by_model.setdefault(task.model.name, []).append(task)
     made: dict[str, list[Outcome]] = {}
+    measured_s: dict[str, float] = {}
+    known = read_answers(path)
     for name, of_model in by_model.items():
-        model = of_model[0].model
+        left = [task for task in tasks if task.model.name not in made]
+        if text := cost_text(expected_costs(known, left, measured_s)):
+            say(text)
+        model, started_s, n_before = of_model[0].model, time.monotonic(), budget.n_calls
         engine = LazyEngine(model.engine, model.checkpoint, model.revision, config.media)
         scope = _scope(name)
         with open_ledger(path, budget.shard, scope, source) as ledger, closing(engine):
-            made[name] = _ask(path, ledger, engine, of_model, budget)
+            made[name] = _ask(path, ledger, engine, of_model, budget, known)
+        if n_asked := budget.n_calls - n_before:
+            measured_s[model.engine.kind] = (time.monotonic() - started_s) / n_asked
     has_models = bool(choice.models or not choice.checkpoints)
     names = {*config.eval.models, *config.eval.pools} if has_models else set[str]()
     results = list(read_results(config, with_texts=False))
@@ -169,7 +178,8 @@ def plan(config: Config, choice: Choice = Choice()) -> str:
         lines.append(
             "eval: " + forecast_calls(config.run.path, config.run.calls_path, "eval", each)
         )
-    return "\n".join(lines)
+    lines.append(cost_text(expected_costs(read_answers(config.run.path), tasks)))
+    return "\n".join(filter(None, lines))
 
 
 def _scope(model: str) -> str:
@@ -246,18 +256,24 @@ def _missing_media(task: Task) -> Iterator[str]:
 
 
 def _ask(
-    run: Path, ledger: Ledger, engine: Engine, tasks: Sequence[Task], budget: Budget
+    run: Path,
+    ledger: Ledger,
+    engine: Engine,
+    tasks: Sequence[Task],
+    budget: Budget,
+    known: Answers,
 ) -> list[Outcome]:
     """Ask one model all that the ledger lacks, then derive its logs, also after an error.
 
     Gives the outcomes of all of its calls.
     """
     made: list[Outcome] = []
-    for task in tasks:
+    for number, task in enumerate(tasks, 1):
         outcomes: Mapping[Hashable, Outcome] = {}
         items = budget.take(task.benchmark.asked)
         each = task.drafts(items, task.modalities)
-        drafts = Drafts(task.title, task.count_drafts(items), each, task.media)
+        n_later = sum(map(known.n_left, tasks[number:]))
+        drafts = Drafts(task.title, task.count_drafts(items), each, task.media, n_later=n_later)
         try:
             outcomes = call_all(ledger, engine, drafts, budget)
         finally:

@@ -10,7 +10,7 @@ of all parameters that train. Caches of the server do not outlive an update, bec
 and prompts are named anew for each.
 
 The decision to question: vLLM's `/inference/v1/generate` is its interface between its own parts.
-Its form of tensors is written here (`server_inputs`), and may change with a version of vLLM.
+Its form of tensors (`engines/vllm_inputs.py`) may change with a version of vLLM.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from avrt.config import GrpoConfig, RolloutsConfig, StudentConfig
 from avrt.engines.encode import suppress_token_ids
 from avrt.engines.loops import run_async
 from avrt.engines.names import PREFIX, published_name
+from avrt.engines.vllm_inputs import items_of, packed, runs_of
 from avrt.errors import ConfigError, EngineError
 from avrt.ranks import is_main
-from avrt.train.server_inputs import items_of, packed, runs_of
 from avrt.train.shared_prefix import Media, group_inputs, n_prompt_of, share_attention
 
 __all__ = ["DIFFERENCE", "ServerRollouts", "require_plain", "require_server"]

@@ -1,4 +1,4 @@
-"""The media of a prompt as a request of rollouts to a vLLM server holds them."""
+"""The encoded media of a prompt as vLLM holds them, in its process or in a request of rollouts."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from torch import Tensor
 
 from avrt.engines.encode import INTERLEAVED, as_floats
 from avrt.errors import EngineError
-from avrt.train.shared_prefix import Media
 
 __all__ = ["items_of", "packed", "runs_of", "same_times"]
 
 
-def items_of(media: Media, dtype: torch.dtype) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def items_of(
+    media: Mapping[str, Tensor], dtype: torch.dtype
+) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """The media of a prompt as vLLM's items, by kind; floats as autocast rounds them."""
     if INTERLEAVED in media:
-        raise EngineError("a server takes no video with its sound between the frames")
+        raise EngineError("vLLM takes no video with its sound between the frames")
     floats = as_floats(media)
     for kind, pixels in (("image", "pixel_values"), ("video", "pixel_values_videos")):
         if pixels not in floats:

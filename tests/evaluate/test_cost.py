@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import pytest
+
+from avrt.config import EngineConfig, EvalModel
+from avrt.evaluate import cost, plan, run
+from avrt.types import Completion
+
+
+@pytest.fixture
+def two_models(config, use_completions):
+    """Two models that answer with 40 tokens; the first takes all inputs, the second only frames."""
+    use_completions(lambda _: Completion("A", "stop", n_completion_tokens=40))
+    engine = EngineConfig(kind="openai")
+    models = {
+        "first": EvalModel(model="m", engine=engine),
+        "second": EvalModel(model="n", engine=engine, modality="v"),
+    }
+    return config.model_copy(
+        update={"eval": config.eval.model_copy(update={"models": models, "limit": 5})}
+    )
+
+
+EACH = "about 300 tokens each: 0.0 GPU hours at 0.09 s per answer (assumed for 3 B on an H100)"
+
+
+def forecast(text: str) -> list[str]:
+    return [line for line in text.splitlines() if " left" in line]
+
+
+def with_models(config, **models):
+    return config.model_copy(update={"eval": config.eval.model_copy(update={"models": models})})
+
+
+def test_the_plan_says_the_hours_of_each_model_and_of_all(two_models):
+    assert forecast(plan(two_models)) == [
+        f"eval: up to 15 answers left of model first, {EACH}",
+        f"eval: up to 5 answers left of model second, {EACH}",
+        "eval: up to 20 answers left in all: 0.0 GPU hours",
+    ]
+
+
+def test_the_hours_are_said_before_the_first_call_and_measured_for_the_next_model(
+    two_models, capsys
+):
+    run(two_models)
+    lines = forecast(capsys.readouterr().err)
+    assert lines[0].startswith("eval: up to 15 answers left of model first")
+    assert lines[2] == "eval: up to 20 answers left in all: 0.0 GPU hours"
+    assert lines[3].startswith("eval: up to 5 answers left of model second")
+    assert lines[3].endswith("(measured by this command)")
+    assert forecast(plan(two_models)) == []
+
+
+def test_answers_that_are_there_are_not_left_and_give_the_length_of_others(two_models, monkeypatch):
+    monkeypatch.setattr(cost, "_MIN_KNOWN", 10)
+    run(two_models)
+    more = EvalModel(model="m", engine=EngineConfig(kind="openai"), k=3, temperature=1.0)
+    (line,) = forecast(plan(with_models(two_models, first=more)))
+    assert line.startswith("eval: up to 30 answers left of model first, about 40 tokens each")
+
+
+def test_a_model_on_the_cpu_has_no_gpu_hours(two_models):
+    model = EvalModel(model="m", engine=EngineConfig(kind="transformers", device="cpu"))
+    assert forecast(plan(with_models(two_models, cpu=model))) == [
+        "eval: up to 15 answers left of model cpu"
+    ]
