@@ -37,8 +37,9 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from avrt.ask.calls import Draft
-from avrt.ask.ledger import Call, Ledger, open_ledger
+from avrt.ask.ledger import Ledger, open_ledger
 from avrt.ask.payloads import Clips, Kind
+from avrt.ask.rows import Call
 from avrt.config import Config, load_config
 from avrt.datasets import prepare
 from avrt.datasets.prepared import load_prepared, load_usable

@@ -21,14 +21,9 @@ import pytest
 
 from avrt.ask import database
 from avrt.ask.budget import Shard
-from avrt.ask.ledger import (
-    Call,
-    count_finished,
-    ledger_shards,
-    open_ledger,
-    read_ledger,
-)
+from avrt.ask.ledger import count_finished, ledger_shards, open_ledger, read_ledger
 from avrt.ask.locks import check_free
+from avrt.ask.rows import Call
 from avrt.errors import AvrtError, ConfigError, DataError, MediaError
 from avrt.types import Completion, Prompt, Sampling, Waveform
 

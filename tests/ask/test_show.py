@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from avrt.ask.budget import Shard
-from avrt.ask.ledger import Call, open_ledger
+from avrt.ask.ledger import open_ledger
+from avrt.ask.rows import Call
 from avrt.ask.show import load_call, load_stats, render_call, render_stats, retry
 from avrt.cli import cli
 from avrt.errors import ConfigError, MediaError

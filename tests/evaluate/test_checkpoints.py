@@ -18,7 +18,7 @@ from avrt.evaluate.logs import find_logs, read_meta
 from avrt.evaluate.results import read_results
 from avrt.evaluate.to_json import results_to_json
 from avrt.report.course import courses_of
-from avrt.report.paper import tables_to_json
+from avrt.report.paper import read_runs, tables_to_json
 from avrt.types import Completion
 
 IN_PROCESS = EngineConfig(kind="transformers", batch_size=5)
@@ -132,7 +132,7 @@ def test_other_tables_leave_checkpoints_out_and_those_of_figure_1_have_them(trai
     run(trained, Choice(modalities=("av",), checkpoints=("grpo",)))
     run(trained, Choice(models=("sft_rl", "sft"), modalities=("av",)))
     assert "grpo@" not in run(trained, Choice(models=("sft",), modalities=("av",))).summary
-    tables = tables_to_json(trained)
+    tables = tables_to_json(read_runs(trained))
     assert [table["table"] for table in tables] == [3, 4, 5, 6, None]
     assert not any("@" in str(cell["model"]) for table in tables[:4] for cell in table["cells"])
     cells = tables[4]["cells"]

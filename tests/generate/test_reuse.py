@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from avrt.ask.ledger import Call, open_ledger, read_ledger
+from avrt.ask.ledger import open_ledger, read_ledger
 from avrt.ask.replay import replay
+from avrt.ask.rows import Call
 from avrt.config import Config, dump_config, load_config
 from avrt.errors import ConfigError
 from avrt.generate import build, merge, trace

@@ -14,7 +14,7 @@ from avrt.evaluate import Choice
 from avrt.evaluate import run as evaluate
 from avrt.evaluate.difficulty import make_difficulty
 from avrt.report import run as write_page
-from avrt.report.paper import Wanted, run, tables_to_json
+from avrt.report.paper import Wanted, read_runs, run, tables_to_json
 
 N_ITEMS = 12
 
@@ -162,9 +162,9 @@ def test_a_run_that_is_not_there_is_refused(config):
 
 
 def cells_of(config, name: str, **wanted) -> list[dict]:
-    return next(
-        (t["cells"] for t in tables_to_json(config, Wanted(**wanted)) if t["name"] == name), []
-    )
+    asked = Wanted(**wanted)
+    tables = tables_to_json(read_runs(config, asked.others), asked)
+    return next((table["cells"] for table in tables if table["name"] == name), [])
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def cells_of(config, name: str, **wanted) -> list[dict]:
 )
 def test_a_state_of_the_paper_has_its_tables_and_figures(config, state, tables, values):
     wanted = Wanted(states=(state,))
-    assert {table["name"] for table in tables_to_json(config, wanted)} == tables
+    assert {table["name"] for table in tables_to_json(read_runs(config), wanted)} == tables
     cells = cells_of(config, "main-results", states=(state,))
     daily = [c for c in cells if c["model"] == "sft_rl" and c["benchmark"] == "daily_omni"]
     assert {cell["published"] for cell in daily} == values

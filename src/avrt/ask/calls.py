@@ -31,7 +31,7 @@ from itertools import chain, groupby, islice
 from typing import Any
 
 from avrt.ask.budget import Budget
-from avrt.ask.ledger import Call, Ledger, LedgerReader
+from avrt.ask.ledger import Ledger, LedgerReader
 from avrt.ask.outcomes import (
     Outcome,
     Outcomes,
@@ -42,6 +42,7 @@ from avrt.ask.outcomes import (
 from avrt.ask.payloads import HALVES, NO_CLIP, Clip, Kind, Media, Source, read_ahead
 from avrt.ask.progress import Progress
 from avrt.ask.refusals import Refusals
+from avrt.ask.rows import Call
 from avrt.config import MediaConfig, ModelRole
 from avrt.engines import Engine, engine_identity
 from avrt.errors import PASSING_CLASSES, EngineError, MediaError

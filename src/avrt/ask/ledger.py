@@ -18,15 +18,12 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from avrt.ask.budget import Shard
 from avrt.ask.database import (
-    SCHEMA,
     check_pages,
     ledger_path,
     ledger_paths,
@@ -38,17 +35,26 @@ from avrt.ask.database import (
 )
 from avrt.ask.locks import hold_scope, take_turns
 from avrt.ask.named import check_replies
+from avrt.ask.rows import (
+    COMPLETION,
+    Call,
+    StoredCall,
+    completion_of,
+    insert_into_calls,
+    latest_by_key,
+    names_of,
+    sizes_in,
+    sizes_of,
+    stored_call,
+)
 from avrt.errors import PASSING_CLASSES, AvrtError, ConfigError, DataError, MediaError
 from avrt.runs import fingerprint
-from avrt.types import Completion, Prompt, Sampling
+from avrt.types import Completion, Prompt
 
 __all__ = [
-    "Call",
     "Ledger",
     "LedgerReader",
-    "StoredCall",
     "count_finished",
-    "latest_by_key",
     "ledger_shards",
     "open_ledger",
     "open_source",
@@ -57,81 +63,6 @@ __all__ = [
 
 _BATCH = 500
 """Keys in one query."""
-_COMPLETION = (
-    *("text", "finish_reason", "n_prompt_tokens", "n_completion_tokens", "latency_s"),
-    *("error_class", "error", "n_frame_tokens", "n_audio_tokens"),
-)
-"""Fields of a completion that are kept, each in a column of its name."""
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call to a model, by its content: equal calls have equal keys."""
-
-    stage: str
-    sample_id: str
-    role: str
-    engine: Mapping[str, Any]
-    """The engine's identity: model, revision, how media are handed over."""
-    system: str | None
-    text: str
-    sampling: Sampling
-    frames: str | None = None
-    """Digest of the decoded frames."""
-    audio: str | None = None
-    """Digest of the decoded sound."""
-    recipe: Mapping[str, Any] | None = None
-    """How each of the media was decoded, by kind."""
-    k: int = 0
-    """Which of several answers to the same prompt."""
-    dataset: str = ""
-    """Name of the evaluation set of the sample; empty: the run's own dataset. Not in the key."""
-    files: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
-    """Path below the dataset's root and sha256 of the file of each medium. Not in the key."""
-
-    @property
-    def request(self) -> dict[str, Any]:
-        """The content of the key; no address, concurrency, path, row order or sample id."""
-        return {
-            "schema": SCHEMA,
-            "stage": self.stage,
-            "engine": dict(self.engine),
-            "system": self.system,
-            "text": self.text,
-            "sampling": dict(vars(self.sampling)),
-            "k": self.k,
-            "frames": self.frames,
-            "audio": self.audio,
-            "recipe": dict(self.recipe) if self.recipe is not None else None,
-        }
-
-    @cached_property
-    def key(self) -> str:
-        """sha256 over `request`."""
-        return fingerprint(self.request)
-
-
-@dataclass(frozen=True)
-class StoredCall:
-    """One call with its latest outcome, as the ledger has it."""
-
-    key: str
-    stage: str
-    sample_id: str
-    role: str
-    dataset: str
-    """As in `Call`; so are the two below."""
-    files: Mapping[str, tuple[str, str | None]]
-    request: Mapping[str, Any]
-    n_frames: int
-    """Pictures in the prompt."""
-    audio_s: float
-    """Seconds of sound in the prompt."""
-    sizes: Mapping[str, float]
-    """Of the media and of their files, by the names that `Frames` and `Waveform` have for them;
-    empty for calls of earlier versions.
-    """
-    completion: Completion
 
 
 class LedgerReader:
@@ -152,29 +83,12 @@ class LedgerReader:
 
     def find_all(self, keys: Sequence[str]) -> dict[str, Completion]:
         """As `find`, for many calls; those that were never made are left out."""
-        rows = self.latest(", ".join(_COMPLETION), keys)
-        return {key: _completion(row) for key, row in rows.items()}
+        rows = self.latest(", ".join(COMPLETION), keys)
+        return {key: completion_of(row) for key, row in rows.items()}
 
     def find_calls(self, keys: Sequence[str]) -> dict[str, StoredCall]:
         """As `find_all`, with the request of each call and the size of its media."""
-        return {
-            key: StoredCall(
-                key=key,
-                stage=row["stage"],
-                sample_id=row["sample_id"],
-                role=row["role"],
-                dataset=row["dataset"],
-                files={
-                    kind: (file[0], file[1]) for kind, file in json.loads(row["files_json"]).items()
-                },
-                request=json.loads(row["request_json"]),
-                n_frames=row["n_frames"],
-                audio_s=row["audio_s"],
-                sizes={k: size for known in _sizes_in(row).values() for k, size in known.items()},
-                completion=_completion(row),
-            )
-            for key, row in self.latest("*", keys).items()
-        }
+        return {key: stored_call(row) for key, row in self.latest("*", keys).items()}
 
     def finished(self, keys: Sequence[str]) -> set[str]:
         """Those of the calls that have a reply."""
@@ -295,15 +209,15 @@ class Ledger(LedgerReader):
         found = self.source.latest("*", list(wanted))
         rows = [
             (
-                *_names_of(wanted[key], _sizes_in(row)),
-                *(row[name] for name in ("n_frames", "audio_s", *_COMPLETION, "created")),
+                *names_of(wanted[key], sizes_in(row)),
+                *(row[name] for name in ("n_frames", "audio_s", *COMPLETION, "created")),
             )
             for key, row in found.items()
             if row["finish_reason"] != "error"
         ]
         if rows:
             with self._writing() as connection:
-                connection.executemany(_insert_into_calls(rows[0]), rows)
+                connection.executemany(insert_into_calls(rows[0]), rows)
         return {str(row[0]) for row in rows}
 
     def find_payload(self, file_sha256: str, recipe: Mapping[str, Any]) -> str | None:
@@ -336,13 +250,13 @@ class Ledger(LedgerReader):
             )
             if answered is None:
                 row = (
-                    *_names_of(call, _sizes_of(prompt)),
+                    *names_of(call, sizes_of(prompt)),
                     len(prompt.frames) if prompt.frames else 0,
                     prompt.audio.duration_s if prompt.audio else 0.0,
-                    *(getattr(completion, name) for name in _COMPLETION),
+                    *(getattr(completion, name) for name in COMPLETION),
                     created,
                 )
-                connection.execute(_insert_into_calls(row), row)
+                connection.execute(insert_into_calls(row), row)
 
     def record_payload(
         self, file_sha256: str, recipe: Mapping[str, Any], outcome: str | MediaError
@@ -472,57 +386,3 @@ def count_finished(run: Path, stage: str) -> int:
     with read_ledger(run) as ledger:
         query = "SELECT COUNT(*) FROM calls WHERE stage = ? AND finish_reason != 'error'"
         return sum(row[0] for row in ledger.query(query, (stage,)))
-
-
-def _names_of(call: Call, sizes: Mapping[str, Mapping[str, Any]]) -> tuple[Any, ...]:
-    """The columns of `calls` that say what is asked, in their order.
-
-    A file's sizes, where they are known, are its third entry.
-    """
-    files = {kind: [*file, *filter(None, [sizes.get(kind)])] for kind, file in call.files.items()}
-    return (
-        *(call.key, call.stage, call.sample_id, call.role, call.k, call.dataset),
-        json.dumps(files, ensure_ascii=False, sort_keys=True),
-        json.dumps(call.request, ensure_ascii=False, sort_keys=True),
-    )
-
-
-def _insert_into_calls(row: Sequence[Any]) -> str:
-    return f"INSERT OR REPLACE INTO calls VALUES ({', '.join('?' * len(row))})"
-
-
-def _completion(row: sqlite3.Row) -> Completion:
-    return Completion(**{name: row[name] for name in _COMPLETION})
-
-
-def _sizes_of(prompt: Prompt) -> dict[str, dict[str, Any]]:
-    """What was used of each file and what it has, by kind."""
-    frames, audio = prompt.frames, prompt.audio
-    return {
-        "frames": {} if frames is None else _known(frames, "n_pixels", "source_pixels"),
-        "audio": {} if audio is None else _known(audio, "source_s"),
-    }
-
-
-def _known(medium: Any, *names: str) -> dict[str, float]:
-    return {name: value for name in names if (value := getattr(medium, name)) is not None}
-
-
-def _sizes_in(row: sqlite3.Row) -> dict[str, dict[str, Any]]:
-    """The same as a ledger has them."""
-    files = json.loads(row["files_json"])
-    return {kind: file[2] for kind, file in files.items() if len(file) > 2}
-
-
-def latest_by_key(rows: Iterable[sqlite3.Row]) -> dict[str, sqlite3.Row]:
-    """Of the rows of several files the outcome that counts, by key: a reply, else the last."""
-    latest: dict[str, sqlite3.Row] = {}
-    for row in rows:
-        known = latest.get(row["key"])
-        if known is None or _rank(row) > _rank(known):
-            latest[row["key"]] = row
-    return latest
-
-
-def _rank(row: sqlite3.Row) -> tuple[bool, str]:
-    return row["finish_reason"] != "error", row["created"]

@@ -8,7 +8,8 @@ the longest, the next command asks all others first.
 
 from __future__ import annotations
 
-from avrt.ask.ledger import Call, LedgerReader
+from avrt.ask.ledger import LedgerReader
+from avrt.ask.rows import Call
 from avrt.engines.base import is_of_server
 from avrt.errors import EngineError
 from avrt.texts import counted

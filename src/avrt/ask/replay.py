@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from avrt.ask.ledger import LedgerReader, StoredCall, read_ledger
+from avrt.ask.ledger import LedgerReader, read_ledger
+from avrt.ask.rows import StoredCall
 from avrt.config import MediaConfig
 from avrt.engines import Engine, complete
 from avrt.errors import DataError

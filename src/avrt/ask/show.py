@@ -17,7 +17,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from avrt.ask.ledger import LedgerReader, latest_by_key, ledger_shards, open_ledger, read_ledger
+from avrt.ask.ledger import LedgerReader, ledger_shards, open_ledger, read_ledger
+from avrt.ask.rows import latest_by_key
 from avrt.errors import ConfigError
 
 __all__ = ["load_call", "load_stats", "render_call", "render_stats", "retry"]

@@ -257,6 +257,6 @@ def tables(
     config = load_settings(settings)
     wanted = paper.Wanted(states or STATES, others, v1_difficulty)
     if as_json:
-        echo_json(paper.tables_to_json(config, wanted))
+        echo_json(paper.tables_to_json(paper.read_runs(config, others), wanted))
     else:
         echo(paper.run(config, form, output, wanted).summary)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from avrt.ask.ledger import StoredCall
 from avrt.ask.replay import Sender, replay
+from avrt.ask.rows import StoredCall
 from avrt.config import Config
 from avrt.engines import Engine, LazyEngine, engine_of_role
 from avrt.errors import ConfigError

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from urllib.parse import urlsplit
 
-from avrt.config import Config, EngineConfig
+from avrt.config import Config, EngineConfig, EvalConfig, ModelRole, TeacherRole
 from avrt.config.presets import load_preset, preset_names
 from avrt.errors import ConfigError
 
@@ -97,7 +97,11 @@ def needed_servers(config: Config) -> list[Server]:
         ConfigError: two models at one address, or two commands for one server.
     """
     by_address: dict[tuple[str, int], list[tuple[str, _Role]]] = {}
-    for role in _roles(config):
+    texts = {"merger": config.merger}
+    texts |= {f"judges.{name}": judge for name, judge in config.judges.items()}
+    if config.rubric != type(config).model_fields["rubric"].default:  # the configuration names it
+        texts["rubric"] = config.rubric
+    for role in _roles(config.teachers, texts, config.eval):
         for url in role.engine.base_urls if role.engine.kind == "openai" else ():
             base = url.partition("?")[0].rstrip("/").removesuffix("/chat/completions")
             key = Server((), "", base, ()).address
@@ -172,23 +176,21 @@ def render_servers(servers: Sequence[Server]) -> str:
     return "\n".join(lines)
 
 
-def _roles(config: Config) -> Iterator[_Role]:
-    """Every role that asks a model; the grader only where the configuration names it."""
-    for name, teacher in config.teachers.items():
+def _roles(
+    teachers: Mapping[str, TeacherRole], texts: Mapping[str, ModelRole], evaluated: EvalConfig
+) -> Iterator[_Role]:
+    """Every role that asks a model."""
+    for name, teacher in teachers.items():
         given = teacher.modality.replace("none", "")
         yield _Role(
             f"teachers.{name}", teacher.model, given, teacher.max_new_tokens, teacher.engine
         )
-    texts = {"merger": config.merger}
-    texts |= {f"judges.{name}": judge for name, judge in config.judges.items()}
-    if config.rubric != type(config).model_fields["rubric"].default:
-        texts["rubric"] = config.rubric
     for name, role in texts.items():
         yield _Role(name, role.model, "", role.max_new_tokens, role.engine)
-    for name, model in config.eval.models.items():
+    for name, model in evaluated.models.items():
         if not isinstance(model, str) and model.engine is not None:
             given = (model.modality or "av").replace("none", "")
-            longest = model.max_new_tokens or config.eval.max_new_tokens
+            longest = model.max_new_tokens or evaluated.max_new_tokens
             yield _Role(f"eval.models.{name}", model.model, given, longest, model.engine)
 
 

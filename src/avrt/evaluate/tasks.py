@@ -12,8 +12,9 @@ from functools import cached_property
 from itertools import islice
 
 from avrt.ask.calls import Draft, Outcome, seeded
-from avrt.ask.ledger import LedgerReader, StoredCall
+from avrt.ask.ledger import LedgerReader
 from avrt.ask.payloads import Clips, File
+from avrt.ask.rows import StoredCall
 from avrt.config import MediaConfig
 from avrt.evaluate.logs import Line, LogMeta, Settings, to_line
 from avrt.evaluate.models import Model

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from avrt import __version__
-from avrt.config import Config, MediaConfig
+from avrt.config import Config, EvalConfig, MediaConfig
 from avrt.errors import PASSING_CLASSES, ConfigError
 from avrt.evaluate.benchmarks import media_of
 from avrt.evaluate.results import read_results
@@ -68,7 +68,9 @@ def _write(config: Config, report: Path, with_media: bool) -> Result:
     for name in ("media", "tables", "figures"):  # of an earlier report
         remove_folder(report / name)
     media = [
-        show_media(item, _media_of(item, config), report / "media") if with_media else NO_MEDIA
+        show_media(item, _media_of(item, config.eval, config.media), report / "media")
+        if with_media
+        else NO_MEDIA
         for item in items
     ]
     page = template.render(
@@ -85,13 +87,13 @@ def _write(config: Config, report: Path, with_media: bool) -> Result:
     return Result(f"report: {report / 'index.html'}", counts, _fault(media))
 
 
-def _media_of(item: GalleryItem, config: Config) -> MediaConfig:
+def _media_of(item: GalleryItem, evaluation: EvalConfig, media: MediaConfig) -> MediaConfig:
     """The sound as the models got it, and no more frames than a strip has room for."""
-    data = config.eval.benchmarks.get(item.origin) if item.group == "evaluated" else None
+    data = evaluation.benchmarks.get(item.origin) if item.group == "evaluated" else None
     if data is None:
-        return config.media
-    given = media_of(data, config.media)
-    n_frames = min(given.n_frames, config.media.n_frames)
+        return media
+    given = media_of(data, media)
+    n_frames = min(given.n_frames, media.n_frames)
     return given.model_copy(update={"fps": None, "n_frames": n_frames})
 
 

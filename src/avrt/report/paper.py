@@ -33,7 +33,7 @@ from avrt.report.layout import FAULTY, TABLES, Column, PaperTable
 from avrt.report.tables import Cell, Table, to_latex, to_markdown
 from avrt.runs import Result, write_atomic
 
-__all__ = ["Wanted", "paper_tables", "run", "tables_to_json"]
+__all__ = ["Wanted", "paper_tables", "read_runs", "run", "tables_to_json"]
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def run(config: Config, form: str, output: Path | None, wanted: Wanted = Wanted(
         ConfigError: no such run, or `eval.published` names an unknown published model.
         DataError: a log that cannot be read.
     """
-    runs = _read_runs(config, wanted.others)
+    runs = read_runs(config, wanted.others)
     texts = {t.file: _render(t, rows, form) for t, rows in paper_tables(runs, wanted)}
     errors = _errors(runs)
     if table := errors_table(errors):
@@ -122,15 +122,14 @@ def run(config: Config, form: str, output: Path | None, wanted: Wanted = Wanted(
     return Result(f"tables: {', '.join(f'{output / name}.{ending}' for name in texts)}", counts)
 
 
-def tables_to_json(config: Config, wanted: Wanted = Wanted()) -> list[dict[str, Any]]:
+def tables_to_json(runs: Sequence[Evaluated], wanted: Wanted = Wanted()) -> list[dict[str, Any]]:
     """The tables for programs: number, name, caption, notes, and one entry per cell, in per cent.
 
     The errors, and the points of Figure 1 of a run that has them, come last, without a number.
 
     Raises:
-        ConfigError, DataError: as `run`.
+        ConfigError: `eval.published` names an unknown published model.
     """
-    runs = _read_runs(config, wanted.others)
     tables: list[dict[str, Any]] = [
         {
             "table": table.number,
@@ -146,7 +145,7 @@ def tables_to_json(config: Config, wanted: Wanted = Wanted()) -> list[dict[str, 
         }
         for table, rows in paper_tables(runs, wanted)
     ]
-    errors, courses = _errors(runs), courses_of(runs[0].results, config.eval.models)
+    errors, courses = _errors(runs), courses_of(runs[0].results, runs[0].settings.models)
     for name, table, cells in (
         (ERRORS, errors_table(errors), error_cells(errors)),
         (NAME, course_table(courses), course_cells(courses)),
@@ -181,8 +180,13 @@ def paper_tables(
     return [(table, _rows(table, cells, models, names, wanted.states)) for table in wanted.tables]
 
 
-def _read_runs(config: Config, others: Sequence[str]) -> list[Evaluated]:
-    """The command's run and further ones, each with the settings that it was evaluated with."""
+def read_runs(config: Config, others: Sequence[str] = ()) -> list[Evaluated]:
+    """The command's run and further ones, each with the settings that it was evaluated with.
+
+    Raises:
+        ConfigError: no such run.
+        DataError: a log that cannot be read.
+    """
     if not config.run.path.is_dir():
         raise ConfigError(f"{config.run.path}: no such run; set run.dir and run.name")
     runs = [Evaluated(read_results(config, with_texts=False), config.eval)]
