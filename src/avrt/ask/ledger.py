@@ -18,15 +18,13 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from avrt.ask.budget import Shard
 from avrt.ask.database import (
-    SCHEMA,
     check_pages,
     ledger_path,
     ledger_paths,
@@ -36,11 +34,12 @@ from avrt.ask.database import (
     remedy,
     unreadable,
 )
+from avrt.ask.keys import Call
 from avrt.ask.locks import hold_scope, take_turns
 from avrt.ask.named import check_replies
 from avrt.errors import PASSING_CLASSES, AvrtError, ConfigError, DataError, MediaError
 from avrt.runs import fingerprint
-from avrt.types import Completion, Prompt, Sampling
+from avrt.types import Completion, Prompt
 
 __all__ = [
     "Call",
@@ -62,53 +61,6 @@ _COMPLETION = (
     *("error_class", "error", "n_frame_tokens", "n_audio_tokens"),
 )
 """Fields of a completion that are kept, each in a column of its name."""
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call to a model, by its content: equal calls have equal keys."""
-
-    stage: str
-    sample_id: str
-    role: str
-    engine: Mapping[str, Any]
-    """The engine's identity: model, revision, how media are handed over."""
-    system: str | None
-    text: str
-    sampling: Sampling
-    frames: str | None = None
-    """Digest of the decoded frames."""
-    audio: str | None = None
-    """Digest of the decoded sound."""
-    recipe: Mapping[str, Any] | None = None
-    """How each of the media was decoded, by kind."""
-    k: int = 0
-    """Which of several answers to the same prompt."""
-    dataset: str = ""
-    """Name of the evaluation set of the sample; empty: the run's own dataset. Not in the key."""
-    files: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
-    """Path below the dataset's root and sha256 of the file of each medium. Not in the key."""
-
-    @property
-    def request(self) -> dict[str, Any]:
-        """The content of the key; no address, concurrency, path, row order or sample id."""
-        return {
-            "schema": SCHEMA,
-            "stage": self.stage,
-            "engine": dict(self.engine),
-            "system": self.system,
-            "text": self.text,
-            "sampling": dict(vars(self.sampling)),
-            "k": self.k,
-            "frames": self.frames,
-            "audio": self.audio,
-            "recipe": dict(self.recipe) if self.recipe is not None else None,
-        }
-
-    @cached_property
-    def key(self) -> str:
-        """sha256 over `request`."""
-        return fingerprint(self.request)
 
 
 @dataclass(frozen=True)
@@ -288,7 +240,7 @@ class Ledger(LedgerReader):
         found = self.source.latest("*", list(wanted))
         rows = [
             (
-                *_names_of(wanted[key]),
+                *_names_of(wanted[key], _files_like(wanted[key], row)),
                 *(row[name] for name in ("n_frames", "audio_s", *_COMPLETION, "created")),
             )
             for key, row in found.items()
@@ -329,7 +281,7 @@ class Ledger(LedgerReader):
             )
             if answered is None:
                 row = (
-                    *_names_of(call),
+                    *_names_of(call, call.files),
                     len(prompt.frames) if prompt.frames else 0,
                     prompt.audio.duration_s if prompt.audio else 0.0,
                     *(getattr(completion, name) for name in _COMPLETION),
@@ -467,11 +419,17 @@ def count_finished(run: Path, stage: str) -> int:
         return sum(row[0] for row in ledger.query(query, (stage,)))
 
 
-def _names_of(call: Call) -> tuple[Any, ...]:
+def _files_like(call: Call, row: sqlite3.Row) -> dict[str, list[Any]]:
+    """The files of a call, with all else that the row of an equal one knows about them."""
+    stored = json.loads(row["files_json"])
+    return {kind: [*file, *stored.get(kind, ())[2:]] for kind, file in call.files.items()}
+
+
+def _names_of(call: Call, files: Mapping[str, Any]) -> tuple[Any, ...]:
     """The columns of `calls` that say what is asked, in their order."""
     return (
         *(call.key, call.stage, call.sample_id, call.role, call.k, call.dataset),
-        json.dumps(dict(call.files), ensure_ascii=False, sort_keys=True),
+        json.dumps(dict(files), ensure_ascii=False, sort_keys=True),
         json.dumps(call.request, ensure_ascii=False, sort_keys=True),
     )
 
