@@ -152,6 +152,19 @@ def test_reused_replies_carry_the_names_of_the_second_run(
         assert {row["role"] for row in ledger.query("SELECT role FROM calls")} == {"eyes", "audio"}
 
 
+def test_a_copied_reply_keeps_what_is_known_about_its_files(first: Config, make: Make) -> None:
+    connection = sqlite3.connect(first.run.path / "ledger.sqlite")
+    extended = "UPDATE calls SET files_json = replace(files_json, ']', ', {\"source_s\": 9.5}]')"
+    with connection:
+        connection.execute(extended)
+    connection.close()
+    trace.run(second := make("second", "run.calls_from=first"))
+    with read_ledger(second.run.path) as ledger:
+        rows = ledger.query("SELECT files_json FROM calls WHERE role = 'audio'")
+    files = [json.loads(row["files_json"])["audio"] for row in rows]
+    assert [(len(file), file[2]) for file in files] == [(3, {"source_s": 9.5})] * 7
+
+
 def test_failed_calls_of_the_first_run_are_made_again(
     make: Make, models: Models, short_waits: None
 ) -> None:
