@@ -389,29 +389,41 @@ def test_a_push_creates_a_private_repository_with_the_folders_files(
     assert '"me/it"' in sent["README.md"].decode(), "the example names the repository"
 
 
-def test_a_page_has_media_on_request_and_a_push_takes_away_only_what_avrt_pushed(
+def test_a_page_becomes_a_static_space_without_media(
     demo: Config, tmp_path: Path, on_loopback: Hub
 ) -> None:
     out = tmp_path / "out"
-    command = (*COMMAND, "--output", out, "--repo", "me/it", "--push", "--public")
-    assert publish("report", *command, "--with-media").exit_code == 0
+    done = publish("report", *COMMAND, "--output", out, "--repo", "me/it", "--push", "--public")
+    assert done.exit_code == 0, done.output
     repository = on_loopback.repositories["spaces/me/it"]
     assert (repository.private, repository.sdk) == (False, "static")
-    media = {file for file in repository.files if file.startswith("media/")}
-    assert media
-    repository.files["paper.pdf"] = b"of a person"
-    done = publish("report", *command)
-    assert done.exit_code == 0, done.output
+    assert repository.files.keys() >= {"index.html", "README.md", "avrt.json"}
     assert not (out / "media").exists()
     assert "<audio" not in (out / "index.html").read_text(encoding="utf-8")
-    assert not media & repository.files.keys()
-    assert repository.files["paper.pdf"] == b"of a person"
     card = hub.SpaceCard.load(out / "README.md")
     assert (card.data.sdk, card.data.app_file) == ("static", "index.html")
     assert json.loads((out / "avrt.json").read_text())["commands"][-2:] == [
         "avrt grpo avrt.yaml grpo.init=base grpo.output=grpo-base",
         "avrt grpo avrt.yaml grpo.init=sft grpo.output=grpo",
     ]
+    shutil.copytree(demo.run.path / "report" / "media", out / "media")
+    assert list(find_problems(out, "report", NOTHING, True)) == []
+    problems = list(find_problems(out, "report", NOTHING, False))
+    assert len(problems) == len(list((out / "media").iterdir())) > 0
+
+
+def test_a_later_push_takes_away_only_what_avrt_had_pushed(
+    demo: Config, tmp_path: Path, on_loopback: Hub
+) -> None:
+    command = (*COMMAND, "--output", tmp_path / "out", "--repo", "me/it", "--push")
+    assert publish("dataset", *command, "--licence", "questions=MIT").exit_code == 0
+    repository = on_loopback.repositories["datasets/me/it"]
+    assert "LICENSE.md" in repository.files
+    repository.files["paper.pdf"] = b"of a person"
+    done = publish("dataset", *command)
+    assert done.exit_code == 0, done.output
+    assert "LICENSE.md" not in repository.files
+    assert repository.files["paper.pdf"] == b"of a person"
 
 
 def test_the_repository_of_another_is_left_alone_and_a_refusal_is_explained(
