@@ -29,6 +29,7 @@ from avrt.ask.calls import (
 )
 from avrt.ask.ledger import Ledger, open_ledger, read_ledger
 from avrt.ask.locks import check_free, take_turns
+from avrt.checkpoints.convert import export_vllm
 from avrt.config import Config, EvalModel
 from avrt.datasets.names import nearest_names
 from avrt.engines import Engine, LazyEngine
@@ -120,7 +121,8 @@ def run(config: Config, choice: Choice = Choice(), budget: Budget | None = None)
         if text := cost_text(expected_costs(known, left, measured_s)):
             say(text)
         model, started_s, n_before = of_model[0].model, time.monotonic(), budget.n_calls
-        engine = LazyEngine(model.engine, model.checkpoint, model.revision, config.media)
+        settings = model.engine, model.checkpoint, model.revision, config.media
+        engine = LazyEngine(*settings, export_vllm)
         with open_ledger(path, budget.shard, _scope(name)) as ledger, closing(engine):
             made[name] = _ask(path, ledger, engine, of_model, budget, known)
         if n_asked := budget.n_calls - n_before:
