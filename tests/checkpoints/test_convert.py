@@ -12,11 +12,12 @@ import torch
 from click.testing import CliRunner, Result
 from safetensors.torch import load_file, save_file
 
-from avrt.checkpoints import convert, describe, tensors
+from avrt.checkpoints import convert, tensors
 from avrt.cli import cli
 from avrt.config import StudentConfig
 from avrt.engines.weights import load
 from avrt.errors import ConfigError, DataError
+from avrt.train import describe
 from avrt.train.checkpoint import load_student
 from omni import MODEL, write_omni
 

@@ -8,11 +8,11 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from avrt.checkpoints import convert
-from avrt.checkpoints.describe import describe
 from avrt.config import StudentConfig
 from avrt.engines.weights import load
 from avrt.errors import ConfigError, DataError
 from avrt.train.checkpoint import require_student
+from avrt.train.describe import describe
 from omni3 import write_omni3, write_thinker3
 
 

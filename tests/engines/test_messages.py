@@ -78,14 +78,15 @@ def test_settings_that_contradict_are_refused(setting, words):
         load_config(None, (f"merger.engine.{setting}",))
 
 
-def test_times_of_frames_cannot_be_said_twice_nor_to_vllm_in_process():
+def test_times_of_frames_cannot_be_said_twice():
     extra = "merger.engine.extra_body={media_io_kwargs: {}}"
     load_config(None, (extra,))
     video = "merger.engine.frames_as=video"
     with pytest.raises(ConfigError, match="may not hold media_io_kwargs"):
         load_config(None, (extra, video))
-    with pytest.raises(ConfigError, match="set frames_as: images"):
-        load_config(None, ("merger.engine.kind=vllm", video))
+    extra = "merger.engine.extra_body={mm_processor_kwargs: {fps: 1}}"
+    with pytest.raises(ConfigError, match=r"mm_processor_kwargs has no effect .* take it out"):
+        load_config(None, ("merger.engine.kind=vllm", video, extra))
 
 
 def test_all_that_decides_replies_is_in_the_identity_and_nothing_else():

@@ -102,6 +102,6 @@ def describe(folder: Path, settings: tuple[str, ...]) -> None:
 
     Example: avrt checkpoint describe models/thinker configs/paper.yaml
     """
-    from avrt.checkpoints.describe import describe as run
+    from avrt.train.describe import describe as run
 
     echo(run(folder, load_settings(settings).student))

@@ -413,8 +413,12 @@ class EvalConfig(Section):
     """Evaluate only the first N items of each set."""
     max_new_tokens: int = Field(default=1024, ge=1)
     """Longest completion, in tokens; longer ones are cut and marked "length"."""
+    engine: Literal["transformers", "vllm", "auto"] = "transformers"
+    """Engine, in this process, of models that name none; vLLM gets the student's own inputs. `auto`
+    is vLLM where it is installed.
+    """
     batch_size: int = Field(default=32, ge=1)
-    """Prompts generated together."""
+    """Prompts answered at a time by a model in this process."""
     difficulty: dict[str, Path] = Field(default={})
     """Difficulty files made elsewhere by `avrt difficulty`, by benchmark; else this run's own."""
     published: dict[str, str] = Field(

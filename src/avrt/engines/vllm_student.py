@@ -95,8 +95,20 @@ class VllmStudentEngine:
             "dtype": self._config.dtype,
             **self._config.vllm_args,
         }
-        with _whole(Path(resolve(self._model)), self._export) as source:
-            return load_llm(source, self._revision, arguments, self._model)
+        with _whole(self._folder(), self._export) as source:
+            return load_llm(source, None, arguments, self._model)
+
+    def _folder(self) -> Path:
+        """The model's folder; a model of the hub is fetched."""
+        folder = Path(resolve(self._model))
+        if folder.is_dir():
+            return folder
+        import huggingface_hub
+
+        try:
+            return Path(huggingface_hub.snapshot_download(self._model, revision=self._revision))
+        except (OSError, ValueError) as error:
+            raise EngineError(f"{self._model}: cannot fetch this model: {error}") from error
 
     @cached_property
     def _processor(self) -> Any:
@@ -211,9 +223,6 @@ def _to_vllm(inputs: Any, item: Mapping[str, Any]) -> Any:
 @contextmanager
 def _whole(folder: Path, export: Callable[[Path, Path], Any] | None) -> Iterator[str]:
     """The model in the form that vLLM loads; what is written for it is removed."""
-    if not (folder / "config.json").is_file():
-        yield str(folder)  # of the hub, whose Omni models are whole
-        return
     if (folder / ADAPTER).is_file():
         raise EngineError(
             f"{folder}: adapters, which vLLM does not load so; merge them, or set "

@@ -106,7 +106,7 @@ def cost_text(costs: Sequence[Cost]) -> str:
                 f"{cost.answer_s:.2g} s per answer ({basis})"
             )
         lines.append(text)
-    if len(costs) > 1:
+    if sum(cost.answer_s is not None for cost in costs) > 1:
         n_left, hours = sum(cost.n_left for cost in costs), sum(cost.hours for cost in costs)
         lines.append(f"eval: up to {n_left:,} answers left in all: {_hours(hours)}")
     return "\n".join(lines)

@@ -8,10 +8,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from avrt.config import Config, EngineConfig, EvalConfig, EvalModel, GivenMedia, MediaConfig
+from avrt.config import (
+    Config,
+    EngineConfig,
+    EvalConfig,
+    EvalModel,
+    GivenMedia,
+    MediaConfig,
+    StudentConfig,
+)
 from avrt.engines import engine_identity
 from avrt.errors import ConfigError
 from avrt.evaluate.benchmarks import BENCHMARKS, media_of, official_prompt
@@ -101,13 +110,7 @@ def choose_models(config: Config, chosen: Mapping[str, str | EvalModel]) -> list
         ConfigError: a model that was never trained, a prompt or a script that is absent.
     """
     settings, student = config.eval, config.student
-    own_engine = EngineConfig(
-        kind="transformers",
-        batch_size=settings.batch_size,
-        device=student.device,
-        dtype=student.dtype,
-        use_audio_in_video=student.use_audio_in_video,
-    )
+    own_engine = _own_engine(settings, student)
     models = []
     for name, value in chosen.items():
         role = EvalModel(model=value) if isinstance(value, str) else value
@@ -152,6 +155,31 @@ def _template(model: str, prompt: str, of_student: str) -> PromptTemplate | None
         raise ConfigError(
             f"eval.models.{model}: {error}; `official` asks in the words of a benchmark's authors"
         ) from error
+
+
+def _own_engine(settings: EvalConfig, student: StudentConfig) -> EngineConfig:
+    """The engine of models that name none.
+
+    Raises:
+        ConfigError: vLLM cannot give the student its inputs.
+    """
+    kind = settings.engine
+    if kind == "auto":
+        takes_all = student.device != "cpu" and not student.use_audio_in_video
+        kind = "vllm" if takes_all and find_spec("vllm") is not None else "transformers"
+    if kind == "vllm" and student.use_audio_in_video:
+        raise ConfigError(
+            "eval.engine = vllm takes no video with its sound between the frames, and "
+            "student.use_audio_in_video is true; set eval.engine=transformers"
+        )
+    return EngineConfig(
+        kind=kind,
+        batch_size=settings.batch_size,
+        device=student.device,
+        dtype=student.dtype,
+        frames_as="video" if kind == "vllm" else "images",
+        use_audio_in_video=student.use_audio_in_video,
+    )
 
 
 def settings_of(

@@ -30,6 +30,7 @@ from avrt.ask.calls import (
 from avrt.ask.ledger import Ledger, open_ledger, read_ledger
 from avrt.ask.locks import check_free, take_turns
 from avrt.ask.reuse import check_source, forecast_calls, reused_text
+from avrt.checkpoints.convert import export_vllm
 from avrt.config import Config, EvalModel
 from avrt.datasets.names import nearest_names
 from avrt.engines import Engine, LazyEngine
@@ -122,8 +123,8 @@ def run(config: Config, choice: Choice = Choice(), budget: Budget | None = None)
         if text := cost_text(expected_costs(known, left, measured_s)):
             say(text)
         model, started_s, n_before = of_model[0].model, time.monotonic(), budget.n_calls
-        engine = LazyEngine(model.engine, model.checkpoint, model.revision, config.media)
-        scope = _scope(name)
+        settings = model.engine, model.checkpoint, model.revision, config.media
+        engine, scope = LazyEngine(*settings, export_vllm), _scope(name)
         with open_ledger(path, budget.shard, scope, source) as ledger, closing(engine):
             made[name] = _ask(path, ledger, engine, of_model, budget, known)
         if n_asked := budget.n_calls - n_before:
