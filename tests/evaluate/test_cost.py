@@ -5,6 +5,7 @@ import pytest
 from avrt.config import EngineConfig, EvalModel
 from avrt.evaluate import cost, plan, run
 from avrt.types import Completion
+from script_engine import scripted
 
 
 @pytest.fixture
@@ -65,3 +66,11 @@ def test_a_model_on_the_cpu_has_no_gpu_hours(two_models):
     assert forecast(plan(with_models(two_models, cpu=model))) == [
         "eval: up to 15 answers left of model cpu"
     ]
+
+
+def test_a_script_has_no_gpu_hours_after_it_has_answered(two_models, tmp_path, capsys):
+    engine = EngineConfig(**scripted(tmp_path, {"": "A"}))
+    names = ("first", "second")
+    run(with_models(two_models, **{n: EvalModel(model=n, engine=engine) for n in names}))
+    lines = forecast(capsys.readouterr().err)
+    assert lines[-1] == "eval: up to 15 answers left of model second"

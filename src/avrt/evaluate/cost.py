@@ -63,7 +63,7 @@ class Cost:
     n_tokens: float
     """Of an answer."""
     answer_s: float | None
-    """GPU seconds of an answer; None: unknown, as on a CPU."""
+    """GPU seconds of an answer; None: no GPU is known to be used, as on a CPU and by a script."""
     measured: bool = False
 
     @property
@@ -84,11 +84,11 @@ def expected_costs(
     costs = []
     for name, model in models.items():
         n_tokens = min(answers.mean_tokens(name), model.sampling.max_new_tokens)
-        kind, is_cpu = model.engine.kind, model.engine.device == "cpu"
-        answer_s = measured_s.get(kind)
-        if answer_s is None and kind in _TOKEN_S and not (is_cpu and kind == "transformers"):
+        kind, answer_s = model.engine.kind, None
+        if kind in _TOKEN_S and not (model.engine.device == "cpu" and kind == "transformers"):
             rows = model.engine.batch_size if kind == "transformers" else 1
-            answer_s = _PROMPT_S[kind] + n_tokens * _TOKEN_S[kind] / rows
+            assumed_s = _PROMPT_S[kind] + n_tokens * _TOKEN_S[kind] / rows
+            answer_s = measured_s.get(kind, assumed_s)
         costs.append(Cost(name, left[name], n_tokens, answer_s, kind in measured_s))
     return costs
 
