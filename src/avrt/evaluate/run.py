@@ -107,7 +107,7 @@ def run(config: Config, choice: Choice = Choice(), budget: Budget | None = None)
             )
     for name in dict.fromkeys(task.model.name for task in tasks):
         check_free(path, budget.shard, _scope(name))
-    known = read_answers(path)
+    known = read_answers(path, tasks)
     for model in {task.model.name: task.model for task in tasks if known.n_left(task)}.values():
         try:
             check_installed(model.engine)
@@ -187,7 +187,7 @@ def plan(config: Config, choice: Choice = Choice()) -> str:
         lines.append(
             "eval: " + forecast_calls(config.run.path, config.run.calls_path, "eval", each)
         )
-    lines.append(cost_text(expected_costs(read_answers(config.run.path), tasks)))
+    lines.append(cost_text(expected_costs(read_answers(config.run.path, tasks), tasks)))
     return "\n".join(filter(None, lines))
 
 
