@@ -231,7 +231,7 @@ def test_an_interrupted_run_has_logs_and_goes_on_where_it_stopped(config, use_an
 def test_a_model_is_loaded_once_and_not_at_all_when_nothing_is_left(config, monkeypatch, tmp_path):
     opened: Counter[str] = Counter()
 
-    def make(settings, model, revision, media, export):
+    def make(settings, model, revision, media, export=None):
         nonlocal opened
         opened[model] += 1
         return make_engine(settings, model, revision, media, export)
