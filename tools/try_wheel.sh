@@ -7,6 +7,7 @@ folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 unset PYTHONPATH
+export OMP_NUM_THREADS=1 # models of the world are too small to gain from more
 "$avrt" demo --quick
 "$avrt" config copy demo demo.yaml
 run="run.name=demo-quick data.root=runs/world-quick"

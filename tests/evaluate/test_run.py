@@ -171,7 +171,7 @@ def test_too_many_failed_calls_are_an_error_after_all_is_stored_and_shown(
     assert logs["base", "v"] == logs["other", "v"] == {"failed": N_ITEMS}
     assert logs["other", "a"]["scored"] == N_ITEMS - 1
     shown = capsys.readouterr().out
-    assert "base V: invalid –, 6 failed" in shown
+    assert "base V: invalid –, 0 pictures scaled down, 6 failed" in shown
     assert "22 of 32 calls failed (22 no_reply); repeat the command to try them again" in shown
     asked = use_answers(answer_a)
     assert "calls failed" not in run(config).summary
@@ -192,7 +192,9 @@ def test_a_failed_call_is_counted_and_tried_again_by_the_same_command(config, us
     first = evaluate(config, modalities=["v"])
     assert first.counts == {"failed": 1, "unparsable": N_ITEMS - 1}
     assert "0.0 % [0.0, 39.0]" in first.summary
-    assert "base V: invalid 100.0 %, 5 unparsable, 1 failed" in first.summary
+    assert (
+        "base V: invalid 100.0 %, 0 pictures scaled down, 5 unparsable, 1 failed" in first.summary
+    )
     assert "1 of 6 calls failed (1 no_reply); repeat the command to try them again" in first.summary
     asked = use_answers(answer_a)
     again = evaluate(config, modalities=["v"])
@@ -229,7 +231,7 @@ def test_an_interrupted_run_has_logs_and_goes_on_where_it_stopped(config, use_an
 def test_a_model_is_loaded_once_and_not_at_all_when_nothing_is_left(config, monkeypatch, tmp_path):
     opened: Counter[str] = Counter()
 
-    def make(settings, model, revision, media, export):
+    def make(settings, model, revision, media, export=None):
         nonlocal opened
         opened[model] += 1
         return make_engine(settings, model, revision, media, export)

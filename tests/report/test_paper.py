@@ -181,6 +181,7 @@ def test_a_state_of_the_paper_has_its_tables_and_figures(config, state, tables, 
     cells = cells_of(config, "main-results", states=(state,))
     daily = [c for c in cells if c["model"] == "sft_rl" and c["benchmark"] == "daily_omni"]
     assert {cell["published"] for cell in daily} == values
+    assert len({cell["benchmark"] for cell in cells}) == (4 if state == "v1" else 8)
     titles = {cell["row"] for cell in cells}
     assert ("video-SALMONN-o1-7B" in titles) == (state == "eccv")
     assert ("AVRT-7B, SFT + RL" in titles) == (state != "v1")

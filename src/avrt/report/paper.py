@@ -177,7 +177,24 @@ def paper_tables(
         and (benchmark := _paper_benchmark(run.settings.benchmarks, r.benchmark)) is not None
     }
     models = in_order({model for _, model, _ in cells}, _models(runs))
-    return [(table, _rows(table, cells, models, names, wanted.states)) for table in wanted.tables]
+    return [
+        _without_empty_sets(table, _rows(table, cells, models, names, wanted.states))
+        for table in wanted.tables
+    ]
+
+
+def _without_empty_sets(table: PaperTable, rows: list[Row]) -> tuple[PaperTable, list[Row]]:
+    """The table without the sets on which neither the chosen states nor the runs have a value."""
+    kept = [
+        place
+        for place, column in enumerate(table.columns)
+        if column.given is not None
+        or any(row.entries[place].figures or row.entries[place].result for row in rows)
+    ]
+    columns = [table.columns[place] for place in kept]
+    return replace(table, columns=columns), [
+        replace(row, entries=[row.entries[place] for place in kept]) for row in rows
+    ]
 
 
 def read_runs(config: Config, others: Sequence[str] = ()) -> list[Evaluated]:
