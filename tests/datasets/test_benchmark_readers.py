@@ -264,6 +264,16 @@ def test_a_clip_without_its_sound_file_has_its_own_sound(tmp_path):
     assert read(tmp_path, "daily_omni")[0].sample.audio == sound
 
 
+@pytest.mark.parametrize(
+    "place", ["watch?app=desktop&v=ID&t=3", "embed/ID", "live/ID?x=1", "shorts/ID"]
+)
+def test_video_mmes_videos_have_the_name_in_their_address(tmp_path, place):
+    videos = rows_of("video_mme")
+    videos[0]["url"] = f"https://www.youtube.com/{place.replace('ID', 'zZ-yY_xX012')}"
+    data = write_set(tmp_path, "video_mme", videos)
+    assert next(iter(read_items(data))).sample.video == "data/zZ-yY_xX012.mp4"
+
+
 def test_video_mmes_table_and_list_hold_the_same_questions(tmp_path):
     listed = read(tmp_path, "video_mme")
     rows = [

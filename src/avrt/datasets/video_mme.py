@@ -45,7 +45,7 @@ HUB_NAMES = {
     "choices": "options",
 }
 """What the authors' list calls these columns; their README and their template differ in one."""
-_YOUTUBE = re.compile(r"(?:[?&]v=|youtu\.be/|/shorts/)([\w-]{11})")
+_YOUTUBE = re.compile(r"(?:[?&]v=|youtu\.be/|/(?:shorts|embed|live)/)([\w-]{11})")
 
 
 def read_video_mme(names: MediaNames, path: Path) -> Iterator[BenchmarkItem]:
