@@ -151,6 +151,13 @@ def avhbench(text, item):
     return re.search(item.row["label"], text, re.IGNORECASE | re.ASCII) is not None, True
 
 
+def avhbench_of_option(text, item):
+    letter = None if text is None else extract_answer(text, item.sample.options)
+    if letter is not None:
+        text = ("Yes", "No")["AB".index(letter)]
+    return avhbench(text, item)
+
+
 def omnivideobench(text, item):
     if text is None:
         return False, False
@@ -197,7 +204,7 @@ RESTATED = {
     "video_mme": {"official": video_mme, "of_all": video_mme_of_all},
     "rivabench_standup": {"official": letter},
     "rivabench_academic": {"official": letter},
-    "avhbench": {"official": avhbench},
+    "avhbench": {"official": avhbench_of_option, "raw": avhbench},
     "parquet": {"official": letter},
 }
 

@@ -13,6 +13,7 @@ from avrt.datasets import read_items
 from avrt.evaluate.benchmarks import BENCHMARKS
 from avrt.evaluate.official import (
     avhbench,
+    avhbench_of_option,
     daily_omni,
     letter,
     omnibench,
@@ -262,6 +263,17 @@ def test_avhbench_looks_for_the_gold_word_anywhere(tmp_path, text, parsed):
     words = parsed.split(" and ") if parsed else []
     assert [verdict.correct for verdict in verdicts] == ["no" in words, "yes" in words]
     assert all(verdict.counted for verdict in verdicts)
+
+
+def test_avhbench_reads_the_letter_that_a_student_is_asked_for(tmp_path):
+    no, yes, _ = items_of(tmp_path, "avhbench")
+    text = "<think>I know that bell.</think><answer>A</answer>"
+    assert [avhbench(text, item).correct for item in (no, yes)] == [True, False]
+    assert [avhbench_of_option(text, item).correct for item in (no, yes)] == [False, True]
+    for text in ("Yes, it rings.", "I cannot tell", "", None):
+        assert [avhbench_of_option(text, item) for item in (no, yes)] == [
+            avhbench(text, item) for item in (no, yes)
+        ]
 
 
 @pytest.mark.parametrize(

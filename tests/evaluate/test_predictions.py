@@ -121,7 +121,7 @@ def test_a_set_of_yes_and_no_is_answered_with_letters_or_words(config, tmp_path)
     score_predictions(config, write(tmp_path / "own.jsonl", rows), OLA)
     (found,) = read_results(config)
     assert [line.answer for line in found.lines] == ["B", "A", None]  # a sentence is no answer
-    assert [verdict.correct for verdict in found.officials] == [False, True, True]
+    assert [verdict.correct for verdict in found.officials] == [True, True, True]
 
 
 @pytest.mark.parametrize(

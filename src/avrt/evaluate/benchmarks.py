@@ -425,8 +425,10 @@ BENCHMARKS: dict[str, Benchmark] = {
         n_items=None,
         version="QA.json of 2025; sources disagree on the count (5,816 in the paper)",
         modalities=("a", "v", "av"),
-        rule="the gold word, yes or no, anywhere in the reply (AVCD)",
-        official=official.avhbench,
+        rule="the gold word, yes or no, anywhere in the reply (AVCD); its letter becomes the word "
+        "before",
+        official=official.avhbench_of_option,
+        variants={"raw": official.avhbench},
         licence="not stated; videos are VALOR's and AudioCaps'",
         media="videos/ID.mp4, from the authors' archive",
         given=_WHOLE_SOUND,

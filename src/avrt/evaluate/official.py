@@ -20,6 +20,7 @@ from avrt.types import LETTERS, BenchmarkItem
 __all__ = [
     "Official",
     "avhbench",
+    "avhbench_of_option",
     "daily_omni",
     "letter",
     "omnibench",
@@ -120,10 +121,7 @@ def token_sets_of_option(text: str | None, item: BenchmarkItem) -> Official:
     Models that answer with a letter need this step, which the authors leave to their users. A reply
     without a letter is scored as it is.
     """
-    answer = None if text is None else extract_answer(text, item.sample.options)
-    if answer is None:
-        return token_sets(text, item)
-    return token_sets(item.sample.options[LETTERS.index(answer)], item)
+    return token_sets(_option_text(text, item), item)
 
 
 def video_holmes(text: str | None, item: BenchmarkItem) -> Official:
@@ -203,6 +201,15 @@ def avhbench(text: str | None, item: BenchmarkItem) -> Official:
     return Official(gold in found, parsed, f"read as {parsed}: {verdict}")
 
 
+def avhbench_of_option(text: str | None, item: BenchmarkItem) -> Official:
+    """AVHBench, on the word of the option whose letter the reply gives.
+
+    A model that is asked for a letter never writes the word as its answer, and has "no" somewhere
+    in its thought ("I know"). A reply without a letter or a word alone is scored as it is.
+    """
+    return avhbench(_option_text(text, item), item)
+
+
 def omnivideobench(text: str | None, item: BenchmarkItem) -> Official:
     """OmniVideoBench: what is left behind the last "assistant" and inside `\\boxed{}`, in lower
     case and without punctuation, is the gold letter and nothing else; "B. text" is "b".
@@ -222,6 +229,12 @@ def omnivideobench(text: str | None, item: BenchmarkItem) -> Official:
     if parsed == gold:
         return Official(True, parsed, f"read as {parsed!r}: right")
     return Official(False, parsed or None, f"read as {parsed[:40]!r}, not {gold!r}")
+
+
+def _option_text(text: str | None, item: BenchmarkItem) -> str | None:
+    """The text of the option that a reply names; the reply where it names none."""
+    answer = None if text is None else extract_answer(text, item.sample.options)
+    return text if answer is None else item.sample.options[LETTERS.index(answer)]
 
 
 def _first_of_four(reply: str, prefixes: Iterable[str]) -> str | None:
