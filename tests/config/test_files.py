@@ -194,6 +194,10 @@ def test_a_problem_is_told_with_the_file_that_holds_it(write_all):
             "eval.models.x=3",
             ["eval.models.x = 3: expected a text; quote it", "eval.models.x = 3: expected"],
         ),
+        (
+            "eval.models.x={model: y, k: 3}",
+            ["eval.models.x: k = 3 answers at temperature 0 would all be the same"],
+        ),
         ("data=3", ["data = 3: expected settings by name, such as {key: value}"]),
     ],
 )

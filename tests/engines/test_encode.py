@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from avrt.engines.encode import Encoded, collate, encode, merge_media, suppress_token_ids
+from avrt.engines.encode import (
+    Encoded,
+    collate,
+    count_media_tokens,
+    encode,
+    merge_media,
+    suppress_token_ids,
+)
 from avrt.engines.weights import load
 from avrt.errors import EngineError
 from avrt.types import Frames, Prompt, Waveform
@@ -61,6 +68,14 @@ def test_sound_longer_than_the_extractors_window_is_refused_not_cut(processor):
     sound = Waveform(np.zeros(5 * 16_000, dtype=np.float32))
     with pytest.raises(EngineError, match=r"5.0 s of sound.*at most 4 s; set media.max_audio_s"):
         encode(processor("audio_teacher"), Prompt("what?", audio=sound))
+
+
+@pytest.mark.parametrize("name", ["student", "audio_teacher"])
+@pytest.mark.parametrize("n_samples", [1, 160, 320, 400])
+def test_a_sound_of_less_than_a_window_is_heard_all_the_same(processor, name, n_samples):
+    sound = Waveform(np.full(n_samples, 0.1, dtype=np.float32))
+    ids = encode(processor(name), Prompt("what?", audio=sound)).input_ids
+    assert count_media_tokens(processor(name), ids) == (0, 1)
 
 
 def test_sound_for_which_the_template_has_no_place_is_an_error_not_a_deaf_model(

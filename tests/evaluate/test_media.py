@@ -117,6 +117,8 @@ def test_base_and_student_differ_in_their_prompt_alone_and_may_be_compared(paper
     run(paper("eval.models.sft.max_new_tokens=9", "run.name=short"), SOUNDS)
     with pytest.raises(ConfigError, match=r"(?s)max_new_tokens: 1024 / 9; prompt: .*--force"):
         compare(paper("run.name=short"), "base", "sft")
+    with pytest.raises(ConfigError, match=r"max_new_tokens: 1024 / 9\n"):  # no prompts are named
+        compare(paper("run.name=short"), "base_think", "sft")
 
 
 def test_what_is_cut_is_counted_and_the_log_has_the_true_seconds(paper):
@@ -202,6 +204,38 @@ def test_a_prompt_that_names_the_number_of_frames_needs_an_even_one(paper):
     with pytest.raises(ConfigError, match=r"eval\.models\.base\.media='\{fps: null, n_frames: 8\}"):
         plan(paper(*overrides), choice)
     plan(paper(*overrides, "eval.models.base.media.fps=null"), choice)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "eval.models.base.media.n_frames=3",
+        "eval.benchmarks.daily_omni.media={n_frames: 3, fps: 1}",
+    ],
+)
+def test_a_rate_with_fewer_frames_than_it_takes_is_refused(paper, override):
+    with pytest.raises(ConfigError, match=r"daily_omni gives .* n_frames = 3 is less; set fps"):
+        plan(paper(override), Choice(models=("base",), modalities=("av",)))
+    with pytest.raises(ConfigError, match=r"media: n_frames = 3 is the most frames"):
+        paper("media.n_frames=3", "media.fps=1")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("Answer.", "would not see the question"),
+        ("{options}", "would not see the question"),
+        ("{question}", "would not see the options"),
+        ("{question} {options} {answer}", r"no value for placeholder \{answer\}"),
+        ("[system]\n{media}\n[user]\n{question} {options}", r"no value for placeholder \{media\}"),
+    ],
+)
+def test_a_prompt_that_cannot_ask_a_question_is_refused_by_the_plan(
+    paper, tmp_path, text, complaint
+):
+    (tmp_path / "own.txt").write_text(text)
+    with pytest.raises(ConfigError, match=rf"eval\.models\.base: prompt .*own\.txt: .*{complaint}"):
+        plan(paper(f"eval.models.base.prompt={tmp_path / 'own.txt'}"), SOUNDS)
 
 
 def test_a_word_that_is_no_prompt_is_refused_with_those_that_are(paper):

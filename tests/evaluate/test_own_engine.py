@@ -8,9 +8,11 @@ from types import ModuleType
 
 import pytest
 
-from avrt.errors import ConfigError
-from avrt.evaluate import plan
+from avrt.config import EngineConfig, EvalModel
+from avrt.errors import ConfigError, EngineError
+from avrt.evaluate import plan, run
 from avrt.evaluate.models import choose_models
+from avrt.types import Completion
 
 
 @pytest.fixture
@@ -59,3 +61,16 @@ def test_vllm_for_sound_between_frames_is_refused(config):
     settings = config.eval.model_copy(update={"engine": "vllm"})
     with pytest.raises(ConfigError, match=r"eval\.engine = vllm takes no video with its sound"):
         first(config.model_copy(update={"eval": settings}))
+
+
+def test_vllm_that_is_not_installed_is_said_before_any_model_is_asked(
+    config, monkeypatch, use_completions
+):
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    asked = use_completions(lambda _: Completion("A", "stop"))
+    own = EvalModel(model="m", engine=EngineConfig(kind="vllm"))
+    settings = config.eval.model_copy(update={"models": {"base": "base", "own": own}})
+    with pytest.raises(EngineError, match=r"eval\.models\.own: .*vLLM cannot be imported.*eval"):
+        run(config.model_copy(update={"eval": settings}))
+    assert not asked
+    assert not config.run.path.exists()

@@ -153,6 +153,20 @@ class MediaConfig(Section):
     the processors for each process of a launch on this machine.
     """
 
+    @model_validator(mode="after")
+    def _rate_has_room(self) -> Self:
+        if self.lacks_room:
+            raise ValueError(
+                f"n_frames = {self.n_frames} is the most frames that fps = {self.fps:g} takes, and "
+                f"it takes four of every clip at least; raise n_frames, or set fps to null"
+            )
+        return self
+
+    @property
+    def lacks_room(self) -> bool:
+        """Whether fewer frames are allowed than a rate takes at least."""
+        return self.fps is not None and self.n_frames < 4
+
     def describe(self, given: str) -> str:
         """What of a clip is given with frames (v), sound (a) or both (av), in words."""
         frames, seconds = f"{self.n_frames} frames", self.max_audio_s

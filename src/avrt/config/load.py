@@ -143,7 +143,8 @@ def load_config(
         lines = [
             _explain(layers, where, problem)
             for where, problem in problems
-            if where not in inner or "[key]" in problem["loc"]
+            if (where not in inner or "[key]" in problem["loc"])
+            and not (_wants_text_for_settings(problem) and sum(w == where for w, _ in problems) > 1)
         ]
         raise ConfigError("\n".join(lines)) from error
 
@@ -318,6 +319,11 @@ def _refuse_repeated(overrides: Sequence[str]) -> None:
 
 def _names_preset(override: str) -> bool:
     return override.partition("=")[0].endswith((".preset", "grpo.recipe"))
+
+
+def _wants_text_for_settings(problem: ErrorDetails) -> bool:
+    """Whether it is only that settings stand where a text may stand too."""
+    return problem["type"] == "string_type" and isinstance(problem["input"], dict)
 
 
 def _location(tree: Any, problem: ErrorDetails) -> tuple[str | int, ...]:

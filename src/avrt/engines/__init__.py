@@ -18,6 +18,7 @@ __all__ = [
     "Export",
     "LazyEngine",
     "OnCompletion",
+    "check_installed",
     "complete",
     "engine_identity",
     "engine_of_role",
@@ -60,6 +61,18 @@ def make_engine(
     from avrt.engines.transformers import TransformersEngine
 
     return TransformersEngine(engine, model, revision)
+
+
+def check_installed(engine: EngineConfig) -> None:
+    """Stop early where the engine's library is missing.
+
+    Raises:
+        EngineError: vLLM is not installed.
+    """
+    if engine.kind == "vllm":
+        from avrt.engines.vllm import require_vllm
+
+        require_vllm()
 
 
 def engine_identity(

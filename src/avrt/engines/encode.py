@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,6 +40,10 @@ __all__ = [
 _TEXT_KEYS = ("input_ids", "attention_mask", "mm_token_type_ids")
 _SOUND_KEYS = ("input_features", "feature_attention_mask", "input_features_mask")
 """Their last axis is time, and may differ between rows."""
+_WINDOW_S = 0.03
+"""A sound is given at least this long, with silence behind it: of less than a window of the
+features, some models make no token, and one such file would stop a run.
+"""
 INTERLEAVED = "use_audio_in_video"
 """The flag of a forward pass whose videos have their sound between their frames; a tensor like all
 other inputs. The processor does not emit it, and without it the positions are silently wrong.
@@ -269,8 +274,11 @@ def _media_arguments(processor: Any, prompt: Prompt) -> tuple[list[str], dict[st
                 f"{longest / audio.rate_hz:g} s; set media.max_audio_s to that or less"
             )
         kinds.append("audio")
-        settings = {"sampling_rate": audio.rate_hz, **_sound_length(processor, len(audio.samples))}
-        arguments |= {"audio": [audio.samples], "audio_kwargs": settings}
+        samples = audio.samples
+        if (n_short := round(_WINDOW_S * audio.rate_hz) - len(samples)) > 0:
+            samples = np.pad(samples, (0, n_short))
+        settings = {"sampling_rate": audio.rate_hz, **_sound_length(processor, len(samples))}
+        arguments |= {"audio": [samples], "audio_kwargs": settings}
     return kinds, arguments
 
 

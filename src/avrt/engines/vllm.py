@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from importlib.util import find_spec
 from itertools import islice
 from typing import Any
 
@@ -25,6 +26,7 @@ __all__ = [
     "is_refusal",
     "load_llm",
     "read_output",
+    "require_vllm",
     "sampling_params",
 ]
 
@@ -131,6 +133,16 @@ def load_llm(source: str, revision: str | None, arguments: Mapping[str, Any], mo
             f"{model}: vLLM cannot load this model: {error}; "
             f"its arguments were engine.vllm_args = {mask(arguments)}"
         ) from error
+
+
+def require_vllm() -> None:
+    """Stop before anything long is begun where vLLM is not installed; does not import it.
+
+    Raises:
+        EngineError: it is not.
+    """
+    if find_spec("vllm") is None:
+        _import_vllm()
 
 
 def sampling_params(config: EngineConfig, sampling: Sampling, **further: Any) -> Any:

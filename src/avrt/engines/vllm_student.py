@@ -24,7 +24,14 @@ from typing import Any
 
 from avrt.config import EngineConfig
 from avrt.engines.base import OnCompletion, failure
-from avrt.engines.vllm import deciding_args, is_refusal, load_llm, read_output, sampling_params
+from avrt.engines.vllm import (
+    deciding_args,
+    is_refusal,
+    load_llm,
+    read_output,
+    require_vllm,
+    sampling_params,
+)
 from avrt.engines.weights import ADAPTER, in_process_identity, resolve
 from avrt.errors import EngineError
 from avrt.texts import read_json
@@ -95,6 +102,7 @@ class VllmStudentEngine:
             "dtype": self._config.dtype,
             **self._config.vllm_args,
         }
+        require_vllm()  # before the model is fetched
         with _whole(self._folder(), self._export) as source:
             return load_llm(source, None, arguments, self._model)
 

@@ -96,8 +96,10 @@ def _unlike(before: ModelResult, after: ModelResult) -> list[str]:
     """The differences between the protocols of two results; nothing when they have one id."""
     if before.protocol_id == after.protocol_id:
         return []
-    changed = "; ".join(differences(before.settings.protocol, after.settings.protocol))
-    if before.prompt and after.prompt:
-        changed += f" ({before.prompt} / {after.prompt})"
+    names = f" ({before.prompt} / {after.prompt})" if before.prompt and after.prompt else ""
+    changed = "; ".join(
+        text + names if text.startswith("prompt: ") else text
+        for text in differences(before.settings.protocol, after.settings.protocol)
+    )
     ids = f"{before.protocol_id} / {after.protocol_id}"
     return [f"{before.benchmark} {before.modality.upper():2}  protocols {ids}: {changed}"]

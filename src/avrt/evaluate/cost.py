@@ -11,18 +11,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from avrt.ask.ledger import ledger_shards, read_ledger
+from avrt.ask.calls import batches, known_calls
+from avrt.ask.ledger import LedgerReader, ledger_shards, read_ledger
 from avrt.evaluate.models import Model
 from avrt.evaluate.tasks import Task
-from avrt.types import Given
 
 __all__ = ["Answers", "Cost", "cost_text", "expected_costs", "read_answers"]
 
-_GIVEN: dict[tuple[int, int], Given] = {(0, 0): "none", (0, 1): "a", (1, 0): "v", (1, 1): "av"}
-"""By whether a prompt has frames and sound."""
 _TOKENS = 300
 """Of an answer whose length is not known: about that of the paper's traces."""
 _MIN_KNOWN = 20
@@ -34,22 +32,22 @@ _TOKEN_S = {"transformers": 0.04, "vllm": 0.0002, "openai": 0.0002}
 
 @dataclass(frozen=True)
 class Answers:
-    """The answers that the ledger has."""
+    """What the ledger has of an evaluation."""
 
-    n: Counter[tuple[str, str, Given]] = field(default_factory=Counter)
-    """Of a model to a set by an input."""
+    left: Mapping[tuple[str, str], int]
+    """Answers that it lacks, by model and set."""
+    n: Counter[str] = field(default_factory=Counter)
+    """All answers of a model, whatever it was asked."""
     tokens: Counter[str] = field(default_factory=Counter)
-    """Of a model, in all of its answers."""
+    """In them."""
 
     def n_left(self, task: Task) -> int:
         """About how many answers of a task are not there."""
-        n = len(task.benchmark.asked) * task.model.k
-        names = task.model.name, task.benchmark.name
-        return sum(max(0, n - self.n[*names, given]) for given in task.modalities)
+        return self.left[_names(task)]
 
     def mean_tokens(self, model: str) -> float:
         """Of an answer of a model."""
-        n = sum(n for (name, _, _), n in self.n.items() if name == model)
+        n = self.n[model]
         return self.tokens[model] / n if n >= _MIN_KNOWN else _TOKENS
 
 
@@ -63,7 +61,7 @@ class Cost:
     n_tokens: float
     """Of an answer."""
     answer_s: float | None
-    """GPU seconds of an answer; None: unknown, as on a CPU."""
+    """GPU seconds of an answer; None: no GPU is known to be used, as on a CPU and by a script."""
     measured: bool = False
 
     @property
@@ -84,11 +82,11 @@ def expected_costs(
     costs = []
     for name, model in models.items():
         n_tokens = min(answers.mean_tokens(name), model.sampling.max_new_tokens)
-        kind, is_cpu = model.engine.kind, model.engine.device == "cpu"
-        answer_s = measured_s.get(kind)
-        if answer_s is None and kind in _TOKEN_S and not (is_cpu and kind == "transformers"):
+        kind, answer_s = model.engine.kind, None
+        if kind in _TOKEN_S and not (model.engine.device == "cpu" and kind == "transformers"):
             rows = model.engine.batch_size if kind == "transformers" else 1
-            answer_s = _PROMPT_S[kind] + n_tokens * _TOKEN_S[kind] / rows
+            assumed_s = _PROMPT_S[kind] + n_tokens * _TOKEN_S[kind] / rows
+            answer_s = measured_s.get(kind, assumed_s)
         costs.append(Cost(name, left[name], n_tokens, answer_s, kind in measured_s))
     return costs
 
@@ -113,20 +111,42 @@ def cost_text(costs: Sequence[Cost]) -> str:
 
 
 def _hours(hours: float) -> str:
+    if hours < 0.05:
+        return "under 0.1 GPU hours"
     return f"{hours:.0f} GPU hours" if hours >= 10 else f"{hours:.1f} GPU hours"
 
 
-def read_answers(run: Path) -> Answers:
-    """Count the answers of every evaluated model; creates nothing."""
-    answers = Answers()
+def read_answers(run: Path, tasks: Sequence[Task]) -> Answers:
+    """Look for the answers to all questions of these tasks; creates nothing."""
+    answers = Answers({_names(task): task.count_drafts(task.benchmark.asked) for task in tasks})
     if not ledger_shards(run):
         return answers
     query = (
-        "SELECT role, dataset, n_frames > 0, audio_s > 0, COUNT(*), SUM(n_completion_tokens) "
-        "FROM calls WHERE stage = ? AND finish_reason != 'error' GROUP BY 1, 2, 3, 4"
+        "SELECT role, dataset, COUNT(*), SUM(n_completion_tokens) FROM calls"
+        " WHERE stage = ? AND finish_reason != 'error' GROUP BY 1, 2"
     )
     with read_ledger(run) as ledger:
-        for role, dataset, has_frames, has_sound, n, n_tokens in ledger.query(query, ("eval",)):
-            answers.n[role, dataset, _GIVEN[has_frames, has_sound]] += n
+        asked = set[tuple[str, str]]()
+        for role, dataset, n, n_tokens in ledger.query(query, ("eval",)):
+            asked.add((role, dataset))
+            answers.n[role] += n
             answers.tokens[role] += n_tokens
-    return answers
+        # Of the others, no question has to be made up to know that it was not asked.
+        left = {_names(task): _n_left(ledger, task) for task in tasks if _names(task) in asked}
+    return replace(answers, left={**answers.left, **left})
+
+
+def _n_left(ledger: LedgerReader, task: Task) -> int:
+    """The questions of a task that are not answered; those without media are never asked."""
+    items = task.benchmark.asked
+    n_left = task.count_drafts(items)
+    for batch in batches(task.drafts(items, task.modalities)):
+        failed, calls = known_calls(ledger, task.model.identity, batch)
+        keys = [call.key for call in calls.values()]
+        finished = ledger.finished(keys)
+        n_left -= len(failed) + sum(key in finished for key in keys)
+    return n_left
+
+
+def _names(task: Task) -> tuple[str, str]:
+    return task.model.name, task.benchmark.name

@@ -26,7 +26,7 @@ from avrt.errors import ConfigError
 from avrt.evaluate.benchmarks import BENCHMARKS, media_of, official_prompt
 from avrt.evaluate.checkpoints import split_name
 from avrt.evaluate.logs import Settings
-from avrt.evaluate.questions import Question, fill_question
+from avrt.evaluate.questions import Question, check_template, fill_question
 from avrt.evaluate.sets import EvalSet
 from avrt.prompts import PromptTemplate, load_prompt
 from avrt.runs import fingerprint, student_path
@@ -76,10 +76,17 @@ class Model:
         """What it gets of the clips of a set.
 
         Raises:
-            ConfigError: its prompt says how many frames there are, which differs from clip to clip.
+            ConfigError: a rate of frames with too few of them, or with a prompt that says how many
+                there are, which differs from clip to clip.
         """
         given = self.media.over(media_of(benchmark.data, media))
         names_frames = self.template is not None and self.template.uses("n_frames")
+        if given.lacks_room:
+            raise ConfigError(
+                f"eval.models.{self.name}: {benchmark.name} gives {given.fps:g} frames per second, "
+                f"four of every clip at least, and n_frames = {given.n_frames} is less; set fps: "
+                "null beside n_frames, for as many frames of every clip"
+            )
         if given.fps is not None and names_frames and any(s.video for s in benchmark.samples):
             raise ConfigError(
                 f"eval.models.{self.name}: its prompt {self.prompt} says how many frames there "
@@ -150,7 +157,9 @@ def _template(model: str, prompt: str, of_student: str) -> PromptTemplate | None
     if prompt == "official":
         return None
     try:
-        return load_prompt(of_student if prompt == "student" else prompt)
+        template = load_prompt(of_student if prompt == "student" else prompt)
+        check_template(template)
+        return template
     except ConfigError as error:
         raise ConfigError(
             f"eval.models.{model}: {error}; `official` asks in the words of a benchmark's authors"

@@ -33,8 +33,8 @@ from avrt.ask.reuse import check_source, forecast_calls, reused_text
 from avrt.checkpoints.convert import export_vllm
 from avrt.config import Config, EvalModel
 from avrt.datasets.names import nearest_names
-from avrt.engines import Engine, LazyEngine
-from avrt.errors import AvrtError, ConfigError
+from avrt.engines import Engine, LazyEngine, check_installed
+from avrt.errors import AvrtError, ConfigError, EngineError
 from avrt.evaluate.checkpoints import checkpoint_models, curves_of
 from avrt.evaluate.cost import Answers, cost_text, expected_costs, read_answers
 from avrt.evaluate.logs import check_settings, log_path, write_log
@@ -107,6 +107,15 @@ def run(config: Config, choice: Choice = Choice(), budget: Budget | None = None)
             )
     for name in dict.fromkeys(task.model.name for task in tasks):
         check_free(path, budget.shard, _scope(name))
+    known = read_answers(path, tasks)
+    for model in {task.model.name: task.model for task in tasks if known.n_left(task)}.values():
+        try:
+            check_installed(model.engine)
+        except EngineError as error:
+            raise EngineError(
+                f"eval.models.{model.name}: {error}; without an engine of its own, a model has "
+                "that of eval.engine, such as transformers"
+            ) from error
     save_config(config)
     for task in {task.benchmark.name: task for task in tasks}.values():
         _print_exceptions(task, choice.modalities or config.eval.modalities)
@@ -117,7 +126,6 @@ def run(config: Config, choice: Choice = Choice(), budget: Budget | None = None)
         by_model.setdefault(task.model.name, []).append(task)
     made: dict[str, list[Outcome]] = {}
     measured_s: dict[str, float] = {}
-    known = read_answers(path)
     for name, of_model in by_model.items():
         left = [task for task in tasks if task.model.name not in made]
         if text := cost_text(expected_costs(known, left, measured_s)):
@@ -179,7 +187,7 @@ def plan(config: Config, choice: Choice = Choice()) -> str:
         lines.append(
             "eval: " + forecast_calls(config.run.path, config.run.calls_path, "eval", each)
         )
-    lines.append(cost_text(expected_costs(read_answers(config.run.path), tasks)))
+    lines.append(cost_text(expected_costs(read_answers(config.run.path, tasks), tasks)))
     return "\n".join(filter(None, lines))
 
 

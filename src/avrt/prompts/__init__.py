@@ -58,9 +58,14 @@ class PromptTemplate:
         """sha256 over both parts, whatever the file is called."""
         return hashlib.sha256(f"{self.system!r}\n{self.user!r}".encode()).hexdigest()
 
+    @property
+    def fields(self) -> set[str]:
+        """The placeholders of the prompt."""
+        return {*_PLACEHOLDER.findall(f"{self.system}\n{self.user}")}
+
     def uses(self, field: str) -> bool:
         """Whether the prompt has that placeholder."""
-        return field in _PLACEHOLDER.findall(f"{self.system}\n{self.user}")
+        return field in self.fields
 
     def fill(self, **fields: str) -> tuple[str | None, str]:
         """The system text (or None) and the user text; superfluous fields are ignored.
@@ -129,15 +134,13 @@ def _parse(name: str, text: str) -> PromptTemplate:
         )
     if not bodies[-1]:
         raise ConfigError(f"prompt {name}: the [user] section is empty")
-    unknown = sorted(
-        {match for body in bodies for match in _PLACEHOLDER.findall(body)} - set(FIELDS)
-    )
-    if unknown:
+    template = PromptTemplate(name, bodies[0] if len(bodies) == 2 else None, bodies[-1])
+    if unknown := sorted(template.fields - {*FIELDS}):
         known = ", ".join(f"{{{field}}}" for field in FIELDS)
         raise ConfigError(
             f"prompt {name}: unknown placeholder {{{shown(unknown[0])[1:-1]}}}; known: {known}"
         )
-    return PromptTemplate(name, bodies[0] if len(bodies) == 2 else None, bodies[-1])
+    return template
 
 
 def _read_packaged(name: str) -> str | None:
