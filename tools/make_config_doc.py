@@ -44,6 +44,8 @@ avrt grpo configs/paper.yaml configs/paper-v2.yaml
 ```
 
 Later files win over earlier ones, section by section, and the command line wins over all files.
+A file with the line `after: paper.yaml` holds only what differs from another, and is refused as the
+first one.
 `--dry-run` prints what differs from the defaults, the other settings that the command uses, and the
 plan, and stops. Values on the command line are YAML too: `eval.modalities=[a,av]`,
 `data.limit=null`; null takes a teacher, a judge, a model or a benchmark out. Numbers and dates mean

@@ -27,6 +27,13 @@ def test_packaged_configurations_are_listed_shown_and_copied(avrt, tmp_path):
     assert avrt("stats", "new/mine.yaml", "--dry-run").exit_code == 0
 
 
+def test_the_copy_of_a_file_of_differences_is_named_with_the_file_before_it(avrt):
+    result = avrt("config", "copy", "paper-v2", "configs")
+    assert "use it: avrt generate configs/paper.yaml configs/paper-v2.yaml --dry-run" in (
+        result.output
+    )
+
+
 def test_a_copy_overwrites_nothing(avrt, tmp_path):
     (tmp_path / "paper.yaml").write_text("run: {name: mine}\n")
     refused = avrt("config", "copy", "paper")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
@@ -122,6 +123,43 @@ def test_a_port_that_is_taken_is_refused_before_anything_starts(avrt, settings, 
     assert f"port {settings.ports['audio']}, of teachers.audio, is taken" in result.output
     assert "another program listens there" in result.output
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "complaint"),
+    [
+        ("true --port 8123", "its command listens at port 8123, but its address is http://127"),
+        ("{folder}/vllm serve m", "its command listens at port 8000, but its address is"),
+        ("CUDA_VISIBLE_DEVICES=1 vllm serve m", "runs without a shell: give GPUs with --gpus"),
+    ],
+)
+def test_a_command_of_ones_own_that_could_not_answer_is_refused(
+    avrt, settings, tmp_path, command, complaint
+):
+    program = tmp_path / "vllm"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    own = f"teachers.vision.engine.serve={command.format(folder=tmp_path)}"
+    result = avrt("serve", *settings(), own, "--start", "--gpus", "0,1")
+    assert result.exit_code == 2
+    assert complaint in result.output
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_server_that_is_there_already_is_named_by_its_model(avrt, settings):
+    process = subprocess.Popen(
+        [sys.executable, SERVED, "v/model", str(settings.ports["vision"])],
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        with socket.socket() as probe:
+            wait_for(lambda: probe.connect_ex(("127.0.0.1", settings.ports["vision"])) == 0)
+        result = avrt("serve", *settings(), "--start", "--gpus", "0,1")
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert "is taken: it serves v/model; end that program" in result.output
 
 
 def test_a_program_or_a_merged_model_that_is_missing_is_named_with_the_way_to_it(avrt, tmp_path):

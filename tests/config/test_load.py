@@ -418,12 +418,22 @@ def test_the_papers_presets_hold_its_numbers():
 @pytest.mark.parametrize("name", [name for name in CONFIGS if name.startswith("paper-")])
 def test_files_behind_the_papers_hold_only_what_differs(name):
     paper, own = load_config(files_of("paper")), yaml.safe_load(files_of(name)[1].read_text())
+    assert own.pop("after") == "paper.yaml"
     stated = {(section, key): value for section in own for key, value in own[section].items()}
     # The later paper states its whole length reward, also the values that are AVRT's defaults.
     of_reward = {key for key in stated if key[1].startswith("length_")}
     tree = paper.model_dump(mode="json")
     alike = [key for key, value in stated.items() if tree[key[0]][key[1]] == value]
     assert set(alike) <= of_reward
+
+
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name.startswith("paper-")])
+def test_a_file_of_differences_is_refused_alone_and_in_the_place_of_the_first(name):
+    """It would be completed with defaults, or lose its settings to the other file."""
+    paper, own = files_of(name)
+    for files in ([own], [own, paper]):
+        with pytest.raises(ConfigError, match=f"give that one before it: {paper} {own}"):
+            load_config(files)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -87,6 +87,33 @@ def test_greedy_rows_that_come_and_go_are_those_of_generate(
         assert done[f"k{i}"].n_completion_tokens == len(expected)
 
 
+def test_of_long_prompts_there_are_fewer_at_a_time(
+    checkpoint, make_request, collect, monkeypatch: pytest.MonkeyPatch
+):
+    sizes: list[tuple[int, int]] = []
+    admit = Batch.admit
+
+    def watched(batch: Batch, rows: list[Row]) -> list[Row]:
+        longest = max(batch.n_longest, *(len(row.encoded.input_ids) for row in rows))
+        sizes.append((batch.n_running + len(rows), longest))
+        return admit(batch, rows)
+
+    monkeypatch.setattr(Batch, "admit", watched)
+    texts = ["who? " * n for n in (60, 30, 30, 2, 2, 2, 2, 2)]
+    requests = [
+        make_request(f"k{i}", Prompt(text), max_new_tokens=LENGTHS[i])
+        for i, text in enumerate(texts)
+    ]
+    settings = EngineConfig(
+        kind="transformers", batch_size=8, device="cpu", batch_tokens=100, dtype="float32"
+    )
+    done = collect(TransformersEngine(settings, str(checkpoint("merger")), None), requests)
+    assert len(done) == len(texts)
+    assert all(n * longest <= 100 or n == 1 for n, longest in sizes), sizes
+    assert sizes[0][0] == 1
+    assert max(n for n, _ in sizes) > 2, "short ones share the batch"
+
+
 def made(model_class, config, **changes) -> Loaded:
     """A tiny text model of another architecture, with the world's tokenizer."""
     tokenizer = networks.new_tokenizer()

@@ -85,6 +85,26 @@ def test_a_list_of_addresses_is_as_many_servers_and_other_machines_bind_all_thei
         choose_servers(found, ("vison",))
 
 
+def test_this_machine_has_several_names_and_one_server_at_a_port():
+    found = needed_servers(
+        load_config(
+            None,
+            (
+                "teachers.vision.model=org/both",
+                "teachers.audio.model=org/both",
+                "teachers.audio.engine.base_url=http://localhost:8000/v1",
+                "merger.engine.base_url=http://0.0.0.0:8002/v1",
+            ),
+        )
+    )
+    assert [(server.roles, server.gpus) for server in found] == [
+        (("teachers.vision", "teachers.audio"), ("0",)),
+        (("merger",), ("1",)),
+    ]
+    assert len(choose_servers(found, ())) == 2
+    assert "0.0.0.0:8002/v1, GPU 1\n" in render_servers(found)
+
+
 def test_a_model_without_a_preset_gets_limits_that_suffice_for_its_roles():
     found = servers(
         "teachers.vision.model=org/see",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -57,6 +58,24 @@ def prompts(make_frames, make_sound):
 
 
 MODELS = ["student", "vision_teacher", "audio_teacher", "merger"]
+
+
+def test_a_long_video_fits_by_its_positions_which_are_fewer_than_its_tokens(
+    checkpoint, make_request, collect
+):
+    settings = EngineConfig(kind="transformers", device="cpu")
+    engine = TransformersEngine(settings, str(checkpoint("student")), None)
+    config = engine._model.model.config.get_text_config()
+    pixels = np.zeros((4, 224, 224, 3), np.uint8)  # 128 tokens, of one second
+    prompt = Prompt("what is it?", frames=Frames(pixels, (0.0, 0.4, 0.8, 1.2), 2.5))
+    n_tokens = len(encode(engine._model.processor, prompt).input_ids)
+    config.max_position_embeddings = n_tokens
+    done = collect(engine, [make_request("long", prompt, max_new_tokens=4)])
+    assert done["long"].error is None
+    assert done["long"].n_prompt_tokens == n_tokens
+    config.max_position_embeddings = 20
+    done = collect(engine, [make_request("long", prompt, max_new_tokens=4)])
+    assert done["long"].error_class == "too_long"
 
 
 def test_a_prompt_that_does_not_fit_is_a_named_failure_and_the_others_go_on(

@@ -154,9 +154,13 @@ def test_reused_replies_carry_the_names_of_the_second_run(
 
 def test_a_copied_reply_keeps_what_is_known_about_its_files(first: Config, make: Make) -> None:
     connection = sqlite3.connect(first.run.path / "ledger.sqlite")
-    extended = "UPDATE calls SET files_json = replace(files_json, ']', ', {\"source_s\": 9.5}]')"
     with connection:
-        connection.execute(extended)
+        for key, text in connection.execute("SELECT key, files_json FROM calls").fetchall():
+            files = {
+                kind: [*file[:2], {"source_s": 9.5}] for kind, file in json.loads(text).items()
+            }
+            changed = (json.dumps(files), key)
+            connection.execute("UPDATE calls SET files_json = ? WHERE key = ?", changed)
     connection.close()
     trace.run(second := make("second", "run.calls_from=first"))
     with read_ledger(second.run.path) as ledger:
@@ -283,6 +287,21 @@ def test_a_run_that_cannot_be_read_is_refused_before_any_call(
             work(config)
     assert not models.asked()
     assert not (config.run.path / "ledger.sqlite").exists()
+
+
+def test_a_damaged_ledger_of_the_first_run_is_named_with_the_setting_before_any_call(
+    first: Config, make: Make, models: Models
+) -> None:
+    path = first.run.path / "ledger.sqlite"
+    content = bytearray(path.read_bytes())
+    for page in range(4096, len(content), 4096):  # all but the first, which is read when it opens
+        content[page : page + 600] = b"\xff" * 600
+    path.write_bytes(content)
+    second = make("second", "run.calls_from=first")
+    with pytest.raises(ConfigError, match=r"run\.calls_from: .*damaged.*leave it out"):
+        generate(second)
+    assert not models.asked()
+    assert not (second.run.path / "ledger.sqlite").exists()
 
 
 @pytest.mark.parametrize("name", ["second", "{dir}/second", "{dir}/../runs/second/"])

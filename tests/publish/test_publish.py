@@ -5,8 +5,11 @@ this machine is in them.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -373,6 +376,23 @@ def test_without_a_token_nothing_is_made(
     assert not out.exists()
 
 
+def test_a_push_works_in_a_process_that_has_loaded_nothing_of_the_hub_before() -> None:
+    """`huggingface_hub` has its modules as attributes only once something has imported them."""
+    code = """
+from avrt.errors import ConfigError
+from avrt.publish.hub import require_token
+try:
+    require_token()
+except ConfigError as error:
+    print(error)
+"""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert "HF_HUB_OFFLINE is set" in done.stdout
+
+
 @pytest.mark.parametrize("kind", ["dataset", "model"])
 def test_a_push_creates_a_private_repository_with_the_folders_files(
     demo: Config, tmp_path: Path, on_loopback: Hub, kind: str
@@ -433,6 +453,7 @@ def test_the_repository_of_another_is_left_alone_and_a_refusal_is_explained(
     on_loopback.refuses = True
     refused = publish("dataset", *command)
     assert refused.exit_code == 1
+    assert f"--push: me/it at {on_loopback.url}: " in refused.output
     assert "see that the token may write there, then repeat the command" in refused.output
     on_loopback.refuses = False
     assert publish("dataset", *command).exit_code == 0

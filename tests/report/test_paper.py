@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 
 import pytest
 
@@ -230,6 +231,14 @@ def test_models_of_other_runs_stand_in_the_ablations_beside_the_published_ones(c
 def test_another_run_that_is_not_there_is_refused(config):
     with pytest.raises(ConfigError, match="nothing: no such run, or no stage of it was run"):
         run(config, "csv", None, Wanted(others=("nothing",)))
+
+
+def test_two_runs_of_one_name_are_refused_where_one_would_hide_the_other(
+    config, ablations, tmp_path
+):
+    shutil.copytree(config.run.dir / "gemma", tmp_path / "gemma")
+    with pytest.raises(ConfigError, match="another run of the name gemma is given.*rename"):
+        run(config, "csv", None, Wanted(others=("gemma", str(tmp_path / "gemma"))))
 
 
 def test_errors_are_split_into_invalid_format_and_wrong_reasoning(config):

@@ -314,7 +314,7 @@ def open_ledger(
     """
     path = ledger_path(run, shard)
     with ExitStack() as stack:
-        other = None if source is None else stack.enter_context(open_source(source))
+        other = None if source is None else stack.enter_context(open_source(source, checked=True))
         run.mkdir(parents=True, exist_ok=True)
         stack.enter_context(hold_scope(run, shard, scope))
         with take_turns(run):  # SQLite does not wait where two processes make a new file
@@ -329,8 +329,9 @@ def open_ledger(
 
 
 @contextmanager
-def open_source(run: Path) -> Iterator[LedgerReader]:
-    """The ledger of the run that `run.calls_from` names, for reading.
+def open_source(run: Path, checked: bool = False) -> Iterator[LedgerReader]:
+    """The ledger of the run that `run.calls_from` names, for reading; `checked`: every page of it
+    was looked at.
 
     Raises:
         ConfigError: there is no such run, nothing was asked in it, or its ledger cannot be read.
@@ -345,6 +346,8 @@ def open_source(run: Path) -> Iterator[LedgerReader]:
     try:
         with ExitStack() as stack:
             files = open_read_only(ledger_paths(run), stack)
+            for path, connection in files if checked else ():
+                check_pages(path, connection)
             opened = stack.pop_all()
     except DataError as error:
         raise ConfigError(f"run.calls_from: {error}; {remedy_text}") from error

@@ -56,10 +56,12 @@ def copy(name: str, path: Path | None) -> None:
 
     Example: avrt config copy paper configs/
     """
+    from avrt.config.files import read_yaml
     from avrt.config.packaged import packaged_config
     from avrt.errors import ConfigError
 
     source = packaged_config(name)
+    before = read_yaml(source).get("after")
     target = path or Path(source.name)
     if target.suffix not in (".yaml", ".yml"):
         target = target / source.name
@@ -69,7 +71,8 @@ def copy(name: str, path: Path | None) -> None:
             file.write(source.read_bytes())
     except FileExistsError as error:
         raise ConfigError(f"{target}: already exists; name another file") from error
-    echo(f"wrote {target}; use it: avrt generate {target} --dry-run")
+    files = f"{target.with_name(before)} {target}" if before else str(target)
+    echo(f"wrote {target}; use it: avrt generate {files} --dry-run")
 
 
 def _summary(path: Path) -> str:

@@ -91,6 +91,10 @@ class EngineConfig(Section):
     """
     batch_size: int = Field(default=32, ge=1)
     """Prompts answered at a time (transformers), or handed over together (vllm)."""
+    batch_tokens: int = Field(default=131_072, ge=1)
+    """Tokens of prompts answered at a time, each counted as long as the longest of them: of long
+    prompts there are fewer than `batch_size`, and one at least (transformers).
+    """
     vllm_args: dict[str, Any] = Field(default={})
     """Arguments of vLLM's `LLM`, such as tensor_parallel_size or max_model_len (vllm)."""
     device: str = "auto"

@@ -118,11 +118,11 @@ def load_config(
     """Merge files and `section.key=value` overrides (values are YAML), validate once.
 
     Raises:
-        ConfigError: unreadable file, a key that stands twice, an override without "=", an unknown
-            key or an impossible value.
+        ConfigError: unreadable file, a file of differences without the one before it, a key that
+            stands twice, an override without "=", an unknown key or an impossible value.
     """
     files = [paths] if isinstance(paths, Path) else list(paths or ())
-    layers = {str(path): _expanded(str(path), _read(path)) for path in files}
+    layers = _read_layers(files)
     tree: dict[str, Any] = {}
     for layer in layers.values():
         tree = merge_trees(tree, layer)
@@ -203,6 +203,23 @@ def _without(tree: dict[str, Any], left_out: dict[str, Any]) -> dict[str, Any]:
         elif isinstance(value, dict) and (part := _without(value, left_out[key])):
             rest[key] = part
     return rest
+
+
+def _read_layers(files: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    """The sections of each file. A file with `after: OTHER.yaml` holds differences alone: it is
+    refused as the first one.
+    """
+    layers: dict[str, dict[str, Any]] = {}
+    for path in files:
+        tree = _read(path)
+        other = tree.pop("after", None)
+        if other is not None and not layers:
+            raise ConfigError(
+                f"{path}: holds only what differs from another configuration; give that one before "
+                f"it: {path.parent / str(other)} {path}"
+            )
+        layers[str(path)] = _expanded(str(path), tree)
+    return layers
 
 
 def _read(path: Path) -> dict[str, Any]:

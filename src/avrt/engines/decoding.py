@@ -129,6 +129,11 @@ class Batch:
     def n_running(self) -> int:
         return sum(row is not None for row in self._rows)
 
+    @property
+    def n_longest(self) -> int:
+        """Tokens of the longest row."""
+        return max((row.n_cached for row in self._rows if row is not None), default=0)
+
     def n_free(self, size: int) -> int:
         """Prompts to admit now to a batch of this size. Some at a time: to join costs a copy."""
         n_free = size - self.n_running
@@ -140,12 +145,7 @@ class Batch:
         """Begin rows whose prompts have the same kinds of media; give those that have ended."""
         started_s = time.monotonic()
         model, encoded = self._model, [row.encoded for row in rows]
-        bare = [Encoded(each.input_ids, token_types=each.token_types) for each in encoded]
-        collated = collate(bare, self._pad, "left")
-        inputs: dict[str, Any] = {
-            **{name: tensor.to(model.device) for name, tensor in collated.items()},
-            **media_inputs([each.media for each in encoded], model.device),
-        }
+        inputs = self._inputs(encoded)
         positions = model._prepare_position_ids_for_generation(inputs["input_ids"], inputs)
         cache = (
             Cache(layer_class_to_replicate=_Layer)
@@ -162,6 +162,25 @@ class Batch:
             row.started_s = started_s
         self._join([None if row in ended else row for row in rows], cache, positions[..., -1:] + 1)
         return ended
+
+    def count_positions(self, encoded: Encoded) -> int:
+        """The positions of a prompt: with M-RoPE, those of a picture lie side by side, and those of
+        a video go with the time, so that there are fewer of them than tokens.
+        """
+        inputs = self._inputs([encoded])
+        positions = self._model._prepare_position_ids_for_generation(inputs["input_ids"], inputs)
+        if positions.dim() == 3:  # time, height and width; before them, plain ones for the mask
+            positions = positions[-3:]
+        return int(positions.max()) + 1
+
+    def _inputs(self, encoded: Sequence[Encoded]) -> dict[str, Any]:
+        """Padded tokens and media, on the model's device."""
+        bare = [Encoded(each.input_ids, token_types=each.token_types) for each in encoded]
+        collated = collate(bare, self._pad, "left")
+        return {
+            **{name: tensor.to(self._model.device) for name, tensor in collated.items()},
+            **media_inputs([each.media for each in encoded], self._model.device),
+        }
 
     @torch.inference_mode()
     def step(self) -> list[Row]:
@@ -205,7 +224,7 @@ class Batch:
             self._rows, self._cache, self._positions = [*rows], cache, positions
             return
         self._rows = [*(self._rows[i] for i in kept), *rows]
-        n_tokens = max(row.n_cached for row in self._rows if row is not None)
+        n_tokens = self.n_longest
         index = torch.tensor(kept, device=positions.device)
         for i, layer in enumerate(self._cache.layers):
             layer.join(index, n_tokens, [cache.layers[i]] if rows else [])

@@ -12,6 +12,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from avrt.config import Config, EngineConfig, EvalConfig, ModelRole, TeacherRole
@@ -20,7 +21,7 @@ from avrt.errors import ConfigError
 
 __all__ = ["Server", "choose_servers", "needed_servers", "render_servers", "share_gpus"]
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_LOOPBACK = ("127.0.0.1", "localhost", "::1", "0.0.0.0")
 _LIMITS, _CONTEXT = "--limit-mm-per-prompt", "--max-model-len"
 _TOKENS_PER_FRAME, _TOKENS_OF_SOUND, _TOKENS_OF_TEXT = 750, 1_500, 12_000
 """Generous: a frame of 1008 x 560, a minute of sound, two analyses of the teachers."""
@@ -58,14 +59,27 @@ class Server:
 
     @property
     def is_here(self) -> bool:
-        """Whether its address is of this machine alone."""
+        """Whether its address is of this machine."""
         return self.address[0] in _LOOPBACK
+
+    @property
+    def machine(self) -> str:
+        """The host of its address; empty: this machine, which has several names."""
+        return "" if self.is_here else self.address[0]
 
     def by_program(self, name: str, path: str) -> Server:
         """The same server, with the program `name` of its command at a path."""
         if self.command[:1] != (name,):
             return self
         return replace(self, command=(path, *self.command[1:]))
+
+    @property
+    def port_of_command(self) -> int | None:
+        """The port that its command names; None: it names none."""
+        value = _value_of(self.command, "--port")
+        if not value and self.command[1:2] == ("serve",) and Path(self.command[0]).name == "vllm":
+            return 8000  # its own default
+        return int(value) if value.isdecimal() else None
 
     @property
     def n_gpus(self) -> int:
@@ -104,7 +118,8 @@ def needed_servers(config: Config) -> list[Server]:
     for role in _roles(config.teachers, texts, config.eval):
         for url in role.engine.base_urls if role.engine.kind == "openai" else ():
             base = url.partition("?")[0].rstrip("/").removesuffix("/chat/completions")
-            key = Server((), "", base, ()).address
+            server = Server((), "", base, ())
+            key = (server.machine, server.address[1])
             by_address.setdefault(key, []).append((base, role))
     n_frames = config.media.n_frames
     servers = [_server_of(found, n_frames) for found in by_address.values()]
@@ -167,7 +182,7 @@ def render_servers(servers: Sequence[Server]) -> str:
         place = "" if server.command else ", hosted"
         gpus = ",".join(server.gpus)
         if gpus:
-            place = f", GPU {gpus}" if server.is_here else f", GPU {gpus} of {server.address[0]}"
+            place = f", GPU {gpus}{f' of {server.machine}' if server.machine else ''}"
         lines.append(f"{', '.join(server.roles)}: {server.model} at {server.url}{place}")
         lines += [f"  once: {command}" for command in server.before]
         if server.command:
@@ -290,10 +305,9 @@ def _with_gpus(servers: Sequence[Server]) -> list[Server]:
     taken: dict[str, int] = {}
     placed: list[Server] = []
     for server in servers:
-        host = "" if server.is_here else server.address[0]
-        start = taken.get(host, 0)
+        start = taken.get(server.machine, 0)
         n = server.n_gpus if server.command else 0
-        taken[host] = start + n
+        taken[server.machine] = start + n
         placed.append(replace(server, gpus=tuple(map(str, range(start, start + n)))))
     return placed
 

@@ -41,7 +41,7 @@ class TransformersEngine:
 
     def __init__(self, config: EngineConfig, model: str, revision: str | None) -> None:
         self._loaded: Loaded | None = load(model, revision, config.device, config.dtype)
-        self._batch_size = config.batch_size
+        self._batch_size, self._batch_tokens = config.batch_size, config.batch_tokens
         self._name = model
         self._interleaved = config.use_audio_in_video
         self.identity = in_process_identity(model, revision, config.dtype, self._interleaved)
@@ -49,9 +49,9 @@ class TransformersEngine:
     def generate(self, requests: Iterable[Request], on_completion: OnCompletion) -> None:
         """Complete every request; see `Engine.generate`."""
         batch = Batch(self._model)
-        waiting = _Waiting(self._fitting(requests, on_completion))
+        waiting = _Waiting(self._fitting(requests, on_completion, batch))
         while True:
-            rows = waiting.take(batch.n_free(self._batch_size))
+            rows = waiting.take(batch, batch.n_free(self._batch_size), self._batch_tokens)
             if not rows and not batch.n_running:
                 return
             try:
@@ -59,7 +59,8 @@ class TransformersEngine:
             except torch.OutOfMemoryError as error:
                 raise EngineError(
                     f"{self._name}: out of memory with {batch.n_running + len(rows)} prompts "
-                    f"together; lower engine.batch_size ({self._batch_size})"
+                    f"together; lower engine.batch_size ({self._batch_size}) or "
+                    f"engine.batch_tokens ({self._batch_tokens})"
                 ) from error
             for row in ended:
                 on_completion(row.request, self._completion(row, batch.ends))
@@ -76,22 +77,27 @@ class TransformersEngine:
             raise EngineError(f"{self._name}: the engine is closed")
         return self._loaded
 
-    def _too_long(self, encoded: Encoded, sampling: Sampling) -> str | None:
+    def _too_long(self, encoded: Encoded, sampling: Sampling, batch: Batch) -> str | None:
         config = self._model.model.config.get_text_config()
         limit = getattr(config, "max_position_embeddings", None)
-        n_prompt = len(encoded.input_ids)
-        if limit is None or n_prompt + sampling.max_new_tokens <= limit:
+        n_prompt, n_new = len(encoded.input_ids), sampling.max_new_tokens
+        if limit is None or n_prompt + n_new <= limit:
+            return None
+        n_positions = batch.count_positions(encoded)
+        if n_positions + n_new <= limit:
             return None
         return (
-            f"{n_prompt} prompt tokens and max_new_tokens {sampling.max_new_tokens} "
+            f"{n_positions} positions of {n_prompt} prompt tokens and max_new_tokens {n_new} "
             f"exceed the model's {limit}"
         )
 
-    def _fitting(self, requests: Iterable[Request], on_completion: OnCompletion) -> Iterator[Row]:
+    def _fitting(
+        self, requests: Iterable[Request], on_completion: OnCompletion, batch: Batch
+    ) -> Iterator[Row]:
         """Encode the requests, the longest of a window first; complete those that do not fit."""
         for request in _sorted(requests, self._batch_size):
             encoded = encode(self._model.processor, request.prompt, self._interleaved, compact=True)
-            problem = self._too_long(encoded, request.sampling)
+            problem = self._too_long(encoded, request.sampling, batch)
             if problem:
                 on_completion(request, failure("too_long", problem))
             else:
@@ -121,15 +127,21 @@ class _Waiting:
         self._rows = rows
         self._next: Row | None = None
 
-    def take(self, n: int) -> list[Row]:
-        """The next rows, at most `n`, whose prompts have the same kinds of media."""
+    def take(self, batch: Batch, n: int, n_tokens: int) -> list[Row]:
+        """The next rows, at most `n`, whose prompts have the same kinds of media, and that make the
+        batch no larger than `n_tokens` with every row as long as the longest.
+        """
         taken: list[Row] = []
+        longest = batch.n_longest
         while len(taken) < n:
             row = self._next or next(self._rows, None)
             self._next = None
             if row is None:
                 break
-            if taken and _kinds(row.request.prompt) != _kinds(taken[0].request.prompt):
+            longest = max(longest, len(row.encoded.input_ids))
+            n_rows = batch.n_running + len(taken) + 1
+            is_alike = not taken or _kinds(row.request.prompt) == _kinds(taken[0].request.prompt)
+            if not is_alike or (n_rows > 1 and n_rows * longest > n_tokens):
                 self._next = row
                 break
             taken.append(row)

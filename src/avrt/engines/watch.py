@@ -65,14 +65,14 @@ def check_startable(servers: Sequence[Server]) -> None:
     """Refuse what could not start, before anything is started.
 
     Raises:
-        ConfigError: a program or a model is missing, or a port is taken.
+        ConfigError: a program or a model is missing, a command names another port than its address,
+            or a port is taken.
     """
     for server in servers:
         program = server.command[0]
         if shutil.which(program) is None:
             raise ConfigError(
-                f"{program}: not found, and {server.roles[0]} needs it; vLLM belongs into an "
-                "environment of its own: name its program with --vllm PATH, or set engine.serve"
+                f"{program}: not found, and {server.roles[0]} needs it; {_way_to(program)}"
             )
         if server.before and not Path(server.command[2]).is_dir():
             steps = "\n".join(f"  {step}" for step in server.before)
@@ -80,13 +80,31 @@ def check_startable(servers: Sequence[Server]) -> None:
                 f"{server.command[2]}: not found; {server.roles[0]} needs it: run once\n{steps}"
             )
         host, port = server.address
+        if (named := server.port_of_command) not in (None, port):
+            raise ConfigError(
+                f"{server.roles[0]}: its command listens at port {named}, but its address is "
+                f"{server.url}; give both the same, in engine.serve and engine.base_url"
+            )
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.settimeout(1.0)
-            if probe.connect_ex((host if server.is_here else "127.0.0.1", port)) == 0:
-                raise ConfigError(
-                    f"port {port}, of {', '.join(server.roles)}, is taken: {_who(server)}; end "
-                    "that program, set another engine.base_url, or leave the role out with --role"
-                )
+            is_taken = probe.connect_ex((host if server.is_here else "127.0.0.1", port)) == 0
+        if is_taken:
+            raise ConfigError(
+                f"port {port}, of {', '.join(server.roles)}, is taken: {_who(server)}; end "
+                "that program, set another engine.base_url, or leave the role out with --role"
+            )
+
+
+def _way_to(program: str) -> str:
+    if "=" in program or program == "cd":
+        return (
+            "engine.serve is a program with its arguments and runs without a shell: give GPUs with "
+            "--gpus, other variables with `env NAME=VALUE PROGRAM`, more with `bash -c '...'`"
+        )
+    return (
+        "vLLM belongs into an environment of its own: name its program with --vllm PATH, or set "
+        "engine.serve"
+    )
 
 
 def find_gpus() -> tuple[str, ...] | None:

@@ -46,11 +46,11 @@ def require_token() -> str:
     Raises:
         ConfigError: there is none, or the Hub may not be asked.
     """
-    import huggingface_hub
+    from huggingface_hub import constants, get_token
 
-    if huggingface_hub.constants.HF_HUB_OFFLINE:
+    if constants.HF_HUB_OFFLINE:
         raise ConfigError("--push: HF_HUB_OFFLINE is set, so nothing can be pushed; unset it")
-    token = huggingface_hub.get_token()
+    token = get_token()
     if not token:
         raise ConfigError(
             "--push: no token for the Hub; run `hf auth login`, or set HF_TOKEN to a token that "
@@ -72,7 +72,7 @@ def push(folder: Path, repo: str, kind: str, message: str, token: str, public: b
 
     api = huggingface_hub.HfApi(token=token)
     kind_there = _TYPES[kind]
-    with _explaining(repo, folder):
+    with _explaining(f"{repo} at {api.endpoint}", folder):
         if api.repo_exists(repo, repo_type=kind_there):
             gone = _left_behind(api, repo, kind_there, folder)
         else:
@@ -114,7 +114,7 @@ def _record_of(api: Any, repo: str, kind: str) -> Iterator[Any]:
 
 
 @contextmanager
-def _explaining(repo: str, folder: Path) -> Iterator[None]:
+def _explaining(place: str, folder: Path) -> Iterator[None]:
     from huggingface_hub import errors
 
     faults: Any = (OSError, vars(errors)["HTTPError"], errors.HfHubHTTPError)
@@ -125,6 +125,6 @@ def _explaining(repo: str, folder: Path) -> Iterator[None]:
     except faults as error:
         said = str(error).strip().splitlines()
         raise AvrtError(
-            f"--push: {repo}: {said[0] if said else type(error).__name__}; see that the token may "
+            f"--push: {place}: {said[0] if said else type(error).__name__}; see that the token may "
             f"write there, then repeat the command: {folder} is complete"
         ) from error

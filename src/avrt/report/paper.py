@@ -212,6 +212,11 @@ def read_runs(config: Config, others: Sequence[str] = ()) -> list[Evaluated]:
         stored = path / "config.yaml"
         if not stored.is_file():
             raise ConfigError(f"{path}: no such run, or no stage of it was run; name another")
+        if path.name in (run.run for run in runs):
+            raise ConfigError(
+                f"--with {name}: another run of the name {path.name} is given, and models are "
+                "called by the name of their run; rename its folder"
+            )
         own = load_config(stored)
         place = own.run.model_copy(update={"dir": path.parent, "name": path.name})
         own = own.model_copy(update={"run": place})
