@@ -84,6 +84,7 @@ def test_servers_are_started_waited_for_and_ended_with_all_they_started(settings
     )
     assert "CUDA_VISIBLE_DEVICES=6 " in output
     assert "Traceback" not in errors
+    assert "ending 2 servers, by force after 30 s" in errors
     wait_for(lambda: not any(map(is_running, started)))
 
 

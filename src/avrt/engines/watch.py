@@ -254,6 +254,8 @@ def _tail(log: Path) -> str:
 
 def _end(started: Sequence[_Started]) -> None:
     """End every process group: asked first, then by force."""
+    if n_alive := sum(each.process.poll() is None for each in started):
+        say(f"ending {n_alive} servers, by force after {format_duration(GRACE_S)}")
     for each in started:
         with suppress(ProcessLookupError):
             os.killpg(each.process.pid, signal.SIGTERM)
