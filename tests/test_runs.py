@@ -298,6 +298,20 @@ def test_what_a_living_process_or_another_machine_is_writing_stays(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"file", elsewhere.name, "other"}
 
 
+def test_of_a_link_the_folder_that_it_names_is_replaced(tmp_path):
+    """It may lie on a larger disk."""
+    (tmp_path / "disk" / "model").mkdir(parents=True)
+    link = tmp_path / "model"
+    link.symlink_to(tmp_path / "disk" / "model")
+    for content in ("first", "second"):
+        with replace_folder(link) as new:
+            (new / "file").write_text(content)
+        assert link.is_symlink()
+        assert (tmp_path / "disk" / "model" / "file").read_text() == content
+    assert {path.name for path in tmp_path.iterdir()} == {"disk", "model"}
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["model"]
+
+
 @pytest.mark.parametrize("n_faults", [1, 2, 3])
 @pytest.mark.parametrize("at", ["rename", "mkdir", "rmtree"])
 def test_no_number_of_faults_loses_both_copies_of_a_folder(tmp_path, monkeypatch, n_faults, at):

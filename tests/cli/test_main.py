@@ -367,7 +367,7 @@ def test_a_dry_run_prints_settings_and_plan_and_writes_nothing(avrt, tmp_path, c
     assert changed.startswith("# Differs from the defaults:\n")
     assert yaml.safe_load(changed)["run"]["name"] == "dry"
     unchanged = yaml.safe_load(rest)
-    assert unchanged["run"] == {"seed": 0, "report_to": []}
+    assert unchanged["run"] == {"seed": 0, "report_to": [], "calls_from": None}
     own = {"generate": "build", "stats": "data"}.get(command, command)
     section = {"trace": "teachers", "merge": "merger", "judge": "judges"}.get(own, own)
     assert section in unchanged

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from avrt.config import load_config
+from avrt.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 OF_ANOTHER_RUN = {"run.name", "run.calls_from", "eval.published"}
@@ -53,6 +54,15 @@ def test_every_stage_of_a_ready_configuration_can_be_planned(
     for command in ("prepare", "generate", "stats", "sft", "grpo", "report"):
         result = avrt(command, *files, f"data.root={prepared / 'data'}", "--dry-run")
         assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("name", [*DIFFERENCES, "paper-eval"])
+def test_a_file_of_differences_is_refused_alone_and_in_the_place_of_the_first(name: str) -> None:
+    """It would be completed with defaults, or lose its settings to the other file."""
+    paper, own = CONFIGS / "paper.yaml", CONFIGS / f"{name}.yaml"
+    for files in ([own], [own, paper]):
+        with pytest.raises(ConfigError, match=f"give that one before it: {paper} {own}"):
+            load_config(files)
 
 
 def test_the_dry_run_of_the_traces_of_one_teacher_promises_no_call_of_the_merger(avrt: Any) -> None:

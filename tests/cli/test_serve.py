@@ -84,6 +84,7 @@ def test_servers_are_started_waited_for_and_ended_with_all_they_started(settings
     )
     assert "CUDA_VISIBLE_DEVICES=6 " in output
     assert "Traceback" not in errors
+    assert "ending 2 servers, by force after 30 s" in errors
     wait_for(lambda: not any(map(is_running, started)))
 
 
@@ -128,7 +129,10 @@ def test_a_port_that_is_taken_is_refused_before_anything_starts(avrt, settings, 
 @pytest.mark.parametrize(
     ("command", "complaint"),
     [
-        ("true --port 8123", "its command listens at port 8123, but its address is http://127"),
+        (
+            "{folder}/vllm serve m --port 8123",
+            "its command listens at port 8123, but its address is http://127",
+        ),
         ("{folder}/vllm serve m", "its command listens at port 8000, but its address is"),
         ("CUDA_VISIBLE_DEVICES=1 vllm serve m", "runs without a shell: give GPUs with --gpus"),
     ],

@@ -427,15 +427,6 @@ def test_files_behind_the_papers_hold_only_what_differs(name):
     assert set(alike) <= of_reward
 
 
-@pytest.mark.parametrize("name", [name for name in CONFIGS if name.startswith("paper-")])
-def test_a_file_of_differences_is_refused_alone_and_in_the_place_of_the_first(name):
-    """It would be completed with defaults, or lose its settings to the other file."""
-    paper, own = files_of(name)
-    for files in ([own], [own, paper]):
-        with pytest.raises(ConfigError, match=f"give that one before it: {paper} {own}"):
-            load_config(files)
-
-
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_commands_at_the_head_of_a_configuration_are_accepted(name):
     text = files_of(name)[-1].read_text()

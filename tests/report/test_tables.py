@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from avrt.report.tables import Cell, Table, to_markdown
+from avrt.report.tables import Cell, Table, to_latex, to_markdown
 
 
 def test_a_row_of_another_width_is_refused():
@@ -20,3 +20,8 @@ def test_details_and_emphasis_are_kept():
     text = to_markdown(Table("t", "T", ("model", "av"), (("sft", cell),), notes=("a note",)))
     assert "| sft | **74.0 %**; [69.5, 78.1], n = 400 |" in text
     assert text.endswith("- a note\n")
+
+
+def test_what_latex_would_read_or_draw_as_something_else_is_escaped():
+    row = to_latex(Table("t", "T", ("a",), (("5 % p < 0.001, x > y_1 & {z}",),))).splitlines()[-4]
+    assert row == r"5 \% p \textless{} 0.001, x \textgreater{} y\_1 \& \{z\} \\"

@@ -74,11 +74,13 @@ class Server:
         return replace(self, command=(path, *self.command[1:]))
 
     @property
-    def port_of_command(self) -> int | None:
-        """The port that its command names; None: it names none."""
-        value = _value_of(self.command, "--port")
-        if not value and self.command[1:2] == ("serve",) and Path(self.command[0]).name == "vllm":
-            return 8000  # its own default
+    def port_of_vllm(self) -> int | None:
+        """The port at which a command of vLLM listens; None: it is another program, which may mean
+        a container's port.
+        """
+        if not self.command or Path(self.command[0]).name != "vllm":
+            return None
+        value = _value_of(self.command, "--port") or "8000"  # its own default
         return int(value) if value.isdecimal() else None
 
     @property

@@ -80,7 +80,7 @@ def check_startable(servers: Sequence[Server]) -> None:
                 f"{server.command[2]}: not found; {server.roles[0]} needs it: run once\n{steps}"
             )
         host, port = server.address
-        if (named := server.port_of_command) not in (None, port):
+        if (named := server.port_of_vllm) not in (None, port):
             raise ConfigError(
                 f"{server.roles[0]}: its command listens at port {named}, but its address is "
                 f"{server.url}; give both the same, in engine.serve and engine.base_url"
@@ -254,6 +254,8 @@ def _tail(log: Path) -> str:
 
 def _end(started: Sequence[_Started]) -> None:
     """End every process group: asked first, then by force."""
+    if n_alive := sum(each.process.poll() is None for each in started):
+        say(f"ending {n_alive} servers, by force after {format_duration(GRACE_S)}")
     for each in started:
         with suppress(ProcessLookupError):
             os.killpg(each.process.pid, signal.SIGTERM)

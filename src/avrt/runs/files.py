@@ -135,11 +135,14 @@ def replace_folder(folder: Path) -> Iterator[Path]:
     """A new folder to write into, which takes the place of `folder` when all is written.
 
     A reader never finds half of it. After an error nothing has changed; what a kill leaves lies
-    under a hidden name, and the next attempt puts it back or removes it.
+    under a hidden name, and the next attempt puts it back or removes it. Of a link, the folder that
+    it names is replaced.
 
     Raises:
         ConfigError: another process is writing this folder.
     """
+    if folder.is_symlink():
+        folder = folder.resolve()
     temporary = folder.with_name(f".{folder.name}.new")
     previous = folder.with_name(f".{folder.name}.old")
     with hold_output(folder):
