@@ -237,13 +237,7 @@ def test_two_runs_of_one_name_are_refused_where_one_would_hide_the_other(
     config, ablations, tmp_path
 ):
     shutil.copytree(config.run.dir / "gemma", tmp_path / "gemma")
-<<<<<<< HEAD
     with pytest.raises(ConfigError, match=r"another run of the name gemma is given.*rename"):
-||||||| ac5991e
-    with pytest.raises(ConfigError, match="another run of the name gemma is given.*rename"):
-=======
-    with pytest.raises(ConfigError, match="another run of the name gemma is given"):
->>>>>>> i-atk2
         run(config, "csv", None, Wanted(others=("gemma", str(tmp_path / "gemma"))))
 
 
