@@ -133,9 +133,10 @@ def test_other_tables_leave_checkpoints_out_and_those_of_figure_1_have_them(trai
     run(trained, Choice(models=("sft_rl", "sft"), modalities=("av",)))
     assert "grpo@" not in run(trained, Choice(models=("sft",), modalities=("av",))).summary
     tables = tables_to_json(read_runs(trained))
-    assert [table["table"] for table in tables] == [3, 4, 5, 6, None]
-    assert not any("@" in str(cell["model"]) for table in tables[:4] for cell in table["cells"])
-    cells = tables[4]["cells"]
+    *others, figure = tables
+    assert {3, 4, 5, 6} <= {table["table"] for table in others}
+    assert not any("@" in str(cell["model"]) for table in others for cell in table["cells"])
+    cells = figure["cells"]
     assert [(cell["training"], cell["start"], cell["step"]) for cell in cells] == [
         ("grpo", "sft", step) for step in (0, 50, 100, 150)
     ]
