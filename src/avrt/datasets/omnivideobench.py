@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from avrt.datasets.names import MediaNames
-from avrt.datasets.rows import group, options_and_gold, read_annotations, read_json_list, text
-from avrt.errors import DataError
+from avrt.datasets.rows import group, options_and_gold, read_annotations, read_questions, text
 from avrt.texts import shown
 from avrt.types import BenchmarkItem, Sample
 
@@ -57,24 +56,7 @@ def read_omnivideobench(names: MediaNames, path: Path) -> Iterator[BenchmarkItem
         return BenchmarkItem(sample, groups, row)
 
     required = ("question", "options", "correct_option")
-    return read_annotations(path, _questions(path), required, to_item)
-
-
-def _questions(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Number the questions; each has the fields of its video, then its own."""
-    n_questions = 0
-    for number, video in enumerate(read_json_list(path), start=1):
-        if not isinstance(video, dict) or not isinstance(video.get("questions"), list):
-            raise DataError(
-                f"{path}: video {number}: not an object with a list of questions; set the format "
-                "and the root of this set"
-            )
-        about = {field: value for field, value in video.items() if field != "questions"}
-        for question in video["questions"]:
-            if not isinstance(question, dict):
-                raise DataError(f"{path}: video {number}: {shown(question)} is not a question")
-            n_questions += 1
-            yield n_questions, {**about, **question}
+    return read_annotations(path, read_questions(path), required, to_item)
 
 
 def _duration_class(duration: str) -> str:

@@ -30,6 +30,7 @@ __all__ = [
     "options_and_gold",
     "read_annotations",
     "read_json_list",
+    "read_questions",
     "same_options",
     "text",
     "without_letters",
@@ -57,6 +58,27 @@ def read_json_list(path: Path) -> list[Any]:
     if not isinstance(content, list):
         raise DataError(f"{path}: a {type(content).__name__}, not a list of questions")
     return content
+
+
+def read_questions(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Number the questions in a JSON list of videos; each has its video's fields, then its own.
+
+    Raises:
+        DataError: as `read_json_list`, or a video without a list of questions.
+    """
+    n_questions = 0
+    for number, video in enumerate(read_json_list(path), start=1):
+        if not isinstance(video, dict) or not isinstance(video.get("questions"), list):
+            raise DataError(
+                f"{path}: video {number}: not an object with a list of questions; set the format "
+                "and the root of this set"
+            )
+        about = {field: value for field, value in video.items() if field != "questions"}
+        for question in video["questions"]:
+            if not isinstance(question, dict):
+                raise DataError(f"{path}: video {number}: {shown(question)} is not a question")
+            n_questions += 1
+            yield n_questions, {**about, **question}
 
 
 def read_annotations(

@@ -23,11 +23,9 @@ from avrt.datasets.rows import (
     identifier,
     options_and_gold,
     read_annotations,
-    read_json_list,
+    read_questions,
     text,
 )
-from avrt.errors import DataError
-from avrt.texts import shown
 from avrt.types import BenchmarkItem, Sample
 
 __all__ = ["read_video_mme"]
@@ -90,18 +88,6 @@ def _video_name(row: dict[str, Any]) -> str:
 
 
 def _questions(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Number the questions; each has the fields of its video, then its own."""
-    n_questions = 0
-    for number, video in enumerate(read_json_list(path), start=1):
-        if not isinstance(video, dict) or not isinstance(video.get("questions"), list):
-            raise DataError(
-                f"{path}: video {number}: not an object with a list of questions; set the format "
-                "and the root of this set"
-            )
-        about = {field: value for field, value in video.items() if field != "questions"}
-        for question in video["questions"]:
-            if not isinstance(question, dict):
-                raise DataError(f"{path}: video {number}: {shown(question)} is not a question")
-            n_questions += 1
-            row = {**about, **question}
-            yield n_questions, row | {new: row[old] for old, new in HUB_NAMES.items() if old in row}
+    """The questions of the authors' list under the names that the Hub's table has."""
+    for number, row in read_questions(path):
+        yield number, row | {new: row[old] for old, new in HUB_NAMES.items() if old in row}
