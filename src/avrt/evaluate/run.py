@@ -128,7 +128,10 @@ def run(config: Config, choice: Choice = Choice(), budget: Budget | None = None)
     measured_s: dict[str, float] = {}
     for name, of_model in by_model.items():
         left = [task for task in tasks if task.model.name not in made]
-        if text := cost_text(expected_costs(known, left, measured_s)):
+        costs = expected_costs(known, left, measured_s)
+        if made:  # what is not known has been said
+            costs = [cost for cost in costs if cost.answer_s is not None]
+        if text := cost_text(costs):
             say(text)
         model, started_s, n_before = of_model[0].model, time.monotonic(), budget.n_calls
         settings = model.engine, model.checkpoint, model.revision, config.media
