@@ -7,6 +7,7 @@ share no combination of content; the same seed gives the same scenes and questio
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from collections.abc import Callable, Iterable
@@ -17,7 +18,7 @@ from typing import Any
 from avrt.datasets import write_samples
 from avrt.errors import ConfigError, MediaError
 from avrt.media.processes import map_files
-from avrt.runs import Result, alone, remove_leftovers, track, write_json
+from avrt.runs import Result, alone, fingerprint, remove_leftovers, track, write_json
 from avrt.types import Sample
 from avrt.world.content import Scene, WorldSet, draw_scene
 from avrt.world.render import (
@@ -30,7 +31,7 @@ from avrt.world.render import (
 )
 from avrt.world.text import Question, draw_question
 
-__all__ = ["run"]
+__all__ = ["content_digest", "run"]
 
 SECOND_QUESTION_EVERY = 10
 """Every tenth training clip has two questions, which a split must keep together."""
@@ -40,6 +41,8 @@ TIMEOUT_S = 300.0
 
 UNFINISHED = "world.unfinished.json"
 """Marks a folder whose world is not finished; renamed to world.json at the end."""
+
+_RENDERERS = (render_frames, render_sound)
 
 RELATIONS = {"Where": "View"}
 """AVQA's word for the sense that a question type needs; all others need both."""
@@ -77,6 +80,22 @@ def run(
     (root / UNFINISHED).rename(marker)
     summary = f"{root}: {n_train} training questions, {n_bench} bench items, {n_audio} audio items"
     return Result(summary, counts)
+
+
+def content_digest() -> str:
+    """A digest of what these functions draw from a seed: another one means another world.
+
+    Questions of all sets, the pictures and the sound of a clip; no file is encoded.
+    """
+    rng = random.Random("digest")
+    sets: tuple[WorldSet, ...] = ("train", "bench", "audio")
+    scenes = {name: [draw_scene(rng, name) for _ in range(16)] for name in sets}
+    questions = [
+        draw_question(scene, rng, name) for name, drawn in scenes.items() for scene in drawn
+    ]
+    clip = scenes["train"][0]
+    media = [hashlib.sha256(render(clip).tobytes()).hexdigest() for render in _RENDERERS]
+    return fingerprint([repr(scenes), repr(questions), media])
 
 
 def _claim(root: Path, made_with: dict[str, int]) -> None:
