@@ -43,15 +43,17 @@ _ENGINE = (
     *("base_url", "serve", "api_key_env", "headers", "concurrency", "timeout_s", "max_attempts"),
     *("max_reply_mb", "n_per_request", "check_media", "batch_size", "batch_tokens", "device"),
 )
-_TRAINING = ("save_steps", "keep_checkpoints", "gradient_checkpointing", "eval_samples")
+_TRAINING = ("gradient_checkpointing",)
 _FREE: dict[str, tuple[str, ...]] = {
     "media": _MEDIA,
     "generate": ("max_failure_rate",),
     "student": ("device", "tower_attention"),
     "sft": _TRAINING,
-    "grpo": (*_TRAINING, "recipe", "eval_steps", "kl_steps", "cuda_graph"),
+    "grpo": (*_TRAINING, "recipe", "cuda_graph"),
 }
-"""Settings that change nothing of what a stage makes, by section."""
+"""Settings that change nothing of what a stage leaves behind, by section. Those that choose which
+checkpoints are kept, and what is measured on the way, are none of them: other experiments read it.
+"""
 
 
 @dataclass(frozen=True, eq=False)
