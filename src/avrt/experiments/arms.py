@@ -7,7 +7,9 @@ so that experiments with equal arms share the work. Evaluation is not in it: it 
 
 from __future__ import annotations
 
+import hashlib
 import json
+import random
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,12 +24,15 @@ from avrt.errors import ConfigError
 from avrt.experiments.plan import EVALUATIONS, Arm, Experiment, StageName
 from avrt.prompts import load_prompt
 from avrt.runs import fingerprint
-from avrt.world.make import content_digest
+from avrt.world.content import WorldSet, draw_scene
+from avrt.world.render import render_frames, render_sound
+from avrt.world.text import draw_question
 
 __all__ = ["ROOT", "Run", "Runs", "resolve_runs"]
 
 ROOT = Path("runs/experiments")
 _PLACE = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+_WORLD_SETS: tuple[WorldSet, ...] = ("train", "bench", "audio")
 _SECTIONS: dict[StageName, tuple[str, ...]] = {
     "prepare": ("data", "prepare", "media"),
     "trace": ("teachers", "generate", "media"),
@@ -212,7 +217,7 @@ class _Resolver:
         if self._chain(name)[0][1].stages[:1] != ("world",):
             return None
         sizes = self.experiment.world.model_dump()
-        digest = fingerprint([sizes, content_digest()])[:8]
+        digest = fingerprint([sizes, _world_digest()])[:8]
         return self.root / "worlds" / f"{sizes['n_train']}-{sizes['n_bench']}-{digest}"
 
     def _world_settings(self, name: str, world: Path | None) -> dict[str, Any]:
@@ -304,3 +309,20 @@ def _identities(tree: Any) -> Iterator[str]:
 @cache
 def _model_digest(model: str) -> str:
     return str(model_identity(model, None)["revision"])
+
+
+@cache
+def _world_digest() -> str:
+    """Of what AVRT's world draws from a seed: another one means another world.
+
+    Of questions of all sets, and of the pictures and the sound of a clip; no file is encoded.
+    """
+    rng = random.Random("digest")
+    scenes = {name: [draw_scene(rng, name) for _ in range(16)] for name in _WORLD_SETS}
+    questions = [
+        draw_question(scene, rng, name) for name, drawn in scenes.items() for scene in drawn
+    ]
+    renderers = (render_frames, render_sound)
+    clip = scenes["train"][0]
+    media = [hashlib.sha256(render(clip).tobytes()).hexdigest() for render in renderers]
+    return fingerprint([repr(scenes), repr(questions), media])
