@@ -6,15 +6,18 @@ from pathlib import Path
 
 import click
 
-from avrt.cli.options import echo, folder_type
-from avrt.errors import AvrtError
+from avrt.cli.options import echo, echo_result, folder_type
 
 __all__ = ["experiment"]
 
 
 @click.command()
 @click.argument("name", metavar="NAME|FILE.yaml")
-@click.option("--dry-run", is_flag=True, help="Print arms, settings, folders and jobs; run none.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Print the arms with their settings, folders and jobs; write nothing.",
+)
 @click.option(
     "--jobs",
     "n_jobs",
@@ -30,10 +33,21 @@ __all__ = ["experiment"]
     show_default=True,
     help="Folder of all experiments, which share equal arms.",
 )
-def experiment(name: str, dry_run: bool, n_jobs: int | None, root: Path) -> None:
-    """Run an experiment: its arms with all seeds, then the tests of its claims.
+@click.option(
+    "--write",
+    "page",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="PAGE",
+    help="Also write the experiment's section into this Markdown page, in place of an older one.",
+)
+@click.option("--by-seed", is_flag=True, help="Also print the accuracies of each seed.")
+def experiment(
+    name: str, dry_run: bool, n_jobs: int | None, root: Path, page: Path | None, by_seed: bool
+) -> None:
+    """Run an experiment: its arms with every seed, then the tests of its claims.
 
-    NAME is packaged (`avrt list experiments`); a file is your own. Run the command again to resume.
+    NAME is packaged (`avrt list experiments`), a file is your own. What is done is not done again:
+    repeat the command to resume. Tables, figure and results are written to DIR/NAME.
 
     Example: avrt experiment stages --dry-run
     """
@@ -41,8 +55,5 @@ def experiment(name: str, dry_run: bool, n_jobs: int | None, root: Path) -> None
 
     if dry_run:
         echo(experiments.plan(name, root))
-        return
-    result = experiments.run(name, root, n_jobs)
-    echo(result.summary)
-    if result.fault:
-        raise AvrtError(result.fault)
+    else:
+        echo_result(experiments.run(name, root, n_jobs, page, by_seed))

@@ -28,7 +28,7 @@ from avrt.world.content import WorldSet, draw_scene
 from avrt.world.render import render_frames, render_sound
 from avrt.world.text import draw_question
 
-__all__ = ["ROOT", "Run", "Runs", "resolve_runs"]
+__all__ = ["ROOT", "Run", "Runs", "resolve_runs", "settings_of"]
 
 ROOT = Path("runs/experiments")
 _PLACE = re.compile(r"\{([a-z][a-z0-9_]*)\}")
@@ -71,8 +71,10 @@ class Run:
     world: Path | None
     """Where its world lies; None: it reads other data."""
     stages: tuple[StageName, ...]
-    model: str
-    """What is evaluated: `base`, `sft` or `grpo...`."""
+    model: str | None
+    """What the tables show: `base`, `sft` or `grpo...`; None: only models by the arm's own
+    `eval.models`, such as teachers.
+    """
     parent: Run | None
     others: tuple[Run, ...] = ()
     """Runs whose folders its settings name."""
@@ -92,8 +94,8 @@ class Runs:
     """All runs of an experiment."""
 
     name: str
+    """The experiment's."""
     experiment: Experiment
-    root: Path
     runs: Mapping[tuple[str, int], Run]
 
     def of(self, arm: str) -> list[Run]:
@@ -102,8 +104,12 @@ class Runs:
 
     @property
     def measured(self) -> list[str]:
-        """The arms that are evaluated."""
-        return [name for name, arm in self.experiment.arms.items() if "eval" in arm.stages]
+        """The arms that stand in the tables."""
+        return [
+            name
+            for name, arm in self.experiment.arms.items()
+            if "eval" in arm.stages and self.of(name)[0].model is not None
+        ]
 
 
 def resolve_runs(name: str, experiment: Experiment, root: Path = ROOT) -> Runs:
@@ -114,10 +120,24 @@ def resolve_runs(name: str, experiment: Experiment, root: Path = ROOT) -> Runs:
             message names the arm.
     """
     resolver = _Resolver(experiment, root)
-    runs = {
-        (arm, seed): resolver.run(arm, seed) for arm in experiment.arms for seed in experiment.seeds
-    }
-    return Runs(name, experiment, root, runs)
+    runs = Runs(
+        name,
+        experiment,
+        {(arm, seed): resolver.run(arm, seed) for arm in experiment.arms
+         for seed in experiment.seeds},
+    )  # fmt: skip
+    for place, claim in enumerate(experiment.claims):
+        for text in filter(None, (claim.better, claim.than)):
+            _check_metric(f"claims.{place}", claim.metric, runs.of(experiment.side(text)[0])[0])
+    return runs
+
+
+def _check_metric(where: str, metric: str, run: Run) -> None:
+    """Refuse a metric that the runs of an arm will not have."""
+    if metric == "kl" and not str(run.model).startswith("grpo"):
+        raise ConfigError(f"{where}: metric kl: arm {run.arm!r} evaluates no model of GRPO")
+    if metric.startswith("errors.") and run.world is None:
+        raise ConfigError(f"{where}: metric {metric}: arm {run.arm!r} has no world of its own")
 
 
 @dataclass
@@ -154,9 +174,11 @@ class _Resolver:
             **self._world_settings(name, None if world is None else world / f"seed-{seed}"),
         }
         config = self._config(name, places, fixed)
-        model = arm.model or self._trained(name)
         own = {key.split(".")[2]: None for key in arm.settings if key.startswith("eval.models.")}
-        models = {key: config.eval.models[key] for key in own} or {model: model}
+        model = arm.model or (None if own else self._trained(name))
+        models = {key: config.eval.models[key] for key in own if key in config.eval.models}
+        if model is not None:
+            models.setdefault(model, model)
         evaluation = config.eval.model_copy(update={"models": models})
         return Run(
             arm=name,
@@ -169,30 +191,16 @@ class _Resolver:
             others=others,
         )
 
-    def _chain(self, name: str) -> list[tuple[str, Arm]]:
-        """The arm and those that it goes on from, the first one first."""
-        chain, current = [], name
-        while True:
-            arm = self.experiment.arms[current]
-            chain.insert(0, (current, arm))
-            if arm.start is None:
-                return chain
-            current = arm.start
-
     def _trained(self, name: str) -> str:
         """The last model that the arm, or one before it, trains."""
-        stages = [stage for _, arm in self._chain(name) for stage in arm.stages]
+        stages = [stage for arm in _chain(self.experiment, name) for stage in arm.stages]
         if "grpo" in stages and "sft" not in stages[stages.index("grpo") :]:
-            return str(self._settings(name).get("grpo.output", "grpo"))
+            return str(settings_of(self.experiment, name).get("grpo.output", "grpo"))
         return "sft" if "sft" in stages else "base"
-
-    def _settings(self, name: str) -> dict[str, Any]:
-        layers = [self.experiment.settings, *(arm.settings for _, arm in self._chain(name))]
-        return {key: value for layer in layers for key, value in layer.items()}
 
     def _named(self, name: str) -> list[str]:
         """The arms whose folders the settings name."""
-        found = dict.fromkeys(_PLACE.findall(json.dumps(self._settings(name))))
+        found = dict.fromkeys(_PLACE.findall(json.dumps(settings_of(self.experiment, name))))
         for other in found:
             if other not in self.experiment.arms or other == name:
                 known = ", ".join(key for key in self.experiment.arms if key != name)
@@ -202,7 +210,7 @@ class _Resolver:
         return list(found)
 
     def _config(self, name: str, places: Mapping[str, str], fixed: Mapping[str, Any]) -> Config:
-        settings = {**self._settings(name), **fixed}
+        settings = {**settings_of(self.experiment, name), **fixed}
         overrides = [
             f"{key}={json.dumps(_replaced(value, places), ensure_ascii=False)}"
             for key, value in settings.items()
@@ -214,7 +222,7 @@ class _Resolver:
             raise ConfigError(f"arms.{name}.settings: {text}") from error
 
     def _world(self, name: str) -> Path | None:
-        if self._chain(name)[0][1].stages[:1] != ("world",):
+        if _chain(self.experiment, name)[0].stages[:1] != ("world",):
             return None
         sizes = self.experiment.world.model_dump()
         digest = fingerprint([sizes, _world_digest()])[:8]
@@ -258,6 +266,22 @@ class _Resolver:
                 }
             )
         return self._digests[name]
+
+
+def settings_of(experiment: Experiment, name: str) -> dict[str, Any]:
+    """The settings of an arm by dotted name: all arms', those of the arms that it goes on from, and
+    its own, of which later ones win.
+    """
+    layers = [experiment.settings, *(arm.settings for arm in _chain(experiment, name))]
+    return {key: value for layer in layers for key, value in layer.items()}
+
+
+def _chain(experiment: Experiment, name: str) -> list[Arm]:
+    """The arm and those that it goes on from, the first one first."""
+    chain = [experiment.arms[name]]
+    while (start := chain[0].start) is not None:
+        chain.insert(0, experiment.arms[start])
+    return chain
 
 
 def _replaced(value: Any, places: Mapping[str, str]) -> Any:

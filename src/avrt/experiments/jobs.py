@@ -14,7 +14,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -69,13 +69,17 @@ class Job:
     asks: dict[str, Any]
     """What decides whether a finished job must run again."""
     needs: list[Job] = field(default_factory=list)
+    is_failed: bool = False
+    """Whether its command ended with an error."""
     wait: float = 0.0
     """The weight of the longest chain that begins here."""
 
     @property
     def name(self) -> str:
         """Of its record and its log."""
-        return f"{self.stage}-{self.run.model}" if self.stage in EVALUATIONS else self.stage
+        if self.stage not in EVALUATIONS or self.run.model is None:
+            return self.stage
+        return f"{self.stage}-{self.run.model}"
 
     @property
     def folder(self) -> Path:
@@ -149,15 +153,27 @@ def _commands(run: Run, stage: StageName, runs: Runs) -> tuple[tuple[str, ...], 
         numbers = (f"--{key.replace('_', '-')}={size}" for key, size in sizes.items())
         return (("world", "make", str(run.world), *numbers, f"--seed={run.seed}"),)
     if stage == "checkpoints":
-        sets = [f"--benchmark={name}" for name in experiment.benchmarks]
-        return (("eval", "CONFIG", f"--checkpoints={run.model}", *sets),)
+        return _evaluations([f"--checkpoints={run.model}"], experiment.benchmarks)
     if stage == "eval":
-        models = [f"--model={name}" for name in run.config.eval.models]
-        return tuple(
-            ("eval", "CONFIG", *models, f"--benchmark={name}", f"--modality={','.join(given)}")
-            for name, given in experiment.benchmarks.items()
+        models = run.config.eval.models
+        single = [name for name, model in models.items() if getattr(model, "modality", None)]
+        asked = [f"--model={name}" for name in models if name not in single]
+        own = [f"--model={name}" for name in single]  # each has the one modality that it takes
+        sets = [f"--benchmark={name}" for name in experiment.benchmarks]
+        return (
+            *(_evaluations(asked, experiment.benchmarks) if asked else ()),
+            *([("eval", "CONFIG", *own, *sets)] if own else ()),
         )
     return ((stage, "CONFIG"),)
+
+
+def _evaluations(
+    what: Sequence[str], benchmarks: Mapping[str, Sequence[str]]
+) -> tuple[tuple[str, ...], ...]:
+    return tuple(
+        ("eval", "CONFIG", *what, f"--benchmark={name}", f"--modality={','.join(given)}")
+        for name, given in benchmarks.items()
+    )
 
 
 def _asks(run: Run, stage: StageName, runs: Runs) -> dict[str, Any]:
@@ -266,6 +282,7 @@ class _Pool:
         done = running.process.returncode == 0
         _write_record(running, done)
         running.lock.close()
+        job.is_failed = not done
         (self._done.add if done else self._failed.append)(job)
         took_s = time.monotonic() - running.started_s
         elapsed = format_duration(time.monotonic() - self._started_s)

@@ -1,39 +1,34 @@
-"""What an experiment found: every measured number by arm and seed, and the verdict on each claim.
+"""What the runs of an experiment have measured, by arm and seed.
 
-Reads the logs of evaluations and trainings, and the jobs' records; writes nothing.
+Reads the logs of evaluations and trainings, and the records of jobs; writes nothing.
 """
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
+from avrt.evaluate.checkpoints import curves_of
+from avrt.evaluate.levels import difficulty_path
 from avrt.evaluate.logs import log_path
-from avrt.evaluate.results import ModelResult, read_results
-from avrt.evaluate.statistics import (
-    SeedDifference,
-    compare_paired,
-    compare_seeds,
-    holm,
-    mcnemar,
-    t_interval,
-)
+from avrt.evaluate.results import ModelResult, group_order, read_results
+from avrt.evaluate.statistics import t_interval
 from avrt.experiments.arms import Run, Runs
 from avrt.experiments.jobs import Job, read_record
-from avrt.experiments.plan import Claim, Experiment
+from avrt.texts import read_json
+from avrt.world.errors import ErrorClass, count_errors
 
-__all__ = ["Cell", "Cost", "Finding", "Outcome", "Value", "find_outcome"]
-
-_LOWER = ("errors", "tokens", "minutes")
-"""Metrics of which less is better."""
+__all__ = ["Cell", "Cost", "Measured", "Value", "metric", "read_measured", "training_minutes"]
 
 
 @dataclass(frozen=True)
 class Value:
-    """The measured numbers of one arm with one seed, on one benchmark in one modality."""
+    """One arm with one seed, on one benchmark in one modality."""
 
     run: Run
     result: ModelResult
@@ -45,61 +40,31 @@ class Value:
 
     @property
     def log(self) -> Path:
+        """The file that every number here comes from."""
         result = self.result
         return log_path(self.run.folder, result.benchmark, result.model, result.modality)
+
+    @cached_property
+    def errors(self) -> Counter[ErrorClass]:
+        """The replies to world-bench by their first broken step."""
+        assert self.run.world is not None, "checked with the claims"
+        return count_errors(self.log, self.run.world)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """An arm on one benchmark in one modality, over its seeds."""
+    """Numbers of independent repetitions, by seed."""
 
-    arm: str
-    benchmark: str
-    modality: str
-    values: Mapping[int, Value]
-    """By seed; those that are not evaluated yet are absent."""
-
-    @property
-    def accuracies(self) -> list[float]:
-        return [value.accuracy for value in self.values.values()]
+    values: Mapping[int, float]
 
     @property
     def mean(self) -> float:
-        return fmean(self.accuracies)
+        return fmean(self.values.values())
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        return t_interval(self.accuracies)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A claim and what was found."""
-
-    claim: Claim
-    firsts: Sequence[float]
-    seconds: Sequence[float]
-    """The metric by seed; equal seeds in both."""
-    difference: SeedDifference | None
-    """In favour of the claim; None: nothing was measured."""
-    p: float | None
-    """Corrected for the number of claims (Holm)."""
-    b: int = 0
-    """Items of all seeds that only the second has right."""
-    c: int = 0
-    """Items of all seeds that only the first has right."""
-    n_items: int = 0
-
-    @property
-    def p_items(self) -> float | None:
-        """Exact McNemar over the items of all seeds: what further items would show, given these
-        trainings.
-        """
-        return mcnemar(self.b, self.c) if self.n_items else None
-
-    @property
-    def ratio(self) -> float | None:
-        return fmean(self.firsts) / fmean(self.seconds) if any(self.seconds) else None
+        """95 % interval of the mean; None with one seed."""
+        return t_interval(list(self.values.values()))
 
 
 @dataclass(frozen=True)
@@ -107,19 +72,26 @@ class Cost:
     """Processor time, in minutes of one core."""
 
     arms: Mapping[str, float]
-    """Of each arm's own jobs, of all seeds."""
-    total: float
-    """Of all jobs, each counted once."""
+    """Of each arm's own jobs, of all seeds; a job that equal arms share counts for the first."""
+
+    @property
+    def total(self) -> float:
+        return sum(self.arms.values())
+
+
+Key = tuple[str, str, str]
+"""Arm, benchmark and modality."""
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """All of it."""
+class Measured:
+    """All that is there of an experiment."""
 
     runs: Runs
-    cells: Mapping[tuple[str, str, str], Cell]
-    """By arm, benchmark and modality."""
-    findings: Sequence[Finding]
+    values: Mapping[Key, Mapping[int, Value]]
+    """By seed; those that are not evaluated yet are absent."""
+    courses: Mapping[Key, Mapping[int, Mapping[int, ModelResult]]]
+    """The results of checkpoints, by seed and step."""
     cost: Cost
     commits: Sequence[str]
     """Of the code that ran the jobs."""
@@ -128,32 +100,57 @@ class Outcome:
     n_missing: int
     """Evaluations that are not there."""
 
+    def accuracy(self, key: Key) -> Cell | None:
+        """Per cent, over seeds; None where nothing is measured."""
+        return self._cell(key, "accuracy")
 
-def find_outcome(runs: Runs, jobs: Sequence[Job]) -> Outcome:
-    """Read what the runs of an experiment have measured so far."""
+    def _cell(self, key: Key, name: str) -> Cell | None:
+        values = self.values.get(key)
+        if not values:
+            return None
+        return Cell({seed: metric(value, name) for seed, value in values.items()})
+
+    def by_group(self, key: Key, group: str) -> dict[str, Cell]:
+        """Accuracies by the value of a column, of the seeds that have items of it."""
+        found: dict[str, dict[int, float]] = {}
+        for seed, value in self.values.get(key, {}).items():
+            for name, accuracy in value.result.by_group(group).items():
+                found.setdefault(name, {})[seed] = 100 * (accuracy.value or 0.0)
+        return {name: Cell(found[name]) for name in group_order(found)}
+
+    def course(self, key: Key) -> dict[int, Cell]:
+        """Accuracies by step, of the checkpoints that were evaluated."""
+        found: dict[int, dict[int, float]] = {}
+        for seed, points in self.courses.get(key, {}).items():
+            for step, result in points.items():
+                found.setdefault(step, {})[seed] = 100 * (result.accuracy.value or 0.0)
+        return {step: Cell(found[step]) for step in sorted(found)}
+
+
+def read_measured(runs: Runs, jobs: Sequence[Job]) -> Measured:
+    """Read what is there so far."""
     experiment = runs.experiment
-    cells: dict[tuple[str, str, str], Cell] = {}
+    results = {(arm, run.seed): _read(run, runs) for arm in experiment.arms for run in runs.of(arm)}
+    values: dict[Key, dict[int, Value]] = {}
+    courses: dict[Key, dict[int, dict[int, ModelResult]]] = {}
     n_missing = 0
-    known: dict[Path, list[ModelResult]] = {}
-    for arm in runs.measured:
-        for benchmark, modalities in experiment.benchmarks.items():
-            for modality in modalities:
-                values = {}
-                for run in runs.of(arm):
-                    if run.folder not in known:
-                        known[run.folder] = _read(run)
-                    value = _find(run, known[run.folder], benchmark, modality)
-                    if value is None:
-                        n_missing += 1
-                    else:
-                        values[run.seed] = value
-                if values:
-                    cells[arm, benchmark, modality] = Cell(arm, benchmark, modality, values)
+    for arm in experiment.arms:
+        for run in runs.of(arm):
+            known = results[arm, run.seed]
+            for benchmark, modality in experiment.columns:
+                key = arm, benchmark, modality
+                if points := _points(run, known, benchmark, modality):
+                    courses.setdefault(key, {})[run.seed] = points
+                if arm in runs.measured:
+                    value = _find(run, known, benchmark, modality)
+                    n_missing += value is None
+                    if value is not None:
+                        values.setdefault(key, {})[run.seed] = value
     records = [record for job in jobs if (record := read_record(job))]
-    return Outcome(
+    return Measured(
         runs=runs,
-        cells=cells,
-        findings=_test_claims(experiment, cells),
+        values=values,
+        courses=courses,
         cost=_cost(runs, jobs),
         commits=sorted({record["commit"] for record in records if record["commit"]}),
         ended=max((record["ended"] for record in records), default=None),
@@ -161,8 +158,20 @@ def find_outcome(runs: Runs, jobs: Sequence[Job]) -> Outcome:
     )
 
 
-def _read(run: Run) -> list[ModelResult]:
-    return read_results(run.config, with_texts=False) if run.folder.is_dir() else []
+def _read(run: Run, runs: Runs) -> list[ModelResult]:
+    """The results of a run; the difficulty of its items is that of the arm that measured it."""
+    if not (run.folder / "eval").is_dir():
+        return []
+    levels = {
+        benchmark: path
+        for arm, settings in runs.experiment.arms.items()
+        if "difficulty" in settings.stages
+        for benchmark in runs.experiment.benchmarks
+        if (path := difficulty_path(runs.runs[arm, run.seed].folder, benchmark)).is_file()
+    }
+    evaluation = run.config.eval.model_copy(update={"difficulty": levels})
+    config = run.config.model_copy(update={"eval": evaluation})
+    return read_results(config, with_texts=False)
 
 
 def _find(run: Run, results: Sequence[ModelResult], benchmark: str, modality: str) -> Value | None:
@@ -173,74 +182,51 @@ def _find(run: Run, results: Sequence[ModelResult], benchmark: str, modality: st
     return None
 
 
+def _points(
+    run: Run, results: Sequence[ModelResult], benchmark: str, modality: str
+) -> dict[int, ModelResult]:
+    """The finished results of the checkpoints of the run's own training."""
+    return {
+        step: result
+        for curve in curves_of(results)
+        if (curve.benchmark, curve.modality, curve.stage) == (benchmark, modality, run.model)
+        for step, result in curve.points
+        if not result.n_left
+    }
+
+
 def _cost(runs: Runs, jobs: Sequence[Job]) -> Cost:
-    minutes: dict[str, float] = dict.fromkeys(runs.experiment.arms, 0.0)
+    minutes = dict.fromkeys(runs.experiment.arms, 0.0)
     for job in jobs:
         minutes[job.run.arm] += read_record(job).get("cpu_s", 0.0) / 60
-    return Cost(minutes, sum(minutes.values()))
+    return Cost(minutes)
 
 
-def _test_claims(
-    experiment: Experiment, cells: Mapping[tuple[str, str, str], Cell]
-) -> list[Finding]:
-    findings = [_test(experiment, cells, claim) for claim in experiment.claims]
-    ps = [f.difference.p for f in findings if f.difference and f.difference.p is not None]
-    corrected = iter(holm(ps))
-    return [
-        Finding(**{**vars(finding), "p": next(corrected)})
-        if finding.difference and finding.difference.p is not None
-        else finding
-        for finding in findings
-    ]
+def training_minutes(run: Run) -> float:
+    """Minutes of one core that the run's own trainings took."""
+    records = [run.folder / "jobs" / f"{stage}.json" for stage in ("sft", "grpo")]
+    return sum(read_json(path)["cpu_s"] / 60 for path in records if path.is_file())
 
 
-def _test(
-    experiment: Experiment, cells: Mapping[tuple[str, str, str], Cell], claim: Claim
-) -> Finding:
-    first = _side(experiment, cells, claim.better)
-    second = _side(experiment, cells, claim.than) if claim.than is not None else {}
-    seeds = [seed for seed in first if claim.than is None or seed in second]
-    firsts = [_metric(first[seed], claim.metric) for seed in seeds]
-    seconds = [_metric(second[seed], claim.metric) if second else 0.0 for seed in seeds]
-    if not seeds:
-        return Finding(claim, (), (), None, None)
-    is_lower = claim.metric.partition(".")[0] in _LOWER
-    pair = (seconds, firsts) if is_lower else (firsts, seconds)
-    b = c = n_items = 0
-    for seed in seeds if second and claim.metric == "accuracy" else ():
-        items = compare_paired(second[seed].result.correct, first[seed].result.correct)
-        if items is not None:
-            b, c, n_items = b + items.b, c + items.c, n_items + items.n
-    return Finding(claim, firsts, seconds, compare_seeds(*pair), None, b, c, n_items)
-
-
-def _side(
-    experiment: Experiment, cells: Mapping[tuple[str, str, str], Cell], text: str
-) -> Mapping[int, Value]:
-    arm, modality, benchmark = experiment.side(text)
-    cell = cells.get((arm, benchmark, modality))
-    return cell.values if cell is not None else {}
-
-
-def _metric(value: Value, name: str) -> float:
+def metric(value: Value, name: str) -> float:
+    """A number by the name of a claim's metric: per cent, KL, tokens or minutes."""
     result = value.result
-    if name == "accuracy":
-        return value.accuracy
+    if name.startswith("errors."):
+        counts: Mapping[str, int] = value.errors
+        return 100 * counts[name.removeprefix("errors.")] / max(sum(counts.values()), 1)
     if name == "format":
         return 100 * result.counts["scored"] / max(len(result.lines), 1)
     if name == "tokens":
         return result.mean("n_completion_tokens") or 0.0
+    if name == "minutes":
+        return training_minutes(value.run)
     if name == "kl":
-        return _last_kl(value.run.folder / value.run.model / "log.jsonl")
-    raise AssertionError(name)
+        return _last_kl(value.run.folder / str(value.run.model) / "log.jsonl")
+    assert name == "accuracy", name
+    return value.accuracy
 
 
 def _last_kl(log: Path) -> float:
-    rows = [line for line in log.read_text(encoding="utf-8").splitlines() if '"kl"' in line]
-    return float(read_kl(rows[-1])) if rows else 0.0
-
-
-def read_kl(line: str) -> Any:
-    import json
-
-    return json.loads(line)["kl"]
+    """The last KL to the start; 0 where none was measured."""
+    rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    return float(next((row["kl"] for row in reversed(rows) if "kl" in row), 0.0))

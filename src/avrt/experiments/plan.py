@@ -19,6 +19,7 @@ from avrt.config.section import Section, check_name
 from avrt.errors import ConfigError
 from avrt.texts import shown
 from avrt.types import Given
+from avrt.world.errors import ERROR_CLASSES
 
 __all__ = [
     "EVALUATIONS",
@@ -28,6 +29,7 @@ __all__ = [
     "Experiment",
     "StageName",
     "World",
+    "is_lower_better",
     "packaged_experiments",
     "read_experiment",
 ]
@@ -40,6 +42,7 @@ STAGES: tuple[StageName, ...] = get_args(StageName)
 """The stages of an arm, in the order in which they run."""
 EVALUATIONS: tuple[StageName, ...] = ("eval", "checkpoints", "difficulty")
 """Stages that measure and make nothing that a training reads."""
+_METRICS = ("accuracy", "kl", "format", "tokens", "minutes")
 _NAME = r"[a-z][a-z0-9_]*"
 ArmName = Annotated[
     str,
@@ -89,7 +92,7 @@ class Claim(Section):
     claim: str
     """The sentence, as it stands in the table."""
     better: str
-    """ARM MODALITY of world-bench or the only benchmark, as `sft_rl av`; ARM MODALITY BENCHMARK."""
+    """Arm and modality, as `sft_rl av`; behind them a benchmark that is not the first one."""
     than: str | None = None
     """The same of what it is compared with; null: with zero."""
     at_least: float | None = None
@@ -99,7 +102,24 @@ class Claim(Section):
     p: float = Field(default=0.05, gt=0, lt=1)
     """Largest p, after the correction for all claims of the experiment."""
     metric: str = "accuracy"
-    """`accuracy`, `kl`, `format`, `tokens`, `minutes`, or `errors.CLASS`."""
+    """`accuracy` and `format` (a letter could be read), per cent of items; `kl`, the last KL to the
+    start in the training's log; `tokens` of a reply; `minutes` of one core that training took;
+    `errors.CLASS`, per cent of the replies to world-bench. Of errors, tokens and minutes, less is
+    better.
+    """
+
+    @model_validator(mode="after")
+    def _asks_for_one_thing(self) -> Self:
+        if self.factor is not None and (self.at_least is not None or self.than is None):
+            raise ValueError("factor compares two arms: name `than`, and leave out at_least")
+        known = (*_METRICS, *(f"errors.{name}" for name in ERROR_CLASSES))
+        _require("metric", self.metric, known)
+        return self
+
+
+def is_lower_better(metric: str) -> bool:
+    """Whether less of a metric is better."""
+    return metric.partition(".")[0] in ("errors", "tokens", "minutes")
 
 
 class Experiment(Section):
@@ -121,7 +141,11 @@ class Experiment(Section):
     arms: dict[ArmName, Arm] = Field(min_length=1)
     claims: tuple[Claim, ...] = ()
     groups: tuple[str, ...] = ()
-    """Columns that accuracies are broken down by: `question_type`, `difficulty`."""
+    """Columns that accuracies are broken down by, such as `question_type`; `difficulty` is measured
+    by the arm that has this stage.
+    """
+    errors: bool = False
+    """Tell apart the errors on world-bench, both modalities."""
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
@@ -132,10 +156,16 @@ class Experiment(Section):
                 _require(f"arms.{name}.from", arm.start, self.arms)
         self._refuse_circles()
         measured = [name for name, arm in self.arms.items() if "eval" in arm.stages]
-        for claim in self.claims:
+        for place, claim in enumerate(self.claims):
             for key, text in (("better", claim.better), ("than", claim.than)):
                 if text is not None:
-                    self._check_side(f"claims: {key}", text, measured)
+                    self._check_side(f"claims.{place}.{key}", text, measured, claim.metric)
+        levels = [name for name, arm in self.arms.items() if "difficulty" in arm.stages]
+        if "difficulty" in self.groups and len(levels) != 1:
+            raise ValueError(
+                "groups: difficulty needs an arm that measures it: one with the stages eval and "
+                "difficulty, and two teachers below eval.models in its settings"
+            )
         return self
 
     def _refuse_circles(self) -> None:
@@ -146,17 +176,26 @@ class Experiment(Section):
                     raise ValueError(f"arms.{name}.from leads back to itself: {' -> '.join(chain)}")
                 chain.append(start)
 
-    def _check_side(self, where: str, text: str, measured: Iterable[str]) -> None:
+    def _check_side(self, where: str, text: str, measured: Iterable[str], metric: str) -> None:
+        if not 1 <= len(text.split()) <= 3:
+            raise ValueError(f"{where} = {shown(text)}: expected ARM MODALITY BENCHMARK")
         arm, modality, benchmark = self.side(text)
         _require(where, arm, measured)
         _require(where, benchmark, self.benchmarks)
         _require(where, modality, self.benchmarks[benchmark])
+        if metric.startswith("errors.") and (benchmark, modality) != ("world-bench", "av"):
+            raise ValueError(f"{where}: errors are told apart on world-bench av alone")
+
+    @property
+    def columns(self) -> list[tuple[str, Given]]:
+        """Benchmark and modality of every evaluation."""
+        return [(name, given) for name, each in self.benchmarks.items() for given in each]
 
     def side(self, text: str) -> tuple[str, str, str]:
         """Arm, modality and benchmark of a side of a claim; the first benchmark by default."""
-        arm, *rest = text.split()
-        modality, *rest = rest or ["av"]
-        return arm, modality, (rest or list(self.benchmarks))[0]
+        arm, *others = text.split()
+        modality, *others = others or ["av"]
+        return arm, modality, (others or list(self.benchmarks))[0]
 
 
 def _require(where: str, name: str, known: Iterable[str]) -> None:
