@@ -101,6 +101,15 @@ def test_equal_arms_of_two_experiments_share_a_folder_whatever_they_are_called(
     assert resolve(tree).of("tuned")[0].folder == before
 
 
+def test_equal_arms_of_one_experiment_share_the_folder_of_the_first(resolve: Resolve) -> None:
+    tree = copy.deepcopy(SMALL)
+    tree["arms"]["again"] = {**tree["arms"]["sft"], "stages": ["sft"]}
+    runs = resolve(tree)
+    assert runs.of("again")[0].folder == runs.of("sft")[0].folder
+    runs.of("sft")[0].folder.mkdir(parents=True)
+    assert resolve(tree).of("again")[0].folder == runs.of("sft")[0].folder
+
+
 def test_evaluation_is_no_part_of_the_folder(resolve: Resolve) -> None:
     tree = changed("benchmarks", value={"world-audio": ["a"]})
     tree["arms"]["sft"]["stages"] = ["sft", "eval", "checkpoints"]

@@ -147,6 +147,7 @@ class _Resolver:
     root: Path
     _runs: dict[tuple[str, int], Run] = field(default_factory=dict)
     _digests: dict[str, str] = field(default_factory=dict)
+    _folders: dict[str, Path] = field(default_factory=dict)
     _configs: dict[str, Config] = field(default_factory=dict)
 
     @cached_property
@@ -259,10 +260,14 @@ class _Resolver:
         return {"data.root": str(world), **roots}
 
     def _folder(self, name: str) -> Path:
+        """Of the first arm that makes the same, here or in another experiment."""
         digest = self._digest(name)[:8]
-        arms = self.root / "arms"
-        known = sorted(arms.glob(f"*-{digest}"))
-        return known[0] if known else arms / f"{name}-{digest}"
+        if digest not in self._folders:
+            arms = self.root / "arms"
+            own = arms / f"{name}-{digest}"
+            known = sorted(arms.glob(f"*-{digest}"))
+            self._folders[digest] = own if own in known or not known else known[0]
+        return self._folders[digest]
 
     def _digest(self, name: str) -> str:
         """Of everything that decides what the arm's stages make, but the seed."""
