@@ -1,0 +1,46 @@
+"""The section of an experiment in a page: it replaces its own, and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+from avrt.errors import ConfigError
+from avrt.experiments.log import with_section
+
+PAGE = """# Experiments
+
+A log.
+
+## 2026-01-01 · By hand
+
+Words.
+"""
+
+
+def test_a_new_section_stands_before_all_others() -> None:
+    first = with_section(PAGE, "one", "## One\n\nfound 1")
+    page = with_section(first, "two", "## Two\n\nfound 2")
+    places = [page.index(text) for text in ("A log.", "found 2", "found 1", "By hand", "Words.")]
+    assert places == sorted(places)
+
+
+def test_a_section_is_replaced_where_it_stands_and_what_people_wrote_stays() -> None:
+    page = with_section(with_section(PAGE, "one", "## One\n\nfound 1"), "two", "## Two")
+    lesson = page.replace("found 1\n<!-- end -->\n", "found 1\n<!-- end -->\n\n*Lesson.* Much.\n")
+    again = with_section(lesson, "one", "## One\n\nfound 9")
+    assert again == lesson.replace("found 1", "found 9")
+
+
+def test_the_same_section_again_changes_nothing() -> None:
+    page = with_section(PAGE, "one", "## One")
+    assert with_section(page, "one", "## One") == page
+
+
+def test_a_page_without_any_section_gets_it_at_the_end() -> None:
+    assert with_section("# Log\n", "one", "## One").startswith("# Log\n\n<!-- experiment one -->\n")
+
+
+@pytest.mark.parametrize("after", ["", "<!-- experiment two -->\nx\n<!-- end -->\n"])
+def test_a_section_that_does_not_end_is_refused(after: str) -> None:
+    with pytest.raises(ConfigError, match=r"<!-- experiment one --> has no <!-- end -->"):
+        with_section(f"<!-- experiment one -->\nwords\n{after}", "one", "## One")
