@@ -12,9 +12,13 @@ import pytest
 from avrt.ask.budget import Budget
 from avrt.ask.ledger import read_ledger
 from avrt.config import Config
+from avrt.datasets.prepared import load_samples
 from avrt.errors import ConfigError
 from avrt.generate import build, merge, trace
-from avrt.generate.records import iter_teachers, merged_path, teachers_path
+from avrt.generate.records import answers_about, iter_teachers, merged_path, teachers_path
+from avrt.generate.views import ViewTable, view_row
+from avrt.report.funnel import read_funnel
+from avrt.runs import manifest_path
 from avrt.types import Prompt
 from scripted_run import Answer, MakeConfig
 
@@ -156,3 +160,52 @@ def test_a_teacher_may_not_have_the_name_of_another_setting(
     added = third(make_config()).replace("teachers.third", "teachers.seed")
     with pytest.raises(ConfigError, match=r"teachers\.seed: that name is taken"):
         trace.run(make_config(None, added))
+
+
+def test_a_limit_asks_about_the_first_samples_and_can_be_raised(
+    make_config: MakeConfig, asked: list[str]
+) -> None:
+    few = make_config(None, "generate.limit=3")
+    assert "trace: 3 samples (4 more are not asked about: generate.limit), 6 calls" in trace.plan(
+        few
+    )
+    counts = trace.run(few).counts
+    assert Counter(asked) == {"VISION": 3, "AUDIO": 3}
+    wanted = {"read": 7, "kept": 3, "dropped/not_asked": 4, "vision/not_asked": 4}
+    assert {name: counts[name] for name in wanted} == wanted
+    assert sum(n for name, n in counts.items() if name.startswith("stratum/")) == 3
+    assert "already" not in trace.run(few, Budget(samples=1)).summary
+    assert merge.run(few).counts["dropped/not_asked"] == 4
+    build.run(few)
+    funnel = {
+        (step.stage, reason): n for step in read_funnel(few.run.path) for reason, n in step.losses
+    }
+    assert funnel["trace", "dropped: not asked"] == funnel["build", "dropped: not asked"] == 4
+    asked.clear()
+    for limit, n_new in ((5, 2), (None, 2)):
+        more = make_config(None, *(["generate.limit=5"] if limit else []))
+        trace.run(more)
+        assert Counter(asked) == {"VISION": n_new, "AUDIO": n_new}
+        asked.clear()
+    assert "limit" not in json.loads(manifest_path(more.run.path, "trace").read_text())["settings"]
+    with pytest.raises(ConfigError, match="seed"):
+        trace.run(make_config(None, "generate.limit=3", "run.seed=1"))
+
+
+def test_a_limit_beyond_the_samples_asks_about_all(
+    make_config: MakeConfig, asked: list[str]
+) -> None:
+    assert trace.run(make_config(None, "generate.limit=100")).counts["dropped/not_asked"] == 0
+    assert Counter(asked) == {"VISION": 7, "AUDIO": 7}
+
+
+def test_samples_that_were_not_asked_about_are_in_no_view(
+    make_config: MakeConfig, asked: list[str]
+) -> None:
+    config = make_config(None, "generate.limit=3")
+    trace.run(config)
+    pairs = answers_about(config.run.path, load_samples(config.run.path))
+    rows = [view_row(sample, answers) for sample, answers in pairs]
+    with ViewTable(rows) as table:
+        assert len(table.matching("here", "stratum IN ('both', 'none')")) <= 3
+        assert len(table.matching("here", "vision_k IS NULL AND stratum IS NULL")) == 4

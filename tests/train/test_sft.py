@@ -9,10 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from avrt.config import SftConfig
 from avrt.engines.encode import merge_media
 from avrt.errors import ConfigError, DataError
+from avrt.runs import manifest_path, read_manifest
 from avrt.train import sft
-from avrt.train.data import PromptEncoder, read_examples, split_path, trace_ids
+from avrt.train.data import PromptEncoder, read_examples, rows_of, split_path, trace_ids
 from avrt.train.log import TrainingLog
 from avrt.train.trainer import common_arguments
 
@@ -249,3 +251,39 @@ def test_no_absolute_path_is_stored(make_config, tmp_path, monkeypatch):
             content = path.read_bytes()
             assert str(tmp_path).encode() not in content, path
             assert config.student.model.encode() not in content, path
+
+
+def test_limit_and_skip_split_the_rows_in_a_seeded_order(make_config):
+    config = make_config()
+    rows = read_examples(split_path(config.run.path, "train"))
+    names = [example.sample.id for example in rows]
+
+    def taken(seed=0, **changes):
+        chosen = rows_of(SftConfig(**changes), seed, rows)
+        return [example.sample.id for example in chosen]
+
+    assert taken() == names
+    first, rest = taken(limit=3), taken(skip=3)
+    assert first == [name for name in names if name in first]
+    assert len(first) == 3
+    assert sorted(first + rest) == sorted(names)
+    assert set(taken(limit=2)) < set(first)
+    assert taken(limit=2, skip=3) == [name for name in rest if name in taken(limit=2, skip=3)]
+    assert any(taken(seed, limit=3) != first for seed in (1, 2, 3))
+    with pytest.raises(ConfigError, match=r"has 8 rows; set sft\.limit to 8 at most, or to null"):
+        taken(limit=9)
+    with pytest.raises(ConfigError, match=r"set sft\.limit to 2 at most"):
+        taken(limit=3, skip=6)
+    with pytest.raises(ConfigError, match=r"sft\.skip = 8 leaves no row: .* has 8"):
+        taken(skip=8)
+
+
+def test_a_part_of_the_rows_is_trained_on_and_the_rest_is_told(make_config):
+    config = make_config(sft={"limit": 3})
+    assert "train.parquet: 3 of 8 samples" in sft.plan(config)
+    result = sft.run(config)
+    assert (result.counts["read"], result.counts["kept"], result.counts["left_out"]) == (3, 3, 5)
+    assert "3 samples (0 not usable, 5 left out by sft.limit and sft.skip)" in result.summary
+    settings = read_manifest(manifest_path(config.run.path, "sft"))["settings"]["sft"]
+    assert settings["limit"] == 3
+    assert "skip" not in settings  # as in trainings of before there was the setting

@@ -90,7 +90,8 @@ class Budget:
             self.stopped_by = f"the limit of {self.samples:,} of {len(taken):,} samples"
             self._remedy = (
                 " with a higher limit goes on; for a small run that finishes, set data.limit, "
-                "from `avrt prepare` on (`avrt eval`: eval.limit), instead of --limit"
+                "from `avrt prepare` on, or generate.limit (`avrt eval`: eval.limit), instead of "
+                "--limit"
             )
             taken = taken[: self.samples]
         return taken

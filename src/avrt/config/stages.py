@@ -32,6 +32,11 @@ KeptCheckpoints = Annotated[int, Field(ge=2)] | Literal["all"]
 
 
 class GenerateConfig(Section):
+    limit: int | None = Field(default=None, ge=1)
+    """Ask the teachers only about the first N usable samples, in the order of the samples; the rest
+    is counted as not asked, and `grpo.data=samples` may still use it. A higher one later makes only
+    the new calls. null: all.
+    """
     shuffle_options: bool = False
     """Show every answer of a teacher the options in another order. Letters are put back into the
     stored order before anything is compared or merged.
@@ -72,6 +77,14 @@ class BuildConfig(Section):
 
 
 class SftConfig(Section):
+    limit: int | None = Field(default=None, ge=1)
+    """Fine-tune on this many rows of the training split, the first in an order that follows from
+    `run.seed` and the samples' ids; null: all.
+    """
+    skip: int = Field(default=0, ge=0)
+    """Leave out so many of the first rows in that order: a training with `limit: 150` and one with
+    `skip: 150` share no row, and together see all.
+    """
     learning_rate: float = Field(default=2e-6, gt=0)
     """Peak of the cosine schedule."""
     epochs: float = Field(default=1.0, gt=0)

@@ -19,6 +19,7 @@ from avrt.generate.judged import Judgement
 from avrt.generate.option_order import places_in, restore_letters
 from avrt.generate.records import (
     ABSENT,
+    NOT_ASKED,
     Answers,
     MergedTrace,
     TeacherTrace,
@@ -180,7 +181,9 @@ def _call_keys(entry: Entry) -> list[str]:
 def _first_of(answers: Answers, modality: str) -> Sequence[TeacherTrace] | None:
     """The answers of the first teacher with that modality; None when it was not asked."""
     of_first = next((of for of in answers.values() if of[0].modality == modality), None)
-    return None if of_first is None or of_first[0].status == ABSENT else of_first
+    if of_first is None or of_first[0].status in (ABSENT, NOT_ASKED):
+        return None
+    return of_first
 
 
 def _teachers(answers: Answers) -> list[dict[str, Any]]:

@@ -31,6 +31,7 @@ from avrt.types import Sample
 __all__ = [
     "ABSENT",
     "COUNTS",
+    "NOT_ASKED",
     "STRATA",
     "Answers",
     "MergedTrace",
@@ -42,6 +43,7 @@ __all__ = [
     "check_teachers",
     "check_traced",
     "columns_of",
+    "is_asked",
     "iter_merged",
     "iter_teachers",
     "merged_path",
@@ -59,6 +61,8 @@ STRATA: tuple[Stratum, ...] = ("both", "vision_only", "audio_only", "none")
 """Which of the two modalities' teachers answered rightly, by their first answers."""
 ABSENT = "absent"
 """Status of a teacher that was not asked, because its half of the sample cannot be used."""
+NOT_ASKED = "not_asked"
+"""Status of all teachers of a sample beyond `generate.limit`."""
 
 COUNTS = ("k", "answered", "right", "first")
 """What is counted of each teacher's answers, in this order: see `columns_of`."""
@@ -100,7 +104,7 @@ class TeacherTrace:
     key: str | None
     """The call in the ledger; None when there was none, since the sample's media failed."""
     status: str
-    """`ok`, `absent`, or the class of the failure."""
+    """`ok`, `absent`, `not_asked`, or the class of the failure."""
     text: str
     """Letters are those of the stored options, whatever order the teacher saw."""
     order: Sequence[int]
@@ -155,11 +159,18 @@ def stratum_of(answers: Answers) -> Stratum:
     return "audio_only" if audio else "none"
 
 
+def is_asked(answers: Answers) -> bool:
+    """Whether the sample is among those that `generate.limit` asks about."""
+    return all(traces[0].status != NOT_ASKED for traces in answers.values())
+
+
 def trace_outcome(answers: Answers) -> str | None:
     """Why a sample has no answers to merge, as stages count; None when it has.
 
     Teachers without media, such as a blind one, do not count.
     """
+    if not is_asked(answers):
+        return f"dropped/{NOT_ASKED}"
     with_media = [traces for traces in answers.values() if traces[0].modality != "none"]
     for traces in with_media:
         if traces[0].status != ABSENT and all(trace.status != "ok" for trace in traces):
@@ -176,7 +187,7 @@ def columns_of(answers: Answers) -> dict[str, int | None]:
     """
     columns: dict[str, int | None] = {}
     for role, traces in answers.items():
-        asked = traces[0].status != ABSENT
+        asked = traces[0].status not in (ABSENT, NOT_ASKED)
         counts = (
             sum(trace.status == "ok" for trace in traces),
             sum(trace.answer is not None for trace in traces),

@@ -3,8 +3,8 @@
 Reads samples.parquet and media.parquet; writes the ledger and traces/teachers.parquet: for every
 usable sample the `k` answers of each teacher. The section `teachers` says which teachers there are,
 the media of each, and how often it answers. A teacher whose half of a sample cannot be used is not
-asked: its one row is `absent`. Whether an answer is right is decided here, from the stored text, so
-a better parser costs no call.
+asked: its one row is `absent`. Beyond `generate.limit` no teacher is: their rows are `not_asked`.
+Whether an answer is right is decided here, from the stored text, so a better parser costs no call.
 
 The decision to question: a completion that was cut at max_new_tokens has no answer, even if a
 letter can be found in it.
@@ -45,6 +45,7 @@ from avrt.errors import ConfigError
 from avrt.generate.option_order import in_order, restore_letter, restore_letters, shuffled_order
 from avrt.generate.records import (
     ABSENT,
+    NOT_ASKED,
     STRATA,
     Answers,
     TeacherTrace,
@@ -68,10 +69,14 @@ from avrt.types import Completion, Sample
 
 __all__ = ["plan", "run"]
 
-VERDICTS = ("right", "wrong", "unparsable", "truncated", "failed", "absent")
+VERDICTS = ("right", "wrong", "unparsable", "truncated", "failed", "absent", NOT_ASKED)
 BATCH = 500
 """Samples whose replies are taken from the ledger together."""
-NOT_ASKED = Outcome(None, Completion("", "error", error_class=ABSENT, error="not asked"))
+UNASKED = {
+    name: Outcome(None, Completion("", "error", error_class=name, error="not asked"))
+    for name in (ABSENT, NOT_ASKED)
+}
+"""Outcomes of teachers that were not asked, by the reason."""
 
 
 def run(config: Config, budget: Budget | None = None) -> Result:
@@ -98,13 +103,14 @@ def run(config: Config, budget: Budget | None = None) -> Result:
     teachers = _teachers(config)
     with open_ledger(path, budget.shard, source=source) as ledger:
         save_config(config)
-        chosen = budget.take(usable)
+        within = usable[: config.generate.limit]
+        chosen = budget.take(within)
         clips = Clips(config.data.root, config.media, _known_files(path))
         outcomes = {
             name: teacher.ask(ledger, chosen, clips, budget) for name, teacher in teachers.items()
         }
         if budget.stopped_by is None:
-            answers = _read_answers(teachers, ledger, usable, outcomes)
+            answers = _read_answers(teachers, ledger, usable, outcomes, len(within))
             stage.begin()
             write_teachers(path, _count(answers, counts))
         reused = reused_text(ledger, "trace", source)
@@ -135,7 +141,8 @@ def plan(config: Config) -> str:
     if not (config.run.path / "samples.parquet").is_file():
         n = sum(teacher.k for teacher in config.teachers.values())
         return "\n".join([f"trace: {n} calls for every sample that prepare finds usable", *lines])
-    usable = load_usable(config.run.path)
+    all_usable = load_usable(config.run.path)
+    usable = all_usable[: config.generate.limit]
     halves = Counter(usable.column("usable"))
     n_calls = sum(
         teacher.k * sum(n for half, n in halves.items() if _can_ask(teacher, half))
@@ -145,8 +152,8 @@ def plan(config: Config) -> str:
     asked = (teacher.asked(usable, clips) for teacher in _teachers(config).values())
     forecast = forecast_calls(config.run.path, config.run.calls_path, "trace", asked)
     title = (
-        f"trace: {len(usable)} samples, {n_calls} calls of {len(config.teachers)} teachers; "
-        f"{forecast}"
+        f"trace: {len(usable)} samples{_beyond(len(all_usable) - len(usable))}, {n_calls} calls of "
+        f"{len(config.teachers)} teachers; {forecast}"
     )
     return "\n".join([title, *lines])
 
@@ -271,7 +278,7 @@ def _teachers(config: Config) -> dict[str, Teacher]:
 
 
 def _open(config: Config) -> Stage:
-    if taken := {"media", "seed", "shuffle_options"} & config.teachers.keys():
+    if taken := {"media", "seed", "shuffle_options", "limit"} & config.teachers.keys():
         raise ConfigError(f"teachers.{min(taken)}: that name is taken; give the teacher another")
     settings: dict[str, Any] = {
         name: {
@@ -284,13 +291,19 @@ def _open(config: Config) -> Stage:
     settings["media"] = config.media.decoding()
     settings["seed"] = config.run.seed
     settings["shuffle_options"] = config.generate.shuffle_options
+    if config.generate.limit is not None:  # absent as in runs of before
+        settings["limit"] = {"first": config.generate.limit}
     inputs = [config.run.path / name for name in ("samples.parquet", "media.parquet")]
     return open_stage(config.run.path, "trace", settings, inputs, extends=_extends)
 
 
 def _extends(before: Any, after: Any) -> bool:
-    """Whether a teacher only came, went, or answers more or less often: old answers stay good."""
+    """Whether a teacher only came, went, or answers more or less often, or about more or fewer
+    samples: old answers stay good.
+    """
     teachers = [teacher for teacher in (before, after) if teacher is not None]
+    if all(isinstance(setting, dict) and "first" in setting for setting in teachers):
+        return True
     if not all(isinstance(teacher, dict) and "k" in teacher for teacher in teachers):
         return False
     return len({fingerprint({**teacher, "k": None}) for teacher in teachers}) == 1
@@ -321,11 +334,17 @@ def _read_answers(
     ledger: Ledger,
     samples: PreparedSamples,
     outcomes: Mapping[str, Outcomes],
+    n_asked: int,
 ) -> Iterator[Answers]:
-    """All answers about each sample, in order; the replies are taken from the ledger."""
+    """All answers about each sample, in order; the replies are taken from the ledger. Teachers were
+    asked about the first `n_asked`.
+    """
     for start in range(0, len(samples), BATCH):
         batch = samples[start : start + BATCH]
-        by_sample = [_outcomes_of(teachers, place, outcomes) for place in batch.places]
+        by_sample = [
+            _outcomes_of(teachers, place, outcomes, ABSENT if number < n_asked else NOT_ASKED)
+            for number, place in enumerate(batch.places, start)
+        ]
         keys = [
             outcome.key
             for of_sample in by_sample
@@ -345,15 +364,16 @@ def _read_answers(
 
 
 def _outcomes_of(
-    teachers: Mapping[str, Teacher], place: int, outcomes: Mapping[str, Outcomes]
+    teachers: Mapping[str, Teacher], place: int, outcomes: Mapping[str, Outcomes], missing: str
 ) -> dict[str, list[Outcome]]:
-    """By teacher, in the order of k; a single outcome of a teacher that was not asked."""
+    """By teacher, in the order of k; a single outcome of a teacher that was not asked, for which
+    the reason is `missing`.
+    """
     by_teacher: dict[str, list[Outcome]] = {}
     for name, teacher in teachers.items():
-        own = [
-            outcomes[name].get(teacher.id_of(place, k), NOT_ASKED) for k in range(teacher.role.k)
-        ]
-        by_teacher[name] = own[:1] if own[0] is NOT_ASKED else own
+        unasked = UNASKED[missing]
+        own = [outcomes[name].get(teacher.id_of(place, k), unasked) for k in range(teacher.role.k)]
+        by_teacher[name] = own[:1] if own[0] is unasked else own
     return by_teacher
 
 
@@ -375,7 +395,7 @@ def _count(all_answers: Iterator[Answers], counts: Counter[str]) -> Iterator[Tea
 
 def _verdict(trace: TeacherTrace) -> str:
     if trace.status != "ok":
-        return "absent" if trace.status == ABSENT else "failed"
+        return trace.status if trace.status in UNASKED else "failed"
     if trace.finish_reason == "length":
         return "truncated"
     if trace.answer is None:
@@ -385,15 +405,22 @@ def _verdict(trace: TeacherTrace) -> str:
 
 def _summarize(teachers: Sequence[str], counts: Mapping[str, int]) -> str:
     width = max(len(name) for name in [*teachers, "teacher"])
+    beyond = counts.get(f"dropped/{NOT_ASKED}", 0)
+    verdicts = VERDICTS if beyond else VERDICTS[:-1]
+    read = f"{counts['read']} samples{_beyond(beyond)}"
     lines = [
-        f"trace: {counts['read']} samples, {counts['kept']} answered by every teacher with media",
-        f"  {'teacher':<{width}}" + "".join(f"{verdict:>12}" for verdict in VERDICTS),
+        f"trace: {read}, {counts['kept']} answered by every teacher with media",
+        f"  {'teacher':<{width}}" + "".join(f"{verdict:>12}" for verdict in verdicts),
     ]
     for name in teachers:
-        numbers = (counts.get(f"{name}/{verdict}", 0) for verdict in VERDICTS)
+        numbers = (counts.get(f"{name}/{verdict}", 0) for verdict in verdicts)
         lines.append(f"  {name:<{width}}" + "".join(f"{number:>12}" for number in numbers))
     both, vision_only, audio_only, none = (counts[f"stratum/{name}"] for name in STRATA)
     lines.append(f"  {'':<14}{'audio right':>12}{'not right':>12}")
     lines.append(f"  {'vision right':<14}{both:>12}{vision_only:>12}")
     lines.append(f"  {'not right':<14}{audio_only:>12}{none:>12}")
     return "\n".join(lines)
+
+
+def _beyond(n_samples: int) -> str:
+    return f" ({n_samples} more are not asked about: generate.limit)" if n_samples else ""

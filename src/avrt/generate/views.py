@@ -16,7 +16,14 @@ from typing import Any, Self
 
 from avrt.config import BuildConfig
 from avrt.errors import ConfigError
-from avrt.generate.records import COUNTS, Answers, columns_of, stratum_of, trace_outcome
+from avrt.generate.records import (
+    COUNTS,
+    Answers,
+    columns_of,
+    is_asked,
+    stratum_of,
+    trace_outcome,
+)
 from avrt.types import Sample
 
 __all__ = [
@@ -187,7 +194,7 @@ def view_row(sample: Sample, answers: Answers) -> dict[str, Any]:
         "question_type": sample.question_type,
         "question_relation": sample.question_relation,
         "n_options": len(sample.options),
-        "stratum": stratum_of(answers),
+        "stratum": stratum_of(answers) if is_asked(answers) else None,
         **columns_of(answers),
     }
 

@@ -8,6 +8,7 @@ probabilities. `avrt.train.feed` does so ahead of the steps.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,10 +17,10 @@ from typing import Any
 
 from datasets import Dataset
 
-from avrt.config import GrpoConfig, MediaConfig
+from avrt.config import GrpoConfig, MediaConfig, SftConfig
 from avrt.datasets import dataset_row_to_sample
 from avrt.engines.encode import Encoded, encode
-from avrt.errors import PASSING_CLASSES, AvrtError, DataError, MediaError
+from avrt.errors import PASSING_CLASSES, AvrtError, ConfigError, DataError, MediaError
 from avrt.media import load_media
 from avrt.prompts import format_options, load_prompt
 from avrt.runs import check_sums, read_parquet
@@ -35,6 +36,7 @@ __all__ = [
     "prompts_path",
     "read_examples",
     "refuse_unread",
+    "rows_of",
     "split_path",
     "trace_ids",
 ]
@@ -74,6 +76,29 @@ def read_examples(path: Path, need_trace: bool = True) -> list[Example]:
         if count > 1:
             raise DataError(f"{path}: sample id {name!r} occurs {count} times; ids must be unique")
     return examples
+
+
+def rows_of(sft: SftConfig, seed: int, examples: Sequence[Example]) -> list[Example]:
+    """Give the rows that `sft.skip` and `sft.limit` take of the training split, in file order.
+
+    Raises:
+        ConfigError: there are not so many rows.
+    """
+    n_rows = len(examples)
+    end = n_rows if sft.limit is None else sft.skip + sft.limit
+    if n_rows and sft.skip >= n_rows:
+        raise ConfigError(
+            f"sft.skip = {sft.skip} leaves no row: the training split has {n_rows}; set it lower"
+        )
+    if n_rows and end > n_rows:
+        raise ConfigError(
+            f"sft.limit = {sft.limit}, sft.skip = {sft.skip}: the training split has {n_rows} "
+            f"rows; set sft.limit to {n_rows - sft.skip} at most, or to null for all"
+        )
+    ids = (example.sample.id for example in examples)
+    order = sorted(ids, key=lambda id_: hashlib.sha256(f"{seed}:{id_}".encode()).digest())
+    taken = set(order[sft.skip : end])
+    return [example for example in examples if example.sample.id in taken]
 
 
 def _to_example(row: Mapping[str, Any], where: str, need_trace: bool) -> Example:

@@ -30,7 +30,7 @@ from avrt.engines import Engine, engine_of_role
 from avrt.errors import ConfigError
 from avrt.generate.findings import FINDINGS
 from avrt.generate.gates import Case
-from avrt.generate.records import answers_about, best_answer, teachers_path
+from avrt.generate.records import answers_about, best_answer, is_asked, teachers_path
 from avrt.generate.verdict import draft_votes, read_verdict
 from avrt.ranks import rank
 from avrt.train.data import Example
@@ -195,7 +195,7 @@ def read_analyses(run: Path, ids: Iterable[str]) -> dict[str, dict[str, str]]:
         return analyses
     wanted = set(ids)
     for sample, answers in answers_about(run, load_samples(run)):
-        if sample.id in wanted:
+        if sample.id in wanted and is_asked(answers):
             best = [best_answer(traces) for traces in answers.values()]
             analyses[sample.id] = {of.modality: of.text for of in best if of.modality != "none"}
     return analyses

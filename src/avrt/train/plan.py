@@ -16,6 +16,7 @@ from avrt.train.data import (
     PromptEncoder,
     prompts_path,
     read_examples,
+    rows_of,
     split_path,
     trace_ids,
 )
@@ -49,15 +50,20 @@ def describe_inputs(stage: str, config: Config, model: str, with_trace: bool) ->
     """Describe dataset and student; the student's weights need not be there."""
     run, student = config.run.path, config.student
     path = split_path(run, "train") if with_trace else prompts_path(run, config.grpo)
-    examples = []
+    examples, n_rows = [], 0
     if path.is_file():
         if with_trace:
-            examples = read_examples(path)
+            rows = read_examples(path)
+            examples = rows_of(config.sft, config.run.seed, rows)
+            n_rows = len(rows)
         else:
             prompts = read_grpo_prompts(run, config.grpo, config.build, config.run.seed)
-            examples = prompts.trained
+            examples, n_rows = prompts.trained, len(prompts.trained)
     maker = "avrt prepare" if path.name == "samples.parquet" else "avrt generate"
-    size = f"{len(examples)} samples" if path.is_file() else f"not there yet; `{maker}` writes it"
+    size = f"not there yet; `{maker}` writes it"
+    if path.is_file():
+        of = f" of {n_rows}" if n_rows > len(examples) else ""
+        size = f"{len(examples)}{of} samples"
     lines = [f"{stage}: {path}: {size}"]
     described = describe_student(model, student)
     if described is None:

@@ -45,6 +45,7 @@ from avrt.train.data import (
     keep_usable,
     read_examples,
     refuse_unread,
+    rows_of,
     split_path,
     trace_ids,
 )
@@ -79,6 +80,8 @@ LOG_FIELDS = {
 }
 FREE = {"save_steps", "keep_checkpoints", "gradient_checkpointing", "eval_samples"}
 """Settings that do not change the student, so that a finished training stays valid."""
+ADDED = {"limit": None, "skip": 0}
+"""Later settings, with the values that trainings had before there were settings for them."""
 SHOWN = {"loss": "loss", "eval_loss": "validation loss", "eval_accuracy": "held-out accuracy"}
 
 
@@ -177,7 +180,8 @@ def run(config: Config) -> Result:
     require_trackers(config.run.report_to)
     require_student(student.model, student.revision)
     settings = student_settings(student.model, student, config.media, config.run.seed)
-    settings["sft"] = sft.model_dump(exclude=FREE)
+    dumped = sft.model_dump(exclude=FREE).items()
+    settings["sft"] = dict(item for item in dumped if item not in ADDED.items())
     stage = open_stage(run_folder, "sft", settings, [train_path, validation_path])
     if stage.done and (folder / "model" / "config.json").is_file():
         return Result(f"sft: already done, {folder / 'model'}", stage.counts())
@@ -185,7 +189,8 @@ def run(config: Config) -> Result:
     checkpoint = open_checkpoints(folder / "checkpoints", stage)
     save_config(config)
 
-    train_examples, validation_examples = read_examples(train_path), read_examples(validation_path)
+    rows, validation_examples = read_examples(train_path), read_examples(validation_path)
+    train_examples = rows_of(sft, config.run.seed, rows)
     require_media(config.data.root, [example.sample for example in train_examples])
     examples = [*train_examples, *validation_examples]
     samples = [example.sample for example in examples]
@@ -225,6 +230,7 @@ def run(config: Config) -> Result:
 
     counts = {
         **dropped.counts_after(trainer, train),
+        **({"left_out": left_out} if (left_out := len(rows) - len(train_examples)) else {}),
         "validation": len(validation.kept),
         "steps": trainer.state.global_step,
         **{f"parameters/{key}": count for key, count in parameters.items()},
@@ -297,7 +303,8 @@ def _summary(folder: Path, counts: Mapping[str, int]) -> str:
     losses = [row["loss"] for row in read_log(folder / "log.jsonl") if "loss" in row]
     unused = counts["read"] - counts["kept"]
     trend = f"loss {losses[0]:.3f} -> {losses[-1]:.3f}, " if losses else ""
+    left_out = f", {n} left out by sft.limit and sft.skip" if (n := counts.get("left_out")) else ""
     return (
-        f"sft: {counts['kept']} samples ({unused} not usable), {counts['steps']} steps, "
+        f"sft: {counts['kept']} samples ({unused} not usable{left_out}), {counts['steps']} steps, "
         f"{trend}{folder / 'model'}"
     )
