@@ -42,8 +42,7 @@ Split = tuple[str, str, Given, str]
 
 GIVEN: dict[str, Given] = {"nothing given": "none", "A": "a", "V": "v", "AV": "av"}
 BENCH: list[Split] = [
-    (f"world-bench, {title}", "bench", given, "world/student")
-    for title, given in GIVEN.items()
+    (f"world-bench, {title}", "bench", given, "world/student") for title, given in GIVEN.items()
 ]
 SETS: dict[str, list[Split]] = {
     "vision_teacher": [("world-train, frames only", "train", "v", "world/vision")],

@@ -21,6 +21,7 @@ from avrt.world.content import (
     WorldSet,
     candidates_heard,
     candidates_seen,
+    group_of,
 )
 
 __all__ = [
@@ -80,20 +81,13 @@ def draw_question(
     shares = SHARES[shares_of]
     question_type = rng.choices(list(shares), weights=list(shares.values()))[0]
     kind, wordings = QUESTIONS[question_type]
-    if kind == "thing":
-        answer: str = THINGS[scene.thing]
-        # The two neighbours share its shape or its rhythm: they are what darkness or noise leaves
-        # open.
-        neighbours = {
-            THINGS[scene.thing ^ 1],
-            THINGS[(scene.thing + (1 if scene.thing % 2 else -1)) % len(THINGS)],
-        }
-        rest = [thing for thing in THINGS if thing != answer and thing not in neighbours]
-        options: list[str] = [answer, *sorted(neighbours), rng.choice(rest)]
-    else:
-        pool: tuple[str, ...] = COURSES if kind == "course" else PLACES
-        answer = pool[scene.course if kind == "course" else scene.place]
-        options = list(pool)
+    match kind:
+        case "thing":
+            answer, options = THINGS[scene.thing], list(group_of(scene.thing))
+        case "course":
+            answer, options = COURSES[scene.course], list(COURSES)
+        case _:
+            answer, options = PLACES[scene.place], list(PLACES)
     rng.shuffle(options)
     return Question(
         question_type, kind, rng.choice(wordings), tuple(options), options.index(answer)
