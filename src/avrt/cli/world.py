@@ -1,4 +1,4 @@
-"""The commands of `avrt world`: make the procedural world, and train its small models."""
+"""The commands of `avrt world`: make the procedural world, train its models, read their errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["world"]
 
 @click.group(cls=OrderedGroup)
 def world() -> None:
-    """Make the packaged procedural world, or train its small models.
+    """Make the packaged procedural world, train its small models, or read their errors.
 
     Example: avrt world make runs/world
     """
@@ -56,3 +56,21 @@ def world_train(output: Path, only: tuple[str, ...], seed: int) -> None:
     from avrt.world.training import run
 
     echo(run(output, only=only, seed=seed).summary)
+
+
+@world.command("errors")
+@click.argument("root", type=folder_type)
+@click.argument(
+    "logs", nargs=-1, required=True, type=click.Path(True, dir_okay=False, path_type=Path)
+)
+def world_errors(root: Path, logs: tuple[Path, ...]) -> None:
+    """Say which step of the reasoning breaks in replies about world-bench.
+
+    ROOT is the folder of the world, LOGS are RUN/eval/world-bench/MODEL/av.jsonl. Every reply is
+    counted once, at its first broken step.
+
+    Example: avrt world errors runs/world runs/demo/eval/world-bench/sft/av.jsonl
+    """
+    from avrt.world.errors import count_errors, describe_errors
+
+    echo(describe_errors({log.parent.name: count_errors(log, root) for log in logs}))

@@ -12,12 +12,13 @@ import random
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from avrt.datasets import write_samples
 from avrt.errors import ConfigError, MediaError
 from avrt.media.processes import map_files
 from avrt.runs import Result, alone, remove_leftovers, track, write_json
+from avrt.texts import read_json
 from avrt.types import Sample
 from avrt.world.content import Scene, WorldSet, draw_scene
 from avrt.world.render import (
@@ -30,7 +31,7 @@ from avrt.world.render import (
 )
 from avrt.world.text import Question, draw_question
 
-__all__ = ["run"]
+__all__ = ["items_of", "run"]
 
 SECOND_QUESTION_EVERY = 10
 """Every tenth training clip has two questions, which a split must keep together."""
@@ -126,50 +127,61 @@ def _avqa_row(row_id: int, clip: int, question: Question) -> dict[str, Any]:
 
 
 def _write_bench(root: Path, n_items: int, seed: int) -> None:
-    scenes, samples = _draw_items("bench", n_items, seed)
+    items = _draw_items("bench", n_items, seed)
     _write_media(
         (write, root / str(path), scene)
-        for s, scene in zip(samples, scenes, strict=True)
+        for s, (scene, _) in items
         for write, path in ((_write_still, s.image), (_write_sound, s.audio))
     )
-    write_samples(root / "bench.parquet", samples)
+    write_samples(root / "bench.parquet", [sample for sample, _ in items])
 
 
 def _write_audio(root: Path, n_items: int, seed: int) -> None:
-    scenes, samples = _draw_items("audio", n_items, seed)
-    _write_media(
-        (_write_sound, root / str(s.audio), scene) for s, scene in zip(samples, scenes, strict=True)
-    )
-    write_samples(root / "audio.parquet", samples)
+    items = _draw_items("audio", n_items, seed)
+    _write_media((_write_sound, root / str(s.audio), scene) for s, (scene, _) in items)
+    write_samples(root / "audio.parquet", [sample for sample, _ in items])
 
 
-def _draw_items(world_set: WorldSet, n_items: int, seed: int) -> tuple[list[Scene], list[Sample]]:
+def items_of(root: Path, world_set: Literal["bench", "audio"]) -> dict[str, tuple[Scene, Question]]:
+    """Give the scene and the question of every item of a finished world, by the item's id.
+
+    Nothing is stored beside the clips: the world's seed gives both again.
+
+    Raises:
+        DataError: `root` holds no finished world.
+    """
+    made_with = read_json(root / "world.json")
+    items = _draw_items(world_set, made_with[f"n_{world_set}"], made_with["seed"])
+    return {sample.id: item for sample, item in items}
+
+
+def _draw_items(
+    world_set: WorldSet, n_items: int, seed: int
+) -> list[tuple[Sample, tuple[Scene, Question]]]:
     rng = random.Random(f"{seed}/{world_set}")
-    scenes, samples = [], []
+    items = []
     for index in range(n_items):
         scene = draw_scene(rng, world_set)
         question = draw_question(scene, rng, world_set)
         name = f"{world_set}{index:06d}"
-        scenes.append(scene)
-        samples.append(
-            Sample(
-                id=f"world-{world_set}-{index}",
-                question=question.text,
-                options=question.options,
-                answer_index=question.answer_index,
-                question_type=question.type,
-                question_relation="sound"
-                if world_set == "audio"
-                else "visual"
-                if question.kind == "place"
-                else "both",
-                video_id=name,
-                image=f"bench/{name}.png" if world_set == "bench" else None,
-                audio=f"{world_set}/{name}.wav",
-                source=f"{world_set}.parquet:{index + 1}",
-            )
+        sample = Sample(
+            id=f"world-{world_set}-{index}",
+            question=question.text,
+            options=question.options,
+            answer_index=question.answer_index,
+            question_type=question.type,
+            question_relation="sound"
+            if world_set == "audio"
+            else "visual"
+            if question.kind == "place"
+            else "both",
+            video_id=name,
+            image=f"bench/{name}.png" if world_set == "bench" else None,
+            audio=f"{world_set}/{name}.wav",
+            source=f"{world_set}.parquet:{index + 1}",
         )
-    return scenes, samples
+        items.append((sample, (scene, question)))
+    return items
 
 
 Job = tuple[Callable[[Path, Scene], None], Path, Scene]
