@@ -25,7 +25,7 @@ from avrt.world.content import (
     draw_scene,
 )
 from avrt.world.errors import classify, count_errors
-from avrt.world.make import _draw_items, items_of
+from avrt.world.make import FORMAT, _draw_items, items_of
 from avrt.world.text import (
     Question,
     could_be,
@@ -142,7 +142,7 @@ def test_perfect_replies_are_right_and_one_broken_step_is_found() -> None:
 def world(root: Path, n_bench: int = 12) -> Path:
     """What a finished world leaves of itself beside its clips."""
     root.mkdir()
-    numbers = {"format": 1, "n_train": 1, "n_bench": n_bench, "n_audio": 1, "seed": 5}
+    numbers = {"format": FORMAT, "n_train": 1, "n_bench": n_bench, "n_audio": 1, "seed": 5}
     (root / "world.json").write_text(json.dumps(numbers))
     return root
 
@@ -182,3 +182,8 @@ def test_a_log_of_another_world_is_refused(tmp_path: Path) -> None:
         count_errors(log, world(tmp_path / "small", n_bench=3))
     with pytest.raises(DataError, match=r"world\.json: cannot be read"):
         count_errors(log, tmp_path)
+    older = world(tmp_path / "older")
+    marker = older / "world.json"
+    marker.write_text(marker.read_text().replace(f'"format": {FORMAT}', '"format": 1'))
+    with pytest.raises(DataError, match="another version"):
+        count_errors(log, older)
