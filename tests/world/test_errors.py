@@ -56,26 +56,26 @@ def asking(kind: str, options: str, answer: str) -> Question:
 
 PHONE = (
     scene_of("phone", "beach", colour=False, pitch=False),
-    asking("thing", "dog drum bell phone", "phone"),
+    asking("thing", "bell drum clock phone", "phone"),
 )
 DRUM = (
     scene_of("drum", "forest", colour=False, pitch=True),
     asking("place", "beach forest lake street", "forest"),
 )
 SEEN = "I see a crossed dark thing at the beach, still. It could be drum or phone."
-HEARD = "I hear a slow rough sound, even. It could be dog or phone."
+HEARD = "I hear a paired rough sound, even. It could be bell or phone."
 AT_FOREST = "I see a crossed dark thing at the forest, still."
 LOW = "I hear a long low sound, even. It could be anything."
 REPLIES = {
     "": ("no_evidence", PHONE, "A"),
     " ": ("right", PHONE, "D"),
-    "I see a crossed dark thing at the beach, still. I hear a slow rough sound, even.": (
+    "I see a crossed dark thing at the beach, still. I hear a paired rough sound, even.": (
         *("no_evidence", PHONE, "A"),
     ),
-    f"{SEEN} {HEARD} Only phone fits both.\n(A) dog yes": ("walk", PHONE, "A"),
-    f"{SEEN} {HEARD} Only drum fits both.\n(A) dog no\n(B) drum yes": ("intersection", PHONE, "B"),
-    f"{SEEN} {HEARD} (A) dog yes": ("intersection", PHONE, "A"),
-    f"{SEEN} I hear a slow rough sound, even. It could be dog. Only dog fits both.\n(A) dog yes": (
+    f"{SEEN} {HEARD} Only phone fits both.\n(A) bell yes": ("walk", PHONE, "A"),
+    f"{SEEN} {HEARD} Only drum fits both.\n(A) bell no\n(B) drum yes": ("intersection", PHONE, "B"),
+    f"{SEEN} {HEARD} (A) bell yes": ("intersection", PHONE, "A"),
+    f"{SEEN} I hear a paired rough sound, even. It could be bell. Only bell fits both.\n(A) bell yes": (
         *("candidates", PHONE, "A"),
     ),
     f"{SEEN} I hear a long rough sound, even. It could be clock or drum. Only drum fits both.": (

@@ -2,9 +2,11 @@
 
 Eight things share four shapes and four rhythms so that two things with the same shape never have
 the same rhythm, and that the things which a single sense can confuse form two closed groups of
-four. A question's options are such a group: nothing in it tells which is the answer. A scene may hide the colour (darkness), the pitch (noise), the motion (a fixed
-size) or the loudness course (an even level). Then a single sense leaves two candidates, or all, and
-only both senses together leave a single candidate.
+four. A question's options are such a group: nothing in it tells which is the answer.
+
+A scene may hide the colour (darkness), the pitch (noise), the motion (a fixed size) or the loudness
+course (an even level). Then a single sense leaves two candidates, or all, and only both senses
+together leave a single candidate.
 """
 
 from __future__ import annotations
