@@ -75,7 +75,7 @@ REPLIES = {
     f"{SEEN} {HEARD} Only phone fits both.\n(A) bell yes": ("walk", PHONE, "A"),
     f"{SEEN} {HEARD} Only drum fits both.\n(A) bell no\n(B) drum yes": ("intersection", PHONE, "B"),
     f"{SEEN} {HEARD} (A) bell yes": ("intersection", PHONE, "A"),
-    f"{SEEN} I hear a paired rough sound, even. It could be bell. Only bell fits both.\n(A) bell yes": (
+    f"{SEEN} I hear a paired rough sound, even. It could be bell. Only bell fits both.": (
         *("candidates", PHONE, "A"),
     ),
     f"{SEEN} I hear a long rough sound, even. It could be clock or drum. Only drum fits both.": (
