@@ -109,7 +109,28 @@ class Job:
         }.get(self.stage, manifest_path(self.folder, self.stage))
         has_made = self.stage in EVALUATIONS or made.is_file()
         known = read_record(self)
-        return has_made and known.get("done", False) and known.get("asks") == self.asks
+        return has_made and known.get("done", False) and _holds(known["asks"], self.asks)
+
+
+def _holds(done: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
+    """Whether an evaluation that was done has all that is asked for, in the same way."""
+    if done.get("settings") != asked.get("settings"):
+        return False
+    known = done.get("benchmarks", {})
+    return all(
+        set(given) <= set(known.get(name, ()))
+        for name, given in asked.get("benchmarks", {}).items()
+    )
+
+
+def _joined(done: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What is there after an evaluation: what it was asked, and what was done before in its way."""
+    if not asked or done.get("settings") != asked["settings"]:
+        return dict(asked)
+    known = dict(done["benchmarks"])
+    for name, given in asked["benchmarks"].items():
+        known[name] = list(dict.fromkeys([*known.get(name, ()), *given]))
+    return {**asked, "benchmarks": known}
 
 
 def read_record(job: Job) -> dict[str, Any]:
@@ -345,7 +366,7 @@ def _write_record(running: _Running, done: bool) -> None:
         {
             "stage": job.stage,
             "done": done,
-            "asks": job.asks,
+            "asks": _joined(before.get("asks", {}), job.asks) if done else job.asks,
             "commands": [["avrt", *command] for command in job.commands],
             "wall_s": round(time.monotonic() - running.started_s + before.get("wall_s", 0.0), 2),
             "cpu_s": round(running.cpu_s + before.get("cpu_s", 0.0), 2),

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
 from avrt.config.files import read_yaml
+from avrt.config.presets import merge_trees
 from avrt.config.section import Section, check_name
 from avrt.errors import ConfigError
 from avrt.texts import shown
@@ -229,11 +230,43 @@ def read_experiment(name_or_path: str) -> tuple[str, Experiment]:
         close = difflib.get_close_matches(name_or_path, known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known) or 'none'}"
         raise ConfigError(f"{name_or_path}: no such experiment in the package; {hint}")
-    tree = read_yaml(path)
+    tree = _read_tree(path)
     try:
         return path.stem, Experiment.model_validate(tree)
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(path, error))) from error
+
+
+def _read_tree(path: Path, readers: Sequence[Path] = ()) -> dict[str, Any]:
+    """The file's content. One with `after: NAME` takes from that experiment what it does not say
+    itself; its arms are joined with those, and one that is null is taken out.
+    """
+    tree = read_yaml(path)
+    name = tree.pop("after", None)
+    if name is None:
+        return tree
+    known = packaged_experiments()
+    other = known.get(str(name), path.parent / str(name))
+    if other.suffix not in (".yaml", ".yml"):
+        close = difflib.get_close_matches(str(name), known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known) or 'none'}"
+        raise ConfigError(f"{path}: after = {name}: no such experiment; {hint}")
+    if other in (path, *readers):
+        raise ConfigError(f"{path}: after = {name}: leads back to itself; leave it out")
+    shared = ("configs", "settings", "seeds", "world", "benchmarks", "arms")
+    before = _read_tree(other, (*readers, path))
+    before = {key: value for key, value in before.items() if key in shared}
+    own = tree.get("arms")
+    if isinstance(own, dict):
+        for arm, value in own.items():
+            if value is None and arm not in before.get("arms", {}):
+                raise ConfigError(f"{path}: arms.{arm}: null takes nothing out of {name}")
+    merged = merge_trees(before, tree)
+    if isinstance(own, dict):
+        merged["arms"] = {arm: value for arm, value in merged["arms"].items() if value is not None}
+    if "benchmarks" in tree:  # as a whole: they are what is measured
+        merged["benchmarks"] = tree["benchmarks"]
+    return merged
 
 
 def _explain(path: Path, error: ValidationError) -> Iterable[str]:
