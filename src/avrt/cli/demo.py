@@ -92,14 +92,15 @@ def run(paths: Sequence[Path], overrides: Sequence[str] = ()) -> Result:
 
 
 def _results(config: Config) -> str:
-    """The first and the last model on the same items, then the stages x modality tables."""
-    from avrt.evaluate import compare
+    """The stages x modality tables, then what they show and what they do not, in words."""
     from avrt.evaluate.results import read_results
+    from avrt.evaluate.sentences import sentences_of
     from avrt.evaluate.summary import summary_text
 
-    table = summary_text(read_results(config), config.eval, with_groups=False)
-    names = list(config.eval.models)
-    return f"{compare(config, names[0], names[-1])}\n\n{table}" if len(names) > 1 else table
+    results = read_results(config, with_texts=False)
+    said = sentences_of(results, config.eval, config.grpo.init)
+    table = summary_text(results, config.eval, with_groups=False)
+    return f"{table}\n\n{said}" if said else table
 
 
 def _steps(config: Config) -> list[tuple[str, Callable[[Config], Result]]]:
