@@ -50,6 +50,11 @@ VISION = load_prompt("world/vision")
 AUDIO = load_prompt("world/audio")
 MERGE = load_prompt("world/merge")
 WORDS = (*THINGS, *PLACES, *COURSES)
+GIVEN: tuple[tuple[str | None, bool], ...] = (
+    *(("video", True), ("video", True), ("image", True)),
+    *(("video", False), ("image", False), (None, True)),
+)
+"""Picture and sound of a question; without practice, a sense that is missing costs the format."""
 
 
 @dataclass(frozen=True)
@@ -190,9 +195,7 @@ def describe(scene: Scene, rng: random.Random) -> Example:
 
 def answer_directly(scene: Scene, rng: random.Random) -> Example:
     """Answer as the base does: at most after a description, and without reasoning."""
-    picture, sound = rng.choice(
-        [("video", True), ("video", True), ("image", True), ("video", False), (None, True)]
-    )
+    picture, sound = rng.choice(GIVEN)
     question = draw_question(scene, rng)
     parts = (
         [f"I see {describe_seen(scene if picture == 'video' else _still(scene))}"]
@@ -213,9 +216,7 @@ def reason(scene: Scene, rng: random.Random) -> Example:
     All types of question are equally frequent: of those that are rare in a training set, it has
     hardly a trace.
     """
-    picture, sound = rng.choice(
-        [("video", True), ("video", True), ("image", True), ("video", False), (None, True)]
-    )
+    picture, sound = rng.choice(GIVEN)
     question = draw_question(scene, rng, "lesson")
     if question.kind == "course" and picture == "image":
         picture = "video"  # a still shows no course
