@@ -192,6 +192,7 @@ def test_every_command_is_accepted(shown: Shown, tmp_path: Path) -> None:
         check_pip(words[2:])
     elif program == "make":
         known = re.findall(r"^([a-z-]+):", read_page("Makefile"), re.MULTILINE)
+        known += [f"experiment-{name}" for name in packaged_experiments()]
         known += re.findall(r"^([A-Z]+ [:?]?=)", read_page("Makefile"), re.MULTILINE)
         names = {re.sub(r"=.*", " :=", word, flags=re.DOTALL) for word in words[1:]}
         assert names <= set(known)

@@ -7,11 +7,12 @@ so that experiments with equal arms share the work. Evaluation is not in it: it 
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import random
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -146,6 +147,8 @@ class _Resolver:
     root: Path
     _runs: dict[tuple[str, int], Run] = field(default_factory=dict)
     _digests: dict[str, str] = field(default_factory=dict)
+    _folders: dict[str, Path] = field(default_factory=dict)
+    _configs: dict[str, Config] = field(default_factory=dict)
 
     @cached_property
     def _files(self) -> list[Path]:
@@ -174,6 +177,8 @@ class _Resolver:
             **self._world_settings(name, None if world is None else world / f"seed-{seed}"),
         }
         config = self._config(name, places, fixed)
+        if "eval" in arm.stages:
+            self._require_benchmarks(config.eval.benchmarks)
         own = {key.split(".")[2]: None for key in arm.settings if key.startswith("eval.models.")}
         model = arm.model or (None if own else self._trained(name))
         models = {key: config.eval.models[key] for key in own if key in config.eval.models}
@@ -190,6 +195,13 @@ class _Resolver:
             parent=parent,
             others=others,
         )
+
+    def _require_benchmarks(self, known: Collection[str]) -> None:
+        for name in self.experiment.benchmarks:
+            if name not in known:
+                close = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+                raise ConfigError(f"benchmarks.{name}: not among eval.benchmarks; {hint}")
 
     def _trained(self, name: str) -> str:
         """The last model that the arm, or one before it, trains."""
@@ -221,6 +233,13 @@ class _Resolver:
             text = str(error).replace("command line: ", "")
             raise ConfigError(f"arms.{name}.settings: {text}") from error
 
+    def _plain(self, name: str) -> Config:
+        """An arm's settings but for the seed and all folders; digests stand for other arms."""
+        if name not in self._configs:
+            places = {other: self._digest(other) for other in self._named(name)}
+            self._configs[name] = self._config(name, places, {})
+        return self._configs[name]
+
     def _world(self, name: str) -> Path | None:
         if _chain(self.experiment, name)[0].stages[:1] != ("world",):
             return None
@@ -232,7 +251,7 @@ class _Resolver:
         """The data and the benchmarks that lie in the world."""
         if world is None:
             return {}
-        before = self._config(name, dict.fromkeys(self._named(name), "."), {})
+        before = self._plain(name)
         roots = {
             f"eval.benchmarks.{key}.root": str(world)
             for key, data in before.eval.benchmarks.items()
@@ -241,18 +260,20 @@ class _Resolver:
         return {"data.root": str(world), **roots}
 
     def _folder(self, name: str) -> Path:
+        """Of the first arm that makes the same, here or in another experiment."""
         digest = self._digest(name)[:8]
-        arms = self.root / "arms"
-        known = sorted(arms.glob(f"*-{digest}"))
-        return known[0] if known else arms / f"{name}-{digest}"
+        if digest not in self._folders:
+            arms = self.root / "arms"
+            own = arms / f"{name}-{digest}"
+            known = sorted(arms.glob(f"*-{digest}"))
+            self._folders[digest] = own if own in known or not known else known[0]
+        return self._folders[digest]
 
     def _digest(self, name: str) -> str:
         """Of everything that decides what the arm's stages make, but the seed."""
         if name not in self._digests:
             arm = self.experiment.arms[name]
-            places = {other: self._digest(other) for other in self._named(name)}
-            config = self._config(name, places, {})
-            tree = config.model_dump(mode="json", exclude_defaults=True)
+            tree = self._plain(name).model_dump(mode="json", exclude_defaults=True)
             world = self._world(name)
             self._digests[name] = fingerprint(
                 {
@@ -304,6 +325,7 @@ def deciding(tree: Mapping[str, Any], stage: StageName, has_world: bool) -> dict
             section.pop(free, None)
     if has_world:
         sections.get("data", {}).pop("root", None)
+    sections = {name: section for name, section in sections.items() if section}
     return {"settings": _without_engines(sections), "made_with": sorted(_identities(sections))}
 
 

@@ -1,0 +1,108 @@
+"""Files of experiments: typos are refused with the remedy before anything is made."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from avrt.errors import ConfigError
+from avrt.experiments.arms import resolve_runs
+from avrt.experiments.plan import packaged_experiments, read_experiment
+from small_experiment import SMALL, Resolve, changed, write_experiment
+
+CLAIM = {"claim": "RL helps", "better": "rl av", "than": "sft av"}
+
+
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        (changed("tilte", value="x"), r"unknown key 'tilte'; did you mean 'title'\?"),
+        (changed("arms", "rl", "stage", value=[]), r"'arms\.rl\.stage'; did you mean 'stages'\?"),
+        (changed("arms", "rl", "from", value="stf"), r"from = 'stf': no such name; .*'sft'\?"),
+        (changed("arms", "data", "from", value="rl"), r"arms\.data\.from leads back to itself"),
+        (changed("arms", "sft", "stages", value=["eval", "sft"]), r"in the order sft, eval"),
+        (changed("arms", "sft", "stages", value=["stf"]), r"arms\.sft\.stages\.0 = \"stf\""),
+        (changed("arms", "sft", "settings", value={"sft.epoch": 2}), r"arms\.sft.*'sft\.epochs'"),
+        (changed("arms", "sft", "settings", value={"sft.epochs": -1}), r"arms\.sft.*greater"),
+        (
+            changed("arms", "sft", "settings", value={"student.model": "{dta}/sft/model"}),
+            r"arms\.sft\.settings: \{dta\} is no other arm; known: data, rl",
+        ),
+        (changed("settings", value={"sft.epoch": 2}), r"did you mean 'sft\.epochs'"),
+        (changed("configs", value=["dmeo"]), r"dmeo: no such configuration"),
+        (changed("benchmarks", value={"world-bnch": ["av"]}), r"world-bnch.*'world-bench'\?"),
+        (changed("seeds", value=[1, 1]), r"seeds: name one or more, each once"),
+        (
+            changed("claims", value=[CLAIM | {"better": "lr av"}]),
+            r"better = 'lr': no such name; known: sft, rl",
+        ),
+        (changed("claims", value=[CLAIM | {"than": "sft v"}]), r"'v': no such name; .*'av'\?"),
+        (changed("claims", value=[CLAIM | {"metric": "acuracy"}]), r"'accuracy'\?"),
+        (changed("claims", value=[CLAIM | {"metric": "kl"}]), r"arm 'sft' evaluates no model of G"),
+        (
+            changed("claims", value=[CLAIM | {"metric": "errors.walk", "better": "rl a"}]),
+            "av alone",
+        ),
+        (changed("claims", value=[CLAIM | {"factor": 0.5, "at_least": 1}]), r"leave out at_least"),
+        (changed("groups", value=["difficulty"]), r"needs an arm that measures it"),
+        (changed("after", value="stage"), r"after = stage: no such .*did you mean 'stages'\?"),
+        (changed("after", value="small.yaml"), r"leads back to itself"),
+    ],
+)
+def test_a_slip_is_refused_with_the_remedy(
+    resolve: Resolve, tmp_path: Path, tree: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        resolve(tree)
+    assert re.search(message, str(refused.value)), refused.value
+    assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"], "nothing was made"
+
+
+def test_an_unknown_experiment_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(ConfigError, match=r"no such experiment in the package; .*'stages'\?"):
+        read_experiment("stagse")
+
+
+def test_every_packaged_experiment_resolves_and_those_about_the_stages_share_their_trainings() -> (
+    None
+):
+    folders = {}
+    for name in packaged_experiments():
+        _, experiment = read_experiment(name)
+        assert len(experiment.seeds) >= 3
+        assert experiment.world.n_bench >= 1_000
+        first = experiment.model_copy(update={"seeds": experiment.seeds[:1]})
+        runs = resolve_runs(name, first)
+        folders[name] = {arm: runs.of(arm)[0].folder for arm in first.arms}
+    for name in ("course", "errors", "difficulty", "sound_only"):
+        for arm in ("rl", "sft", "sft_rl"):
+            assert folders[name][arm] == folders["stages"][arm]
+
+
+def test_a_file_after_another_joins_its_arms_and_replaces_the_rest(tmp_path: Path) -> None:
+    write_experiment(tmp_path, changed("claims", value=[CLAIM]))
+    later = {
+        "title": "Later",
+        "question": "And now?",
+        "after": "small.yaml",
+        "seeds": [5],
+        "benchmarks": {"world-audio": ["a"]},
+        "arms": {"rl": None, "sft": {"settings": {"sft.epochs": 1}}},
+    }
+    _, experiment = read_experiment(str(write_experiment(tmp_path, later, "later")))
+    assert list(experiment.arms) == ["data", "sft"]
+    assert experiment.arms["sft"].start == "data"
+    assert experiment.arms["sft"].settings == {"sft.epochs": 1}
+    assert experiment.seeds == (5,)
+    assert experiment.benchmarks == {"world-audio": ("a",)}
+    assert experiment.claims == ()
+
+
+def test_null_takes_no_unknown_arm_out(tmp_path: Path) -> None:
+    write_experiment(tmp_path, SMALL)
+    later = {"title": "L", "question": "?", "after": "small.yaml", "arms": {"lr": None}}
+    with pytest.raises(ConfigError, match=r"arms\.lr: null takes nothing out"):
+        read_experiment(str(write_experiment(tmp_path, later, "later")))
