@@ -27,7 +27,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any, TypeVar, cast
 
 import torch
@@ -177,6 +177,7 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
         self._resampling_rounds = resampling_rounds
         self._media: list[Media] = []
         self._states: list[States] = []
+        self._teaches: list[bool] = []
         self._states_of: dict[str, States] = {}
         self._held: dict[str, _Group] = {}
         with _reference_copied(kwargs["model"], kwargs["args"].bf16):
@@ -367,10 +368,19 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
         if self._share_prompts:
             inputs = by_completion(inputs)
         self._media, self._states = inputs["media"], inputs["states"]
+        self._teaches = self._find_teaching(inputs["advantages"])
         loss = super()._compute_loss(model, inputs)
         if self.beta == 0 and "ref_per_token_logps" in inputs:
             self._log_kl(inputs["ref_per_token_logps"], inputs["completion_mask"])
         return loss
+
+    def _find_teaching(self, advantages: torch.Tensor) -> list[bool]:
+        """Whether a gradient comes from each completion's group: without a KL in the loss, none
+        comes from a group without advantages, and its backward pass is left out.
+        """
+        groups = advantages.view(len(advantages), -1).ne(0).any(1).view(-1, self._group_size).any(1)
+        teaches = groups.repeat_interleave(self._group_size).tolist()
+        return teaches if self.beta == 0 and any(teaches) else [True] * len(teaches)
 
     def _log_kl(self, reference: torch.Tensor, mask: torch.Tensor) -> None:
         """Log the KL as TRL does where it is a part of the loss."""
@@ -404,7 +414,13 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
             _split(self._states, rows),
             strict=True,
         )
-        scored = [self._score_groups(model, *chunk, logits_to_keep) for chunk in chunks]
+        is_loss = torch.is_grad_enabled()
+        by_group = is_loss and self._by_one and batch_size is None
+        teaches = self._teaches[::rows] if by_group else repeat(True)
+        scored = []
+        for chunk, teaches_any in zip(chunks, teaches, strict=False):
+            with torch.set_grad_enabled(is_loss and teaches_any):
+                scored.append(self._score_groups(model, *chunk, logits_to_keep))
         logprobs = torch.cat([logprobs for logprobs, _ in scored])
         self._logprobs = logprobs.detach()
         entropies = [entropy for _, entropy in scored if entropy is not None]
