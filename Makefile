@@ -37,6 +37,7 @@ ARGS :=
 
 help:
 	@echo "make demo       set up, then run the whole method on the packaged world"
+	@echo "make experiment-NAME  run an experiment, such as stages, and write it into docs/experiments.md"
 	@echo "make test       set up, then run all tests"
 	@echo "make check      lint, format, sizes, documentation, changelog, imports, types"
 	@echo "make wheel      build the package, install it alone without the tested versions, run its demo"
@@ -74,6 +75,9 @@ $(VENV)/.deepspeed: $(READY)
 
 demo: $(READY)
 	$(BIN)/avrt demo
+
+experiment-%: $(READY)
+	$(BIN)/avrt experiment $* --write docs/experiments.md
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile

@@ -27,6 +27,8 @@ from avrt.cli.options import load_settings
 from avrt.config import Config, load_config
 from avrt.engines.scripted import read_script
 from avrt.errors import ConfigError
+from avrt.experiments.arms import resolve_runs
+from avrt.experiments.plan import packaged_experiments, read_experiment
 from avrt.generate.exam import format_share, load_measured
 from avrt.generate.findings import FINDINGS, REPLY_SCHEMA
 from avrt.generate.gates import GATES
@@ -273,6 +275,9 @@ def test_every_file_of_the_repository_that_is_named_exists(page: str) -> None:
 def test_every_configuration_loads(page: str, number: int, block: str, tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(block)
+    if block.startswith("title:"):
+        resolve_runs(*read_experiment(str(path)))
+        return
     if block.startswith("extra_body"):  # of an engine
         path.write_text(yaml.safe_dump({"judges": {"main": {"engine": yaml.safe_load(block)}}}))
     config = load_config(path)

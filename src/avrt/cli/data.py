@@ -143,7 +143,7 @@ def export(
 
 @click.group("list", cls=OrderedGroup)
 def list_known() -> None:
-    """List benchmarks, teachers, views, recipes or baselines.
+    """List benchmarks, teachers, views, recipes, baselines or experiments.
 
     Example: avrt list teachers
     """
@@ -218,3 +218,16 @@ def list_baselines(name: str | None) -> None:
     from avrt.config.baselines import render, render_all
 
     echo(render(name) if name else render_all())
+
+
+@list_known.command("experiments")
+def list_experiments() -> None:
+    """List the packaged experiments with their questions.
+
+    Run one as `avrt experiment NAME`.
+
+    Example: avrt list experiments
+    """
+    from avrt.experiments import render_all
+
+    echo(render_all())

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["demo", "run"]
 
 RL_ONLY = {"init": "base", "output": "grpo-base"}
-N_TRAIN, N_BENCH = 2_000, 400
-"""Questions of world-train, and items of each benchmark, unless a limit asks for fewer."""
+N_TRAIN, N_BENCH, N_AUDIO = 2_000, 1_000, 400
+"""Questions of world-train, items of world-bench and of world-audio; a limit may ask for fewer."""
 QUICK = (
     "run.name=demo-quick",
     "data.root=runs/world-quick",
@@ -148,11 +148,10 @@ def _make_world(config: Config) -> Result:
     """The world's three sets, as large as `data.limit` and `eval.limit` ask for."""
     from avrt.world import make
 
-    n_items = config.eval.limit or N_BENCH
     return make.run(
         config.data.root,
         n_train=config.data.limit or N_TRAIN,
-        n_bench=n_items,
-        n_audio=n_items,
+        n_bench=config.eval.limit or N_BENCH,
+        n_audio=config.eval.limit or N_AUDIO,
         seed=config.run.seed,
     )

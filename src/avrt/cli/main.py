@@ -28,6 +28,7 @@ from avrt.cli.data import export, import_set, ledger, list_known, replay_row
 from avrt.cli.demo import demo
 from avrt.cli.doctor import doctor
 from avrt.cli.evaluate import difficulty, evaluate, rubric, tables
+from avrt.cli.experiment import experiment
 from avrt.cli.options import OrderedGroup, echo
 from avrt.cli.packages import extra_of
 from avrt.cli.publish import publish
@@ -192,7 +193,7 @@ PARTS = {
     "Training": (sft, grpo, checkpoint),
     "Evaluation": (evaluate, rubric, difficulty, tables),
     "Report": (report, publish),
-    "Tools": (demo, config, list_known, world, doctor, completion),
+    "Tools": (demo, experiment, config, list_known, world, doctor, completion),
 }
 """The commands by the parts of the method, in whose order the help shows them."""
 for _command in itertools.chain(*PARTS.values()):

@@ -20,11 +20,15 @@ __all__ = [
     "Z_95",
     "Accuracy",
     "Comparison",
+    "SeedDifference",
     "bootstrap",
     "compare_paired",
+    "compare_seeds",
+    "holm",
     "mcnemar",
     "mean_interval",
     "pooled",
+    "t_interval",
     "wilson",
 ]
 
@@ -194,6 +198,62 @@ def compare_paired(
     both = sum(x == y == 1 for x, y in pairs)
     low, high = _newcombe(both, b, c, n - both - b - c)
     return Comparison(n, b, c, mcnemar(b, c), (c - b) / n, low, high)
+
+
+def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """95 % interval of the mean of values of independent repetitions (Student's t); None with fewer
+    than two, of which no spread is known.
+    """
+    from scipy import stats
+
+    if len(values) < 2:
+        return None
+    mean, error = fmean(values), stdev(values) / sqrt(len(values))
+    margin = float(stats.t.ppf(0.975, len(values) - 1)) * error
+    return mean - margin, mean + margin
+
+
+@dataclass(frozen=True)
+class SeedDifference:
+    """The mean difference between two arms over seeds: first minus second."""
+
+    mean: float
+    interval: tuple[float, float] | None
+    """95 %, over seeds; None with one seed."""
+    p: float | None
+    """Two-sided, of the paired t test over seeds; None with one seed."""
+    n: int
+    """Seeds."""
+
+
+def compare_seeds(first: Sequence[float], second: Sequence[float]) -> SeedDifference:
+    """Compare two arms that had the same seeds, in the same order.
+
+    Seeds share nothing (training, data and items are each seed's own), so that their differences
+    are independent and the paired t test is exact for normal ones. Equal differences have no spread
+    at all: then p is 0, or 1 if they are zero.
+    """
+    from scipy import stats
+
+    differences = [x - y for x, y in zip(first, second, strict=True)]
+    mean, n = fmean(differences), len(differences)
+    if n < 2:
+        return SeedDifference(mean, None, None, n)
+    if len(set(differences)) == 1:
+        return SeedDifference(mean, (mean, mean), float(not mean), n)
+    p = float(stats.ttest_1samp(differences, 0.0).pvalue)
+    return SeedDifference(mean, t_interval(differences), p, n)
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """p values corrected for their number (Holm 1979, Scandinavian Journal of Statistics 6, 65):
+    the chance of any false rejection among all of them stays below the level.
+    """
+    corrected, least = [0.0] * len(ps), 0.0
+    for rank, place in enumerate(sorted(range(len(ps)), key=lambda place: ps[place])):
+        least = max(least, min(1.0, (len(ps) - rank) * ps[place]))
+        corrected[place] = least
+    return corrected
 
 
 def _sign_flips(differences: Sequence[float]) -> float:

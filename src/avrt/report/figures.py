@@ -25,10 +25,14 @@ from avrt.report.funnel import Step
 
 __all__ = [
     "Figure",
+    "SeedMarks",
     "accuracy_figure",
     "course_figures",
     "funnel_figure",
     "held_out_figure",
+    "seeds_course_figure",
+    "seeds_figure",
+    "standalone",
     "training_figure",
 ]
 
@@ -89,6 +93,71 @@ def accuracy_figure(benchmark: BenchmarkResults) -> Figure:
     return _finish(
         figure, f"{benchmark.name}-accuracy", f"{benchmark.name}: accuracy with 95 % intervals"
     )
+
+
+@dataclass(frozen=True)
+class SeedMarks:
+    """Accuracies of one model over seeds, in per cent."""
+
+    values: Sequence[float]
+    """A small dot each."""
+    mean: float
+    interval: tuple[float, float] | None
+    """95 %, over seeds."""
+
+
+def seeds_figure(
+    name: str,
+    caption: str,
+    arms: Sequence[str],
+    marks: Mapping[tuple[str, str], SeedMarks],
+) -> Figure:
+    """Accuracy by arm and modality: a dot for each seed, a mark for the mean with its interval.
+
+    `marks` are those of each arm and modality.
+    """
+    modalities = [m for m in _COLOURS if any(given == m for _, given in marks)]
+    figure, [axes] = _new_figure(7.2, 0.9 + (0.2 + 0.16 * len(modalities)) * max(len(arms), 2))
+    for i, modality in enumerate(modalities):
+        colour, label = _COLOURS[modality], LABELS[modality]
+        offset = 0.2 * (i - (len(modalities) - 1) / 2)
+        for row, arm in enumerate(arms):
+            mark = marks.get((arm, modality))
+            if mark is None:
+                continue
+            y = row + offset
+            if mark.interval is not None:
+                axes.plot(mark.interval, [y, y], color=colour, linewidth=1.6, clip_on=True)
+            axes.plot(mark.values, [y] * len(mark.values), ".", color=colour, markersize=4,
+                      alpha=0.55)  # fmt: skip
+            axes.plot([mark.mean], [y], _MARKERS[modality], color=colour, markersize=6, label=label)
+            label = None
+    axes.set_yticks(range(len(arms)), arms)
+    axes.set_ylim(len(arms) - 0.5, -0.5)
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("accuracy, %")
+    axes.grid(axis="x", color=_INK, alpha=0.12, linewidth=0.6)
+    figure.legend(loc="outside upper left", ncols=4, frameon=False)
+    return _finish(figure, name, caption)
+
+
+def seeds_course_figure(
+    name: str, caption: str, lines: Sequence[tuple[str, Mapping[int, SeedMarks]]]
+) -> Figure:
+    """Accuracy over optimizer steps: means over seeds with their intervals, a line for each arm."""
+    points = [
+        (label, [(step, mark.mean, *(mark.interval or (mark.mean,) * 2))
+                 for step, mark in marks.items()])
+        for label, marks in lines
+    ]  # fmt: skip
+    return _finish(_draw_lines(points, "accuracy, %"), name, caption)
+
+
+def standalone(figure: Figure) -> str:
+    """The figure as a file of its own, whose ink follows the reader's light or dark colours."""
+    style = "<style>svg{color:#1f2328}@media(prefers-color-scheme:dark){svg{color:#e6edf3}}</style>"
+    place = figure.svg.index(">") + 1
+    return f"{figure.svg[:place]}{style}{figure.svg[place:]}"
 
 
 def funnel_figure(steps: Sequence[Step]) -> Figure:
@@ -185,17 +254,35 @@ def _lines_figure(
     chance: float | None = None,
 ) -> Figure:
     """Accuracies over steps, each line with its 95 % intervals; the caption has their n."""
+    drawn = [
+        (line, [(step, *_in_percent(accuracy)) for step, accuracy in points])
+        for line, points in lines
+    ]
+    sizes = sorted({accuracy.n for _, points in lines for _, accuracy in points})
+    n = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+    dashed = "; dashed: guessing" if chance is not None else ""
+    caption = f"{title}, with 95 % intervals (n = {n}{dashed})"
+    return _finish(_draw_lines(drawn, label, chance), name, caption)
+
+
+def _in_percent(accuracy: Accuracy) -> tuple[float, float, float]:
+    low, high = accuracy.interval
+    return 100 * (accuracy.value or 0.0), 100 * low, 100 * high
+
+
+def _draw_lines(
+    lines: Sequence[tuple[str, Sequence[tuple[int, float, float, float]]]],
+    label: str,
+    chance: float | None = None,
+) -> Any:
+    """Lines over steps; a point is a step, its value, and the ends of its interval, in per cent."""
     figure, [axes] = _new_figure(7.2, 3.2)
     for (line, points), colour, marker in zip(lines, cycle(_LINES), cycle("os^D")):
-        steps = [step for step, _ in points]
-        lows, highs = zip(*(accuracy.interval for _, accuracy in points), strict=True)
-        values = [100 * (accuracy.value or 0.0) for _, accuracy in points]
+        steps, values, lows, highs = zip(*points, strict=True)
         axes.plot(
             *(steps, values, f"{marker}-"), color=colour, markersize=4, linewidth=1.6, label=line
         )
-        axes.fill_between(
-            steps, [100 * v for v in lows], [100 * v for v in highs], color=colour, alpha=0.13
-        )
+        axes.fill_between(steps, lows, highs, color=colour, alpha=0.13)
     if chance is not None:
         axes.axhline(100 * chance, color=_INK, linewidth=0.8, linestyle=(0, (3, 3)))
     axes.set_ylim(0, 100)
@@ -203,10 +290,7 @@ def _lines_figure(
     axes.set_ylabel(label)
     axes.grid(color=_INK, alpha=0.12, linewidth=0.6)
     figure.legend(loc="outside upper left", ncols=4, frameon=False)
-    sizes = sorted({accuracy.n for _, points in lines for _, accuracy in points})
-    n = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
-    dashed = "; dashed: guessing" if chance is not None else ""
-    return _finish(figure, name, f"{title}, with 95 % intervals (n = {n}{dashed})")
+    return figure
 
 
 def _new_figure(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Cell", "Table", "to_latex", "to_markdown"]
+__all__ = ["Cell", "Table", "rows_to_markdown", "to_latex", "to_markdown"]
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,17 @@ class Table:
 
 def to_markdown(table: Table) -> str:
     """The table as GitHub Markdown."""
-    rule = [":--" if i < table.text_columns else "--:" for i in range(len(table.header))]
-    lines = [f"# {_escape(table.caption)}", "", _row(table.header), _row(rule)]
-    lines += [_row([str(cell) for cell in row]) for row in table.rows]
+    lines = [f"# {_escape(table.caption)}", "", *rows_to_markdown(table)]
     if table.notes:
         lines += ["", *(f"- {_escape(note)}" for note in table.notes)]
     return "\n".join(lines) + "\n"
+
+
+def rows_to_markdown(table: Table) -> list[str]:
+    """The header and the rows alone, as lines of GitHub Markdown."""
+    rule = [":--" if i < table.text_columns else "--:" for i in range(len(table.header))]
+    rows = [_row([str(cell) for cell in row]) for row in table.rows]
+    return [_row(table.header), _row(rule), *rows]
 
 
 def to_latex(table: Table) -> str:

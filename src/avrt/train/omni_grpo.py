@@ -46,7 +46,7 @@ from avrt.train.formats import reference_of
 from avrt.train.order import ByEpoch
 from avrt.train.rollout import Sampler, sample_groups
 from avrt.train.server_rollouts import DIFFERENCE, ServerRollouts
-from avrt.train.shared_prefix import Media, group_inputs, n_prompt_of, share_attention
+from avrt.train.shared_prefix import Media, group_inputs, segments_only, share_attention
 from avrt.train.towers import States, has_frozen_layers, states_given, tower_states
 from avrt.train.trainer import EndsAtLastStep
 
@@ -188,6 +188,9 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
         assert self.num_generations
         assert self.max_completion_length
         self._group_size, self._n_new = self.num_generations, self.max_completion_length
+        # A CPU has no use for larger passes, and a group alone is padded to its own lengths.
+        accelerator = self.accelerator
+        self._by_one = accelerator.device.type == "cpu" and accelerator.num_processes == 1
         if share_prompts:
             for model in (self.model, self.ref_model):
                 if model is not None:
@@ -393,7 +396,7 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
             )
             self._logprobs = results[0].detach()
             return results
-        rows = batch_size or len(input_ids)
+        rows = batch_size or (self._group_size if self._by_one else len(input_ids))
         chunks = zip(
             input_ids.split(rows),
             attention_mask.split(rows),
@@ -428,12 +431,15 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
             raise EngineError("a group holds completions of different prompts")
         unwrapped: Any = self.accelerator.unwrap_model(model)
         inputs = group_inputs(unwrapped, prompts[::size], _split(answers, size), media[::size])
-        n_prompt = n_prompt_of(inputs)
-        with self.accelerator.autocast(), states_given(unwrapped, states[::size]):
+        with (
+            self.accelerator.autocast(),
+            states_given(unwrapped, states[::size]),
+            segments_only(unwrapped, inputs),
+        ):
             outputs = model(**inputs, fused_lm_head=True)
 
         def unpacked(values: torch.Tensor) -> torch.Tensor:
-            values = values[:, n_prompt:].reshape(len(input_ids), -1)
+            values = values.reshape(len(input_ids), -1)
             return pad(values, (0, n_completion - values.shape[1]))
 
         entropy = None if outputs.entropy is None else unpacked(outputs.entropy)

@@ -30,6 +30,7 @@ from avrt.world.text import (
     describe_heard,
     describe_seen,
     draw_question,
+    guess,
     reasoning,
     vision_analysis,
     walk,
@@ -206,6 +207,32 @@ def answer_directly(scene: Scene, rng: random.Random) -> Example:
     )
 
 
+def reason(scene: Scene, rng: random.Random) -> Example:
+    """Reason as a merged trace does; what a single sense leaves open is guessed.
+
+    All types of question are equally frequent: of those that are rare in a training set, it has
+    hardly a trace.
+    """
+    picture, sound = rng.choice(
+        [("video", True), ("video", True), ("image", True), ("video", False), (None, True)]
+    )
+    question = draw_question(scene, rng, "lesson")
+    if question.kind == "course" and picture == "image":
+        picture = "video"  # a still shows no course
+    shown = scene if picture == "video" else _still(scene)
+    could_see, could_hear = (
+        candidates_seen(shown, question.kind) if picture else None,
+        candidates_heard(scene, question.kind) if sound else None,
+    )
+    trace = reasoning(
+        f"{describe_seen(shown)} {could_be(could_see)}" if could_see else None,
+        f"{describe_heard(scene)} {could_be(could_hear)}" if could_hear else None,
+        question,
+        [guess(question, [could for could in (could_see, could_hear) if could], rng)],
+    )
+    return Example(_ask(STUDENT, question), trace, picture=picture, sound=sound)
+
+
 def analyse_vision(scene: Scene, rng: random.Random) -> Example:
     question = draw_question(scene, rng)
     return Example(_ask(VISION, question), vision_analysis(scene, question, rng), picture="video")
@@ -239,6 +266,8 @@ PERCEPTION_LESSONS: dict[str, tuple[Lesson, float]] = {
 }
 ANSWER_LESSONS: dict[str, tuple[Lesson, float]] = {
     "answer_directly": (answer_directly, 4.0),
+    # A base that never writes evidence gives GRPO nothing to reinforce.
+    "reason": (reason, 2.0),
     "answer_letter": (answer_letter, 1.5),
     "describe": (describe, 2.0),
     # Without these the long-range text skills are lost again, and fine-tuning has to rebuild them.
@@ -247,5 +276,6 @@ ANSWER_LESSONS: dict[str, tuple[Lesson, float]] = {
     "walk": (walk_options, 0.5),
     "know": (know, 0.5),
 }
+REASON_LESSONS: dict[str, tuple[Lesson, float]] = {"reason": (reason, 1.0)}
 VISION_LESSONS: dict[str, tuple[Lesson, float]] = {"analyse_vision": (analyse_vision, 1.0)}
 AUDIO_LESSONS: dict[str, tuple[Lesson, float]] = {"analyse_audio": (analyse_audio, 1.0)}
