@@ -76,7 +76,7 @@ def parts_of(
         _results(benchmarks, said),
         _funnel(run),
         _dataset(dataset),
-        _training(run, courses, course_figures(courses, benchmarks)),
+        _training(run, benchmarks, courses),
         _groups(benchmarks),
     ]
 
@@ -162,7 +162,7 @@ def _dataset(table: Table | None) -> Part:
     )
 
 
-def _training(run: Path, courses: Sequence[Course], of_courses: Sequence[Figure]) -> Part:
+def _training(run: Path, benchmarks: Sequence[BenchmarkResults], courses: Sequence[Course]) -> Part:
     trainings = read_training(run)
     names = [training.name for training in trainings]
     missing = []
@@ -177,7 +177,14 @@ def _training(run: Path, courses: Sequence[Course], of_courses: Sequence[Figure]
                 f"The kept checkpoints of {name} were not evaluated yet. "
                 f"`avrt eval --checkpoints {name}` does it."
             )
-    accuracy = held_out_figure([training for training in trainings if training.name != "sft"])
+    starts = {
+        revision: model
+        for benchmark in benchmarks
+        for (model, _), result in benchmark.cells.items()
+        if model in ("base", "sft") and (revision := result.settings.model.get("revision"))
+    }
+    with_rewards = [training for training in trainings if training.name != "sft"]
+    accuracy = held_out_figure(with_rewards, starts)
     table = held_out_table(trainings)
     return Part(
         "training",
@@ -186,7 +193,7 @@ def _training(run: Path, courses: Sequence[Course], of_courses: Sequence[Figure]
         "(thin) and its moving average (thick).",
         missing=missing,
         figures=[
-            *of_courses,
+            *course_figures(courses, benchmarks),
             *([accuracy] if accuracy else []),
             *(training_figure(training) for training in trainings),
         ],
