@@ -300,3 +300,35 @@ def test_every_target_of_make_is_explained(repository):
     assert {"demo", "test", "check", "setup"} <= set(targets)
     for target in set(targets) - {"help"}:
         assert f"make {target} " in text
+
+
+def results_in(page: Path) -> str:
+    """The first results of the demo in a page, between two comments."""
+    found = re.search(
+        r"<!-- results of the demo[^>]*-->\n(.*?)<!-- end of results -->",
+        page.read_text(),
+        re.DOTALL,
+    )
+    assert found is not None, page
+    return found[1]
+
+
+def test_the_results_in_the_readme_are_those_of_the_newest_experiment(repository):
+    """The first in the log, whose entries are in order."""
+    shown = results_in(repository / "README.md")
+    assert shown == results_in(repository / "docs" / "experiments.md")
+    rows = [line for line in shown.splitlines() if line.startswith("| ")]
+    assert len(rows) >= 4, "the table"
+    assert all(re.search(r"\d \[\d+\.\d, \d+\.\d\]", row) for row in rows[2:])
+    assert "docs/figures/demo.svg" in (repository / "README.md").read_text()
+
+
+def test_every_experiment_has_its_date_question_setup_and_lesson(repository):
+    text = (repository / "docs" / "experiments.md").read_text()
+    titles = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    dates = [title.partition(" · ")[0] for title in titles]
+    assert dates == sorted(dates, reverse=True), "newest first"
+    for title, entry in zip(titles, re.split(r"^## ", text, flags=re.MULTILINE)[1:], strict=True):
+        assert re.match(r"20\d\d-\d\d-\d\d · \S", title)
+        for part in ("*Question.*", "*Set-up.*", "*Lesson"):
+            assert part in entry, (title, part)

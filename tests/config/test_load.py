@@ -451,6 +451,20 @@ def test_a_section_that_the_file_switches_off_is_switched_on_by_an_override(tmp_
 # Judges
 
 
+@pytest.mark.parametrize("form", ["grammar", "response_format", "structured_outputs"])
+def test_a_judge_that_would_be_held_to_the_form_of_a_trace_is_refused(write, form):
+    merger = f"merger: {{engine: {{extra_body: {{{form}: {{type: x}}, top_k: 5}}}}}}\n"
+    where = rf"judges\.main\.engine\.extra_body\.{form}: the judge takes the merger's engine"
+    with pytest.raises(ConfigError, match=f"{where}.*set it to null"):
+        load_config(write(f"{merger}judges: {{main: {{}}}}"))
+    free = load_config(
+        write(f"{merger}judges: {{main: {{engine: {{extra_body: {{{form}: null}}}}}}}}")
+    )
+    assert free.judges["main"].engine.fields == {"top_k": 5}
+    assert load_config(write(dump_config(free))).judges == free.judges
+    load_config(write(f"{merger}judges: {{main: {{model: org/judge}}}}"))
+
+
 def test_without_judges_there_are_none_and_null_takes_a_judge_out(write):
     assert Config().judges == load_config().judges == {}
     assert load_config(write("judges: {main: {}, other: null}")).judges.keys() == {"main"}

@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
+import avrt.report
 from avrt.errors import DataError
 from avrt.report.curves import held_out_table, read_training, training_table
 from avrt.report.figures import held_out_figure
+from avrt.runs import manifest_path, write_json
+
+PAGE_STYLE = Path(avrt.report.__file__).with_name("page.css")
 
 
 def write_log(run, stage: str, text: str) -> None:
@@ -44,6 +51,22 @@ def test_held_out_accuracy_has_its_count_and_interval(tmp_path):
     assert "n = 40" in figure.caption
     assert ">grpo<" in figure.svg
     assert ">sft<" not in figure.svg
+
+
+def test_trainings_are_called_by_where_they_start(tmp_path):
+    for stage, revision in (("grpo", "of-sft"), ("grpo-base", "of-base"), ("grpo-mine", "other")):
+        write_log(tmp_path, stage, '{"step": 0, "eval_accuracy": 0.5, "eval_n": 200}\n')
+        manifest = {"settings": {"student": {"revision": revision}}, "inputs": {}, "counts": {}}
+        write_json(manifest_path(tmp_path, stage), manifest)
+    write_log(tmp_path, "grpo-now", '{"step": 0, "eval_accuracy": 0.5, "eval_n": 200}\n')
+    starts = {"of-sft": "sft", "of-base": "base"}
+    figure = held_out_figure(read_training(tmp_path), starts)
+    assert figure is not None
+    for name in ("SFT + RL (grpo)", "RL only (grpo-base)", "grpo-mine", "grpo-now"):
+        assert f">{name}<" in figure.svg
+    # Alone, as in a README, it has ink of its own; a page's style sheet wins over an attribute.
+    assert re.match('<svg role="img" color="#[0-9a-f]{6}" fill="currentColor" ', figure.svg)
+    assert "figure svg { display: block; color: inherit;" in PAGE_STYLE.read_text()
 
 
 def test_a_run_without_held_out_answers_has_no_such_table(tmp_path):

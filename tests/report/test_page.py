@@ -188,6 +188,13 @@ def test_the_headline_has_n_intervals_and_paired_p(page):
     assert "Guessing would be right on 25.0 %" in page
 
 
+def test_what_the_results_show_is_said_in_words(page):
+    assert re.search(
+        "<h3>(What this shows, on|Nothing is shown on) the 12 items of bench:</h3>", page
+    )
+    assert "<li>Each interval is over these items and says nothing about other seeds" in page
+
+
 def test_the_gallery_shows_traces_and_answers_before_and_after(page):
     assert "Vision teacher, frames alone" in page
     assert "Audio teacher, sound alone" in page

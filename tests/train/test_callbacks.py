@@ -106,8 +106,9 @@ def test_held_out_answers_change_nothing_in_the_training(make_config, make_row, 
             grpo={"eval_samples": n, "eval_steps": 1},
             eval={"max_new_tokens": 8},
         )
-        sft.run(config)
-        grpo.run(config)
+        summaries = sft.run(config).summary, grpo.run(config).summary
+        for stage, summary in zip(("sft", "grpo"), summaries, strict=True):
+            assert ("  warning: 1 held-out prompts measure" in summary) == (n > 0), stage
         runs[n] = {
             stage: read_numbers(config.run.path / stage / "log.jsonl") for stage in ("sft", "grpo")
         }

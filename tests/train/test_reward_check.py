@@ -53,6 +53,14 @@ def test_a_constant_reward_is_not_called_zero(make_config, monkeypatch):
         check_rewards(make_config())
 
 
+def test_rewards_from_which_little_is_left_to_learn_are_warned_about(make_config, monkeypatch):
+    for name in ("format", "accuracy"):
+        monkeypatch.setitem(reward_check.REWARDS, name, lambda *_: 1.0)
+    lines = check_rewards(make_config(), force=True).splitlines()
+    assert lines[-2].startswith("  warning: the rewards begin at 2.00 of 2, so little is left")
+    assert lines[-1].startswith("  warning: in 100% of the groups all completions earn the same")
+
+
 def test_several_processes_are_refused(make_config, monkeypatch):
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")

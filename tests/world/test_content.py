@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter, defaultdict
 from itertools import product
 
 import pytest
@@ -57,6 +58,26 @@ def test_what_one_sense_leaves_open_is_among_the_options():
         assert set(candidates_seen(scene, question.kind)) <= set(question.options)
         assert set(candidates_heard(scene, question.kind)) <= set(question.options)
         assert len(set(question.options)) == 4
+
+
+def test_the_options_alone_do_not_tell_the_answer():
+    rng = random.Random(6)
+    answers: dict[tuple[str, frozenset[str]], Counter[str]] = defaultdict(Counter)
+    for _ in range(6_000):
+        question = draw_question(draw_scene(rng, "bench"), rng, "bench")
+        answers[question.kind, frozenset(question.options)][question.answer] += 1
+    for options, counts in answers.items():
+        assert set(counts) == options[1]  # every option is the answer at times
+        assert max(counts.values()) / counts.total() < 0.35
+
+
+def test_training_shows_every_thing_at_every_place():
+    shown = {
+        (thing, place)
+        for thing, place, course in product(range(8), range(4), range(4))
+        if belongs_to(thing, place, course) == "train"
+    }
+    assert len(shown) == 32
 
 
 def test_neither_sense_alone_is_enough_on_the_benchmark():

@@ -25,7 +25,7 @@ from avrt.world.content import (
     draw_scene,
 )
 from avrt.world.errors import classify, count_errors
-from avrt.world.make import _draw_items, items_of
+from avrt.world.make import FORMAT, _draw_items, items_of
 from avrt.world.text import (
     Question,
     could_be,
@@ -56,26 +56,26 @@ def asking(kind: str, options: str, answer: str) -> Question:
 
 PHONE = (
     scene_of("phone", "beach", colour=False, pitch=False),
-    asking("thing", "dog drum bell phone", "phone"),
+    asking("thing", "bell drum clock phone", "phone"),
 )
 DRUM = (
     scene_of("drum", "forest", colour=False, pitch=True),
     asking("place", "beach forest lake street", "forest"),
 )
 SEEN = "I see a crossed dark thing at the beach, still. It could be drum or phone."
-HEARD = "I hear a slow rough sound, even. It could be dog or phone."
+HEARD = "I hear a paired rough sound, even. It could be bell or phone."
 AT_FOREST = "I see a crossed dark thing at the forest, still."
 LOW = "I hear a long low sound, even. It could be anything."
 REPLIES = {
     "": ("no_evidence", PHONE, "A"),
     " ": ("right", PHONE, "D"),
-    "I see a crossed dark thing at the beach, still. I hear a slow rough sound, even.": (
+    "I see a crossed dark thing at the beach, still. I hear a paired rough sound, even.": (
         *("no_evidence", PHONE, "A"),
     ),
-    f"{SEEN} {HEARD} Only phone fits both.\n(A) dog yes": ("walk", PHONE, "A"),
-    f"{SEEN} {HEARD} Only drum fits both.\n(A) dog no\n(B) drum yes": ("intersection", PHONE, "B"),
-    f"{SEEN} {HEARD} (A) dog yes": ("intersection", PHONE, "A"),
-    f"{SEEN} I hear a slow rough sound, even. It could be dog. Only dog fits both.\n(A) dog yes": (
+    f"{SEEN} {HEARD} Only phone fits both.\n(A) bell yes": ("walk", PHONE, "A"),
+    f"{SEEN} {HEARD} Only drum fits both.\n(A) bell no\n(B) drum yes": ("intersection", PHONE, "B"),
+    f"{SEEN} {HEARD} (A) bell yes": ("intersection", PHONE, "A"),
+    f"{SEEN} I hear a paired rough sound, even. It could be bell. Only bell fits both.": (
         *("candidates", PHONE, "A"),
     ),
     f"{SEEN} I hear a long rough sound, even. It could be clock or drum. Only drum fits both.": (
@@ -142,7 +142,7 @@ def test_perfect_replies_are_right_and_one_broken_step_is_found() -> None:
 def world(root: Path, n_bench: int = 12) -> Path:
     """What a finished world leaves of itself beside its clips."""
     root.mkdir()
-    numbers = {"format": 1, "n_train": 1, "n_bench": n_bench, "n_audio": 1, "seed": 5}
+    numbers = {"format": FORMAT, "n_train": 1, "n_bench": n_bench, "n_audio": 1, "seed": 5}
     (root / "world.json").write_text(json.dumps(numbers))
     return root
 
@@ -182,3 +182,8 @@ def test_a_log_of_another_world_is_refused(tmp_path: Path) -> None:
         count_errors(log, world(tmp_path / "small", n_bench=3))
     with pytest.raises(DataError, match=r"world\.json: cannot be read"):
         count_errors(log, tmp_path)
+    older = world(tmp_path / "older")
+    marker = older / "world.json"
+    marker.write_text(marker.read_text().replace(f'"format": {FORMAT}', '"format": 1'))
+    with pytest.raises(DataError, match="another version"):
+        count_errors(log, older)

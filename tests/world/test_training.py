@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from avrt.engines.encode import encode
 from avrt.errors import ConfigError
 from avrt.types import Prompt
 from avrt.world import curriculum, networks, training
-from avrt.world.content import draw_scene
+from avrt.world.content import COURSES, PLACES, draw_scene
 from avrt.world.pool import MEDIA, PoolClip, build_pool
 
 
@@ -141,3 +143,24 @@ def test_merge_lessons_always_end_in_the_given_answer():
         example = curriculum.merge(draw_scene(rng), rng)
         letter = example.reply.removesuffix("</answer>")[-1]
         assert f"Correct answer: ({letter})" in example.user
+
+
+def test_lessons_in_reasoning_weigh_what_is_given_for_all_types_of_questions_alike():
+    rng = random.Random(0)
+    kinds = Counter[str]()
+    for _ in range(800):
+        example = curriculum.reason(draw_scene(rng), rng)
+        assert ("I see" in example.reply) == (example.picture is not None)
+        assert ("I hear" in example.reply) == example.sound
+        steps, letter = example.reply.rsplit("</think><answer>", 1)
+        settled = re.fullmatch(r"\((.)\) (\w+) yes", steps.splitlines()[-1])
+        assert settled
+        assert settled[1] == letter[0]
+        assert f"({settled[1]}) {settled[2]}" in example.user
+        if example.picture and example.sound:
+            assert f"Only {settled[2]} fits both." in example.reply
+        kinds[
+            "place" if settled[2] in PLACES else "course" if settled[2] in COURSES else "thing"
+        ] += 1
+    assert 0.4 < kinds["thing"] / 800 < 0.6
+    assert 0.2 < kinds["place"] / 800 < 0.3

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["demo", "run"]
 
 RL_ONLY = {"init": "base", "output": "grpo-base"}
-N_TRAIN, N_BENCH = 2_000, 400
-"""Questions of world-train, and items of each benchmark, unless a limit asks for fewer."""
+N_TRAIN, N_BENCH, N_AUDIO = 2_000, 1_000, 400
+"""Questions of world-train, items of world-bench and of world-audio; a limit may ask for fewer."""
 QUICK = (
     "run.name=demo-quick",
     "data.root=runs/world-quick",
@@ -92,14 +92,15 @@ def run(paths: Sequence[Path], overrides: Sequence[str] = ()) -> Result:
 
 
 def _results(config: Config) -> str:
-    """The first and the last model on the same items, then the stages x modality tables."""
-    from avrt.evaluate import compare
+    """The stages x modality tables, then what they show and what they do not, in words."""
     from avrt.evaluate.results import read_results
+    from avrt.evaluate.sentences import sentences_of
     from avrt.evaluate.summary import summary_text
 
-    table = summary_text(read_results(config), config.eval, with_groups=False)
-    names = list(config.eval.models)
-    return f"{compare(config, names[0], names[-1])}\n\n{table}" if len(names) > 1 else table
+    results = read_results(config, with_texts=False)
+    said = sentences_of(results, config.eval, config.grpo.init)
+    table = summary_text(results, config.eval, with_groups=False)
+    return f"{table}\n\n{said}" if said else table
 
 
 def _steps(config: Config) -> list[tuple[str, Callable[[Config], Result]]]:
@@ -147,11 +148,10 @@ def _make_world(config: Config) -> Result:
     """The world's three sets, as large as `data.limit` and `eval.limit` ask for."""
     from avrt.world import make
 
-    n_items = config.eval.limit or N_BENCH
     return make.run(
         config.data.root,
         n_train=config.data.limit or N_TRAIN,
-        n_bench=n_items,
-        n_audio=n_items,
+        n_bench=config.eval.limit or N_BENCH,
+        n_audio=config.eval.limit or N_AUDIO,
         seed=config.run.seed,
     )

@@ -48,6 +48,8 @@ __all__ = ["Config", "describe_config", "dump_config", "load_config"]
 
 NAMED = (("teachers",), ("judges",), ("eval", "models"), ("eval", "benchmarks"))
 """Settings by name; null takes a name out."""
+_REPLY_FORMS = ("grammar", "json_schema", "response_format", "structured_outputs", "regex", "ebnf")
+"""Fields of `extra_body` with which servers hold a model to a form of its replies."""
 _EXPECTED = {
     **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "expected a whole number"),
     **dict.fromkeys(("float_type", "float_parsing"), "expected a number"),
@@ -83,7 +85,8 @@ class Config(Section):
     merger: ModelRole = ModelRole.model_validate(DEFAULT_ROLES["merger"])
     judges: dict[RoleName, JudgeRole] = Field(default={})
     """The models that judge merged traces, by name; none: the stage has nothing to do. A judge that
-    names no `model` takes the merger's model, revision and engine.
+    names no `model` takes the merger's model, revision and engine; where the merger's `extra_body`
+    holds replies to a form, the judge's must set its own, or null.
     """
     build: BuildConfig = BuildConfig()
     student: StudentConfig = StudentConfig()
@@ -245,12 +248,26 @@ def _completed(tree: dict[str, Any]) -> dict[str, Any]:
     if isinstance(merger, dict) and isinstance(judges, dict):
         shared = {key: merger[key] for key in ("model", "revision", "engine") if key in merger}
         tree["judges"] = {
-            name: merge_trees(shared, judge)
+            name: _with_merger(name, judge, shared)
             if isinstance(judge, dict) and "model" not in judge
             else judge
             for name, judge in judges.items()
         }
     return _with_home(tree)
+
+
+def _with_merger(name: str, judge: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
+    """A judge that names no model, with the merger's; the form of a trace must not come along."""
+    body = ("engine", "extra_body")
+    held, own = _mapping_at(shared, body), _mapping_at(judge, body)
+    for form in _REPLY_FORMS:
+        if held.get(form) is not None and form not in own:
+            where = ".".join(("judges", str(name), *body, form))
+            raise ConfigError(
+                f"{where}: the judge takes the merger's engine, whose {form} holds every reply to "
+                "the form of a trace; set it to null, or to the form of a judge's reply"
+            )
+    return merge_trees(shared, judge)
 
 
 def _refuse_vain_nulls(layers: Mapping[str, dict[str, Any]]) -> None:

@@ -18,7 +18,15 @@ from avrt.evaluate.results import ModelResult
 from avrt.evaluate.summary import interval_text, percent
 from avrt.report.tables import Table
 
-__all__ = ["NAME", "Course", "course_cells", "course_table", "course_to_csv", "courses_of"]
+__all__ = [
+    "NAME",
+    "Course",
+    "course_cells",
+    "course_table",
+    "course_to_csv",
+    "courses_of",
+    "kind_of",
+]
 
 NAME = "accuracy-over-training"
 _KINDS = {"base": "RL only", "sft": "SFT + RL"}
@@ -40,8 +48,13 @@ class Course:
     def label(self) -> str:
         """The training, and what it is in the paper."""
         stage = self.curve.stage
-        kind = _KINDS.get(self.start or "") if stage != "sft" else None
-        return f"{kind} ({stage})" if kind else stage
+        return kind_of(stage, self.start) if stage != "sft" else stage
+
+
+def kind_of(stage: str, start: str | None) -> str:
+    """A training's name with what it is in the paper, if it starts at `base` or `sft`."""
+    kind = _KINDS.get(start or "")
+    return f"{kind} ({stage})" if kind else stage
 
 
 def courses_of(

@@ -15,6 +15,7 @@ from avrt.errors import DataError
 from avrt.evaluate.statistics import Accuracy
 from avrt.evaluate.summary import interval_text, percent
 from avrt.report.tables import Table
+from avrt.runs import manifest_path, read_manifest
 
 __all__ = ["METRICS", "TrainingRun", "held_out_table", "read_training", "training_table"]
 
@@ -57,6 +58,8 @@ class TrainingRun:
     name: str
     series: Mapping[str, Sequence[tuple[int, float]]]
     """(step, value) by metric; a metric that was never logged is absent."""
+    start: str | None = None
+    """Revision of the model that it started from; None while it is not finished."""
 
     @property
     def n_steps(self) -> int:
@@ -75,7 +78,10 @@ class TrainingRun:
 def read_training(run: Path) -> list[TrainingRun]:
     """Every training log of a run: sft, then the grpo runs by name."""
     paths = sorted(run.glob("sft/log.jsonl")) + sorted(run.glob("grpo*/log.jsonl"))
-    runs = [TrainingRun(path.parent.name, _read_series(path)) for path in paths]
+    runs = [
+        TrainingRun(path.parent.name, _read_series(path), _start(run, path.parent.name))
+        for path in paths
+    ]
     return [training for training in runs if training.series]
 
 
@@ -116,6 +122,13 @@ def held_out_table(runs: Sequence[TrainingRun]) -> Table | None:
         ("Stage", "Step", "Accuracy", "95 % interval", "n"),
         tuple(rows),
     )
+
+
+def _start(run: Path, stage: str) -> str | None:
+    path = manifest_path(run, stage)
+    if not path.is_file():
+        return None
+    return read_manifest(path)["settings"].get("student", {}).get("revision")
 
 
 def _read_series(path: Path) -> Mapping[str, Sequence[tuple[int, float]]]:

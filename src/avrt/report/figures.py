@@ -1,7 +1,8 @@
 """The figures, as SVG that follows the page's colours and is byte-identical for equal numbers.
 
 Nothing is read. Ink is drawn in a marker colour that becomes `currentColor`, so that one file
-serves light and dark pages; text stays text. Ids get the figure's name in front, because several
+serves light and dark pages; where it stands alone, the ink is a grey that both show. Text stays
+text. Ids get the figure's name in front, because several
 figures share one page.
 """
 
@@ -18,7 +19,7 @@ from xml.sax.saxutils import quoteattr
 from avrt.evaluate.statistics import Accuracy
 from avrt.evaluate.summary import percent
 from avrt.report.accuracy import LABELS, BenchmarkResults
-from avrt.report.course import Course
+from avrt.report.course import Course, kind_of
 from avrt.report.curves import METRICS, TrainingRun
 from avrt.report.funnel import Step
 
@@ -36,6 +37,8 @@ __all__ = [
 ]
 
 _INK = "#010203"
+_INK_ALONE = "#747c86"
+"""Contrast 4.2 to white and 4.5 to GitHub's dark ground; a page's style sheet wins over it."""
 _COLOURS = {"none": "#7d6bb0", "a": "#c8641b", "v": "#3b78c4", "av": "#0f9d84"}
 _MARKERS = {"none": "D", "a": "^", "v": "s", "av": "o"}
 _KEPT, _LOST = "#0f9d84", "#b9bec7"
@@ -202,9 +205,18 @@ def training_figure(training: TrainingRun) -> Figure:
     return _finish(figure, f"{training.name}-curves", f"{training.name}: training curves")
 
 
-def held_out_figure(trainings: Sequence[TrainingRun]) -> Figure | None:
-    """Held-out accuracy over the steps, one line per training with its 95 % intervals."""
-    lines = [(training.name, points) for training in trainings if (points := training.held_out())]
+def held_out_figure(
+    trainings: Sequence[TrainingRun], starts: Mapping[str, str] | None = None
+) -> Figure | None:
+    """Held-out accuracy over the steps, one line per training with its 95 % intervals.
+
+    `starts`: `base` and `sft` by their revisions, so that trainings are called by where they start.
+    """
+    lines = [
+        (kind_of(training.name, (starts or {}).get(training.start or "")), points)
+        for training in trainings
+        if (points := training.held_out())
+    ]
     if not lines:
         return None
     title = "Held-out accuracy over training"
@@ -328,7 +340,8 @@ def _finish(drawing: Any, name: str, caption: str) -> Figure:
     svg = re.sub(
         r'(<svg [^>]*?)width="([\d.]+)pt" height="[\d.]+pt"', r'\1width="\2"', svg, count=1
     )
-    label = f'<svg role="img" fill="currentColor" aria-label={quoteattr(caption)} '
+    ink = f'color="{_INK_ALONE}" fill="currentColor"'
+    label = f'<svg role="img" {ink} aria-label={quoteattr(caption)} '
     return Figure(name, caption, svg.replace("<svg ", label, 1).strip() + "\n")
 
 

@@ -20,6 +20,7 @@ from avrt.config import Config, EvalConfig, MediaConfig
 from avrt.errors import PASSING_CLASSES, ConfigError
 from avrt.evaluate.benchmarks import media_of
 from avrt.evaluate.results import read_results
+from avrt.evaluate.sentences import sentences_of
 from avrt.report.accuracy import by_benchmark
 from avrt.report.course import courses_of
 from avrt.report.dataset import dataset_table
@@ -59,7 +60,8 @@ def _write(config: Config, report: Path, with_media: bool) -> Result:
     results = read_results(config, with_texts=False)
     benchmarks = by_benchmark(results, config.eval)
     courses = courses_of(results, config.eval.models)
-    parts = parts_of(path, dataset_table(config), benchmarks, courses)
+    said = sentences_of(results, config.eval, config.grpo.init)
+    parts = parts_of(path, dataset_table(config), benchmarks, courses, said)
     roots = {name: data.root for name, data in config.eval.benchmarks.items()}
     all_roots = Roots(config.data.root, roots)
     choice = choose(path, all_roots, benchmarks, config.report.gallery_items)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from avrt.evaluate.sentences import Sentences
 from avrt.evaluate.summary import interval_text, p_text, percent
 from avrt.report.accuracy import (
     LABELS,
@@ -51,6 +52,8 @@ class Part:
     id: str
     title: str
     lead: str
+    said: Sequence[tuple[str, Sequence[str]]] = ()
+    """What the results show, and what not: a title, and sentences."""
     missing: Sequence[str] = ()
     """Sentences about files that are absent, with the commands that make them."""
     figures: Sequence[Figure] = ()
@@ -64,13 +67,16 @@ def parts_of(
     dataset: Table | None,
     benchmarks: Sequence[BenchmarkResults],
     courses: Sequence[Course] = (),
+    said: Sentences | None = None,
 ) -> list[Part]:
-    """All parts in the order of the page; `dataset` has the dataset's statistics."""
+    """All parts in the order of the page; `dataset` has the dataset's statistics, `said` is about
+    the results.
+    """
     return [
-        _results(benchmarks),
+        _results(benchmarks, said),
         _funnel(run),
         _dataset(dataset),
-        _training(run, courses, course_figures(courses, benchmarks)),
+        _training(run, benchmarks, courses),
         _groups(benchmarks),
     ]
 
@@ -104,7 +110,7 @@ def _result_fact(benchmark: BenchmarkResults) -> Fact:
     )
 
 
-def _results(benchmarks: Sequence[BenchmarkResults]) -> Part:
+def _results(benchmarks: Sequence[BenchmarkResults], said: Sentences | None) -> Part:
     shown = [benchmark for benchmark in benchmarks if benchmark.modalities]
     comparisons = [comparison_table(benchmark) for benchmark in shown]
     results = [(model, result) for b in shown for (model, _), result in b.cells.items()]
@@ -114,6 +120,7 @@ def _results(benchmarks: Sequence[BenchmarkResults]) -> Part:
         "results",
         "Results",
         "Every model on every evaluation set, given the question alone, sound, pictures, or both.",
+        said=said.parts if said else (),
         missing=[] if shown else ["No evaluation yet. `avrt eval` makes it."],
         figures=[accuracy_figure(b) for b in shown],
         tables=[headline_table(benchmark) for benchmark in shown],
@@ -155,7 +162,7 @@ def _dataset(table: Table | None) -> Part:
     )
 
 
-def _training(run: Path, courses: Sequence[Course], of_courses: Sequence[Figure]) -> Part:
+def _training(run: Path, benchmarks: Sequence[BenchmarkResults], courses: Sequence[Course]) -> Part:
     trainings = read_training(run)
     names = [training.name for training in trainings]
     missing = []
@@ -170,7 +177,14 @@ def _training(run: Path, courses: Sequence[Course], of_courses: Sequence[Figure]
                 f"The kept checkpoints of {name} were not evaluated yet. "
                 f"`avrt eval --checkpoints {name}` does it."
             )
-    accuracy = held_out_figure([training for training in trainings if training.name != "sft"])
+    starts = {
+        revision: model
+        for benchmark in benchmarks
+        for (model, _), result in benchmark.cells.items()
+        if model in ("base", "sft") and (revision := result.settings.model.get("revision"))
+    }
+    with_rewards = [training for training in trainings if training.name != "sft"]
+    accuracy = held_out_figure(with_rewards, starts)
     table = held_out_table(trainings)
     return Part(
         "training",
@@ -179,7 +193,7 @@ def _training(run: Path, courses: Sequence[Course], of_courses: Sequence[Figure]
         "(thin) and its moving average (thick).",
         missing=missing,
         figures=[
-            *of_courses,
+            *course_figures(courses, benchmarks),
             *([accuracy] if accuracy else []),
             *(training_figure(training) for training in trainings),
         ],

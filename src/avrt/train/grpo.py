@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -52,6 +53,7 @@ from avrt.train.data import (
     keep_usable,
     refuse_unread,
 )
+from avrt.train.doubts import doubt_grpo
 from avrt.train.dropped import Dropped
 from avrt.train.feed import Feed, Take
 from avrt.train.grpo_prompts import choice_of_prompts, read_grpo_prompts
@@ -60,7 +62,7 @@ from avrt.train.held_out import HeldOut, spread
 from avrt.train.judge_reward import choose_judge, open_judge
 from avrt.train.kept import KeepCheckpoints
 from avrt.train.launch import on_cpu, require_launch
-from avrt.train.log import TrainingLog, read_log
+from avrt.train.log import TrainingLog, read_log, warning_lines
 from avrt.train.omni_grpo import OmniGRPOTrainer
 from avrt.train.plan import describe_inputs, prompt_limit
 from avrt.train.rewards import REWARDS, reward_weights
@@ -195,7 +197,7 @@ def run(config: Config) -> Result:
             open_judge(config.run, grpo, config.judges, config.media, prompts.kept)
         )
         trainer = make_trainer(config, model, processor, encoder, prompts.kept, judging, feed.take)
-        log = TrainingLog(folder / "log.jsonl", LOG_FIELDS)
+        log = TrainingLog(folder / "log.jsonl", LOG_FIELDS, partial(doubt_grpo, grpo))
         parameters = count_parameters(trainer.model)
         held_out = HeldOut(trainer, config.eval, feed, validation.kept, grpo.eval_steps)
         trainer.add_callback(KeepCheckpoints(folder, grpo.keep_checkpoints))
@@ -431,5 +433,5 @@ def _summary(name: str, folder: Path, counts: Mapping[str, int]) -> str:
     trend = f"reward {rewards[0]:.2f} -> {rewards[-1]:.2f}, " if rewards else ""
     return (
         f"{name}: {counts['kept']} prompts ({unused} not usable), {counts['steps']} steps, "
-        f"{trend}{folder / 'model'}"
+        f"{trend}{folder / 'model'}{warning_lines(folder / 'log.jsonl')}"
     )

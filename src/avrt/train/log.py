@@ -1,7 +1,8 @@
 """The training log, as a callback of the trainer.
 
 Writes log.jsonl, a line for each optimizer step and each evaluation. A resumed run drops the lines
-beyond its checkpoint, so that every step is in the log once.
+beyond its checkpoint, so that every step is in the log once. Warnings stand in the line that is
+their reason, and are said once.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from typing_extensions import override
 
 from avrt.errors import AvrtError
-from avrt.runs import write_atomic
+from avrt.runs import say, write_atomic
+from avrt.train.doubts import Doubt
 
-__all__ = ["TrainingLog", "read_log"]
+__all__ = ["TrainingLog", "read_log", "warning_lines"]
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -29,12 +31,22 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
+def warning_lines(path: Path) -> str:
+    """Give the warnings in a log, each on a line of its own that follows a summary."""
+    warnings = (row["warnings"] for row in read_log(path) if "warnings" in row)
+    return "".join(f"\n  warning: {text}" for of_row in warnings for text in of_row.values())
+
+
 class TrainingLog(TrainerCallback):
     """Append the chosen metrics of each step to a file; stop a run that has diverged."""
 
-    def __init__(self, path: Path, fields: Mapping[str, str]) -> None:
-        """`fields` maps the trainer's name of a metric to its name in the log."""
+    def __init__(self, path: Path, fields: Mapping[str, str], doubt: Doubt | None = None) -> None:
+        """`fields` maps the trainer's name of a metric to its name in the log; `doubt` gives the
+        warnings that a new row is the reason for.
+        """
         self._path = path
+        self._doubt = doubt
+        self._rows: list[dict[str, Any]] = []
         self.folder = path.parent
         self._fields = dict(fields)
 
@@ -46,6 +58,7 @@ class TrainingLog(TrainerCallback):
             rows = [row for row in read_log(self._path) if row["step"] <= state.global_step]
             text = "".join(json.dumps(row) + "\n" for row in rows)
             write_atomic(self._path, lambda file: file.write(text.encode()))
+            self._rows = rows
 
     @override
     def on_log(
@@ -66,5 +79,11 @@ class TrainingLog(TrainerCallback):
                     "lower learning_rate or max_grad_norm, and train under another run.name"
                 )
         if state.is_world_process_zero:
+            row = {"step": state.global_step, **row}
+            self._rows.append(row)
+            if self._doubt is not None and (warnings := self._doubt(self._rows)):
+                row["warnings"] = dict(warnings)
+                for text in warnings.values():
+                    say(f"{self.folder.name}: warning: {text}")
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": state.global_step, **row}) + "\n")
+                file.write(json.dumps(row) + "\n")

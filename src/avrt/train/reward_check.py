@@ -23,6 +23,7 @@ from avrt.ranks import is_launched
 from avrt.runs import student_path
 from avrt.train.checkpoint import load_student
 from avrt.train.data import Example, PromptEncoder
+from avrt.train.doubts import doubt_rewards
 from avrt.train.grpo_prompts import read_grpo_prompts
 from avrt.train.held_out import spread
 from avrt.train.rewards import REWARDS, reward_weights
@@ -80,7 +81,8 @@ def check_rewards(config: Config, force: bool = False) -> str:
     scored = _roll_out(sample, processor, prompts, grpo)
     weights = reward_weights(grpo)
     text, n_spread = _render(scored, weights)
-    text = "\n".join([text, *_describe_groups(scored, n_spread, grpo)])
+    lines = [text, *_describe_groups(scored, n_spread, grpo), *_doubts(scored, n_spread, grpo)]
+    text = "\n".join(lines)
     if grpo.rollouts is not None:
         text += f"\n{_describe_server(grpo.rollouts, torch.cat(differences), student.dtype)}"
     if n_spread or force:
@@ -205,6 +207,16 @@ def _describe_groups(scored: Scored, n_spread: int, grpo: GrpoConfig) -> list[st
     if grpo.judge_weight:
         lines.append("  the judge was not asked: its reward is not among these")
     return lines
+
+
+def _doubts(scored: Scored, n_spread: int, grpo: GrpoConfig) -> list[str]:
+    """Warnings about a start from which there is little to learn, for lines of their own."""
+    weights = reward_weights(grpo)
+    earned = fmean(_total(weights, rewards) for _, _, paid in scored for rewards in paid)
+    # The judge, which was not asked, cannot have paid less than nothing or more than its weight.
+    settings = grpo.model_copy(update={"judge_weight": 0.0})
+    found = doubt_rewards(settings, earned, 1 - n_spread / len(scored))
+    return [f"  warning: {text}" for text in found.values()]
 
 
 def _total(weights: Mapping[str, float], rewards: Mapping[str, float]) -> float:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ from avrt.train.data import (
     split_path,
     trace_ids,
 )
+from avrt.train.doubts import doubt_sft
 from avrt.train.dropped import Dropped
 from avrt.train.feed import Feed, Take
 from avrt.train.held_out import FIELDS as HELD_OUT_FIELDS
@@ -56,7 +58,7 @@ from avrt.train.held_out import HeldOut, spread
 from avrt.train.kept import KeepCheckpoints
 from avrt.train.launch import require_launch
 from avrt.train.lengths import count_tokens
-from avrt.train.log import TrainingLog, read_log
+from avrt.train.log import TrainingLog, read_log, warning_lines
 from avrt.train.order import ByLength
 from avrt.train.plan import describe_inputs
 from avrt.train.room import require_room
@@ -217,7 +219,7 @@ def run(config: Config) -> Result:
             answered = spread(validation.kept, sft.eval_samples, "sft.eval_samples")
 
         trainer = make_trainer(config, model, processor, collator, train.kept, validation.kept)
-        log = TrainingLog(folder / "log.jsonl", LOG_FIELDS)
+        log = TrainingLog(folder / "log.jsonl", LOG_FIELDS, partial(doubt_sft, sft))
         parameters = count_parameters(trainer.model)
         held_out = HeldOut(trainer, config.eval, feed, answered, sft.save_steps)
         trainer.add_callback(KeepCheckpoints(folder, sft.keep_checkpoints))
@@ -306,5 +308,5 @@ def _summary(folder: Path, counts: Mapping[str, int]) -> str:
     left_out = f", {n} left out by sft.limit and sft.skip" if (n := counts.get("left_out")) else ""
     return (
         f"sft: {counts['kept']} samples ({unused} not usable{left_out}), {counts['steps']} steps, "
-        f"{trend}{folder / 'model'}"
+        f"{trend}{folder / 'model'}{warning_lines(folder / 'log.jsonl')}"
     )

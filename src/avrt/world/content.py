@@ -1,9 +1,12 @@
 """The content of the world: things with a look and a sound, scenes, and the clues of each sense.
 
 Eight things share four shapes and four rhythms so that two things with the same shape never have
-the same rhythm. A scene may hide the colour (darkness), the pitch (noise), the motion (a fixed
-size) or the loudness course (an even level). Then a single sense leaves two candidates, or all, and
-only both senses together leave a single candidate.
+the same rhythm, and that the things which a single sense can confuse form two closed groups of
+four. A question's options are such a group: nothing in it tells which is the answer.
+
+A scene may hide the colour (darkness), the pitch (noise), the motion (a fixed size) or the loudness
+course (an even level). Then a single sense leaves two candidates, or all, and only both senses
+together leave a single candidate.
 """
 
 from __future__ import annotations
@@ -23,12 +26,15 @@ __all__ = [
     "candidates_heard",
     "candidates_seen",
     "draw_scene",
+    "group_of",
 ]
 
 THINGS = ("dog", "bird", "car", "train", "bell", "clock", "drum", "phone")
 SHAPES = ("round", "square", "pointed", "crossed")
 COLOURS = ("red", "blue")
 RHYTHMS = ("slow", "fast", "paired", "long")
+RHYTHM_OF = (0, 1, 1, 0, 2, 3, 3, 2)
+"""The rhythm of each thing: with the shapes, which pair neighbours, a ring through each group."""
 PITCHES = ("low", "high")
 PLACES = ("beach", "forest", "street", "lake")
 COURSES = ("arriving", "leaving", "passing", "circling")
@@ -58,7 +64,7 @@ class Scene:
 
     @property
     def rhythm(self) -> str:
-        return RHYTHMS[(self.thing + 1) // 2 % len(RHYTHMS)]
+        return RHYTHMS[RHYTHM_OF[self.thing]]
 
     @property
     def pitch(self) -> str | None:
@@ -79,14 +85,14 @@ WorldSet = Literal["train", "bench", "audio"]
 def belongs_to(thing: int, place: int, course: int) -> WorldSet:
     """Give the only set that may show this combination: the three sets share no content.
 
-    For every thing, one course in four is kept for `audio`, and one place in four of the rest for
-    `bench`.
+    For every thing, one course in four is kept for `audio`; of the other three, at every place one
+    for `bench`. So `train` shows every thing at every place: were a pair kept from it, a student
+    that learns where things never are would be misled on `bench`.
     """
-    if (thing + thing // 4 + course) % len(COURSES) == 0:
+    rest = (thing + thing // 4 + course) % len(COURSES)
+    if rest == 0:
         return "audio"
-    if (thing + thing // 4 + place) % len(PLACES) == 0:
-        return "bench"
-    return "train"
+    return "bench" if rest == 1 + place % 3 else "train"
 
 
 def draw_scene(rng: random.Random, world_set: WorldSet = "train") -> Scene:
@@ -136,9 +142,11 @@ def candidates_heard(scene: Scene, kind: str) -> tuple[str, ...]:
         return (scene.loudness,) if scene.loudness else COURSES
     if scene.pitch:
         return (THINGS[scene.thing],)
-    same_rhythm = [
-        t
-        for t in range(len(THINGS))
-        if (t + 1) // 2 % len(RHYTHMS) == (scene.thing + 1) // 2 % len(RHYTHMS)
-    ]
+    same_rhythm = [t for t, rhythm in enumerate(RHYTHM_OF) if rhythm == RHYTHM_OF[scene.thing]]
     return tuple(THINGS[t] for t in same_rhythm)
+
+
+def group_of(thing: int) -> tuple[str, ...]:
+    """The four things of which a single sense may leave several open, `thing` among them."""
+    first = thing // 4 * 4
+    return THINGS[first : first + 4]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from avrt.datasets import write_samples
-from avrt.errors import ConfigError, MediaError
+from avrt.errors import ConfigError, DataError, MediaError
 from avrt.media.processes import map_files
 from avrt.runs import Result, alone, remove_leftovers, track, write_json
 from avrt.texts import read_json
@@ -35,6 +35,9 @@ __all__ = ["items_of", "run"]
 
 SECOND_QUESTION_EVERY = 10
 """Every tenth training clip has two questions, which a split must keep together."""
+
+FORMAT = 2
+"""Version of the content: the scenes and questions that follow from a seed."""
 
 TIMEOUT_S = 300.0
 """Longest time for one file, which takes less than a second."""
@@ -56,7 +59,7 @@ def run(
         ConfigError: `root` holds a world with other numbers, or other files.
     """
     made_with = {
-        "format": 1,
+        "format": FORMAT,
         "n_train": n_train,
         "n_bench": n_bench,
         "n_audio": n_audio,
@@ -148,9 +151,13 @@ def items_of(root: Path, world_set: Literal["bench", "audio"]) -> dict[str, tupl
     Nothing is stored beside the clips: the world's seed gives both again.
 
     Raises:
-        DataError: `root` holds no finished world.
+        DataError: `root` holds no finished world, or one of another version.
     """
     made_with = read_json(root / "world.json")
+    if made_with["format"] != FORMAT:
+        raise DataError(
+            f"{root}: another version of AVRT made this world; make it again in another folder"
+        )
     items = _draw_items(world_set, made_with[f"n_{world_set}"], made_with["seed"])
     return {sample.id: item for sample, item in items}
 

@@ -22,7 +22,7 @@ from avrt.evaluate.statistics import wilson
 from avrt.media import load_media
 from avrt.prompts import PromptTemplate, load_prompt
 from avrt.runs import write_atomic
-from avrt.types import Completion, Modality, Prompt, Request, Sample, Sampling
+from avrt.types import Completion, Given, Prompt, Request, Sample, Sampling
 from avrt.world import make
 from avrt.world.content import draw_scene
 from avrt.world.curriculum import merge
@@ -32,7 +32,25 @@ __all__ = ["measure_model", "write_card"]
 
 N_ITEMS = 400
 SEED = 20_260
-"""A seed that neither training nor the demo uses."""
+"""A seed that neither training nor the demo nor an experiment uses."""
+EVIDENCE = "could be"
+"""In every reply that says which answers a sense leaves open (`text.could_be`)."""
+
+
+Split = tuple[str, str, Given, str]
+"""Title, set, what is given of each item, and prompt."""
+
+GIVEN: dict[str, Given] = {"nothing given": "none", "A": "a", "V": "v", "AV": "av"}
+BENCH: list[Split] = [
+    (f"world-bench, {title}", "bench", given, "world/student") for title, given in GIVEN.items()
+]
+SETS: dict[str, list[Split]] = {
+    "vision_teacher": [("world-train, frames only", "train", "v", "world/vision")],
+    "audio_teacher": [("world-train, sound only", "train", "a", "world/audio")],
+    "perceiver": [],
+    "student": BENCH,
+    "supervised": BENCH,
+}
 
 
 def measure_model(name: str, folder: Path, work: Path) -> dict[str, str]:
@@ -41,35 +59,44 @@ def measure_model(name: str, folder: Path, work: Path) -> dict[str, str]:
         return _measure_merger(folder)
     world = work / "measure"
     make.run(world, n_train=N_ITEMS, n_bench=N_ITEMS, n_audio=N_ITEMS, seed=SEED)
-    sets: dict[str, list[tuple[str, str, Modality, str]]] = {
-        "vision_teacher": [("world-train, frames only", "train", "v", "world/vision")],
-        "audio_teacher": [("world-train, sound only", "train", "a", "world/audio")],
-        "perceiver": [],
-        "student": [
-            ("world-bench, A", "bench", "a", "world/student"),
-            ("world-bench, V", "bench", "v", "world/student"),
-            ("world-bench, AV", "bench", "av", "world/student"),
-        ],
+    figures = {
+        title: _rate(sum(right for _, right in _answers(folder, world, rest)), N_ITEMS)
+        for title, *rest in SETS[name]
     }
-    return {
-        title: _accuracy(folder, world, split, modality, prompt)
-        for title, split, modality, prompt in sets[name]
-    }
+    return figures | (_measure_evidence(folder, world) if name == "student" else {})
 
 
-def _accuracy(folder: Path, world: Path, split: str, modality: Modality, prompt: str) -> str:
+def _answers(
+    folder: Path, world: Path, asked: Sequence[Any], temperature: float = 0.0
+) -> list[tuple[str, bool]]:
+    """Each reply to a set, and whether its letter is right; `asked`: set, given, prompt."""
+    split, given, prompt = asked
     data = DataConfig(format="avqa" if split == "train" else "parquet", root=world, split=split)
     samples, template = list(read_samples(data)), load_prompt(prompt)
-    texts = _complete(folder, [_prompt(sample, world, modality, template) for sample in samples])
-    right = sum(
-        extract_answer(text, sample.options) == sample.target
-        for text, sample in zip(texts, samples, strict=True)
-    )
-    return _rate(right, len(samples))
+    prompts = [_prompt(sample, world, given, template) for sample in samples]
+    return [
+        (text, extract_answer(text, sample.options) == sample.target)
+        for text, sample in zip(_complete(folder, prompts, temperature), samples, strict=True)
+    ]
 
 
-def _prompt(sample: Sample, world: Path, modality: Modality, template: PromptTemplate) -> Prompt:
-    frames, audio = load_media(sample, world, MEDIA, modality)
+def _measure_evidence(folder: Path, world: Path) -> dict[str, str]:
+    """How often samples at temperature 1 say which answers a sense leaves open, and whether it
+    helps: what GRPO can reinforce.
+    """
+    answers = _answers(folder, world, ("bench", "av", "world/student"), temperature=1.0)
+    with_evidence = [right for text, right in answers if EVIDENCE in text]
+    without = [right for text, right in answers if EVIDENCE not in text]
+    return {
+        "AV, sampled": _rate(sum(right for _, right in answers), N_ITEMS),
+        "AV, sampled, replies that weigh evidence": _rate(len(with_evidence), N_ITEMS),
+        "right of these": _rate(sum(with_evidence), len(with_evidence)),
+        "right of the others": _rate(sum(without), len(without)),
+    }
+
+
+def _prompt(sample: Sample, world: Path, given: Given, template: PromptTemplate) -> Prompt:
+    frames, audio = (None, None) if given == "none" else load_media(sample, world, MEDIA, given)
     system, text = fill_question(sample, template)
     return Prompt(text, system, frames, audio)
 
@@ -90,7 +117,7 @@ def _measure_merger(folder: Path) -> dict[str, str]:
     }
 
 
-def _complete(folder: Path, prompts: Sequence[Prompt]) -> list[str]:
+def _complete(folder: Path, prompts: Sequence[Prompt], temperature: float = 0.0) -> list[str]:
     settings = EngineConfig(kind="transformers", batch_size=64)
     engine = make_engine(settings, str(folder), None, MEDIA)
     texts: dict[str, str] = {}
@@ -99,7 +126,8 @@ def _complete(folder: Path, prompts: Sequence[Prompt]) -> list[str]:
         texts[request.key] = completion.text
 
     requests = [
-        Request(str(k), prompt, Sampling(max_new_tokens=128)) for k, prompt in enumerate(prompts)
+        Request(str(k), prompt, Sampling(max_new_tokens=128, temperature=temperature, seed=k))
+        for k, prompt in enumerate(prompts)
     ]
     engine.generate(requests, keep)
     engine.close()
@@ -107,6 +135,8 @@ def _complete(folder: Path, prompts: Sequence[Prompt]) -> list[str]:
 
 
 def _rate(right: int, n: int) -> str:
+    if n == 0:
+        return "none"
     low, high = wilson(right, n)
     return f"{100 * right / n:.1f} % (n = {n}, 95 % interval {100 * low:.1f} to {100 * high:.1f})"
 

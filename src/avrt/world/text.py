@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from avrt.types import LETTERS
 from avrt.world.content import (
@@ -20,6 +21,7 @@ from avrt.world.content import (
     WorldSet,
     candidates_heard,
     candidates_seen,
+    group_of,
 )
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "describe_heard",
     "describe_seen",
     "draw_question",
+    "guess",
     "reasoning",
     "vision_analysis",
     "walk",
@@ -48,10 +51,11 @@ QUESTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 """Each question type: the kind of its answer, and its wordings."""
 
-SHARES: dict[WorldSet, dict[str, float]] = {
+SHARES: dict[WorldSet | Literal["lesson"], dict[str, float]] = {
     "train": {"Which": 0.45, "Come From": 0.31, "Happening": 0.16, "Where": 0.08},
     "bench": {"Which": 0.55, "Come From": 0.37, "Where": 0.08},
     "audio": {"Come From": 0.6, "Happening": 0.4},
+    "lesson": dict.fromkeys(QUESTIONS, 0.25),
 }
 """Share of each question type, as in AVQA; but a still shows no course, a sound no place."""
 
@@ -70,25 +74,20 @@ class Question:
         return self.options[self.answer_index]
 
 
-def draw_question(scene: Scene, rng: random.Random, world_set: WorldSet = "train") -> Question:
+def draw_question(
+    scene: Scene, rng: random.Random, shares_of: WorldSet | Literal["lesson"] = "train"
+) -> Question:
     """Draw a question; its options hold all answers that a single sense cannot rule out."""
-    shares = SHARES[world_set]
+    shares = SHARES[shares_of]
     question_type = rng.choices(list(shares), weights=list(shares.values()))[0]
     kind, wordings = QUESTIONS[question_type]
-    if kind == "thing":
-        answer: str = THINGS[scene.thing]
-        # The two neighbours share its shape or its rhythm: they are what darkness or noise leaves
-        # open.
-        neighbours = {
-            THINGS[scene.thing ^ 1],
-            THINGS[(scene.thing + (1 if scene.thing % 2 else -1)) % len(THINGS)],
-        }
-        rest = [thing for thing in THINGS if thing != answer and thing not in neighbours]
-        options: list[str] = [answer, *sorted(neighbours), rng.choice(rest)]
-    else:
-        pool: tuple[str, ...] = COURSES if kind == "course" else PLACES
-        answer = pool[scene.course if kind == "course" else scene.place]
-        options = list(pool)
+    match kind:
+        case "thing":
+            answer, options = THINGS[scene.thing], list(group_of(scene.thing))
+        case "course":
+            answer, options = COURSES[scene.course], list(COURSES)
+        case _:
+            answer, options = PLACES[scene.place], list(PLACES)
     rng.shuffle(options)
     return Question(
         question_type, kind, rng.choice(wordings), tuple(options), options.index(answer)
@@ -132,23 +131,24 @@ def analysis(
     )
 
 
-def _guess(question: Question, candidates: Sequence[str], rng: random.Random) -> str:
+def guess(question: Question, left: Sequence[Sequence[str]], rng: random.Random) -> str:
+    """Choose an option at random among those that every sense leaves open."""
     # A choice by position instead ("the first option that fits") would make most kept answers A:
     # where both teachers must be right, their luck would depend on the letter.
-    return rng.choice([option for option in question.options if option in candidates])
+    return rng.choice([o for o in question.options if all(o in candidates for candidates in left)])
 
 
 def vision_analysis(scene: Scene, question: Question, rng: random.Random) -> str:
     """Write the vision teacher's text; of several candidates it guesses one."""
     candidates = candidates_seen(scene, question.kind)
-    chosen = _guess(question, candidates, rng)
+    chosen = guess(question, [candidates], rng)
     return analysis("Visual Description", describe_seen(scene), question, candidates, chosen)
 
 
 def audio_analysis(scene: Scene, question: Question, rng: random.Random) -> str:
     """Write the audio teacher's text; of several candidates it guesses one."""
     candidates = candidates_heard(scene, question.kind)
-    chosen = _guess(question, candidates, rng)
+    chosen = guess(question, [candidates], rng)
     return analysis("Audio Description", describe_heard(scene), question, candidates, chosen)
 
 

@@ -67,6 +67,11 @@ MODELS: dict[str, tuple[Any, Recipe]] = {
         networks.new_student,
         Recipe(800, 32, 5e-4, curriculum.ANSWER_LESSONS, N_CLIPS, ("perceiver",)),
     ),
+    # Not shipped: how far the student could come, had it as many perfect traces as it likes.
+    "supervised": (
+        networks.new_student,
+        Recipe(800, 32, 5e-4, curriculum.REASON_LESSONS, N_CLIPS, ("student",)),
+    ),
     "vision_teacher": (
         networks.new_vision_teacher,
         Recipe(300, 32, 1e-3, curriculum.VISION_LESSONS, N_CLIPS, ("merger", "perceiver")),
@@ -76,7 +81,9 @@ MODELS: dict[str, tuple[Any, Recipe]] = {
         Recipe(300, 32, 1e-3, curriculum.AUDIO_LESSONS, N_CLIPS, ("merger", "perceiver")),
     ),
 }
-"""In order of training: later models start from earlier ones. The perceiver is not published."""
+"""In order of training: later models start from earlier ones. The perceiver and the supervised
+student are not published.
+"""
 
 
 class Encoder:
