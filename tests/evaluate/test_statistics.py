@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import random
 import subprocess
 import sys
@@ -14,9 +15,12 @@ from avrt.evaluate.statistics import (
     Accuracy,
     bootstrap,
     compare_paired,
+    compare_seeds,
+    holm,
     mcnemar,
     mean_interval,
     pooled,
+    t_interval,
     wilson,
 )
 
@@ -244,3 +248,52 @@ def test_equal_models_do_not_differ():
     comparison = compare_paired(same, same)
     assert comparison is not None
     assert (comparison.p, comparison.difference, comparison.is_noise) == (1.0, 0.0, True)
+
+
+def test_the_interval_over_seeds_is_students():
+    interval = t_interval([1, 2, 3, 4, 5])
+    margin = 2.7764451 * math.sqrt(2.5 / 5)  # the table's quantile with 4 degrees of freedom
+    assert interval == pytest.approx((3 - margin, 3 + margin), abs=1e-6)
+    assert t_interval([1]) is None, "one repetition has no spread"
+
+
+def test_the_paired_t_test_over_seeds_is_that_of_the_closed_forms():
+    two = compare_seeds([4, 8], [3, 5])  # t = 2 with one degree of freedom: Cauchy
+    assert two.p == pytest.approx(1 - 2 / math.pi * math.atan(2))
+    assert (two.mean, two.n) == (2, 2)
+    five = compare_seeds([11, 22, 33, 44, 55], [10, 20, 30, 40, 50])
+    x = math.sqrt(18 / 22)  # t^2 = 18 with four degrees of freedom
+    assert five.p == pytest.approx(2 * (0.5 - 0.75 * x + 0.25 * x**3))
+    assert five.interval == t_interval([1, 2, 3, 4, 5])
+
+
+def test_seeds_are_paired_so_that_what_both_arms_share_does_not_count():
+    easy_and_hard = [10.0, 50.0, 90.0]
+    better = [value + step for value, step in zip(easy_and_hard, (4, 5, 6), strict=True)]
+    assert compare_seeds(better, easy_and_hard).p == pytest.approx(0.0131, abs=1e-4)
+
+
+@pytest.mark.parametrize(("step", "p"), [(2.0, 0.0), (0.0, 1.0), (-2.0, 0.0)])
+def test_equal_differences_have_no_spread(step, p):
+    compared = compare_seeds([1 + step, 5 + step], [1, 5])
+    assert (compared.p, compared.interval) == (p, (step, step))
+
+
+def test_one_seed_has_no_p():
+    assert compare_seeds([3], [1]).p is None
+    assert compare_seeds([3], [1]).interval is None
+
+
+def test_holm_multiplies_by_the_tests_that_are_left_and_keeps_the_order():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_a_corrected_p_lies_between_the_plain_one_and_bonferronis(ps):
+    assert all(p <= corrected for p, corrected in zip(ps, holm(ps), strict=True))
+    assert all(
+        corrected <= min(1, len(ps) * max(other for other in ps if other <= p))
+        for p, corrected in zip(ps, holm(ps), strict=True)
+    )

@@ -241,8 +241,8 @@ def compare_seeds(first: Sequence[float], second: Sequence[float]) -> SeedDiffer
         return SeedDifference(mean, None, None, n)
     if len(set(differences)) == 1:
         return SeedDifference(mean, (mean, mean), float(not mean), n)
-    p = float(stats.ttest_1samp(differences, 0.0).pvalue)
-    return SeedDifference(mean, t_interval(differences), p, n)
+    _, p = stats.ttest_1samp(differences, 0.0)
+    return SeedDifference(mean, t_interval(differences), float(p), n)
 
 
 def holm(ps: Sequence[float]) -> list[float]:

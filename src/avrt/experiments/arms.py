@@ -25,7 +25,7 @@ from avrt.errors import ConfigError
 from avrt.experiments.plan import EVALUATIONS, Arm, Experiment, StageName
 from avrt.prompts import load_prompt
 from avrt.runs import fingerprint
-from avrt.world.content import WorldSet, draw_scene
+from avrt.world.content import Scene, WorldSet, draw_scene
 from avrt.world.render import render_frames, render_sound
 from avrt.world.text import draw_question
 
@@ -364,7 +364,9 @@ def _world_digest() -> str:
     Of questions of all sets, and of the pictures and the sound of a clip; no file is encoded.
     """
     rng = random.Random("digest")
-    scenes = {name: [draw_scene(rng, name) for _ in range(16)] for name in _WORLD_SETS}
+    scenes: dict[WorldSet, list[Scene]] = {
+        name: [draw_scene(rng, name) for _ in range(16)] for name in _WORLD_SETS
+    }
     questions = [
         draw_question(scene, rng, name) for name, drawn in scenes.items() for scene in drawn
     ]

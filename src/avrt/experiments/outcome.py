@@ -212,8 +212,8 @@ def metric(value: Value, name: str) -> float:
     """A number by the name of a claim's metric: per cent, KL, tokens or minutes."""
     result = value.result
     if name.startswith("errors."):
-        counts: Mapping[str, int] = value.errors
-        return 100 * counts[name.removeprefix("errors.")] / max(sum(counts.values()), 1)
+        counts = {str(kind): n for kind, n in value.errors.items()}
+        return 100 * counts.get(name.removeprefix("errors."), 0) / max(sum(counts.values()), 1)
     if name == "format":
         return 100 * result.counts["scored"] / max(len(result.lines), 1)
     if name == "tokens":

@@ -36,8 +36,17 @@ __all__ = [
 ]
 
 StageName = Literal[
-    *("world", "prepare", "trace", "merge", "judge", "build", "sft", "grpo"),
-    *("eval", "checkpoints", "difficulty"),
+    "world",
+    "prepare",
+    "trace",
+    "merge",
+    "judge",
+    "build",
+    "sft",
+    "grpo",
+    "eval",
+    "checkpoints",
+    "difficulty",
 ]
 STAGES: tuple[StageName, ...] = get_args(StageName)
 """The stages of an arm, in the order in which they run."""

@@ -146,7 +146,7 @@ def seeds_course_figure(
 ) -> Figure:
     """Accuracy over optimizer steps: means over seeds with their intervals, a line for each arm."""
     points = [
-        (label, [(step, mark.mean, *(mark.interval or (mark.mean,) * 2))
+        (label, [(step, mark.mean, *(mark.interval or (mark.mean, mark.mean)))
                  for step, mark in marks.items()])
         for label, marks in lines
     ]  # fmt: skip
