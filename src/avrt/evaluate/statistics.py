@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import fmean, stdev
+from typing import Any
 
 __all__ = [
     "Z_95",
@@ -241,8 +242,8 @@ def compare_seeds(first: Sequence[float], second: Sequence[float]) -> SeedDiffer
         return SeedDifference(mean, None, None, n)
     if len(set(differences)) == 1:
         return SeedDifference(mean, (mean, mean), float(not mean), n)
-    _, p = stats.ttest_1samp(differences, 0.0)
-    return SeedDifference(mean, t_interval(differences), float(p), n)
+    test: Any = stats.ttest_1samp(differences, 0.0)  # its result has no types
+    return SeedDifference(mean, t_interval(differences), float(test.pvalue), n)
 
 
 def holm(ps: Sequence[float]) -> list[float]:
