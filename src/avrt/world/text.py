@@ -81,13 +81,13 @@ def draw_question(
     shares = SHARES[shares_of]
     question_type = rng.choices(list(shares), weights=list(shares.values()))[0]
     kind, wordings = QUESTIONS[question_type]
-    match kind:
-        case "thing":
-            answer, options = THINGS[scene.thing], list(group_of(scene.thing))
-        case "course":
-            answer, options = COURSES[scene.course], list(COURSES)
-        case _:
-            answer, options = PLACES[scene.place], list(PLACES)
+    answers: dict[str, tuple[str, Sequence[str]]] = {
+        "thing": (THINGS[scene.thing], group_of(scene.thing)),
+        "course": (COURSES[scene.course], COURSES),
+        "place": (PLACES[scene.place], PLACES),
+    }
+    answer, known = answers[kind]
+    options = list(known)
     rng.shuffle(options)
     return Question(
         question_type, kind, rng.choice(wordings), tuple(options), options.index(answer)
