@@ -15,16 +15,6 @@ from avrt.errors import ConfigError
 VISION = "qwen3-vl-8b-thinking"
 
 
-@pytest.fixture
-def write(tmp_path):
-    def write_text(text: str) -> Path:
-        path = tmp_path / "config.yaml"
-        path.write_text(text, encoding="utf-8")
-        return path
-
-    return write_text
-
-
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [

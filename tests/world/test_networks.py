@@ -17,7 +17,7 @@ from avrt.world.networks import new_merger, new_tokenizer
 TOKENIZER = new_tokenizer()
 # What a small model must look up should look the same everywhere.
 MARKS = ["<think>", "</think>", "<answer>", "</answer>", *(f"({letter})" for letter in LETTERS)]
-NAMES = ("merger", "vision_teacher", "audio_teacher", "student")
+NAMES = ("merger", "other_merger", "vision_teacher", "audio_teacher", "student")
 
 
 @settings(max_examples=200, deadline=None)

@@ -33,7 +33,7 @@ CODECS: tuple[tuple[str, Literal["r", "w"]], ...] = (
 )
 """Codecs to read clips with, and to write those of the world."""
 
-WORLD_MODELS = ("vision_teacher", "audio_teacher", "merger", "student")
+WORLD_MODELS = ("vision_teacher", "audio_teacher", "merger", "other_merger", "student")
 MIN_DISK_GB = 5
 MIN_MEMORY_GB = 4
 

@@ -48,8 +48,8 @@ def world_make(root: Path, n_train: int, n_bench: int, n_audio: int, seed: int) 
 def world_train(output: Path, only: tuple[str, ...], seed: int) -> None:
     """Train the world's small models.
 
-    In this order: the merger, a perceiver (not shipped; the next three start from it), the base
-    student and the two teachers.
+    In this order: the merger, a merger that writes in other words, a perceiver (not shipped; the
+    next three start from it), the base student and the two teachers.
 
     Example: avrt world train --only merger
     """

@@ -31,6 +31,7 @@ from avrt.world.text import (
     describe_seen,
     draw_question,
     guess,
+    other_reasoning,
     reasoning,
     vision_analysis,
     walk,
@@ -38,6 +39,7 @@ from avrt.world.text import (
 
 __all__ = [
     "AUDIO_LESSONS",
+    "OTHER_MERGE_LESSONS",
     "PERCEPTION_LESSONS",
     "TEXT_LESSONS",
     "VISION_LESSONS",
@@ -137,31 +139,45 @@ def know(scene: Scene, rng: random.Random) -> Example:
 
 def merge(scene: Scene, rng: random.Random) -> Example:
     """Do the merger's task: merge two right analyses; sometimes a description is mistaken."""
+    user, question, (seen, could_see), (heard, could_hear) = _merging(scene, rng)
+    trace = reasoning(
+        f"{describe_seen(seen)} {could_be(could_see)}",
+        f"{describe_heard(heard)} {could_be(could_hear)}",
+        question,
+        [question.answer],
+    )
+    return Example(user, trace)
+
+
+def other_merge(scene: Scene, rng: random.Random) -> Example:
+    """Do the same task in words that no other lesson has."""
+    user, question, seen, heard = _merging(scene, rng)
+    return Example(user, other_reasoning(seen, heard, question))
+
+
+Sensed = tuple[Scene, tuple[str, ...]]
+"""What a sense takes in, and the answers that it leaves open."""
+
+
+def _merging(scene: Scene, rng: random.Random) -> tuple[str, Question, Sensed, Sensed]:
+    """A merger's user text, its question, what is seen and what is heard."""
     question = draw_question(scene, rng)
     target = question.answer
-    seen, heard = describe_seen(scene), describe_heard(scene)
     could_see, could_hear = (
         candidates_seen(scene, question.kind),
         candidates_heard(scene, question.kind),
     )
-    if rng.random() < 0.2:
-        seen = describe_seen(draw_scene(rng))
-    if rng.random() < 0.2:
-        heard = describe_heard(draw_scene(rng))
+    seen = draw_scene(rng) if rng.random() < 0.2 else scene
+    heard = draw_scene(rng) if rng.random() < 0.2 else scene
+    look, hear = describe_seen(seen), describe_heard(heard)
     user = _ask(
         MERGE,
         question,
         answer=f"({LETTERS[question.answer_index]}) {target}",
-        audio_analysis=analysis("Audio Description", heard, question, could_hear, target),
-        visual_analysis=analysis("Visual Description", seen, question, could_see, target),
+        audio_analysis=analysis("Audio Description", hear, question, could_hear, target),
+        visual_analysis=analysis("Visual Description", look, question, could_see, target),
     )
-    trace = reasoning(
-        f"{seen} {could_be(could_see)}",
-        f"{heard} {could_be(could_hear)}",
-        question,
-        [target],
-    )
-    return Example(user, trace)
+    return user, question, (seen, could_see), (heard, could_hear)
 
 
 def analyse_text(scene: Scene, rng: random.Random) -> Example:
@@ -258,6 +274,7 @@ TEXT_LESSONS: dict[str, tuple[Lesson, float]] = {
     "merge": (merge, 2.0),
 }
 """Each lesson and its weight."""
+OTHER_MERGE_LESSONS: dict[str, tuple[Lesson, float]] = {"other_merge": (other_merge, 1.0)}
 PERCEPTION_LESSONS: dict[str, tuple[Lesson, float]] = {
     "describe": (describe, 5.0),
     "answer_directly": (answer_directly, 3.0),

@@ -25,7 +25,7 @@ from avrt.runs import write_atomic
 from avrt.types import Completion, Given, Prompt, Request, Sample, Sampling
 from avrt.world import make
 from avrt.world.content import draw_scene
-from avrt.world.curriculum import merge
+from avrt.world.curriculum import Lesson, merge, other_merge
 from avrt.world.pool import MEDIA
 
 __all__ = ["measure_model", "write_card"]
@@ -51,12 +51,14 @@ SETS: dict[str, list[Split]] = {
     "student": BENCH,
     "supervised": BENCH,
 }
+MERGERS: dict[str, Lesson] = {"merger": merge, "other_merger": other_merge}
+"""The lesson that each merger has to do."""
 
 
 def measure_model(name: str, folder: Path, work: Path) -> dict[str, str]:
     """Measure the model in `folder`; each figure has its n and 95 % interval."""
-    if name == "merger":
-        return _measure_merger(folder)
+    if name in MERGERS:
+        return _measure_merger(folder, MERGERS[name])
     world = work / "measure"
     make.run(world, n_train=N_ITEMS, n_bench=N_ITEMS, n_audio=N_ITEMS, seed=SEED)
     figures = {
@@ -101,9 +103,9 @@ def _prompt(sample: Sample, world: Path, given: Given, template: PromptTemplate)
     return Prompt(text, system, frames, audio)
 
 
-def _measure_merger(folder: Path) -> dict[str, str]:
+def _measure_merger(folder: Path, lesson: Lesson) -> dict[str, str]:
     rng = random.Random(SEED)
-    examples = [merge(draw_scene(rng), rng) for _ in range(N_ITEMS)]
+    examples = [lesson(draw_scene(rng), rng) for _ in range(N_ITEMS)]
     texts = _complete(folder, [Prompt(example.user) for example in examples])
     pairs = list(zip(texts, examples, strict=True))
     checks: dict[str, Callable[[str, str], bool]] = {

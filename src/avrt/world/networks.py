@@ -1,4 +1,4 @@
-"""The world's four small models, with random weights: merger, two teachers, student base.
+"""The world's small models, with random weights: merger, two teachers, student base.
 
 They are transformers architectures with small numbers in their configurations, and real processors:
 Qwen2 (text), Qwen2.5-VL (vision), Qwen2-Audio (audio) and the Qwen2.5-Omni thinker. One byte-level

@@ -32,6 +32,7 @@ __all__ = [
     "describe_seen",
     "draw_question",
     "guess",
+    "other_reasoning",
     "reasoning",
     "vision_analysis",
     "walk",
@@ -81,13 +82,13 @@ def draw_question(
     shares = SHARES[shares_of]
     question_type = rng.choices(list(shares), weights=list(shares.values()))[0]
     kind, wordings = QUESTIONS[question_type]
-    match kind:
-        case "thing":
-            answer, options = THINGS[scene.thing], list(group_of(scene.thing))
-        case "course":
-            answer, options = COURSES[scene.course], list(COURSES)
-        case _:
-            answer, options = PLACES[scene.place], list(PLACES)
+    answers: dict[str, tuple[str, Sequence[str]]] = {
+        "thing": (THINGS[scene.thing], group_of(scene.thing)),
+        "course": (COURSES[scene.course], COURSES),
+        "place": (PLACES[scene.place], PLACES),
+    }
+    answer, known = answers[kind]
+    options = list(known)
     rng.shuffle(options)
     return Question(
         question_type, kind, rng.choice(wordings), tuple(options), options.index(answer)
@@ -106,8 +107,11 @@ def describe_heard(scene: Scene) -> str:
 
 
 def could_be(candidates: Sequence[str]) -> str:
-    text = "anything" if len(candidates) > 2 else " or ".join(candidates)
-    return f"It could be {text}."
+    return f"It could be {_either(candidates)}."
+
+
+def _either(candidates: Sequence[str]) -> str:
+    return "anything" if len(candidates) > 2 else " or ".join(candidates)
 
 
 def walk(options: Sequence[str], fits: Sequence[str]) -> tuple[str, int]:
@@ -160,3 +164,24 @@ def reasoning(seen: str | None, heard: str | None, question: Question, fits: Seq
     steps, index = walk(question.options, fits)
     body = " ".join([*parts, conclusion] if conclusion else parts)
     return f"<think>{body}\n{steps}</think><answer>{LETTERS[index]}</answer>"
+
+
+def other_reasoning(
+    seen: tuple[Scene, Sequence[str]], heard: tuple[Scene, Sequence[str]], question: Question
+) -> str:
+    """Write what `reasoning` says in other words and another order: sound first, properties
+    backwards, letters without brackets. `seen` and `heard`: the scene of the description, and the
+    candidates that it leaves.
+    """
+    (shown, could_see), (sounding, could_hear) = seen, heard
+    letter = LETTERS[question.answer_index]
+    clues = (
+        f"Listen: {sounding.loudness or 'even'}, {sounding.pitch or 'rough'} and "
+        f"{sounding.rhythm}. The sound fits {_either(could_hear)}. "
+        f"Look: {shown.motion or 'still'} at the {PLACES[shown.place]}, {shown.colour or 'dark'} "
+        f"and {shown.shape}. The video fits {_either(could_see)}. Both agree on {question.answer}."
+    )
+    others = zip(LETTERS, question.options[: question.answer_index], strict=False)
+    lines = [clues, *(f"{other}, {option}? no." for other, option in others)]
+    body = "\n".join([*lines, f"{letter}, {question.answer}? yes."])
+    return f"<think>{body}</think><answer>{letter}</answer>"

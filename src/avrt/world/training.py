@@ -1,6 +1,7 @@
-"""`avrt world train`: train the four small models from scratch, in a seeded, resumable command.
+"""`avrt world train`: train the small models from scratch, in a seeded, resumable command.
 
-Order: the merger learns the text skills; its weights become the language model of all others.
+Order: the merger learns the text skills; its weights become the language model of all others. A
+second merger only learns to put the same content into other words.
 The student's base then learns to describe and to answer; its towers, moved into the teachers'
 architectures, save them most of the training of perception. Reads no files. Writes OUTPUT/NAME/
 (weights in bfloat16, processor, README.md card) and OUTPUT/.work/ (clips, training states). The
@@ -59,6 +60,11 @@ class Recipe:
 
 MODELS: dict[str, tuple[Any, Recipe]] = {
     "merger": (networks.new_merger, Recipe(2_400, 32, 2e-3, curriculum.TEXT_LESSONS)),
+    # The same content in other words: the merger of another family.
+    "other_merger": (
+        networks.new_merger,
+        Recipe(500, 16, 1e-3, curriculum.OTHER_MERGE_LESSONS, starts_from=("merger",)),
+    ),
     "perceiver": (
         networks.new_student,
         Recipe(1_800, 32, 1e-3, curriculum.PERCEPTION_LESSONS, N_CLIPS, ("merger",)),
