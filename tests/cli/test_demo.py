@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from avrt.cli import demo
 from avrt.cli.demo import QUICK
 from avrt.config import Config, load_config
-from avrt.errors import ConfigError
+from avrt.errors import AvrtError, ConfigError
 
 DEMO = Path(__file__).parents[2] / "configs" / "demo.yaml"
 
@@ -54,6 +55,19 @@ def test_a_second_run_makes_no_call_and_trains_nothing(
     _, summary = finished
     again = demo.run([DEMO], QUICK).summary
     assert again.splitlines()[:-1] == summary.splitlines()[:-1]
+
+
+def test_a_training_beside_the_others_that_fails_is_named(tmp_path: Path):
+    """Its process is another: what it says must not be lost."""
+    import torch
+
+    n_threads = torch.get_num_threads()
+    config = load_config(DEMO, [*QUICK, f"run.dir={tmp_path}"])
+    with closing(demo.RlOnly()) as rl_only:
+        assert "grpo.output=grpo-base" in rl_only.start(config).summary
+        with pytest.raises(AvrtError, match=r"(?s)RL only .* exit code .*samples\.parquet"):
+            rl_only.wait(config)
+    assert torch.get_num_threads() == n_threads
 
 
 def _refuse(*_args: object, **_options: object) -> None:

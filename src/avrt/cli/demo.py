@@ -1,20 +1,26 @@
 """`avrt demo`: the whole method on the packaged world, from clips to an evaluated student's page.
 
-Nothing here is special to the demo but the order of the stages: each is the same `run(config)` that
-its own command calls, so a demo that was interrupted goes on where it stopped.
+Nothing here is special to the demo but the order of the stages, and that two trainings are side by
+side: each is the same `run(config)` that its own command calls, so a demo that was interrupted goes
+on where it stopped.
 """
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from avrt.cli.options import echo, echo_result, settings_argument, split_settings
-from avrt.errors import ConfigError
+from avrt.errors import AvrtError, ConfigError
 
 if TYPE_CHECKING:
     from avrt.config import Config, DataConfig
@@ -22,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["demo", "run"]
 
-RL_ONLY = {"init": "base", "output": "grpo-base"}
+RL_ONLY = ("grpo.init=base", "grpo.output=grpo-base")
 N_TRAIN, N_BENCH, N_AUDIO = 2_000, 1_000, 400
 """Questions of world-train, items of world-bench and of world-audio; a limit may ask for fewer."""
 QUICK = (
@@ -78,13 +84,15 @@ def run(paths: Sequence[Path], overrides: Sequence[str] = ()) -> Result:
     started = time.monotonic()
     config = load_config(paths or [packaged_config("demo")], overrides)
     _check_roots(config.data.root, config.eval.benchmarks)
-    steps, faults = _steps(config), []
-    for number, (title, step) in enumerate(steps, start=1):
-        elapsed_s = time.monotonic() - started
-        click.secho(f"\n[{number}/{len(steps)}] {title}  ({elapsed_s:.0f} s)", bold=True)
-        result = step(config)
-        echo(result.summary)
-        faults += [result.fault] if result.fault else []
+    faults: list[str] = []
+    with closing(RlOnly()) as rl_only:
+        steps = _steps(config, rl_only)
+        for number, (title, step) in enumerate(steps, start=1):
+            elapsed_s = time.monotonic() - started
+            click.secho(f"\n[{number}/{len(steps)}] {title}  ({elapsed_s:.0f} s)", bold=True)
+            result = step(config)
+            echo(result.summary)
+            faults += [result.fault] if result.fault else []
     minutes = (time.monotonic() - started) / 60
     page = config.run.path / "report" / "index.html"
     text = f"\n{_results(config)}\n\n{minutes:.1f} minutes; page: {page}"
@@ -103,7 +111,7 @@ def _results(config: Config) -> str:
     return f"{table}\n\n{said}" if said else table
 
 
-def _steps(config: Config) -> list[tuple[str, Callable[[Config], Result]]]:
+def _steps(config: Config, rl_only: RlOnly) -> list[tuple[str, Callable[[Config], Result]]]:
     from avrt import evaluate, report
     from avrt.datasets import prepare
     from avrt.generate import build, judge, merge, stats, trace
@@ -118,16 +126,76 @@ def _steps(config: Config) -> list[tuple[str, Callable[[Config], Result]]]:
         *([judging] if config.judges else []),
         ("Build: gates, split, dataset", build.run),
         ("Statistics of the dataset", stats.run),
-        ("RL only: GRPO from the base", lambda c: grpo.run(_updated(c, **RL_ONLY))),
+        ("RL only: GRPO from the base, beside the next two steps", rl_only.start),
         ("SFT on the merged traces", sft.run),
         ("SFT + RL: GRPO from the SFT student", grpo.run),
+        ("RL only: wait for its end", rl_only.wait),
         ("Evaluate four students on sound, sight and both", evaluate.run),
         ("Report", report.run),
     ]
 
 
-def _updated(config: Config, **grpo: str) -> Config:
-    return config.model_copy(update={"grpo": config.grpo.model_copy(update=grpo)})
+class RlOnly:
+    """GRPO from the base, as the command `avrt grpo` in a process beside this one.
+
+    Two trainings of a small model, each with half of the cores, end sooner than one after the other
+    with all. Its progress goes to RUN/grpo-base.log.
+    """
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+        self._log = Path()
+        self._n_threads = 0
+
+    def start(self, config: Config) -> Result:
+        """Start the training; this process keeps half of its threads."""
+        import torch
+
+        from avrt.runs import Result, save_config
+
+        save_config(config)
+        self._n_threads = torch.get_num_threads()
+        half = max(self._n_threads // 2, 1)
+        torch.set_num_threads(half)
+        words = ["grpo", str(config.run.path / "config.yaml"), *RL_ONLY]
+        self._log = config.run.path / "grpo-base.log"
+        with self._log.open("a") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "avrt", *words],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env={**os.environ, "OMP_NUM_THREADS": str(half)},
+            )
+        return Result(f"avrt {' '.join(words)}\nprogress: {self._log}", {})
+
+    def wait(self, config: Config) -> Result:  # noqa: ARG002
+        """Wait for the end of the training.
+
+        Raises:
+            AvrtError: it failed; the message has the end of its log.
+        """
+        import torch
+
+        from avrt.runs import Result
+
+        assert self._process
+        summary = self._process.communicate()[0]
+        torch.set_num_threads(self._n_threads)
+        if code := self._process.returncode:
+            end = "\n".join(self._log.read_text(errors="replace").splitlines()[-10:])
+            raise AvrtError(
+                f"RL only ended with exit code {code}; mend the cause, then repeat the command; it "
+                f"goes on from here. The end of {self._log}:\n{summary}{end}"
+            )
+        return Result(summary.rstrip(), {})
+
+    def close(self) -> None:
+        """End a training that is still at work; it can go on from its last checkpoint."""
+        if self._process and self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.communicate()
 
 
 def _check_roots(root: Path, benchmarks: Mapping[str, DataConfig]) -> None:

@@ -285,7 +285,7 @@ PERCEPTION_LESSONS: dict[str, tuple[Lesson, float]] = {
 ANSWER_LESSONS: dict[str, tuple[Lesson, float]] = {
     "answer_directly": (answer_directly, 4.0),
     # A base that never writes evidence gives GRPO nothing to reinforce.
-    "reason": (reason, 2.0),
+    "reason": (reason, 1.0),
     "answer_letter": (answer_letter, 1.5),
     "describe": (describe, 2.0),
     # Without these the long-range text skills are lost again, and fine-tuning has to rebuild them.
