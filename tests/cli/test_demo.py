@@ -66,7 +66,7 @@ def test_a_training_beside_the_others_that_fails_is_named(tmp_path: Path):
     with closing(demo.RlOnly()) as rl_only:
         assert "grpo.output=grpo-base" in rl_only.start(config).summary
         with pytest.raises(AvrtError, match=r"(?s)RL only .* exit code .*samples\.parquet"):
-            rl_only.wait(config)
+            rl_only.wait()
     assert torch.get_num_threads() == n_threads
 
 

@@ -129,7 +129,7 @@ def _steps(config: Config, rl_only: RlOnly) -> list[tuple[str, Callable[[Config]
         ("RL only: GRPO from the base, beside the next two steps", rl_only.start),
         ("SFT on the merged traces", sft.run),
         ("SFT + RL: GRPO from the SFT student", grpo.run),
-        ("RL only: wait for its end", rl_only.wait),
+        ("RL only: wait for its end", lambda _: rl_only.wait()),
         ("Evaluate four students on sound, sight and both", evaluate.run),
         ("Report", report.run),
     ]
@@ -170,7 +170,7 @@ class RlOnly:
             )
         return Result(f"avrt {' '.join(words)}\nprogress: {self._log}", {})
 
-    def wait(self, config: Config) -> Result:  # noqa: ARG002
+    def wait(self) -> Result:
         """Wait for the end of the training.
 
         Raises:
