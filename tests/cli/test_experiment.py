@@ -56,9 +56,10 @@ def experiment(tmp_path: Path) -> Path:
             },
             "late": {
                 "from": "data",
-                "stages": ["trace", "merge"],
+                "stages": ["trace"],
                 "settings": {"teachers.vision.engine.script": "later.jsonl"},
             },
+            "merged": {"from": "late", "stages": ["merge"]},
         },
         "benchmarks": {"clips": ["av"]},
         "groups": ["question_type"],
@@ -89,7 +90,7 @@ def test_an_experiment_runs_its_arms_tests_its_claims_and_goes_on_where_a_job_fa
     assert failed.exit_code == 1
     assert "late, seed 0: trace: failed with exit code 2" in failed.output
     assert "later.jsonl: cannot be read" in failed.output, "the end of its log"
-    assert "late, seed 1: merge: skipped" in failed.output
+    assert "merged, seed 1: merge: skipped" in failed.output
     assert "2 of 10 jobs failed, and 2 that need them were skipped" in failed.output
     assert "**holds**" in failed.output, "the others went on"
     records = {
@@ -143,10 +144,16 @@ def _check_runs(arms: Path) -> None:
     """Each arm has a run of its own, with the files of the one that it goes on from."""
     (data,) = arms.glob("data-*")
     (late,) = arms.glob("late-*")
+    (merged,) = arms.glob("merged-*")
     for name in ("samples.parquet", "media.parquet", "manifests/prepare.json"):
         assert (late / "seed-1" / name).samefile(data / "seed-1" / name)
-    assert (late / "seed-1" / "config.yaml").is_file()
-    assert (late / "seed-1" / "traces" / "merged.parquet").is_file()
+    teachers = "traces/teachers.parquet"
+    assert (merged / "seed-1" / teachers).samefile(late / "seed-1" / teachers)
+    assert (merged / "seed-1" / "config.yaml").is_file()
+    assert (merged / "seed-1" / "traces" / "merged.parquet").is_file()
+    assert not (late / "seed-1" / "traces" / "merged.parquet").exists()
+    ledgers = [run / "seed-1" / "ledger.sqlite" for run in (late, merged)]
+    assert not ledgers[0].samefile(ledgers[1]), "it goes on with a copy of the replies"
     assert not (data / "seed-1" / "ledger.sqlite").exists()
     assert not (late / "seed-1" / "eval").exists()
 

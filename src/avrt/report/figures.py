@@ -128,8 +128,8 @@ def seeds_figure(
             y = row + offset
             if mark.interval is not None:
                 axes.plot(mark.interval, [y, y], color=colour, linewidth=1.6, clip_on=True)
-            axes.plot(mark.values, [y] * len(mark.values), ".", color=colour, markersize=4,
-                      alpha=0.55)  # fmt: skip
+            axes.plot(mark.values, [y] * len(mark.values), "o", color=colour, markersize=4.5,
+                      markerfacecolor="none", markeredgewidth=0.9)  # fmt: skip
             axes.plot([mark.mean], [y], _MARKERS[modality], color=colour, markersize=6, label=label)
             label = None
     axes.set_yticks(range(len(arms)), arms)
