@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +14,7 @@ from avrt.experiments.arms import Runs
 from avrt.experiments.claims import find_all
 from avrt.experiments.figure import draw
 from avrt.experiments.outcome import Cost, Measured, Value, metric
-from avrt.experiments.table import markdown
+from avrt.experiments.table import markdown, most_given
 from avrt.types import BenchmarkItem, Sample
 from small_experiment import Resolve, changed
 
@@ -104,6 +105,19 @@ def test_tables_have_means_by_arm_group_and_step(runs: Runs):
     assert (easy.mean, medium.mean, hard.mean) == (100.0, 100.0, 50.0)
     assert "| 40 | 87.5 [-71.3, 246.3] |" in text
     assert "Cost: 6 core-minutes (data 1, sft 2, SFT + RL 3)." in text
+
+
+def test_a_group_that_no_item_has_is_said_with_those_that_there_are(runs: Runs):
+    tree = runs.experiment.model_copy(update={"groups": ("dificulty",)})
+    text = markdown(measured_of(replace(runs, experiment=tree), {"sft": SFT, "rl": RL}), [])
+    assert "No item has the column dificulty, of groups; there are: difficulty." in text
+
+
+def test_the_most_that_a_model_is_given_does_not_depend_on_the_order_in_the_file(
+    resolve: Resolve,
+) -> None:
+    experiment = resolve(changed("benchmarks", value={"world-bench": ["av", "a"]})).experiment
+    assert most_given(experiment, "world-bench") == "av"
 
 
 def test_the_figure_is_the_course_where_there_is_one_else_the_arms(runs: Runs):
