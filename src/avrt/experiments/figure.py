@@ -22,7 +22,8 @@ def draw(measured: Measured) -> Figure:
         if course:
             marks = {step: _marks(cell) for step, cell in course.items()}
             lines.append((label_of(measured, arm), marks))
-    over = f"mean over {len(experiment.seeds)} seeds with its 95 % interval"
+    n_seeds = len(experiment.seeds)
+    over = f"mean over {n_seeds} seeds with its 95 % interval" if n_seeds > 1 else "one seed"
     if lines:
         given = LABELS[most].lower()
         return seeds_course_figure(runs.name, f"{title} over training, {given}; {over}", lines)
@@ -33,7 +34,7 @@ def draw(measured: Measured) -> Figure:
         if (cell := measured.accuracy((arm, benchmark, modality))) is not None
     }
     labels = [label_of(measured, arm) for arm in runs.measured]
-    return seeds_figure(runs.name, f"{title}; a dot for each seed, the {over}", labels, found)
+    return seeds_figure(runs.name, f"{title}; a dot for each seed; {over}", labels, found)
 
 
 def _marks(cell: Cell) -> SeedMarks:

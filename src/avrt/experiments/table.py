@@ -94,10 +94,11 @@ def _accuracy_table(measured: Measured) -> Table:
             notes.append(f"No item has the column {group}, of groups; there are: {named}.")
     if measured.n_missing:
         notes.append(f"{measured.n_missing} evaluations are not there yet.")
-    caption = f"Accuracy in per cent, mean over {n_seeds} seeds with its 95 % interval (Student's "
+    over = f"mean over {n_seeds} seeds with its 95 % interval (Student's t)"
+    over = "one seed, so without an interval" if n_seeds == 1 else over
     return Table(
         "accuracy",
-        f"{caption}t); {asked} for each seed.",
+        f"Accuracy in per cent, {over}; {asked} for each seed.",
         ("", *header, "Training, core-minutes"),
         tuple(rows),
         tuple(notes),
