@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from avrt.cli.demo import RlOnly
 from avrt.experiments import jobs
 from avrt.experiments.jobs import Job, plan_jobs
 from avrt.runs import hold_output, write_json
@@ -71,3 +75,14 @@ def test_a_job_keeps_the_lock_of_its_folder_when_the_experiment_is_killed(
         jobs._spawn(job, ("world",), tmp_path / "log")
         assert given["pass_fds"] == jobs.held_locks()
         assert len(given["pass_fds"]) == 1
+
+
+def test_the_demos_training_beside_it_ends_where_ctrl_c_is_ignored() -> None:
+    program = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print(flush=True)"
+    words = [sys.executable, "-c", f"{program}; time.sleep(20)"]
+    beside = RlOnly()
+    beside._process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    assert beside._process.stdout
+    beside._process.stdout.readline()
+    beside.close()
+    assert beside._process.returncode == -signal.SIGTERM

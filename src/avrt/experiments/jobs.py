@@ -331,7 +331,7 @@ class _Pool:
     def _end_all(self) -> None:
         """End the commands under way as Ctrl-C does; those that do not end are killed."""
         for running in self._running:
-            _signal(running.process, signal.SIGINT)
+            _signal(running.process, signal.SIGTERM)  # SIGINT is ignored in the background
         deadline = time.monotonic() + _GRACE_S
         for running in self._running:
             while not (ended := os.wait4(running.process.pid, os.WNOHANG))[0]:
