@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from avrt.errors import ConfigError
-from avrt.experiments.log import with_section
+from avrt.experiments.log import check_page, with_section
 
 PAGE = """# Experiments
 
@@ -44,3 +46,16 @@ def test_a_page_without_any_section_gets_it_at_the_end() -> None:
 def test_a_section_that_does_not_end_is_refused(after: str) -> None:
     with pytest.raises(ConfigError, match=r"<!-- experiment one --> has no <!-- end -->"):
         with_section(f"<!-- experiment one -->\nwords\n{after}", "one", "## One")
+
+
+def test_a_page_that_cannot_be_written_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(ConfigError, match="is no folder to write into; name another page"):
+        check_page(file / "page.md", "a")
+    page = tmp_path / "page.md"
+    page.write_text("<!-- experiment a -->\n")
+    with pytest.raises(ConfigError, match=r"page\.md: <!-- experiment a --> has no <!-- end -->"):
+        check_page(page, "a")
+    check_page(tmp_path / "new" / "page.md", "a")
+    assert not (tmp_path / "new").exists()

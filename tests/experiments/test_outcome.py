@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
 from avrt.evaluate.logs import Line, Settings
 from avrt.evaluate.results import ModelResult
+from avrt.experiments import outcome
 from avrt.experiments.arms import Runs
 from avrt.experiments.claims import find_all
 from avrt.experiments.figure import draw
-from avrt.experiments.outcome import Cost, Measured, Value, metric
-from avrt.experiments.table import markdown
+from avrt.experiments.jobs import plan_jobs
+from avrt.experiments.outcome import Cost, Measured, Value, metric, read_measured
+from avrt.experiments.table import markdown, most_given
+from avrt.runs import write_json
 from avrt.types import BenchmarkItem, Sample
 from small_experiment import Resolve, changed
 
@@ -104,6 +108,42 @@ def test_tables_have_means_by_arm_group_and_step(runs: Runs):
     assert (easy.mean, medium.mean, hard.mean) == (100.0, 100.0, 50.0)
     assert "| 40 | 87.5 [-71.3, 246.3] |" in text
     assert "Cost: 6 core-minutes (data 1, sft 2, SFT + RL 3)." in text
+
+
+def test_a_log_counts_only_when_its_evaluation_was_done_as_it_is_asked_now(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+):
+    results = [result_of(SFT[0], "sft")]
+    monkeypatch.setattr(outcome, "_read", lambda *_: results)
+    jobs = plan_jobs(runs)
+    for job in jobs:
+        asks = job.asks | {"settings": "earlier"} if job.run.seed == 1 else job.asks
+        record = {"done": True, "asks": asks, "commit": None, "ended": "", "cpu_s": 0.0}
+        write_json(job.record, record)
+    measured = read_measured(runs, jobs)
+    assert list(measured.values["sft", "world-bench", "av"]) == [0]
+
+
+def test_one_seed_has_no_interval(runs: Runs):
+    one = replace(runs, experiment=runs.experiment.model_copy(update={"seeds": (0,)}))
+    measured = measured_of(one, {"sft": SFT[:1], "rl": RL[:1]})
+    assert "Accuracy in per cent, one seed, so without an interval; 4 items" in markdown(
+        measured, []
+    )
+    assert "interval" not in draw(measured).caption
+
+
+def test_a_group_that_no_item_has_is_said_with_those_that_there_are(runs: Runs):
+    tree = runs.experiment.model_copy(update={"groups": ("dificulty",)})
+    text = markdown(measured_of(replace(runs, experiment=tree), {"sft": SFT, "rl": RL}), [])
+    assert "No item has the column dificulty, of groups; there are: difficulty." in text
+
+
+def test_the_most_that_a_model_is_given_does_not_depend_on_the_order_in_the_file(
+    resolve: Resolve,
+) -> None:
+    experiment = resolve(changed("benchmarks", value={"world-bench": ["av", "a"]})).experiment
+    assert most_given(experiment, "world-bench") == "av"
 
 
 def test_the_figure_is_the_course_where_there_is_one_else_the_arms(runs: Runs):

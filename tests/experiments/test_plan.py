@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,58 @@ CLAIM = {"claim": "RL helps", "better": "rl av", "than": "sft av"}
             "av alone",
         ),
         (changed("claims", value=[CLAIM | {"factor": 0.5, "at_least": 1}]), r"leave out at_least"),
+        (changed("claims", value=[CLAIM | {"factor": 0.5}]), r"factor is for .* unlike accuracy"),
+        (changed("claims", value=[CLAIM | {"than": "rl av"}]), r"better and than are the same"),
+        (changed("claims", value=[CLAIM | {"at_least": 101}]), r"at most 100"),
+        (changed("claims", value=[CLAIM | {"claim": "a\nb"}]), r"a text of one line"),
+        (changed("title", value="x <!-- end -->"), r"title.*a text of one line, without"),
+        (changed("arms", "sft", "about", value="rl"), r"arms\.rl is called 'rl'.* and so is sft"),
+        (changed("benchmarks", value={"world-bench": ["av", "av"]}), r"modalities, each once"),
+        (changed("benchmarks", value={}), r"benchmarks.*at least 1"),
+        (changed("benchmarks", value={"world-bench": []}), r"world-bench: name one or more"),
+        (changed("benchmarks", value={"world-audio": ["a", "av"]}), r"sound alone, so av would"),
+        (changed("seeds", value="1, 2"), r"seeds = \"1, 2\": must be a list"),
+        (changed("errors", value=True) | {"benchmarks": {"world-bench": ["a"]}}, r"errors: .* av"),
+        (changed("settings", value={"run.seed": 5}), r"settings\.run\.seed: set by .*`seeds`"),
+        (
+            changed("settings", value={"sft.epochs": date(2026, 1, 1)}),
+            r"sft\.epochs = '2026-01-01'",
+        ),
+        (changed("settings", value={"run": {"dir": "x"}}), r"settings\.run\.dir: set by .*--dir"),
+        (
+            changed("arms", "sft", "settings", value={"eval.modalities": ["a"]}),
+            r"arms\.sft\.settings\.eval\.modalities: set by .*`benchmarks`",
+        ),
+        (changed("settings", value={"data.root": "mine"}), r"arms\.data: data\.root is set, but"),
+        (changed("arms", "sft", "model", value="stf"), r"sft\.model = 'stf': not trained"),
+        (changed("arms", "sft", "model", value="grpo"), r"'grpo': not trained.*known: base, sft"),
+        (changed("arms", "sft", "stages", value=["world", "sft"]), r"sft\.stages: world begins"),
+        (changed("arms", "data", "stages", value=["world"]), r"arms\.sft\.stages: sft needs build"),
+        (changed("arms", "rl", "from", value="data"), r"arms\.rl\.stages: grpo needs sft"),
+        (
+            changed("arms", "more", value={"from": "data", "stages": ["judge"]}),
+            r"arms\.more\.stages: judge: the section `judges` names no model",
+        ),
+        (
+            changed("arms", "more", value={"stages": ["world", "eval", "checkpoints"]}),
+            r"arms\.more\.stages: checkpoints needs a training",
+        ),
+        (
+            changed("arms", "sft", "settings", value={"student.model": "{rl}/grpo/model"}),
+            r"arms\.sft waits for itself: sft -> rl -> sft",
+        ),
+        (
+            changed(
+                "arms",
+                "short",
+                value={
+                    "from": "data",
+                    "stages": ["sft", "eval"],
+                    "settings": {"sft.epochs": 2, "eval.max_new_tokens": 2},
+                },
+            ),
+            r"arms\.short: trains what sft trains, but its settings of `eval` differ",
+        ),
         (changed("groups", value=["difficulty"]), r"needs an arm that measures it"),
         (changed("after", value="stage"), r"after = stage: no such .*did you mean 'stages'\?"),
         (changed("after", value="small.yaml"), r"leads back to itself"),
@@ -64,6 +117,12 @@ def test_a_slip_is_refused_with_the_remedy(
 def test_an_unknown_experiment_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(ConfigError, match=r"no such experiment in the package; .*'stages'\?"):
         read_experiment("stagse")
+
+
+@pytest.mark.parametrize("name", ["arms", "worlds", "my experiment", "a--b <x>"])
+def test_a_file_whose_name_is_no_folder_of_its_own_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="the file's name names the results' folder"):
+        read_experiment(str(write_experiment(tmp_path, SMALL, name)))
 
 
 def test_every_packaged_experiment_resolves_and_those_about_the_stages_share_their_trainings() -> (

@@ -8,7 +8,6 @@ on where it stopped.
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -194,7 +193,7 @@ class RlOnly:
     def close(self) -> None:
         """End a training that is still at work; it can go on from its last checkpoint."""
         if self._process and self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
+            self._process.terminate()  # SIGINT is ignored in the background of a script
             self._process.communicate()
 
 

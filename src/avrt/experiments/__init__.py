@@ -19,7 +19,7 @@ from avrt.experiments.arms import ROOT, Runs, resolve_runs, settings_of
 from avrt.experiments.claims import find_all
 from avrt.experiments.figure import draw
 from avrt.experiments.jobs import Job, plan_jobs, run_jobs
-from avrt.experiments.log import section, write_section
+from avrt.experiments.log import check_page, section, write_section
 from avrt.experiments.outcome import read_measured
 from avrt.experiments.plan import packaged_experiments, read_experiment
 from avrt.experiments.table import by_seed_table, markdown
@@ -49,6 +49,8 @@ def run(
     name, experiment = read_experiment(name)
     runs = resolve_runs(name, experiment, root)
     jobs = plan_jobs(runs)
+    if page is not None:
+        check_page(page, name)
     lost = run_jobs(jobs, n_jobs or _side_by_side())
     measured = read_measured(runs, jobs)
     findings = find_all(measured)

@@ -22,7 +22,8 @@ from avrt.config import Config, load_config
 from avrt.config.packaged import packaged_config
 from avrt.engines.weights import model_identity
 from avrt.errors import ConfigError
-from avrt.experiments.plan import EVALUATIONS, Arm, Experiment, StageName
+from avrt.experiments.checks import check_runs, check_settings
+from avrt.experiments.plan import EVALUATIONS, Experiment, StageName, chain_of
 from avrt.prompts import load_prompt
 from avrt.runs import fingerprint
 from avrt.world.content import Scene, WorldSet, draw_scene
@@ -120,6 +121,7 @@ def resolve_runs(name: str, experiment: Experiment, root: Path = ROOT) -> Runs:
         ConfigError: an unknown setting, an impossible value, or an unknown arm in a text; the
             message names the arm.
     """
+    check_settings(experiment)
     resolver = _Resolver(experiment, root)
     runs = Runs(
         name,
@@ -127,18 +129,8 @@ def resolve_runs(name: str, experiment: Experiment, root: Path = ROOT) -> Runs:
         {(arm, seed): resolver.run(arm, seed) for arm in experiment.arms
          for seed in experiment.seeds},
     )  # fmt: skip
-    for place, claim in enumerate(experiment.claims):
-        for text in filter(None, (claim.better, claim.than)):
-            _check_metric(f"claims.{place}", claim.metric, runs.of(experiment.side(text)[0])[0])
+    check_runs(runs)
     return runs
-
-
-def _check_metric(where: str, metric: str, run: Run) -> None:
-    """Refuse a metric that the runs of an arm will not have."""
-    if metric == "kl" and not str(run.model).startswith("grpo"):
-        raise ConfigError(f"{where}: metric kl: arm {run.arm!r} evaluates no model of GRPO")
-    if metric.startswith("errors.") and run.world is None:
-        raise ConfigError(f"{where}: metric {metric}: arm {run.arm!r} has no world of its own")
 
 
 @dataclass
@@ -146,6 +138,8 @@ class _Resolver:
     experiment: Experiment
     root: Path
     _runs: dict[tuple[str, int], Run] = field(default_factory=dict)
+    _asked: list[str] = field(default_factory=list)
+    """Arms whose run waits for that of another arm."""
     _digests: dict[str, str] = field(default_factory=dict)
     _folders: dict[str, Path] = field(default_factory=dict)
     _configs: dict[str, Config] = field(default_factory=dict)
@@ -159,8 +153,13 @@ class _Resolver:
 
     def run(self, name: str, seed: int) -> Run:
         """The run of an arm, and of all that it needs."""
+        if name in self._asked:
+            circle = " -> ".join([*self._asked[self._asked.index(name) :], name])
+            raise ConfigError(f"arms.{name} waits for itself: {circle}; take one of them out")
         if (name, seed) not in self._runs:
+            self._asked.append(name)
             self._runs[name, seed] = self._make(name, seed)
+            self._asked.pop()
         return self._runs[name, seed]
 
     def _make(self, name: str, seed: int) -> Run:
@@ -205,14 +204,16 @@ class _Resolver:
 
     def _trained(self, name: str) -> str:
         """The last model that the arm, or one before it, trains."""
-        stages = [stage for arm in _chain(self.experiment, name) for stage in arm.stages]
+        stages = [stage for arm in chain_of(self.experiment, name) for stage in arm.stages]
         if "grpo" in stages and "sft" not in stages[stages.index("grpo") :]:
             return str(settings_of(self.experiment, name).get("grpo.output", "grpo"))
         return "sft" if "sft" in stages else "base"
 
     def _named(self, name: str) -> list[str]:
         """The arms whose folders the settings name."""
-        found = dict.fromkeys(_PLACE.findall(json.dumps(settings_of(self.experiment, name))))
+        found = dict.fromkeys(
+            _PLACE.findall(json.dumps(settings_of(self.experiment, name), default=str))
+        )
         for other in found:
             if other not in self.experiment.arms or other == name:
                 known = ", ".join(key for key in self.experiment.arms if key != name)
@@ -224,7 +225,7 @@ class _Resolver:
     def _config(self, name: str, places: Mapping[str, str], fixed: Mapping[str, Any]) -> Config:
         settings = {**settings_of(self.experiment, name), **fixed}
         overrides = [
-            f"{key}={json.dumps(_replaced(value, places), ensure_ascii=False)}"
+            f"{key}={json.dumps(_replaced(value, places), ensure_ascii=False, default=str)}"
             for key, value in settings.items()
         ]
         try:
@@ -241,7 +242,7 @@ class _Resolver:
         return self._configs[name]
 
     def _world(self, name: str) -> Path | None:
-        if _chain(self.experiment, name)[0].stages[:1] != ("world",):
+        if chain_of(self.experiment, name)[0].stages[:1] != ("world",):
             return None
         sizes = self.experiment.world.model_dump()
         digest = fingerprint([sizes, _world_digest()])[:8]
@@ -293,16 +294,8 @@ def settings_of(experiment: Experiment, name: str) -> dict[str, Any]:
     """The settings of an arm by dotted name: all arms', those of the arms that it goes on from, and
     its own, of which later ones win.
     """
-    layers = [experiment.settings, *(arm.settings for arm in _chain(experiment, name))]
+    layers = [experiment.settings, *(arm.settings for arm in chain_of(experiment, name))]
     return {key: value for layer in layers for key, value in layer.items()}
-
-
-def _chain(experiment: Experiment, name: str) -> list[Arm]:
-    """The arm and those that it goes on from, the first one first."""
-    chain = [experiment.arms[name]]
-    while (start := chain[0].start) is not None:
-        chain.insert(0, experiment.arms[start])
-    return chain
 
 
 def _replaced(value: Any, places: Mapping[str, str]) -> Any:

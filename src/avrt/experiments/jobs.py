@@ -29,6 +29,7 @@ from avrt.experiments.plan import EVALUATIONS, STAGES, StageName
 from avrt.runs import (
     fingerprint,
     format_duration,
+    held_locks,
     hold_output,
     manifest_path,
     save_config,
@@ -116,6 +117,9 @@ def _holds(done: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
     """Whether an evaluation that was done has all that is asked for, in the same way."""
     if done.get("settings") != asked.get("settings"):
         return False
+    sets = done.get("sets", {})
+    if any(sets.get(name, each) != each for name, each in asked.get("sets", {}).items()):
+        return False
     known = done.get("benchmarks", {})
     return all(
         set(given) <= set(known.get(name, ()))
@@ -127,10 +131,15 @@ def _joined(done: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]
     """What is there after an evaluation: what it was asked, and what was done before in its way."""
     if not asked or done.get("settings") != asked["settings"]:
         return dict(asked)
-    known = dict(done["benchmarks"])
+    sets = done.get("sets", {})
+    known = {
+        name: given
+        for name, given in done["benchmarks"].items()
+        if name not in sets or asked["sets"].get(name, sets[name]) == sets[name]
+    }
     for name, given in asked["benchmarks"].items():
         known[name] = list(dict.fromkeys([*known.get(name, ()), *given]))
-    return {**asked, "benchmarks": known}
+    return {**asked, "benchmarks": known, "sets": {**sets, **asked["sets"]}}
 
 
 def read_record(job: Job) -> dict[str, Any]:
@@ -202,7 +211,12 @@ def _asks(run: Run, stage: StageName, runs: Runs) -> dict[str, Any]:
         return {}
     settings = run.config.eval.model_dump(mode="json", exclude={"benchmarks", "modalities"})
     given = {name: list(each) for name, each in runs.experiment.benchmarks.items()}
-    return {"benchmarks": given, "settings": fingerprint(settings)}
+    sets = {}
+    for name in given:
+        data = run.config.eval.benchmarks[name]
+        free = {"root"} if data.root == run.world else set()
+        sets[name] = fingerprint(data.model_dump(mode="json", exclude=free))
+    return {"benchmarks": given, "settings": fingerprint(settings), "sets": sets}
 
 
 def run_jobs(jobs: Sequence[Job], n_side_by_side: int) -> list[Job]:
@@ -234,6 +248,7 @@ class _Pool:
         self._running: list[_Running] = []
         self._failed: list[Job] = []
         self._skipped: list[Job] = []
+        self._noted: set[Job] = set()
         self._started_s = time.monotonic()
 
     def run(self) -> list[Job]:
@@ -273,7 +288,10 @@ class _Pool:
         try:
             world = job.stage == "world"  # `avrt world make` locks its folder itself
             lock.enter_context(hold_output(job.record if world else job.record.parent))
-        except ConfigError:
+        except ConfigError as error:
+            if job not in self._noted:
+                say(f"{job.title}: waits, because another command works on it: {error}")
+                self._noted.add(job)
             return False
         self._waiting.remove(job)
         if job.is_done:  # another experiment did it
@@ -313,7 +331,7 @@ class _Pool:
     def _end_all(self) -> None:
         """End the commands under way as Ctrl-C does; those that do not end are killed."""
         for running in self._running:
-            _signal(running.process, signal.SIGINT)
+            _signal(running.process, signal.SIGTERM)  # SIGINT is ignored in the background
         deadline = time.monotonic() + _GRACE_S
         for running in self._running:
             while not (ended := os.wait4(running.process.pid, os.WNOHANG))[0]:
@@ -341,6 +359,7 @@ def _spawn(job: Job, command: Sequence[str], log: Path) -> subprocess.Popen[byte
             stdout=file,
             stderr=subprocess.STDOUT,
             env=environment,
+            pass_fds=held_locks(),  # where this process is killed, it keeps others out to its end
             start_new_session=True,  # Ctrl-C at the terminal goes through this process
         )
 

@@ -7,6 +7,7 @@ before all others.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +21,7 @@ from avrt.report.figures import Figure, standalone
 from avrt.runs import write_atomic
 from avrt.texts import read_text
 
-__all__ = ["section", "write_section"]
+__all__ = ["check_page", "section", "write_section"]
 
 _END = "<!-- end -->"
 _FIRST = re.compile(r"^(?:## |<!-- experiment )", re.MULTILINE)
@@ -75,13 +76,29 @@ def write_section(page: Path, name: str, text: str, figure: Figure) -> None:
         ConfigError: the page cannot be read, or the comment that ends the section is not there.
     """
     drawn = standalone(figure).encode()
+    after = with_section(_read_page(page), name, text)
     write_atomic(page.parent / "figures" / f"{name}.svg", lambda file: file.write(drawn))
+    write_atomic(page, lambda file: file.write(after.encode()))
+
+
+def check_page(page: Path, name: str) -> None:
+    """Refuse a page that the section cannot be written into; raises as `write_section`."""
     try:
-        before = read_text(page) if page.exists() else "# Experiments\n"
+        with_section(_read_page(page), name, "")
+    except ConfigError as error:
+        raise ConfigError(f"{page}: {error}") from error
+    folder = page.parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise ConfigError(f"--write {page}: {folder} is no folder to write into; name another page")
+
+
+def _read_page(page: Path) -> str:
+    try:
+        return read_text(page) if page.exists() else "# Experiments\n"
     except DataError as error:
         raise ConfigError(str(error)) from error
-    after = with_section(before, name, text)
-    write_atomic(page, lambda file: file.write(after.encode()))
 
 
 def with_section(page: str, name: str, text: str) -> str:

@@ -128,12 +128,15 @@ class Measured:
 
 
 def read_measured(runs: Runs, jobs: Sequence[Job]) -> Measured:
-    """Read what is there so far."""
+    """Read what is there so far. A log counts when its evaluation was done as it is asked now: one
+    that failed leaves the log of earlier settings.
+    """
     experiment = runs.experiment
     results = {(arm, run.seed): _read(run, runs) for arm in experiment.arms for run in runs.of(arm)}
     values: dict[Key, dict[int, Value]] = {}
     courses: dict[Key, dict[int, dict[int, ModelResult]]] = {}
     n_missing = 0
+    done = {job.key for job in jobs if job.stage == "eval" and job.is_done}
     for arm in experiment.arms:
         for run in runs.of(arm):
             known = results[arm, run.seed]
@@ -142,7 +145,8 @@ def read_measured(runs: Runs, jobs: Sequence[Job]) -> Measured:
                 if points := _points(run, known, benchmark, modality):
                     courses.setdefault(key, {})[run.seed] = points
                 if arm in runs.measured:
-                    value = _find(run, known, benchmark, modality)
+                    is_done = (run.folder, f"eval-{run.model}") in done
+                    value = _find(run, known, benchmark, modality) if is_done else None
                     n_missing += value is None
                     if value is not None:
                         values.setdefault(key, {})[run.seed] = value

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -30,6 +31,7 @@ __all__ = [
     "Experiment",
     "StageName",
     "World",
+    "chain_of",
     "is_lower_better",
     "packaged_experiments",
     "read_experiment",
@@ -54,6 +56,8 @@ EVALUATIONS: tuple[StageName, ...] = ("eval", "checkpoints", "difficulty")
 """Stages that measure and make nothing that a training reads."""
 _METRICS = ("accuracy", "kl", "format", "tokens", "minutes")
 _NAME = r"[a-z][a-z0-9_]*"
+_LINE = r"(?:(?!<!--)[^\n])*"
+Line = Annotated[str, check_name(_LINE, "a text of one line, without `<!--`")]
 ArmName = Annotated[
     str,
     check_name(_NAME, "a name may have small letters, digits and `_`, and begins with a letter"),
@@ -74,7 +78,7 @@ class World(Section):
 class Arm(Section):
     """One way to make a model, or data for the models of other arms."""
 
-    about: str = ""
+    about: Line = ""
     """What it is, in the table; empty: its name."""
     start: str | None = Field(default=None, alias="from")
     """The arm from whose finished run this one goes on, with its settings; null: from nothing."""
@@ -99,7 +103,7 @@ class Arm(Section):
 class Claim(Section):
     """A sentence that the experiment tests: one arm is better than another."""
 
-    claim: str
+    claim: Line
     """The sentence, as it stands in the table."""
     better: str
     """Arm and modality, as `sft_rl av`; behind them a benchmark that is not the first one."""
@@ -122,6 +126,13 @@ class Claim(Section):
     def _asks_for_one_thing(self) -> Self:
         if self.factor is not None and (self.at_least is not None or self.than is None):
             raise ValueError("factor compares two arms: name `than`, and leave out at_least")
+        if self.factor is not None and not is_lower_better(self.metric):
+            raise ValueError(f"factor is for metrics of which less is better, unlike {self.metric}")
+        if self.than is not None and self.than.split() == self.better.split():
+            raise ValueError("better and than are the same")
+        is_share = self.metric in ("accuracy", "format") or self.metric.startswith("errors.")
+        if is_share and abs(self.at_least or 0) > 100:
+            raise ValueError("at_least is in points of per cent, so at most 100")
         known = (*_METRICS, *(f"errors.{name}" for name in ERROR_CLASSES))
         _require("metric", self.metric, known)
         return self
@@ -135,9 +146,9 @@ def is_lower_better(metric: str) -> bool:
 class Experiment(Section):
     """An experiment's file."""
 
-    title: str
+    title: Line
     """Its heading."""
-    question: str
+    question: Line
     """What it asks."""
     configs: tuple[str, ...] = ("demo",)
     """Configurations of all arms: packaged names, or files; later ones win."""
@@ -146,7 +157,9 @@ class Experiment(Section):
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**32)], ...] = (0, 1, 2, 3, 4)
     """A repetition each: the run's seed, and that of a world of its own."""
     world: World = World()
-    benchmarks: dict[str, tuple[Given, ...]] = Field(default={"world-bench": ("a", "v", "av")})
+    benchmarks: dict[str, tuple[Given, ...]] = Field(
+        default={"world-bench": ("a", "v", "av")}, min_length=1
+    )
     """The benchmarks, of `eval.benchmarks`, and the modalities that models get of each."""
     arms: dict[ArmName, Arm] = Field(min_length=1)
     claims: tuple[Claim, ...] = ()
@@ -165,6 +178,10 @@ class Experiment(Section):
             if arm.start is not None:
                 _require(f"arms.{name}.from", arm.start, self.arms)
         self._refuse_circles()
+        for name, given in self.benchmarks.items():
+            if len(set(given)) < len(given) or not given:
+                raise ValueError(f"benchmarks.{name}: name one or more modalities, each once")
+        self._refuse_equal_labels()
         measured = [name for name, arm in self.arms.items() if "eval" in arm.stages]
         for place, claim in enumerate(self.claims):
             for key, text in (("better", claim.better), ("than", claim.than)):
@@ -186,6 +203,16 @@ class Experiment(Section):
                     raise ValueError(f"arms.{name}.from leads back to itself: {' -> '.join(chain)}")
                 chain.append(start)
 
+    def _refuse_equal_labels(self) -> None:
+        known: dict[str, str] = {}
+        for name, arm in self.arms.items():
+            other = known.setdefault(arm.about or name, name)
+            if other != name:
+                raise ValueError(
+                    f"arms.{name} is called {arm.about or name!r} in tables, and so is {other}; "
+                    "give one another `about`"
+                )
+
     def _check_side(self, where: str, text: str, measured: Iterable[str], metric: str) -> None:
         if not 1 <= len(text.split()) <= 3:
             raise ValueError(f"{where} = {shown(text)}: expected ARM MODALITY BENCHMARK")
@@ -206,6 +233,14 @@ class Experiment(Section):
         arm, *others = text.split()
         modality, *others = others or ["av"]
         return arm, modality, (others or list(self.benchmarks))[0]
+
+
+def chain_of(experiment: Experiment, name: str) -> list[Arm]:
+    """An arm and those that it goes on from, the first one first."""
+    chain = [experiment.arms[name]]
+    while (start := chain[0].start) is not None:
+        chain.insert(0, experiment.arms[start])
+    return chain
 
 
 def _require(where: str, name: str, known: Iterable[str]) -> None:
@@ -239,6 +274,11 @@ def read_experiment(name_or_path: str) -> tuple[str, Experiment]:
         close = difflib.get_close_matches(name_or_path, known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known) or 'none'}"
         raise ConfigError(f"{name_or_path}: no such experiment in the package; {hint}")
+    if not re.fullmatch(r"\w[\w.-]*", path.stem) or path.stem in ("arms", "worlds"):
+        raise ConfigError(
+            f"{path}: the file's name names the results' folder, so it has letters, digits, `_`, "
+            "`.` and `-`, and is neither `arms` nor `worlds`, the folders of all experiments"
+        )
     tree = _read_tree(path)
     try:
         return path.stem, Experiment.model_validate(tree)
@@ -291,6 +331,7 @@ def _explain(path: Path, error: ValidationError) -> Iterable[str]:
         else:
             message = problem["msg"].removeprefix("Value error, ")
             message = message.replace("Input should be", "must be")
+            message = message.replace("valid tuple", "list").replace("valid dictionary", "mapping")
             is_whole = isinstance(problem["input"], Mapping)
             given = "" if is_whole else f" = {json.dumps(problem['input'], default=str)}"
             yield f"{path}: {where or 'experiment'}{given}: {message}"

@@ -8,14 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from statistics import fmean
 
+from avrt.evaluate.results import MODALITIES, ModelResult
 from avrt.evaluate.summary import p_text
 from avrt.experiments.claims import Finding, digits, verdict
 from avrt.experiments.outcome import Cell, Key, Measured, metric, training_minutes
+from avrt.experiments.plan import Experiment
 from avrt.report.accuracy import LABELS
 from avrt.report.tables import Table, rows_to_markdown
+from avrt.types import Given
 from avrt.world.errors import ERROR_CLASSES
 
-__all__ = ["by_seed_table", "cost_text", "label_of", "markdown", "shown_key"]
+__all__ = ["by_seed_table", "cost_text", "label_of", "markdown", "most_given", "shown_key"]
 
 
 def markdown(measured: Measured, findings: Sequence[Finding]) -> str:
@@ -57,7 +60,12 @@ def label_of(measured: Measured, arm: str) -> str:
 
 def shown_key(measured: Measured, arm: str, benchmark: str) -> Key:
     """Where an arm stands on a benchmark with the most that it was given."""
-    return arm, benchmark, measured.runs.experiment.benchmarks[benchmark][-1]
+    return arm, benchmark, most_given(measured.runs.experiment, benchmark)
+
+
+def most_given(experiment: Experiment, benchmark: str) -> Given:
+    """The most that models get of a benchmark, in whatever order the file names it."""
+    return max(experiment.benchmarks[benchmark], key=MODALITIES.index)
 
 
 def _accuracy_table(measured: Measured) -> Table:
@@ -79,16 +87,31 @@ def _accuracy_table(measured: Measured) -> Table:
     asked = " and ".join(f"{n:,} items of {name}" for name, n in items.items()) or "no items yet"
     n_seeds = len(experiment.seeds)
     notes = []
+    for group in experiment.groups:
+        if not _has_group(measured, group):
+            known = {name for each in _results(measured) for name in each.groups}
+            named = ", ".join(sorted(known)) or "none"
+            notes.append(f"No item has the column {group}, of groups; there are: {named}.")
     if measured.n_missing:
         notes.append(f"{measured.n_missing} evaluations are not there yet.")
-    caption = f"Accuracy in per cent, mean over {n_seeds} seeds with its 95 % interval (Student's "
+    over = f"mean over {n_seeds} seeds with its 95 % interval (Student's t)"
+    over = "one seed, so without an interval" if n_seeds == 1 else over
     return Table(
         "accuracy",
-        f"{caption}t); {asked} for each seed.",
+        f"Accuracy in per cent, {over}; {asked} for each seed.",
         ("", *header, "Training, core-minutes"),
         tuple(rows),
         tuple(notes),
     )
+
+
+def _results(measured: Measured) -> list[ModelResult]:
+    return [each.result for values in measured.values.values() for each in values.values()]
+
+
+def _has_group(measured: Measured, group: str) -> bool:
+    results = _results(measured)
+    return not results or any(group in result.groups for result in results)
 
 
 def _cell_text(cell: Cell | None) -> str:
@@ -159,7 +182,7 @@ def _group_table(measured: Measured, benchmark: str, group: str) -> Table | None
     return Table(
         group,
         f"{benchmark}, by {group.replace('_', ' ')}, "
-        f"{LABELS[measured.runs.experiment.benchmarks[benchmark][-1]].lower()}.",
+        f"{LABELS[most_given(measured.runs.experiment, benchmark)].lower()}.",
         ("", *values),
         tuple(
             (label, *(_cell_text(cells.get(value)) for value in values))

@@ -28,7 +28,7 @@ from avrt.runs.files import (
     replace_folder,
     write_atomic,
 )
-from avrt.runs.locks import alone, hold_lock, hold_output, lock_file
+from avrt.runs.locks import alone, held_locks, hold_lock, hold_output, lock_file
 from avrt.runs.parquet import (
     ParquetRows,
     iter_parquet,
@@ -52,6 +52,7 @@ __all__ = [
     "file_digest",
     "fingerprint",
     "format_duration",
+    "held_locks",
     "hold_lock",
     "hold_output",
     "iter_parquet",

@@ -23,13 +23,20 @@ from typing import Any, ParamSpec, TypeVar
 from avrt.errors import ConfigError
 from avrt.ranks import is_main
 
-__all__ = ["alone", "hold_lock", "hold_output", "lock_file"]
+__all__ = ["alone", "held_locks", "hold_lock", "hold_output", "lock_file"]
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _TRIES, _WAIT_S = 5, 0.05
 """A lock whose holder has no name yet was only just taken, or is looked at."""
 _descriptors: set[int] = set()
 """Of the locks that this process holds."""
+
+
+def held_locks() -> tuple[int, ...]:
+    """The descriptors of the locks of this process, for a command of its own that shall hold them
+    for as long as it works.
+    """
+    return tuple(_descriptors)
 
 
 def _let_go() -> None:
