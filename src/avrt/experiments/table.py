@@ -81,7 +81,8 @@ def _accuracy_table(measured: Measured) -> Table:
     notes = []
     if measured.n_missing:
         notes.append(f"{measured.n_missing} evaluations are not there yet.")
-    caption = f"Accuracy in per cent, mean over {n_seeds} seed{'s' * (n_seeds > 1)} with its 95 % interval (Student's "
+    seeds = f"{n_seeds} seed{'s' * (n_seeds > 1)}"
+    caption = f"Accuracy in per cent, mean over {seeds} with its 95 % interval (Student's "
     return Table(
         "accuracy",
         f"{caption}t); {asked} for each seed.",
