@@ -74,7 +74,7 @@ def numbers(first: int, second: int) -> str:
 
 def test_gains_are_shown_and_what_is_not_takes_so_many_items() -> None:
     shown, not_shown = said(RESULTS)
-    hearing = "Hearing as well adds 26.5 points to both on sight alone, its better sense,"
+    hearing = "Sound adds 26.5 points to what both gets right by sight alone, its better sense,"
     assert shown == [
         f"SFT adds 22.5 points to the base {numbers(0, 2)}",
         f"GRPO adds 9.0 points to SFT {numbers(2, 3)}",

@@ -127,8 +127,8 @@ def _both_senses(own: Mapping[tuple[str, str], ModelResult]) -> list[Line]:
     if comparison is None:
         return []
     sense = SENSES[best.modality]
-    other = "Hearing" if best.modality == "v" else "Seeing"
-    gain = f"{other} as well", f"{both.model} on {sense} alone, its better sense,"
+    other = "Sound" if best.modality == "v" else "Sight"
+    gain = other, f"what {both.model} gets right by {sense} alone, its better sense,"
     return [(gain, f"that {both.model} needs both senses", comparison)]
 
 
