@@ -133,7 +133,7 @@ def test_a_stage_that_lost_something_ends_the_demo_with_one(avrt, monkeypatch, t
     def lossy(_config: Config) -> Result:
         return Result("asked", {}, "trace: 3 questions were not asked")
 
-    monkeypatch.setattr(demo, "_steps", lambda _config: [("Trace", lossy)])
+    monkeypatch.setattr(demo, "_steps", lambda _config, _rl_only: [("Trace", lossy)])
     monkeypatch.setattr(demo, "_results", lambda _config: "the results")
     done = avrt("demo", str(DEMO), f"run.dir={tmp_path}")
     assert done.exit_code == 1

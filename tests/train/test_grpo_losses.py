@@ -72,35 +72,6 @@ def test_each_loss_type_sums_up_tokens_as_its_formula(make_config, student, loss
     assert all(abs(expected[loss_type] - v) > 1e-3 for v in others - {expected[loss_type]})
 
 
-@pytest.mark.parametrize("beta", [0.0, 0.1])
-def test_groups_without_advantages_have_a_backward_pass_only_for_a_kl(make_config, student, beta):
-    trainer = trainer_with(make_config, student, beta=beta)
-    batch, _, _ = ragged(trainer)
-    batch["advantages"][4:] = 0
-    with_gradient = []
-    score = trainer._score_groups
-
-    def scoring(*args):
-        with_gradient.append(torch.is_grad_enabled())
-        return score(*args)
-
-    trainer._score_groups = scoring
-    trainer.current_gradient_accumulation_steps = 1
-    gradients, losses = {}, {}
-    for by_one in (True, False):
-        trainer._by_one = by_one
-        trainer.model.zero_grad()
-        loss = trainer.compute_loss(trainer.model, trainer._by_group(batch))
-        loss.backward()
-        losses[by_one] = loss.item()
-        gradients[by_one] = torch.cat(
-            [p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None]
-        )
-    assert with_gradient == [True, beta > 0, True]  # group by group, then both in one pass
-    assert losses[True] == pytest.approx(losses[False], abs=1e-6)
-    torch.testing.assert_close(gradients[True], gradients[False], atol=1e-6, rtol=1e-4)
-
-
 @pytest.mark.parametrize("loss_type", ["dapo", "bnpo"])
 def test_passes_weigh_by_their_tokens_in_dapo_and_all_alike_in_bnpo(
     make_config, student, loss_type

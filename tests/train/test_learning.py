@@ -20,7 +20,7 @@ def train(make_config, make_row, monkeypatch, read_jsonl):
     """Train so many steps; their mean rewards."""
 
     def pays(completion, sample, _settings):
-        return float(completion.startswith("I") == (sample.target == "A"))
+        return float(completion.startswith("I") != (sample.target == "A"))
 
     def run(n_steps):
         monkeypatch.setitem(grpo.REWARDS, "format", pays)

@@ -13,7 +13,7 @@ __all__ = ["world"]
 
 @click.group(cls=OrderedGroup)
 def world() -> None:
-    """Make the packaged procedural world, train its small models, or read their errors.
+    """Make the small world, train its models, or read their errors.
 
     Example: avrt world make runs/world
     """
@@ -61,7 +61,7 @@ def world_train(output: Path, only: tuple[str, ...], seed: int) -> None:
 @world.command("errors")
 @click.argument("root", type=folder_type)
 @click.argument(
-    "logs", nargs=-1, required=True, type=click.Path(True, dir_okay=False, path_type=Path)
+    "logs", nargs=-1, required=True, type=click.Path(dir_okay=False, path_type=Path)
 )
 def world_errors(root: Path, logs: tuple[Path, ...]) -> None:
     """Say which step of the reasoning breaks in replies about world-bench.

@@ -21,7 +21,6 @@ from avrt.config import EngineConfig
 from avrt.engines.base import OnCompletion, failure
 from avrt.engines.decoding import Batch, Row
 from avrt.engines.encode import Encoded, count_media_tokens, encode
-from avrt.engines.heap import keep_heap
 from avrt.engines.weights import Loaded, in_process_identity, load
 from avrt.errors import EngineError
 from avrt.types import Completion, Prompt, Request, Sampling
@@ -42,8 +41,6 @@ class TransformersEngine:
 
     def __init__(self, config: EngineConfig, model: str, revision: str | None) -> None:
         self._loaded: Loaded | None = load(model, revision, config.device, config.dtype)
-        if self._loaded.model.device.type == "cpu":
-            keep_heap()
         self._batch_size, self._batch_tokens = config.batch_size, config.batch_tokens
         self._name = model
         self._interleaved = config.use_audio_in_video

@@ -27,7 +27,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice, repeat
+from itertools import islice
 from typing import Any, TypeVar, cast
 
 import torch
@@ -46,7 +46,7 @@ from avrt.train.formats import reference_of
 from avrt.train.order import ByEpoch
 from avrt.train.rollout import Sampler, sample_groups
 from avrt.train.server_rollouts import DIFFERENCE, ServerRollouts
-from avrt.train.shared_prefix import Media, group_inputs, segments_only, share_attention
+from avrt.train.shared_prefix import Media, group_inputs, n_prompt_of, share_attention
 from avrt.train.towers import States, has_frozen_layers, states_given, tower_states
 from avrt.train.trainer import EndsAtLastStep
 
@@ -177,7 +177,6 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
         self._resampling_rounds = resampling_rounds
         self._media: list[Media] = []
         self._states: list[States] = []
-        self._teaches: list[bool] = []
         self._states_of: dict[str, States] = {}
         self._held: dict[str, _Group] = {}
         with _reference_copied(kwargs["model"], kwargs["args"].bf16):
@@ -189,9 +188,6 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
         assert self.num_generations
         assert self.max_completion_length
         self._group_size, self._n_new = self.num_generations, self.max_completion_length
-        # A CPU has no use for larger passes, and a group alone is padded to its own lengths.
-        accelerator = self.accelerator
-        self._by_one = accelerator.device.type == "cpu" and accelerator.num_processes == 1
         if share_prompts:
             for model in (self.model, self.ref_model):
                 if model is not None:
@@ -368,19 +364,10 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
         if self._share_prompts:
             inputs = by_completion(inputs)
         self._media, self._states = inputs["media"], inputs["states"]
-        self._teaches = self._find_teaching(inputs["advantages"])
         loss = super()._compute_loss(model, inputs)
         if self.beta == 0 and "ref_per_token_logps" in inputs:
             self._log_kl(inputs["ref_per_token_logps"], inputs["completion_mask"])
         return loss
-
-    def _find_teaching(self, advantages: torch.Tensor) -> list[bool]:
-        """Whether a gradient comes from each completion's group: without a KL in the loss, none
-        comes from a group without advantages, and its backward pass is left out.
-        """
-        groups = advantages.view(len(advantages), -1).ne(0).any(1).view(-1, self._group_size).any(1)
-        teaches = groups.repeat_interleave(self._group_size).tolist()
-        return teaches if self.beta == 0 and any(teaches) else [True] * len(teaches)
 
     def _log_kl(self, reference: torch.Tensor, mask: torch.Tensor) -> None:
         """Log the KL as TRL does where it is a part of the loss."""
@@ -406,7 +393,7 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
             )
             self._logprobs = results[0].detach()
             return results
-        rows = batch_size or (self._group_size if self._by_one else len(input_ids))
+        rows = batch_size or len(input_ids)
         chunks = zip(
             input_ids.split(rows),
             attention_mask.split(rows),
@@ -414,13 +401,7 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
             _split(self._states, rows),
             strict=True,
         )
-        is_loss = torch.is_grad_enabled()
-        by_group = is_loss and self._by_one and batch_size is None
-        teaches = self._teaches[::rows] if by_group else repeat(True)
-        scored = []
-        for chunk, teaches_any in zip(chunks, teaches, strict=False):
-            with torch.set_grad_enabled(is_loss and teaches_any):
-                scored.append(self._score_groups(model, *chunk, logits_to_keep))
+        scored = [self._score_groups(model, *chunk, logits_to_keep) for chunk in chunks]
         logprobs = torch.cat([logprobs for logprobs, _ in scored])
         self._logprobs = logprobs.detach()
         entropies = [entropy for _, entropy in scored if entropy is not None]
@@ -447,15 +428,12 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
             raise EngineError("a group holds completions of different prompts")
         unwrapped: Any = self.accelerator.unwrap_model(model)
         inputs = group_inputs(unwrapped, prompts[::size], _split(answers, size), media[::size])
-        with (
-            self.accelerator.autocast(),
-            states_given(unwrapped, states[::size]),
-            segments_only(unwrapped, inputs),
-        ):
+        n_prompt = n_prompt_of(inputs)
+        with self.accelerator.autocast(), states_given(unwrapped, states[::size]):
             outputs = model(**inputs, fused_lm_head=True)
 
         def unpacked(values: torch.Tensor) -> torch.Tensor:
-            values = values.reshape(len(input_ids), -1)
+            values = values[:, n_prompt:].reshape(len(input_ids), -1)
             return pad(values, (0, n_completion - values.shape[1]))
 
         entropy = None if outputs.entropy is None else unpacked(outputs.entropy)

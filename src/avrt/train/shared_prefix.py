@@ -18,8 +18,7 @@ Shapes: N groups, G completions of one, P longest prompt less one token, R longe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -39,7 +38,6 @@ __all__ = [
     "mask_argument",
     "n_prompt_of",
     "prompt_positions",
-    "segments_only",
     "share_attention",
     "thinker_of",
 ]
@@ -189,23 +187,6 @@ def n_prompt_of(inputs: Mapping[str, Any]) -> int:
     """Give P of the inputs that `group_inputs` built."""
     mask = inputs["attention_mask"]
     return (mask["full_attention"] if isinstance(mask, dict) else mask).n_prompt
-
-
-@contextmanager
-def segments_only(model: Any, inputs: dict[str, Any]) -> Iterator[None]:
-    """Let the head see the segments alone: the results of `inputs` are then (N, G R)."""
-    n_prompt = n_prompt_of(inputs)
-    inputs["shift_labels"] = inputs["shift_labels"][:, n_prompt:]
-
-    def cut(_model: Any, _inputs: Any, outputs: Any) -> Any:
-        outputs.last_hidden_state = outputs.last_hidden_state[:, n_prompt:]
-        return outputs
-
-    hook = thinker_of(model).base_model.register_forward_hook(cut)
-    try:
-        yield
-    finally:
-        hook.remove()
 
 
 def _require_flag(config: Any, input_ids: Tensor, media: Media) -> None:

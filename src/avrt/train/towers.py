@@ -1,8 +1,8 @@
 """The frozen towers compute a prompt's picture and sound once per step, for all passes over it.
 
-Rollout, reference and policy have the same towers, which do not train, so what they compute is the
-same in all of them. A tower's outputs wait on the host, and a pass takes them in its place. Where
-its projection trains, the states behind its layers wait instead, and a pass computes what follows.
+Rollout, reference and policy have the same towers, which do not train, so the states behind the
+towers' layers are the same in all of them. They wait on the host, and a pass takes them in place of
+the layers. What follows the layers, and may train, is computed in every pass.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -22,9 +21,8 @@ from avrt.train.shared_prefix import Media, thinker_of
 __all__ = ["States", "has_frozen_layers", "states_given", "tower_states"]
 
 States = Mapping[str, Tensor]
-"""For each input of a prompt's media that a tower takes, the tower's outputs (outputs, tokens,
-width): one, and more in Qwen3-Omni. Of a tower with a projection that trains, the states (layers,
-tokens, width) behind the layers that anything else reads: the last one, and the same ones.
+"""For each input of a prompt's media that a tower takes, the states (layers, tokens, width) behind
+the layers that anything else reads: the last one, and in Qwen3-Omni some before it.
 """
 KINDS = {
     "pixel_values": ("visual", "blocks", "get_image_features", "image_grid_thw"),
@@ -52,16 +50,9 @@ def tower_states(model: Any, media: Media) -> States:
     for kind, (tower, layers, method, second) in KINDS.items():
         if kind in inputs:
             kept: dict[int, Tensor] = {}
-            module = getattr(thinker.base_model, tower)
             with ExitStack() as stack:
-                if _is_frozen(module):
-                    hooks = [module.register_forward_hook(partial(_keep_outputs, kept))]
-                else:
-                    hooks = [
-                        layer.register_forward_hook(partial(_keep, kept, i))
-                        for i, layer in _read_layers(module, layers)
-                    ]
-                for hook in hooks:
+                for i, layer in _read_layers(getattr(thinker.base_model, tower), layers):
+                    hook = layer.register_forward_hook(partial(_keep, kept, i))
                     stack.callback(hook.remove)
                 getattr(thinker.base_model, method)(inputs[kind], inputs[second])
             states[kind] = torch.stack([kept[i] for i in sorted(kept)]).cpu()
@@ -70,7 +61,7 @@ def tower_states(model: Any, media: Media) -> States:
 
 @contextmanager
 def states_given(model: Any, rows: Sequence[States]) -> Iterator[None]:
-    """Let the states of a pass's prompts, in their order, take the place of towers or their layers.
+    """Let the towers take the states of a pass's prompts, in their order, in the place of layers.
 
     Without rows the towers compute.
     """
@@ -106,18 +97,7 @@ class _Given(nn.Module):
 def _call_with(
     states: Tensor, tower: Any, layers: str, method: Any, *args: Any, **options: Any
 ) -> Any:
-    """Call a thinker's method whose tower gives the states, or has them in its layers' place."""
-    if _is_frozen(tower):
-        first, *others = states
-        # By the names of both towers' outputs: the tokens' sound, the pictures', and further ones.
-        output = SimpleNamespace(
-            last_hidden_state=first, pooler_output=first, deepstack_features=others
-        )
-        tower.forward = lambda *_, **__: output  # hides the method of the class
-        try:
-            return method(*args, **options)
-        finally:
-            del tower.forward
+    """Call a thinker's method whose tower has the states in the place of its layers."""
     real = getattr(tower, layers)
     read = [i for i, _ in _read_layers(tower, layers)]
     given = dict(zip(read, states, strict=True))
@@ -129,10 +109,6 @@ def _call_with(
         setattr(tower, layers, real)
 
 
-def _is_frozen(tower: nn.Module) -> bool:
-    return not any(parameter.requires_grad for parameter in tower.parameters())
-
-
 def _read_layers(tower: Any, layers: str) -> list[tuple[int, Any]]:
     """The layers whose states are read by anything but the next layer."""
     every = getattr(tower, layers)
@@ -142,10 +118,3 @@ def _read_layers(tower: Any, layers: str) -> list[tuple[int, Any]]:
 
 def _keep(kept: dict[int, Tensor], i: int, _layer: Any, _inputs: Any, output: Any) -> None:
     kept[i] = output[0] if isinstance(output, tuple) else output
-
-
-def _keep_outputs(kept: dict[int, Tensor], _tower: Any, _inputs: Any, output: Any) -> None:
-    """Keep what the thinker reads of a tower's output, in an order."""
-    pictures = getattr(output, "pooler_output", None)
-    first = output.last_hidden_state if pictures is None else pictures
-    kept.update(enumerate([first, *(getattr(output, "deepstack_features", None) or ())]))

@@ -12,7 +12,6 @@ from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from avrt.config import RunConfig, StudentConfig
-from avrt.engines.heap import keep_heap
 from avrt.train.callbacks import Meter, PlainLines, ProgressBar
 from avrt.train.checkpoint import restore_weights
 from avrt.train.disk import naming_full_disks
@@ -94,8 +93,6 @@ def train_logged(
 
     `shown` maps the trainer's name of a metric to its name on the terminal.
     """
-    if trainer.args.use_cpu:
-        keep_heap()
     settings: Any = trainer.args.deepspeed  # those that `common_arguments` gave
     if has_cpu_adam(settings):
         use_cpu_adam(trainer)
