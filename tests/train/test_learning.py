@@ -1,7 +1,7 @@
 """GRPO learns from what it sees and hears, and from nothing else.
 
-Two questions with the same words about two clips. The policy is paid for beginning its answer to one
-with "I" and to the other without, and can only tell them apart in its loss if that gets the clips.
+Two questions with the same words about two clips. The policy is paid for beginning its answer to
+one with "I" and to the other without; its loss can only tell them apart if it gets the clips.
 """
 
 from __future__ import annotations
