@@ -60,9 +60,7 @@ def world_train(output: Path, only: tuple[str, ...], seed: int) -> None:
 
 @world.command("errors")
 @click.argument("root", type=folder_type)
-@click.argument(
-    "logs", nargs=-1, required=True, type=click.Path(dir_okay=False, path_type=Path)
-)
+@click.argument("logs", nargs=-1, required=True, type=click.Path(dir_okay=False, path_type=Path))
 def world_errors(root: Path, logs: tuple[Path, ...]) -> None:
     """Say which step of the reasoning breaks in replies about world-bench.
 
