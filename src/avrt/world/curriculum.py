@@ -107,7 +107,7 @@ def answer_letter(_: Scene, rng: random.Random) -> Example:
 
 
 def intersect(scene: Scene, rng: random.Random) -> Example:
-    question = draw_question(scene, rng)
+    question = draw_question(scene, rng, "lesson")
     pair = [candidates_seen(scene, question.kind), candidates_heard(scene, question.kind)]
     rng.shuffle(pair)
     return Example(
@@ -125,7 +125,7 @@ def walk_options(_: Scene, rng: random.Random) -> Example:
 
 def know(scene: Scene, rng: random.Random) -> Example:
     """Conclude from a description which answers are possible."""
-    question = draw_question(scene, rng)
+    question = draw_question(scene, rng, "lesson")
     if rng.random() < 0.5:
         return Example(
             f"{question.text}\n{describe_seen(scene)}",
@@ -161,7 +161,7 @@ Sensed = tuple[Scene, tuple[str, ...]]
 
 def _merging(scene: Scene, rng: random.Random) -> tuple[str, Question, Sensed, Sensed]:
     """A merger's user text, its question, what is seen and what is heard."""
-    question = draw_question(scene, rng)
+    question = draw_question(scene, rng, "lesson")
     target = question.answer
     could_see, could_hear = (
         candidates_seen(scene, question.kind),
@@ -182,7 +182,7 @@ def _merging(scene: Scene, rng: random.Random) -> tuple[str, Question, Sensed, S
 
 def analyse_text(scene: Scene, rng: random.Random) -> Example:
     """Do a teacher's task without the perception: the description is given."""
-    question = draw_question(scene, rng)
+    question = draw_question(scene, rng, "lesson")
     prompt, text = rng.choice(
         [
             (VISION, vision_analysis(scene, question, rng)),
@@ -212,7 +212,7 @@ def describe(scene: Scene, rng: random.Random) -> Example:
 def answer_directly(scene: Scene, rng: random.Random) -> Example:
     """Answer as the base does: at most after a description, and without reasoning."""
     picture, sound = rng.choice(GIVEN)
-    question = draw_question(scene, rng)
+    question = draw_question(scene, rng, "lesson")
     parts = (
         [f"I see {describe_seen(scene if picture == 'video' else _still(scene))}"]
         if picture
@@ -227,11 +227,7 @@ def answer_directly(scene: Scene, rng: random.Random) -> Example:
 
 
 def reason(scene: Scene, rng: random.Random) -> Example:
-    """Reason as a merged trace does; what a single sense leaves open is guessed.
-
-    All types of question are equally frequent: of those that are rare in a training set, it has
-    hardly a trace.
-    """
+    """Reason as a merged trace does; what a single sense leaves open is guessed."""
     picture, sound = rng.choice(GIVEN)
     question = draw_question(scene, rng, "lesson")
     if question.kind == "course" and picture == "image":
@@ -251,12 +247,12 @@ def reason(scene: Scene, rng: random.Random) -> Example:
 
 
 def analyse_vision(scene: Scene, rng: random.Random) -> Example:
-    question = draw_question(scene, rng)
+    question = draw_question(scene, rng, "lesson")
     return Example(_ask(VISION, question), vision_analysis(scene, question, rng), picture="video")
 
 
 def analyse_audio(scene: Scene, rng: random.Random) -> Example:
-    question = draw_question(scene, rng)
+    question = draw_question(scene, rng, "lesson")
     return Example(_ask(AUDIO, question), audio_analysis(scene, question, rng), sound=True)
 
 
