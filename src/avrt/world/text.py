@@ -60,7 +60,8 @@ SHARES: dict[WorldSet | Literal["lesson"], dict[str, float]] = {
 }
 """Share of each question type, as in AVQA; but a still shows no course, a sound no place.
 
-Lessons show all types alike: with AVQA's few questions about places, no model learned to walk over them.
+Lessons show all types alike: with AVQA's few questions about places, no model learned to walk over
+places.
 """
 
 
