@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from avrt.errors import ConfigError
 from avrt.experiments import arms
 from avrt.experiments.arms import Runs
 from small_experiment import SMALL, Resolve, changed
@@ -163,3 +164,15 @@ def test_what_is_evaluated_is_the_last_that_was_trained(resolve: Resolve) -> Non
     }
     assert runs.measured == ["sft", "rl", "base", "again"]
     assert list(runs.of("teachers")[0].config.eval.models) == ["eyes"]
+
+
+def test_a_model_that_the_package_does_not_have_is_refused_at_once(resolve: Resolve) -> None:
+    tree = copy.deepcopy(SMALL)
+    tree["arms"]["teachers"] = {
+        "stages": ["world", "eval"],
+        "settings": {"eval.models.eyes": {"model": "world:vision_techer", "modality": "v"}},
+    }
+    with pytest.raises(
+        ConfigError, match=r"eyes: world:vision_techer: no such model"
+    ):
+        resolve(tree)

@@ -15,6 +15,11 @@ def test_what_would_break_a_markdown_table_is_escaped():
     assert text.splitlines()[-1] == "| x \\| y z &lt;b> |"
 
 
+def test_a_sign_of_comparison_stays_readable():
+    text = to_markdown(Table("t", "T", ("a",), (("p < 0.001",),)))
+    assert text.splitlines()[-1] == "| p < 0.001 |"
+
+
 def test_details_and_emphasis_are_kept():
     cell = Cell("74.0 %", ("[69.5, 78.1], n = 400",), strong=True)
     text = to_markdown(Table("t", "T", ("model", "av"), (("sft", cell),), notes=("a note",)))

@@ -181,6 +181,8 @@ class _Resolver:
         own = {key.split(".")[2]: None for key in arm.settings if key.startswith("eval.models.")}
         model = arm.model or (None if own else self._trained(name))
         models = {key: config.eval.models[key] for key in own if key in config.eval.models}
+        for key, asked in models.items():
+            _require_model(f"arms.{name}.settings: eval.models.{key}", asked)
         if model is not None:
             models.setdefault(model, model)
         evaluation = config.eval.model_copy(update={"models": models})
@@ -343,6 +345,16 @@ def _identities(tree: Any) -> Iterator[str]:
             yield load_prompt(value).digest
         else:
             yield from _identities(value)
+
+
+def _require_model(where: str, model: Any) -> None:
+    """Refuse a model that the package does not have, before any job starts."""
+    name = model if isinstance(model, str) else model.model
+    if name.startswith("world:"):
+        try:
+            _model_digest(name)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from error
 
 
 @cache

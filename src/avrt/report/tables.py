@@ -6,6 +6,7 @@ would end a cell.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -99,5 +100,9 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _escape(text: str) -> str:
-    """Keep text on one line, inside its cell, and from being read as HTML."""
-    return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").split())
+    """Keep text on one line, inside its cell, and from being read as HTML.
+
+    A `<` before a space opens no tag, and stays readable where the table is printed.
+    """
+    text = re.sub(r"<(?! )", "&lt;", text.replace("&", "&amp;"))
+    return " ".join(text.replace("|", "\\|").split())
