@@ -172,7 +172,5 @@ def test_a_model_that_the_package_does_not_have_is_refused_at_once(resolve: Reso
         "stages": ["world", "eval"],
         "settings": {"eval.models.eyes": {"model": "world:vision_techer", "modality": "v"}},
     }
-    with pytest.raises(
-        ConfigError, match=r"eyes: world:vision_techer: no such model"
-    ):
+    with pytest.raises(ConfigError, match=r"eyes: world:vision_techer: no such model"):
         resolve(tree)

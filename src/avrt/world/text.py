@@ -26,6 +26,7 @@ from avrt.world.content import (
 
 __all__ = [
     "Question",
+    "Shares",
     "analysis",
     "audio_analysis",
     "describe_heard",
@@ -52,7 +53,8 @@ QUESTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 """Each question type: the kind of its answer, and its wordings."""
 
-SHARES: dict[WorldSet | Literal["lesson"], dict[str, float]] = {
+Shares = WorldSet | Literal["lesson"]
+SHARES: dict[Shares, dict[str, float]] = {
     "train": {"Which": 0.45, "Come From": 0.31, "Happening": 0.16, "Where": 0.08},
     "bench": {"Which": 0.55, "Come From": 0.37, "Where": 0.08},
     "audio": {"Come From": 0.6, "Happening": 0.4},
@@ -60,8 +62,7 @@ SHARES: dict[WorldSet | Literal["lesson"], dict[str, float]] = {
 }
 """Share of each question type, as in AVQA; but a still shows no course, a sound no place.
 
-Lessons show all types alike: with AVQA's few questions about places, no model learned to walk over
-places.
+`lesson`: all types alike.
 """
 
 
@@ -79,9 +80,7 @@ class Question:
         return self.options[self.answer_index]
 
 
-def draw_question(
-    scene: Scene, rng: random.Random, shares_of: WorldSet | Literal["lesson"] = "train"
-) -> Question:
+def draw_question(scene: Scene, rng: random.Random, shares_of: Shares = "train") -> Question:
     """Draw a question; its options hold all answers that a single sense cannot rule out."""
     shares = SHARES[shares_of]
     question_type = rng.choices(list(shares), weights=list(shares.values()))[0]
