@@ -231,6 +231,10 @@ def metric(value: Value, name: str) -> float:
 
 
 def _last_kl(log: Path) -> float:
-    """The last KL to the start; 0 where none was measured."""
-    rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    return float(next((row["kl"] for row in reversed(rows) if "kl" in row), 0.0))
+    """The KL to the start, mean of the last tenth of the steps; 0 where none was measured.
+
+    That of a single step is a mean over some dozens of replies, which varies by half.
+    """
+    rows = map(json.loads, log.read_text(encoding="utf-8").splitlines())
+    known = [float(row["kl"]) for row in rows if "kl" in row]
+    return fmean(known[-max(len(known) // 10, 1) :]) if known else 0.0

@@ -116,8 +116,8 @@ class Claim(Section):
     p: float = Field(default=0.05, gt=0, lt=1)
     """Largest p, after the correction for all claims of the experiment."""
     metric: str = "accuracy"
-    """`accuracy` and `format` (a letter could be read), per cent of items; `kl`, the last KL to the
-    start in the training's log; `tokens` of a reply; `minutes` of one core that training took;
+    """`accuracy` and `format` (a letter could be read), per cent of items; `kl` to the start, mean
+    of the last tenth of GRPO's steps; `tokens` of a reply; `minutes` of one core for training;
     `errors.CLASS`, per cent of the replies to world-bench. Of errors, tokens and minutes, less is
     better.
     """
