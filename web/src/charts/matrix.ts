@@ -1,0 +1,64 @@
+// A matrix is a table whose cells are shaded by their share: read alike by eye, keyboard and ear.
+
+import { h, said } from "../dom";
+import type { Matrix, MatrixCell } from "../types";
+import { number } from "./parts";
+
+export function drawMatrix(chart: Matrix): HTMLElement {
+  return h("div", { class: "matrices" }, ...chart.panels.map((panel) => buildPanel(chart, panel)));
+}
+
+function buildPanel(chart: Matrix, panel: Matrix["panels"][number]): HTMLElement {
+  const cells = new Map(panel.cells.map((cell) => [`${cell.y}\n${cell.x}`, cell]));
+  return h(
+    "div",
+    { class: "scroll", role: "region", "aria-label": panel.title || chart.title, tabindex: "0" },
+    h(
+      "table",
+      { class: "matrix" },
+      h("caption", {}, said(panel.title)),
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          chart.y === ""
+            ? h("td")
+            : h(
+                "th",
+                { scope: "col" },
+                h("small", {}, `${chart.y} ↓`),
+                h("small", {}, `${chart.x} →`),
+              ),
+          ...chart.xs.map((x) => h("th", { scope: "col" }, said(x))),
+        ),
+      ),
+      h(
+        "tbody",
+        {},
+        ...chart.ys.map((y) =>
+          h(
+            "tr",
+            {},
+            h("th", { scope: "row" }, said(y)),
+            ...chart.xs.map((x) => buildCell(cells.get(`${y}\n${x}`))),
+          ),
+        ),
+      ),
+    ),
+  );
+}
+
+function buildCell(cell: MatrixCell | undefined): HTMLElement {
+  if (cell === undefined) return h("td");
+  const n = cell.n.toLocaleString("en");
+  const interval =
+    cell.low === undefined ? "" : ` [${number(cell.low)}, ${number(cell.high ?? 0)}]`;
+  return h(
+    "td",
+    { style: `--share: ${Math.max(0, Math.min(100, cell.value))}%` },
+    cell.href ? h("a", { href: cell.href }, n) : n,
+    h("small", {}, `${number(cell.value)} %${interval}`),
+  );
+}
