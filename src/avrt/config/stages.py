@@ -447,5 +447,11 @@ class EvalConfig(Section):
 
 
 class ReportConfig(Section):
-    gallery_items: int = Field(default=12, ge=0)
-    """Items shown with frames, sound, traces and answers."""
+    gallery_items: int = Field(default=200, ge=0)
+    """Items of the page with frames, sound and spectrogram, some 300 kB each, taken in turns from
+    all outcomes; the others are there with their texts. 0: none.
+    """
+    experiments: tuple[Path, ...] = ()
+    """Folders that `avrt experiment` wrote, such as runs/experiments/NAME, whose tables and figure
+    the page shows.
+    """

@@ -67,7 +67,7 @@ class ModelResult:
     def protocol_id(self) -> str:
         return self.settings.protocol_id
 
-    @property
+    @cached_property
     def accuracy(self) -> Accuracy:
         """Strict: every item is in the denominator."""
         return pooled(self.correct)

@@ -49,6 +49,10 @@ class Sentences:
     """The items, in words."""
     shown: Sequence[str]
     not_shown: Sequence[str]
+    claim: str = ""
+    """What the last stage gains over the base, in one sentence."""
+    interval: tuple[float, float] | None = None
+    """Of that difference, 95 %, in points."""
 
     @property
     def parts(self) -> list[tuple[str, Sequence[str]]]:
@@ -80,7 +84,8 @@ def sentences_of(
     }
     for benchmark in in_order({name for name, _, _ in cells}, settings.benchmarks):
         own = {key[1:]: result for key, result in cells.items() if key[0] == benchmark}
-        lines = [*_gains(own), *_both_senses(own)]
+        gains = _gains(own)
+        lines = [*gains, *_both_senses(own)]
         if lines:
             n = max(comparison.n for _, _, comparison in lines)
             said = {True: list[str](), False: list[str]()}
@@ -89,8 +94,23 @@ def sentences_of(
                     _unsure(noise, comparison) if comparison.is_noise else _sure(gain, comparison)
                 )
                 said[comparison.is_noise].append(text)
-            return Sentences(f"the {n:,} items of {benchmark}", said[False], said[True])
+            about = f"the {n:,} items of {benchmark}"
+            claim = _claim(about, [line for line in gains if line[0][1] == "the base"])
+            return Sentences(about, said[False], said[True], *claim)
     return None
+
+
+def _claim(about: str, gains: Sequence[Line]) -> tuple[str, tuple[float, float] | None]:
+    """The gain of the furthest stage over the base; empty without one."""
+    if not gains:
+        return "", None
+    (doer, start), _, comparison = gains[-1]
+    interval = 100 * comparison.low, 100 * comparison.high
+    if not comparison.is_noise:
+        return f"On {about}, {_sure((doer, start), comparison)}", interval
+    change = f"{100 * comparison.difference:+.1f} points {_interval(comparison)}"
+    text = f"On {about}, no difference between {doer} and {start} is shown: {change}"
+    return f"{text} ({p_text(comparison.p)}).", interval
 
 
 def _stages(settings: EvalConfig, grpo_init: str) -> dict[str, str]:

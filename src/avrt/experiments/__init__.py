@@ -24,7 +24,6 @@ from avrt.experiments.outcome import read_measured
 from avrt.experiments.plan import packaged_experiments, read_experiment
 from avrt.experiments.table import by_seed_table, markdown
 from avrt.experiments.to_json import results_to_json
-from avrt.report.figures import standalone
 from avrt.runs import Result, write_atomic, write_json
 
 __all__ = ["ROOT", "plan", "render_all", "run"]
@@ -59,7 +58,7 @@ def run(
     write_json(folder / "results.json", results_to_json(measured, findings))
     texts = {
         "table.md": f"{tables}\n",
-        "figure.svg": standalone(figure),
+        "figure.svg": figure.svg,
         "experiment.yaml": write_yaml(experiment.model_dump(mode="json", by_alias=True)),
     }
     for file_name, text in texts.items():

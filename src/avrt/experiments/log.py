@@ -17,7 +17,7 @@ from avrt import __version__
 from avrt.errors import ConfigError, DataError
 from avrt.experiments.arms import Runs
 from avrt.experiments.outcome import Measured
-from avrt.report.figures import Figure, standalone
+from avrt.report.figures import Figure
 from avrt.runs import write_atomic
 from avrt.texts import read_text
 
@@ -75,7 +75,7 @@ def write_section(page: Path, name: str, text: str, figure: Figure) -> None:
     Raises:
         ConfigError: the page cannot be read, or the comment that ends the section is not there.
     """
-    drawn = standalone(figure).encode()
+    drawn = figure.svg.encode()
     after = with_section(_read_page(page), name, text)
     write_atomic(page.parent / "figures" / f"{name}.svg", lambda file: file.write(drawn))
     write_atomic(page, lambda file: file.write(after.encode()))

@@ -8,8 +8,9 @@ inside the noise.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import TypeAlias
 
 from avrt.config import EvalConfig
 from avrt.evaluate.checkpoints import split_name
@@ -18,21 +19,37 @@ from avrt.evaluate.protocol import differ_in_prompt
 from avrt.evaluate.results import MODALITIES, ModelResult, group_order
 from avrt.evaluate.statistics import Accuracy, Comparison, compare_paired
 from avrt.evaluate.summary import in_order, interval_text, p_text, percent, shown_groups
+from avrt.report.links import items_link
 from avrt.report.tables import Cell, Table
 from avrt.types import Sample
 
 __all__ = [
+    "BEST",
+    "LABELS",
     "BenchmarkResults",
+    "Compared",
+    "accuracy_cell",
+    "best_mark",
     "by_benchmark",
     "comparison_table",
+    "comparisons_of",
     "detail_table",
+    "group_link",
+    "group_results",
     "group_tables",
     "headline_table",
+    "items_of",
+    "only_right",
 ]
 
+BEST = "best"
 _GIVEN = ("Cut sounds", "Scaled pictures")
 _TOKENS = ("Picture tokens", "Sound tokens", "Prompt tokens")
 LABELS = {"none": "Text only", "a": "Audio", "v": "Vision", "av": "Audio + vision"}
+
+
+Compared: TypeAlias = tuple[tuple[str, str], tuple[str, str], Comparison]
+"""First and second (model, modality) with their comparison."""
 
 
 @dataclass(frozen=True)
@@ -120,16 +137,12 @@ def headline_table(benchmark: BenchmarkResults) -> Table:
     )
 
 
-def comparison_table(benchmark: BenchmarkResults) -> Table | None:
-    """Every model against the base and against the one before; the last model by modality."""
-    last, pairs = benchmark.models[-1], _model_pairs(benchmark)
-    if "av" in benchmark.modalities:
-        pairs += [((last, m), (last, "av")) for m in ("a", "v")]
-    rows = []
-    for first, second in pairs:
-        comparison = benchmark.compare(first, second)
-        if comparison:
-            rows.append(_comparison_row(first, second, comparison))
+def comparison_table(
+    benchmark: BenchmarkResults, compared: Sequence[Compared] | None = None
+) -> Table | None:
+    """The comparisons, a row for each; by default those of `comparisons_of`."""
+    chosen = comparisons_of(benchmark) if compared is None else compared
+    rows = [_comparison_row(benchmark.name, *pair) for pair in chosen]
     if not rows:
         return None
     header = ("Second minus first", "Input", "Difference", "95 % interval", "n")
@@ -173,11 +186,17 @@ def detail_table(benchmark: BenchmarkResults) -> Table:
 
 def group_tables(benchmark: BenchmarkResults) -> list[Table]:
     """Accuracy of every model by every group of items, on its richest input."""
+    results = group_results(benchmark)
+    return [_group_table(benchmark, group, results) for group in shown_groups(results)]
+
+
+def group_results(benchmark: BenchmarkResults) -> list[ModelResult]:
+    """The result of every model on its richest input."""
     results = []
     for model in benchmark.models:
         own = [benchmark.cells[model, m] for m in MODALITIES if (model, m) in benchmark.cells]
         results += [result for result in own[-1:] if result.has_media]
-    return [_group_table(benchmark, group, results) for group in shown_groups(results)]
+    return results
 
 
 def _group_table(benchmark: BenchmarkResults, group: str, results: Sequence[ModelResult]) -> Table:
@@ -185,9 +204,15 @@ def _group_table(benchmark: BenchmarkResults, group: str, results: Sequence[Mode
     values = group_order({value for table in tables for value in table})
     title = group.replace("_", " ")
     rows = tuple(
-        (value, *(_group_cell(table.get(value)) for table in tables))
+        (
+            value,
+            *(
+                _group_cell(table.get(value), result, group, value)
+                for table, result in zip(tables, results, strict=True)
+            ),
+        )
         for value in values
-    )  # fmt: skip
+    )
     return Table(
         f"{benchmark.name}-{group.replace('_', '-')}",
         f"{benchmark.name}: accuracy by {title}",
@@ -215,7 +240,7 @@ def _protocol_note(benchmark: BenchmarkResults) -> str:
     return f"Protocols differ and numbers under different ones are not compared: {listed}."
 
 
-def _details(result: ModelResult) -> tuple[str, ...]:
+def _details(result: ModelResult) -> tuple[Cell | str, ...]:
     counts, official = result.counts, result.official
     n_cut = sum(line.finish_reason == "length" for line in result.lines)
     official_text = "–" if official is None else percent(official.value)
@@ -225,11 +250,11 @@ def _details(result: ModelResult) -> tuple[str, ...]:
         official_text += f", {name} {percent(accuracy.value)}"
     return (
         result.protocol_id,
-        percent(result.accuracy.value),
+        Cell(percent(result.accuracy.value), href=items_of(result, "right")),
         official_text,
-        percent(result.invalid_rate),
-        str(counts["failed"]),
-        str(counts["missing_media"]),
+        Cell(percent(result.invalid_rate), href=items_of(result, "no_answer")),
+        Cell(str(counts["failed"]), href=items_of(result, "failed")),
+        Cell(str(counts["missing_media"]), href=items_of(result, "no_media")),
         str(n_cut),
         *("–" if n is None else str(n) for n in (result.cut_sounds, result.scaled_pictures)),
         _mean_text(result.think_words),
@@ -259,13 +284,39 @@ def _accuracy_cell(benchmark: BenchmarkResults, model: str, modality: str) -> Ce
         details.append(f"official {percent(result.official.value)}")
     if result.notes:
         details.append(result.notes)
-    is_best = _is_best(benchmark, result)
-    return Cell(percent(result.accuracy.value), tuple(details), strong=is_best)
+    mark = best_mark(benchmark, result)
+    return replace(
+        accuracy_cell(result.accuracy, items_of(result, "right")),
+        details=tuple(details),
+        strong=mark == BEST,
+        mark=mark,
+    )
 
 
-def _is_best(benchmark: BenchmarkResults, result: ModelResult) -> bool:
-    """Whether no other model under the same protocol shows a higher accuracy on this input; nothing
-    is best of itself, or over fewer items than others.
+def accuracy_cell(accuracy: Accuracy, href: str = "") -> Cell:
+    """An accuracy with its interval and n, which leads to the items behind it."""
+    low, high = accuracy.interval
+    return Cell(
+        percent(accuracy.value),
+        (f"{interval_text(low, high)}, n = {accuracy.n}",),
+        href=href,
+        value=100 * (accuracy.value or 0.0),
+        interval=(100 * low, 100 * high),
+        n=accuracy.n,
+    )
+
+
+def items_of(result: ModelResult, *verdicts: str, **filters: str) -> str:
+    """The items to which the model gave an answer of one of these kinds: `right`, `wrong`,
+    `no_answer`, `failed` or `no_media`.
+    """
+    kinds = dict.fromkeys(verdicts, f"{result.model}:{result.modality}")
+    return items_link(origin=result.benchmark, **kinds, **filters)
+
+
+def best_mark(benchmark: BenchmarkResults, result: ModelResult) -> str:
+    """Whether the result is the best of those on this input under one protocol, or within noise of
+    it by the paired test; nothing is best of itself, or over fewer items than others.
     """
     rivals = [
         other
@@ -275,21 +326,46 @@ def _is_best(benchmark: BenchmarkResults, result: ModelResult) -> bool:
     ]
     n_items = max((other.accuracy.n for other in rivals), default=0)
     rivals = [other for other in rivals if other.accuracy.n == n_items]
-    shown = [round(other.accuracy.value or 0.0, 3) for other in rivals]
-    is_whole = result.accuracy.n == n_items
-    return len(rivals) > 1 and is_whole and round(result.accuracy.value or 0.0, 3) == max(shown)
+    if len(rivals) < 2 or result.accuracy.n != n_items:
+        return ""
+    best = max(rivals, key=_shown)
+    if _shown(result) == _shown(best):
+        return BEST
+    comparison = compare_paired(result.correct, best.correct)
+    if comparison is None or not comparison.is_noise:
+        return ""
+    return f"within noise of the best, {p_text(comparison.p)}"
 
 
-def _model_pairs(benchmark: BenchmarkResults) -> list[tuple[tuple[str, str], tuple[str, str]]]:
-    """The base with every other model, then every model with the next."""
+def _shown(result: ModelResult) -> float:
+    return round(result.accuracy.value or 0.0, 3)
+
+
+def comparisons_of(benchmark: BenchmarkResults) -> list[Compared]:
+    """The base with every other model, every model with the next, then the last by modality."""
     models = benchmark.models
     pairs = [(models[0], model) for model in models[1:]]
     pairs += [pair for pair in pairwise(models) if pair not in pairs]
-    return [((first, m), (second, m)) for first, second in pairs for m in benchmark.modalities]
+    compared = [((first, m), (second, m)) for first, second in pairs for m in benchmark.modalities]
+    if "av" in benchmark.modalities:
+        compared += [((models[-1], m), (models[-1], "av")) for m in ("a", "v")]
+    tests = [(*pair, benchmark.compare(*pair)) for pair in compared]
+    return [(first, second, test) for first, second, test in tests if test is not None]
+
+
+def only_right(benchmark: str, first: tuple[str, str], second: tuple[str, str]) -> str:
+    """The items that the first (model, modality) has right and the second has not, for any reason;
+    one model is not both.
+    """
+    not_right = dict.fromkeys(("wrong", "no_answer", "failed", "no_media"), ":".join(second))
+    return items_link(origin=benchmark, right=":".join(first), **not_right)
 
 
 def _comparison_row(
-    first: tuple[str, str], second: tuple[str, str], comparison: Comparison
+    benchmark: str,
+    first: tuple[str, str],
+    second: tuple[str, str],
+    comparison: Comparison,
 ) -> tuple[Cell | str, ...]:
     same_input = first[1] == second[1]
     models = f"{second[0]} − {first[0]}" if same_input else second[0]
@@ -297,18 +373,28 @@ def _comparison_row(
     return (
         models,
         inputs,
-        f"{100 * comparison.difference:+.1f}",
+        Cell(
+            f"{100 * comparison.difference:+.1f}",
+            value=100 * comparison.difference,
+            interval=(100 * comparison.low, 100 * comparison.high),
+            n=comparison.n,
+        ),
         interval_text(comparison.low, comparison.high, "+"),
         str(comparison.n),
-        str(comparison.b),
-        str(comparison.c),
+        Cell(str(comparison.b), href=only_right(benchmark, first, second)),
+        Cell(str(comparison.c), href=only_right(benchmark, second, first)),
         p_text(comparison.p).removeprefix("p ").removeprefix("= ")
         + (" (within noise)" if comparison.is_noise else ""),
     )
 
 
-def _group_cell(accuracy: Accuracy | None) -> Cell:
+def _group_cell(accuracy: Accuracy | None, result: ModelResult, group: str, value: str) -> Cell:
     if accuracy is None:
         return Cell("–")
-    details = (f"{interval_text(*accuracy.interval)}, n = {accuracy.n}",)
-    return Cell(percent(accuracy.value), details)
+    return accuracy_cell(accuracy, group_link(result, group, value))
+
+
+def group_link(result: ModelResult, group: str, value: str) -> str:
+    """The items of a group that the model has right, where the page can filter by the group."""
+    name = {"question_type": "type", "relation": "relation"}.get(group)
+    return items_of(result, "right", **{name: value}) if name else ""

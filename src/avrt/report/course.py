@@ -9,13 +9,14 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from avrt.config import EvalModel
 from avrt.evaluate.checkpoints import Curve, curves_of
 from avrt.evaluate.results import ModelResult
-from avrt.evaluate.summary import interval_text, percent
+from avrt.evaluate.summary import interval_text
+from avrt.report.accuracy import accuracy_cell
 from avrt.report.tables import Table
 
 __all__ = [
@@ -89,7 +90,7 @@ def course_table(courses: Sequence[Course]) -> Table | None:
             course.curve.benchmark,
             course.curve.modality.upper(),
             str(step),
-            percent(result.accuracy.value),
+            replace(accuracy_cell(result.accuracy), details=()),
             interval_text(*result.accuracy.interval),
             str(result.accuracy.n),
             course.curve.protocol_id,

@@ -8,16 +8,26 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 
 from avrt.errors import DataError
 from avrt.evaluate.statistics import Accuracy
-from avrt.evaluate.summary import interval_text, percent
+from avrt.evaluate.summary import interval_text
+from avrt.report.accuracy import accuracy_cell
 from avrt.report.tables import Table
 from avrt.runs import manifest_path, read_manifest
 
-__all__ = ["METRICS", "TrainingRun", "held_out_table", "read_training", "training_table"]
+__all__ = [
+    "METRICS",
+    "TrainingRun",
+    "held_out_table",
+    "moving_average",
+    "read_training",
+    "thinned",
+    "training_table",
+]
 
 METRICS: Mapping[str, str] = {
     "loss": "loss",
@@ -107,7 +117,7 @@ def held_out_table(runs: Sequence[TrainingRun]) -> Table | None:
         (
             training.name,
             str(step),
-            percent(accuracy.value),
+            replace(accuracy_cell(accuracy), details=()),
             interval_text(*accuracy.interval),
             str(accuracy.n),
         )
@@ -151,3 +161,20 @@ def _ends(points: Sequence[tuple[int, float]]) -> tuple[str, str]:
     values = [value for _, value in points]
     first, last = values[:width], values[-width:]
     return f"{sum(first) / width:.4g}", f"{sum(last) / width:.4g}"
+
+
+def moving_average(values: Sequence[float], radius: int) -> list[float]:
+    """Mean over up to 2 x radius + 1 neighbours."""
+    sums = list(accumulate(values, initial=0.0))
+    n = len(values)
+    ends = [(max(0, i - radius), min(n, i + radius + 1)) for i in range(n)]
+    return [(sums[high] - sums[low]) / (high - low) for low, high in ends]
+
+
+def thinned(points: Sequence[tuple[int, float]], most: int) -> list[tuple[int, float]]:
+    """At most so many points, each the mean of as many steps, at the last of them."""
+    if len(points) <= most:
+        return list(points)
+    width = math.ceil(len(points) / most)
+    parts = [points[start : start + width] for start in range(0, len(points), width)]
+    return [(part[-1][0], sum(value for _, value in part) / len(part)) for part in parts]

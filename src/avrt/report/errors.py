@@ -22,10 +22,10 @@ from avrt.evaluate.statistics import Accuracy, pooled
 from avrt.evaluate.summary import in_order, interval_text, percent
 from avrt.report.tables import Cell, Table
 
-__all__ = ["NAME", "error_cells", "errors_table", "errors_to_csv", "richest"]
+__all__ = ["KINDS", "NAME", "error_cells", "errors_table", "errors_to_csv", "richest", "shares_of"]
 
 NAME = "errors"
-_KINDS: Mapping[str, Callable[[Line], bool]] = {
+KINDS: Mapping[str, Callable[[Line], bool]] = {
     "right": lambda line: line.correct,
     "invalid": lambda line: line.status == "unparsable",
     "wrong": lambda line: line.status == "scored" and not line.correct,
@@ -61,7 +61,7 @@ def errors_table(results: Sequence[tuple[str, ModelResult]]) -> Table | None:
     rows = tuple(
         (
             *(result.benchmark, name, result.modality.upper(), str(result.accuracy.n)),
-            *(_cell(share, kind, result) for kind, share in _shares(result).items()),
+            *(_cell(share, kind, result) for kind, share in shares_of(result).items()),
         )
         for name, result in results
     )
@@ -89,7 +89,7 @@ def error_cells(results: Sequence[tuple[str, ModelResult]]) -> list[dict[str, An
             "n": result.accuracy.n,
             **{
                 f"{kind}{end}": round(100 * value, 2)
-                for kind, share in _shares(result).items()
+                for kind, share in shares_of(result).items()
                 for end, value in zip(
                     ("", "_low", "_high"), (share.value or 0.0, *share.interval), strict=True
                 )
@@ -110,10 +110,10 @@ def errors_to_csv(results: Sequence[tuple[str, ModelResult]]) -> str:
     return file.getvalue()
 
 
-def _shares(result: ModelResult) -> dict[str, Accuracy]:
-    verdicts: dict[str, dict[str, list[bool]]] = {kind: defaultdict(list) for kind in _KINDS}
+def shares_of(result: ModelResult) -> dict[str, Accuracy]:
+    verdicts: dict[str, dict[str, list[bool]]] = {kind: defaultdict(list) for kind in KINDS}
     for line in result.lines:
-        for kind, holds in _KINDS.items():
+        for kind, holds in KINDS.items():
             verdicts[kind][line.sample_id].append(holds(line))
     return {kind: pooled(of_kind) for kind, of_kind in verdicts.items()}
 
@@ -127,7 +127,7 @@ def _cell(share: Accuracy, kind: str, result: ModelResult) -> Cell:
 
 def _n_cut(result: ModelResult) -> int:
     """Replies without a letter that were cut at the longest completion."""
-    return sum(_KINDS["invalid"](line) and line.finish_reason == "length" for line in result.lines)
+    return sum(KINDS["invalid"](line) and line.finish_reason == "length" for line in result.lines)
 
 
 def _rank(result: ModelResult) -> int:

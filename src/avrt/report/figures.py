@@ -1,9 +1,7 @@
-"""The figures, as SVG that follows the page's colours and is byte-identical for equal numbers.
+"""The figures as files for a paper or a page: SVG and PDF, byte-identical for equal numbers.
 
-Nothing is read. Ink is drawn in a marker colour that becomes `currentColor`, so that one file
-serves light and dark pages; where it stands alone, the ink is a grey that both show. Text stays
-text. Ids get the figure's name in front, because several
-figures share one page.
+Nothing is read. In SVG, text stays text, and the ink follows the reader's light or dark colours; in
+PDF it is black and the fonts are embedded.
 """
 
 from __future__ import annotations
@@ -19,8 +17,8 @@ from xml.sax.saxutils import quoteattr
 from avrt.evaluate.statistics import Accuracy
 from avrt.evaluate.summary import percent
 from avrt.report.accuracy import LABELS, BenchmarkResults
-from avrt.report.course import Course, kind_of
-from avrt.report.curves import METRICS, TrainingRun
+from avrt.report.course import Course
+from avrt.report.curves import METRICS, TrainingRun, moving_average
 from avrt.report.funnel import Step
 
 __all__ = [
@@ -32,13 +30,12 @@ __all__ = [
     "held_out_figure",
     "seeds_course_figure",
     "seeds_figure",
-    "standalone",
     "training_figure",
 ]
 
 _INK = "#010203"
-_INK_ALONE = "#747c86"
-"""Contrast 4.2 to white and 4.5 to GitHub's dark ground; a page's style sheet wins over it."""
+"""Black in PDF; in SVG it becomes `currentColor`."""
+_ADAPTS = "<style>svg{color:#1f2328}@media(prefers-color-scheme:dark){svg{color:#e6edf3}}</style>"
 _COLOURS = {"none": "#7d6bb0", "a": "#c8641b", "v": "#3b78c4", "av": "#0f9d84"}
 _MARKERS = {"none": "D", "a": "^", "v": "s", "av": "o"}
 _KEPT, _LOST = "#0f9d84", "#b9bec7"
@@ -62,6 +59,7 @@ class Figure:
     name: str
     caption: str
     svg: str
+    pdf: bytes
 
 
 def accuracy_figure(benchmark: BenchmarkResults) -> Figure:
@@ -84,15 +82,20 @@ def accuracy_figure(benchmark: BenchmarkResults) -> Figure:
             label = None
     if benchmark.chance is not None:
         axes.axvline(100 * benchmark.chance, color=_INK, linewidth=0.8, linestyle=(0, (3, 3)))
-    axes.set_yticks(range(len(models)), models)
-    axes.set_ylim(len(models) - 0.5, -0.5)
-    axes.set_xlim(0, 100)
-    axes.set_xlabel("accuracy, %; dashed: guessing")
-    axes.grid(axis="x", color=_INK, alpha=0.12, linewidth=0.6)
-    figure.legend(loc="outside upper left", ncols=4, frameon=False)
+    _name_rows(figure, axes, models, "accuracy, %; dashed: guessing")
     return _finish(
         figure, f"{benchmark.name}-accuracy", f"{benchmark.name}: accuracy with 95 % intervals"
     )
+
+
+def _name_rows(figure: Any, axes: Any, names: Sequence[str], label: str) -> None:
+    """Rows from the top with their names, per cent along the other axis, and the legend above."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlim(0, 100)
+    axes.set_xlabel(label)
+    axes.grid(axis="x", color=_INK, alpha=0.12, linewidth=0.6)
+    figure.legend(loc="outside upper left", ncols=4, frameon=False)
 
 
 @dataclass(frozen=True)
@@ -132,12 +135,7 @@ def seeds_figure(
                       markerfacecolor="none", markeredgewidth=0.9)  # fmt: skip
             axes.plot([mark.mean], [y], _MARKERS[modality], color=colour, markersize=6, label=label)
             label = None
-    axes.set_yticks(range(len(arms)), arms)
-    axes.set_ylim(len(arms) - 0.5, -0.5)
-    axes.set_xlim(0, 100)
-    axes.set_xlabel("accuracy, %")
-    axes.grid(axis="x", color=_INK, alpha=0.12, linewidth=0.6)
-    figure.legend(loc="outside upper left", ncols=4, frameon=False)
+    _name_rows(figure, axes, arms, "accuracy, %")
     return _finish(figure, name, caption)
 
 
@@ -151,13 +149,6 @@ def seeds_course_figure(
         for label, marks in lines
     ]  # fmt: skip
     return _finish(_draw_lines(points, "accuracy, %"), name, caption)
-
-
-def standalone(figure: Figure) -> str:
-    """The figure as a file of its own, whose ink follows the reader's light or dark colours."""
-    style = "<style>svg{color:#1f2328}@media(prefers-color-scheme:dark){svg{color:#e6edf3}}</style>"
-    place = figure.svg.index(">") + 1
-    return f"{figure.svg[:place]}{style}{figure.svg[place:]}"
 
 
 def funnel_figure(steps: Sequence[Step]) -> Figure:
@@ -195,7 +186,7 @@ def training_figure(training: TrainingRun) -> Figure:
             points = training.series[metric]
             steps, values = [step for step, _ in points], [value for _, value in points]
             axes.plot(steps, values, color=colour, linewidth=0.7, alpha=0.35)
-            smooth = _moving_average(values, len(values) // 20)
+            smooth = moving_average(values, len(values) // 20)
             axes.plot(steps, smooth, color=colour, linewidth=1.8, label=METRICS[metric])
         axes.set_title(METRICS[panel[0]] if len(panel) == 1 else panel[0], loc="left", fontsize=10)
         axes.set_xlabel("optimizer step")
@@ -205,18 +196,12 @@ def training_figure(training: TrainingRun) -> Figure:
     return _finish(figure, f"{training.name}-curves", f"{training.name}: training curves")
 
 
-def held_out_figure(
-    trainings: Sequence[TrainingRun], starts: Mapping[str, str] | None = None
-) -> Figure | None:
+def held_out_figure(trainings: Sequence[TrainingRun], titles: Mapping[str, str]) -> Figure | None:
     """Held-out accuracy over the steps, one line per training with its 95 % intervals.
 
-    `starts`: `base` and `sft` by their revisions, so that trainings are called by where they start.
+    `titles`: what each training is called.
     """
-    lines = [
-        (kind_of(training.name, (starts or {}).get(training.start or "")), points)
-        for training in trainings
-        if (points := training.held_out())
-    ]
+    lines = [(titles[each.name], points) for each in trainings if (points := each.held_out())]
     if not lines:
         return None
     title = "Held-out accuracy over training"
@@ -314,6 +299,7 @@ _STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9.5,
+    "pdf.fonttype": 42,
     "svg.fonttype": "none",
     "svg.hashsalt": "avrt",
     "text.color": _INK,
@@ -325,30 +311,22 @@ _STYLE: dict[Any, Any] = {
 
 
 def _finish(drawing: Any, name: str, caption: str) -> Figure:
-    """SVG text that can stand in a page: no XML head, own ids, the page's ink, a description."""
+    """The drawing as SVG with a description and a width that a page may change, and as PDF."""
     import matplotlib
 
-    buffer = io.StringIO()
+    svg, pdf = io.StringIO(), io.BytesIO()
     with matplotlib.rc_context(_STYLE):
-        metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        drawing.savefig(buffer, format="svg", metadata=metadata, transparent=True)
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :].replace(_INK, "currentColor")
-    svg = re.sub(r'\bid="', f'id="{name}-', svg)
-    svg = re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", svg)
-    # The page sets the width; the view box keeps the shape.
-    svg = re.sub(
-        r'(<svg [^>]*?)width="([\d.]+)pt" height="[\d.]+pt"', r'\1width="\2"', svg, count=1
+        unset = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        drawing.savefig(svg, format="svg", metadata=unset, transparent=True)
+        drawing.set_layout_engine("none")  # as it is laid out already
+        unset = dict.fromkeys(("Creator", "Producer", "CreationDate"))
+        drawing.savefig(pdf, format="pdf", metadata=unset, transparent=True)
+    text = svg.getvalue()
+    text = text[text.index("<svg") :].replace(_INK, "currentColor")
+    text = re.sub(
+        r'(<svg [^>]*?)width="([\d.]+)pt" height="[\d.]+pt"', r'\1width="\2"', text, count=1
     )
-    ink = f'color="{_INK_ALONE}" fill="currentColor"'
-    label = f'<svg role="img" {ink} aria-label={quoteattr(caption)} '
-    return Figure(name, caption, svg.replace("<svg ", label, 1).strip() + "\n")
-
-
-def _moving_average(values: Sequence[float], radius: int) -> list[float]:
-    """Mean over up to 2 x radius + 1 neighbours."""
-    return [
-        sum(window) / len(window)
-        for i in range(len(values))
-        for window in [values[max(0, i - radius) : i + radius + 1]]
-    ]
+    label = f'<svg role="img" fill="currentColor" aria-label={quoteattr(caption)} '
+    text = text.replace("<svg ", label, 1).strip()
+    place = text.index(">") + 1
+    return Figure(name, caption, f"{text[:place]}{_ADAPTS}{text[place:]}\n", pdf.getvalue())

@@ -1,4 +1,4 @@
-"""Where the questions went: how many every stage kept, why it left out others, and the strata.
+"""Where the questions went: how many every stage kept, and why it left out others.
 
 Reads RUN/manifests/*.json, RUN/dataset/rejected.parquet and the ledger. The numbers are the counts
 that the stages checked themselves (read = kept + dropped + failed); merge and build look at every
@@ -11,17 +11,29 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from avrt.ask.database import ledger_paths
 from avrt.ask.ledger import read_ledger
 from avrt.evaluate.summary import percent
+from avrt.report.charts import Chart
+from avrt.report.links import items_link
 from avrt.report.tables import Cell, Table
 from avrt.runs import iter_parquet, manifest_path, read_manifest
 
-__all__ = ["Step", "attrition_table", "calls_table", "read_funnel", "stages_table", "strata_table"]
+__all__ = [
+    "Attrition",
+    "Step",
+    "attrition_chart",
+    "attrition_table",
+    "calls_table",
+    "read_attrition",
+    "read_funnel",
+    "stages_table",
+]
 
 STAGES = ("prepare", "trace", "merge", "build")
-_REJECTED_BY = {
+REJECTED_BY = {
     "prepare": "Prepare: the media",
     "trace": "Trace: the teachers' calls",
     "view": "View: the teachers' answers",
@@ -32,7 +44,6 @@ _REJECTED_BY = {
 """Stage in rejected.parquet and its name for readers."""
 _ASKING = ("trace", "merge", "judge", "eval", "rubric")
 """The stages that call models."""
-_STRATA = ("both", "vision_only", "audio_only", "none")
 
 
 @dataclass(frozen=True)
@@ -64,7 +75,7 @@ def read_funnel(run: Path) -> list[Step]:
 
 def _step(stage: str, counts: Mapping[str, int]) -> Step:
     losses = [
-        (_reason_text(key), n)
+        (reason_text(key), n)
         for key, n in counts.items()
         if key.startswith(("dropped/", "failed/")) and n
     ]
@@ -111,23 +122,72 @@ def calls_table(run: Path) -> Table | None:
     )
 
 
-def attrition_table(run: Path) -> Table | None:
-    """Every question that was read, once: kept, or left out where and why. None before `build`."""
+@dataclass(frozen=True)
+class Attrition:
+    """Every question that was read, once."""
+
+    losses: Mapping[str, Sequence[tuple[str, int]]]
+    """By the stage where they left, reasons with their numbers, largest first."""
+    kept: Mapping[str, int]
+    """By split."""
+
+    @property
+    def n_kept(self) -> int:
+        return sum(self.kept.values())
+
+    @property
+    def n_read(self) -> int:
+        return self.n_kept + sum(n for losses in self.losses.values() for _, n in losses)
+
+
+def read_attrition(run: Path) -> Attrition | None:
+    """Where each question of the run is; None before `build`."""
     prepare, path = read_counts(run, "prepare"), run / "dataset" / "rejected.parquet"
     build = read_counts(run, "build")
     if build is None or not path.is_file():
         return None
     rows = iter_parquet(path, ["stage", "reason"])
-    losses = Counter((row["stage"], row["reason"]) for row in rows)
-    losses["prepare", "dropped/no_options"] += (prepare or {}).get("dropped/no_options", 0)
-    n_kept = build.get("kept", 0)
-    n_read = n_kept + losses.total()
-    table: list[tuple[Cell | str, ...]] = [("Read", "", str(n_read), _share(n_read, n_read))]
-    for stage, title in _REJECTED_BY.items():
-        own = [(reason, n) for (name, reason), n in losses.items() if name == stage and n]
-        for i, (reason, n) in enumerate(sorted(own, key=lambda loss: (-loss[1], loss[0]))):
-            table.append(("" if i else title, _reason_text(reason), str(n), _share(n, n_read)))
-    table.append(("Dataset", "kept", Cell(str(n_kept), strong=True), _share(n_kept, n_read)))
+    counts = Counter((row["stage"], row["reason"]) for row in rows)
+    counts["prepare", NO_OPTIONS] += (prepare or {}).get(NO_OPTIONS, 0)
+    losses = {
+        stage: sorted(
+            ((reason, n) for (name, reason), n in counts.items() if name == stage and n),
+            key=lambda loss: (-loss[1], loss[0]),
+        )
+        for stage in REJECTED_BY
+    }
+    splits = {name: build.get(name, 0) for name in ("train", "validation")}
+    known = sum(splits.values()) == build.get("kept", 0)
+    return Attrition(losses, splits if known else {"train": build.get("kept", 0)})
+
+
+NO_OPTIONS = "dropped/no_options"
+"""These questions are in no file of the dataset."""
+
+
+def loss_link(stage: str, reason: str) -> str:
+    """The items that left at a stage for a reason."""
+    if reason == NO_OPTIONS:
+        return ""
+    return items_link(origin="dataset", outcome=stage, reason=reason)
+
+
+def attrition_table(attrition: Attrition) -> Table:
+    """Every question that was read, once: kept, or left out where and why."""
+    n_read, n_kept = attrition.n_read, attrition.n_kept
+
+    def count(n: int, href: str, strong: bool = False) -> tuple[Cell, str]:
+        return Cell(str(n), strong=strong, href=href, value=n), _share(n, n_read)
+
+    table: list[tuple[Cell | str, ...]] = [
+        ("Read", "", *count(n_read, items_link(origin="dataset")))
+    ]
+    for stage, losses in attrition.losses.items():
+        for i, (reason, n) in enumerate(losses):
+            title = "" if i else REJECTED_BY[stage]
+            table.append((title, reason_text(reason), *count(n, loss_link(stage, reason))))
+    href = items_link(origin="dataset", outcome=list(attrition.kept))
+    table.append(("Dataset", "kept", *count(n_kept, href, strong=True)))
     return Table(
         "funnel",
         "Every question: kept, or left out and why",
@@ -137,33 +197,43 @@ def attrition_table(run: Path) -> Table | None:
     )
 
 
-def strata_table(run: Path) -> Table | None:
-    """Which teacher was right, 2 x 2; None before the teachers were asked."""
-    for stage in ("trace", "build"):
-        counts = read_counts(run, stage) or {}
-        strata = {name: counts.get(f"stratum/{name}", 0) for name in _STRATA}
-        total = sum(strata.values())
-        if total:
-            break
-    else:
-        return None
+def attrition_chart(attrition: Attrition) -> Chart:
+    """The stream of questions: what each stage lost, and what is left."""
+    nodes: list[dict[str, Any]] = [
+        {"id": "read", "name": "Read", "kind": "kept", "href": items_link(origin="dataset")}
+    ]
+    links: list[dict[str, Any]] = []
+    source, n_left = "read", attrition.n_read
+    stages = [stage for stage, losses in attrition.losses.items() if losses]
+    for stage in stages:
+        for reason, n in attrition.losses[stage]:
+            id_, href = f"{stage}/{reason}", loss_link(stage, reason)
+            about = {
+                "id": id_,
+                "name": reason_text(reason).partition(": ")[2].capitalize(),
+                "stage": REJECTED_BY[stage],
+            }
+            nodes.append({**about, "kind": "lost", **({"href": href} if href else {})})
+            links.append({"source": source, "target": id_, "n": n})
+            n_left -= n
+        if stage != stages[-1] and n_left:
+            name = f"After {REJECTED_BY[stage].partition(':')[0].lower()}"
+            nodes.append({"id": f"after/{stage}", "name": name, "kind": "kept"})
+            links.append({"source": source, "target": f"after/{stage}", "n": n_left})
+            source = f"after/{stage}"
+    for split, n in attrition.kept.items():
+        href = items_link(origin="dataset", outcome=split)
+        nodes.append({"id": split, "name": split.capitalize(), "kind": "kept", "href": href})
+        if n:
+            links.append({"source": source, "target": split, "n": n})
+    used = {link[end] for link in links for end in ("source", "target")}
+    nodes = [node for node in nodes if node["id"] in used]
+    title = f"Where the {attrition.n_read:,} questions went"
+    note = "Every stream leads to its items."
+    return Chart("funnel", "flow", title, {"nodes": nodes, "links": links}, "funnel", note)
 
-    def cell(name: str) -> str:
-        return f"{strata[name]} ({percent(strata[name] / total)})"
 
-    return Table(
-        "strata",
-        f"Which teacher was right (n = {total})",
-        ("", "Audio teacher right", "Audio teacher not right"),
-        (
-            ("Vision teacher right", cell("both"), cell("vision_only")),
-            ("Vision teacher not right", cell("audio_only"), cell("none")),
-        ),
-        ("Over the questions that both teachers answered; not right is wrong, cut or unreadable.",),
-    )
-
-
-def _reason_text(key: str) -> str:
+def reason_text(key: str) -> str:
     kind, _, reason = key.partition("/")
     return f"{kind}: {reason.replace('_', ' ')}"
 

@@ -1,45 +1,45 @@
-"""Write the page, the Markdown tables and the figures of a run.
+"""Write the page of a run: one folder that a browser opens without a server.
 
-Reads the run directory (and, for the gallery, the media it names); writes RUN/report/:
-index.html, tables/*.md, figures/*.svg, media/. No model is called and no clock is read: equal
-inputs give equal bytes. The template escapes every text; the only markup passed through is that
-of our own figures.
+Reads the run directory, and the media of the items that are shown with them; writes RUN/report/:
+index.html, assets/, data/ (report.js, index.js, items-NNNN.js), media/, tables/, figures/. No model
+is called and no clock is read: equal inputs give equal bytes. What a model or a data set wrote is
+in data/ alone, as JSON.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from pathlib import Path, PurePath
-from typing import Any
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from typing import IO, Any
 
-import yaml
-
-from avrt import __version__
-from avrt.config import Config, EvalConfig, MediaConfig
+from avrt.config import Config
 from avrt.errors import PASSING_CLASSES, ConfigError
-from avrt.evaluate.benchmarks import media_of
-from avrt.evaluate.results import read_results
-from avrt.evaluate.sentences import sentences_of
-from avrt.report.accuracy import by_benchmark
-from avrt.report.course import courses_of
+from avrt.report.content import Source, read_content, report_data, write_content
 from avrt.report.dataset import dataset_table
-from avrt.report.gallery import NO_MEDIA, GalleryItem, Media, Roots, choose, collect, show_media
-from avrt.report.sections import Part, facts, parts_of
-from avrt.report.tables import to_markdown
+from avrt.report.item import roles_of
+from avrt.report.items import ItemSources, Written, write_items
+from avrt.report.paper import Evaluated, read_runs
+from avrt.report.script import write_script
+from avrt.report.settings import settings_text
+from avrt.report.shown_experiments import check_experiments
 from avrt.runs import Result, hold_output, remove_folder, write_atomic
 from avrt.texts import counted
 
-__all__ = ["plan", "run", "settings_text"]
-
-MAX_BYTES = 20_000
-"""Most of one text on the page."""
+__all__ = ["plan", "run"]
 
 
-def run(config: Config, folder: Path | None = None, with_media: bool = True) -> Result:
+def run(
+    config: Config,
+    folder: Path | None = None,
+    with_media: bool = True,
+    others: Sequence[str] = (),
+) -> Result:
     """Write the page from the finished stages into `folder`, by default RUN/report.
 
-    Without media, the gallery shows questions and texts alone.
+    A page in another folder names no clip, since it is to be given on; without media, it shows
+    questions and texts alone. `others`: further runs, by name or folder, beside this one.
 
     Raises:
         ConfigError: no such run.
@@ -48,68 +48,78 @@ def run(config: Config, folder: Path | None = None, with_media: bool = True) -> 
     path = config.run.path
     if not path.is_dir():
         raise ConfigError(f"{path}: no such run; set run.dir and run.name, or run `avrt prepare`")
+    check_experiments(config.report.experiments)
+    runs = read_runs(config, others)
     report = folder or path / "report"
     with hold_output(report):
-        return _write(config, report, with_media)
+        return _write(config, report, runs, folder is not None, with_media)
 
 
-def _write(config: Config, report: Path, with_media: bool) -> Result:
-    from markupsafe import escape
-
+def _write(
+    config: Config,
+    report: Path,
+    runs: Sequence[Evaluated],
+    is_published: bool,
+    with_media: bool,
+) -> Result:
     path, template = config.run.path, _load_template()
-    results = read_results(config, with_texts=False)
-    benchmarks = by_benchmark(results, config.eval)
-    courses = courses_of(results, config.eval.models)
-    said = sentences_of(results, config.eval, config.grpo.init)
-    parts = parts_of(path, dataset_table(config), benchmarks, courses, said)
-    roots = {name: data.root for name, data in config.eval.benchmarks.items()}
-    all_roots = Roots(config.data.root, roots)
-    choice = choose(path, all_roots, benchmarks, config.report.gallery_items)
-    shown = by_benchmark(read_results(config, choice.ids), config.eval) if benchmarks else []
-    items = collect(path, all_roots, shown, choice)
-    for name in ("media", "tables", "figures"):  # of an earlier report
+    results = runs[0].results
+    content = read_content(
+        Source(
+            run=path,
+            name=config.run.name,
+            evaluation=config.eval,
+            grpo_init=config.grpo.init,
+            results=results,
+            statistics=dataset_table(config),
+            others=runs[1:],
+            experiments=config.report.experiments,
+        )
+    )
+    for name in ("data", "tables", "figures"):  # of an earlier report
         remove_folder(report / name)
-    media = [
-        show_media(item, _media_of(item, config.eval, config.media), report / "media")
-        if with_media
-        else NO_MEDIA
-        for item in items
-    ]
-    page = template.render(
-        run_name=config.run.name,
-        version=__version__,
-        facts=facts(path, benchmarks),
-        parts=parts,
-        gallery=list(zip(items, media, strict=True)),
-        settings=escape(settings_text(path)),  # whole, however long
+    sources = ItemSources(
+        run=path,
+        root=config.data.root,
+        media=config.media,
+        evaluation=config.eval,
+        roles=roles_of(path, config.teachers, config.merger),
+        project=None if is_published else config.run.dir.resolve().parent,
     )
-    counts = _write_parts(report, parts)
-    _write_text(report / "index.html", page)
-    counts |= {"gallery": len(items)}
-    return Result(f"report: {report / 'index.html'}", counts, _fault(media))
+    n_media = config.report.gallery_items if with_media else 0
+    written = write_items(sources, results, report, n_media)
+    data = report_data(content, settings_text(path), written.faults)
+    write_script(report / "data" / "report.js", "report", data)
+    counts = write_content(report, content) | {"items": written.n_items, "media": written.n_media}
+    _copy_assets(report / "assets")
+    tables = [(name, table.caption) for name, table in content.tables.items()]
+    _write_text(report / "index.html", template.render(run_name=config.run.name, tables=tables))
+    return Result(f"report: {report / 'index.html'}", counts, _fault(written))
 
 
-def _media_of(item: GalleryItem, evaluation: EvalConfig, media: MediaConfig) -> MediaConfig:
-    """The sound as the models got it, and no more frames than a strip has room for."""
-    data = evaluation.benchmarks.get(item.origin) if item.group == "evaluated" else None
-    if data is None:
-        return media
-    given = media_of(data, media)
-    n_frames = min(given.n_frames, media.n_frames)
-    return given.model_copy(update={"fps": None, "n_frames": n_frames})
+def _copy_assets(folder: Path) -> None:
+    """The page's own script and styles, as they come with the package."""
+    remove_folder(folder)
+    packaged = files("avrt.report") / "assets"
+    for asset in packaged.iterdir() if packaged.is_dir() else ():
+        write_atomic(folder / asset.name, partial(_write_bytes, asset.read_bytes()))
 
 
-def _fault(media: Sequence[Media]) -> str:
-    """What the page lacks although the same command may find it."""
-    errors = [error for item in media for error in item.failures.values()]
-    passing = [error for error in errors if error.error_class in PASSING_CLASSES]
-    if not passing:
-        return ""
-    numbers = counted(error.error_class for error in passing)
-    return (
-        f"report: {len(passing)} files of the gallery cannot be read now ({numbers}; the first: "
-        f"{passing[0]}); the page is written without them: mend that, then repeat the command"
-    )
+def _write_bytes(content: bytes, file: IO[bytes]) -> None:
+    file.write(content)
+
+
+def _fault(written: Written) -> str:
+    """What the page lacks although it was there, or the same command may find it."""
+    passing = [error for error in written.media_errors if error.error_class in PASSING_CLASSES]
+    lines = [f"report: {fault}; the page is written without it" for fault in written.faults]
+    if passing:
+        numbers = counted(error.error_class for error in passing)
+        lines.append(
+            f"report: {len(passing)} media files cannot be read now ({numbers}; the first: "
+            f"{passing[0]}); the page is written without them: mend that, then repeat the command"
+        )
+    return "\n".join(lines)
 
 
 def plan(config: Config) -> str:
@@ -124,68 +134,12 @@ def _load_template() -> Any:
         loader=jinja2.PackageLoader("avrt.report", "."),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
-        finalize=_cut,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["with_code"] = _with_code
     return environment.get_template("page.html.j2")
-
-
-def _cut(value: Any) -> Any:
-    """What stands on the page for a value; of a text that would fill it, the beginning."""
-    from markupsafe import Markup
-
-    if not isinstance(value, str) or isinstance(value, Markup) or len(value) <= MAX_BYTES // 4:
-        return value
-    shown = value.encode("utf-8", "surrogatepass")[:MAX_BYTES].decode("utf-8", "ignore")
-    if len(shown) == len(value):
-        return value
-    return f"{shown} … [the first {len(shown):,} of {len(value):,} characters]"
-
-
-def _with_code(text: str) -> Any:
-    """Escaped text in which `words` between backticks are code."""
-    from markupsafe import Markup, escape
-
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
-
-
-def _write_parts(report: Path, parts: Sequence[Part]) -> dict[str, int]:
-    """Write tables and figures as files of their own."""
-    tables = [table for part in parts for table in (*part.tables, *part.folded)]
-    figures = [figure for part in parts for figure in part.figures]
-    for table in tables:
-        _write_text(report / "tables" / f"{table.name}.md", to_markdown(table))
-    for figure in figures:
-        _write_text(report / "figures" / f"{figure.name}.svg", figure.svg)
-    return {"tables": len(tables), "figures": len(figures)}
 
 
 def _write_text(path: Path, text: str) -> None:
     # A lone surrogate in a model's text cannot be UTF-8; it is shown as its escape.
     write_atomic(path, lambda file: file.write(text.encode("utf-8", errors="backslashreplace")))
-
-
-def settings_text(run: Path) -> str:
-    """The run's configuration; paths that tell about this machine are cut to their last part."""
-    path = run / "config.yaml"
-    if not path.is_file():
-        return ""
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(
-            f"{path}: not valid YAML: {error}; run a stage again to write it"
-        ) from error
-    return yaml.safe_dump(_without_outer_paths(tree), sort_keys=False, allow_unicode=True)
-
-
-def _without_outer_paths(tree: Any) -> Any:
-    if isinstance(tree, dict):
-        return {key: _without_outer_paths(value) for key, value in tree.items()}
-    if isinstance(tree, list):
-        return [_without_outer_paths(value) for value in tree]
-    if isinstance(tree, str) and (PurePath(tree).is_absolute() or tree.startswith("../")):
-        return f"…/{PurePath(tree).name}"
-    return tree

@@ -90,6 +90,7 @@ class Evaluated:
 
     results: Sequence[ModelResult]
     settings: EvalConfig
+    folder: Path = Path()
     run: str = ""
     """Its name, with which the names of its models begin; empty: the run of the command."""
 
@@ -206,7 +207,7 @@ def read_runs(config: Config, others: Sequence[str] = ()) -> list[Evaluated]:
     """
     if not config.run.path.is_dir():
         raise ConfigError(f"{config.run.path}: no such run; set run.dir and run.name")
-    runs = [Evaluated(read_results(config, with_texts=False), config.eval)]
+    runs = [Evaluated(read_results(config, with_texts=False), config.eval, config.run.path)]
     for name in others:
         path = Path(name) if "/" in name else config.run.dir / name
         stored = path / "config.yaml"
@@ -214,13 +215,13 @@ def read_runs(config: Config, others: Sequence[str] = ()) -> list[Evaluated]:
             raise ConfigError(f"{path}: no such run, or no stage of it was run; name another")
         if path.name in (run.run for run in runs):
             raise ConfigError(
-                f"--with {name}: another run of the name {path.name} is given, and models are "
+                f"{name}: another run of the name {path.name} is given, and models are "
                 "called by the name of their run; rename its folder"
             )
         own = load_config(stored)
         place = own.run.model_copy(update={"dir": path.parent, "name": path.name})
         own = own.model_copy(update={"run": place})
-        runs.append(Evaluated(read_results(own, with_texts=False), own.eval, path.name))
+        runs.append(Evaluated(read_results(own, with_texts=False), own.eval, path, path.name))
     return runs
 
 

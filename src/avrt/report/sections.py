@@ -10,45 +10,70 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avrt.evaluate.sentences import Sentences
-from avrt.evaluate.summary import interval_text, p_text, percent
 from avrt.report.accuracy import (
-    LABELS,
     BenchmarkResults,
     comparison_table,
     detail_table,
     group_tables,
     headline_table,
 )
+from avrt.report.charts import Chart
+from avrt.report.cost import Calls, cost_table, training_cost_table
 from avrt.report.course import Course, course_table
-from avrt.report.curves import held_out_table, read_training, training_table
+from avrt.report.curves import TrainingRun, held_out_table, training_table
+from avrt.report.dataset import distribution_charts, read_distributions, repeats_table
 from avrt.report.errors import errors_table, richest
-from avrt.report.figures import (
-    Figure,
-    accuracy_figure,
-    course_figures,
-    funnel_figure,
-    held_out_figure,
-    training_figure,
+from avrt.report.funnel import (
+    Attrition,
+    Step,
+    attrition_chart,
+    attrition_table,
+    calls_table,
+    stages_table,
 )
-from avrt.report.funnel import attrition_table, calls_table, read_funnel, stages_table, strata_table
+from avrt.report.result_charts import (
+    accuracy_chart,
+    confusion_chart,
+    confusion_table,
+    differences_chart,
+    errors_chart,
+    group_charts,
+    letters_table,
+    position_chart,
+)
+from avrt.report.strata import gates_table, strata_by_type_table, strata_chart, strata_table
 from avrt.report.tables import Table
+from avrt.report.training_charts import course_charts, held_out_chart, metric_charts
 
-__all__ = ["Fact", "Part", "facts", "parts_of"]
+__all__ = [
+    "Picture",
+    "Section",
+    "cost_section",
+    "data_section",
+    "funnel_section",
+    "result_sections",
+    "training_section",
+]
 
 
 @dataclass(frozen=True)
-class Fact:
-    """A number that a reader should see first."""
+class Picture:
+    """A drawing that another command made."""
 
-    value: str
-    label: str
-    detail: str
+    name: str
+    """File name without ending."""
+    caption: str
+    svg: str
 
 
 @dataclass(frozen=True)
-class Part:
-    """A part of the page."""
+class Section:
+    """A part of a view; charts come before tables."""
 
+    view: str
+    """The view that shows it: overview, results, training, data, funnel, runs or
+    experiments.
+    """
     id: str
     title: str
     lead: str
@@ -56,114 +81,159 @@ class Part:
     """What the results show, and what not: a title, and sentences."""
     missing: Sequence[str] = ()
     """Sentences about files that are absent, with the commands that make them."""
-    figures: Sequence[Figure] = ()
-    tables: Sequence[Table] = ()
-    folded: Sequence[Table] = ()
+    charts: Sequence[Chart | None] = ()
+    pictures: Sequence[Picture] = ()
+    tables: Sequence[Table | None] = ()
+    folded: Sequence[Table | None] = ()
     """Tables that are shown on request."""
 
 
-def parts_of(
-    run: Path,
-    dataset: Table | None,
-    benchmarks: Sequence[BenchmarkResults],
-    courses: Sequence[Course] = (),
-    said: Sentences | None = None,
-) -> list[Part]:
-    """All parts in the order of the page; `dataset` has the dataset's statistics, `said` is about
-    the results.
-    """
+def result_sections(
+    benchmarks: Sequence[BenchmarkResults], said: Sentences | None
+) -> list[Section]:
+    """What was measured, by benchmark; then what holds for all of them."""
+    shown = [benchmark for benchmark in benchmarks if benchmark.modalities]
+    results = [(model, result) for b in shown for (model, _), result in b.cells.items()]
+    models = list(dict.fromkeys(model for benchmark in shown for model in benchmark.models))
+    errors = richest(results, [b.name for b in shown], models)
+    first = Section(
+        "results",
+        "results",
+        "Results",
+        "Every model on every evaluation set, given the question alone, sound, pictures, or both. "
+        "Best: the highest of a column under one protocol. Within noise of the best: the paired "
+        "test on the same items shows no difference to it.",
+        said=said.parts if said else (),
+        missing=[] if shown else ["No evaluation yet. `avrt eval` makes it."],
+    )
+    if not shown:
+        return [first]
     return [
-        _results(benchmarks, said),
-        _funnel(run),
-        _dataset(dataset),
-        _training(run, benchmarks, courses),
-        _groups(benchmarks),
+        first,
+        *map(_benchmark_section, shown),
+        Section(
+            "results",
+            "errors",
+            "Errors",
+            "What goes wrong on the richest input: a wrong answer, or one that cannot be read.",
+            charts=[errors_chart(errors)],
+            folded=[errors_table(errors)],
+        ),
+        *(_letters_section(benchmark) for benchmark in shown),
+        *(section for b in shown for section in _group_sections(b)),
     ]
 
 
-def facts(run: Path, benchmarks: Sequence[BenchmarkResults]) -> list[Fact]:
-    """The numbers at the top of the page."""
-    shown: list[Fact] = []
-    steps = read_funnel(run)
-    if steps:
-        last, n_read = steps[-1], steps[0].n_read
-        share = percent(last.n_kept / n_read if n_read else None)
-        label, detail = f"questions kept after {last.stage}", f"of {n_read} read ({share})"
-        shown.append(Fact(str(last.n_kept), label, detail))
-    for benchmark in benchmarks:
-        if benchmark.modalities and len(benchmark.models) > 1:
-            shown.append(_result_fact(benchmark))
-    return shown
-
-
-def _result_fact(benchmark: BenchmarkResults) -> Fact:
-    """The last model against the first on the richest input."""
-    base, last, modality = benchmark.models[0], benchmark.models[-1], benchmark.modalities[-1]
-    comparison = benchmark.compare((base, modality), (last, modality))
-    if comparison is None:
-        return Fact("–", f"{last} − {base} on {benchmark.name}", "not both evaluated yet")
-    return Fact(
-        f"{100 * comparison.difference:+.1f}",
-        f"points, {last} − {base} on {benchmark.name}, {LABELS[modality].lower()}",
-        f"95 % {interval_text(comparison.low, comparison.high, '+')}, {p_text(comparison.p)}, "
-        f"n = {comparison.n}",
-    )
-
-
-def _results(benchmarks: Sequence[BenchmarkResults], said: Sentences | None) -> Part:
-    shown = [benchmark for benchmark in benchmarks if benchmark.modalities]
-    comparisons = [comparison_table(benchmark) for benchmark in shown]
-    results = [(model, result) for b in shown for (model, _), result in b.cells.items()]
-    models = [model for benchmark in shown for model in benchmark.models]
-    errors = errors_table(richest(results, [b.name for b in shown], list(dict.fromkeys(models))))
-    return Part(
+def _benchmark_section(benchmark: BenchmarkResults) -> Section:
+    return Section(
         "results",
-        "Results",
-        "Every model on every evaluation set, given the question alone, sound, pictures, or both.",
-        said=said.parts if said else (),
-        missing=[] if shown else ["No evaluation yet. `avrt eval` makes it."],
-        figures=[accuracy_figure(b) for b in shown],
-        tables=[headline_table(benchmark) for benchmark in shown],
-        folded=[
-            *(table for table in (*comparisons, errors) if table),
-            *(detail_table(benchmark) for benchmark in shown),
-        ],
+        f"results-{benchmark.name}",
+        benchmark.name,
+        "",
+        charts=[accuracy_chart(benchmark), differences_chart(benchmark)],
+        tables=[headline_table(benchmark)],
+        folded=[comparison_table(benchmark), detail_table(benchmark)],
     )
 
 
-def _funnel(run: Path) -> Part:
-    steps = read_funnel(run)
-    account, strata = attrition_table(run), strata_table(run)
-    folded = [stages_table(steps) if steps else None, calls_table(run)]
+def _letters_section(benchmark: BenchmarkResults) -> Section:
+    return Section(
+        "results",
+        f"letters-{benchmark.name}",
+        f"{benchmark.name}: letters",
+        "Whether a model prefers a letter, and which it mistakes for which.",
+        charts=[position_chart(benchmark), confusion_chart(benchmark)],
+        folded=[letters_table(benchmark), confusion_table(benchmark)],
+    )
+
+
+def _group_sections(benchmark: BenchmarkResults) -> list[Section]:
+    charts, tables = group_charts(benchmark), group_tables(benchmark)
+    if not tables:
+        return []
+    return [
+        Section(
+            "results",
+            f"groups-{benchmark.name}",
+            f"{benchmark.name}: by group of items",
+            "Where each model is good, on its richest input.",
+            charts=charts,
+            folded=tables,
+        )
+    ]
+
+
+def funnel_section(run: Path, steps: Sequence[Step], attrition: Attrition | None) -> list[Section]:
+    """Every question that was read: kept, or left out at a stage for a reason."""
     done = {step.stage for step in steps}
     missing = [
         f"No {stage} yet. `avrt {stage}` makes it."
         for stage in ("prepare", "trace", "merge", "build")
         if stage not in done
     ]
-    return Part(
-        "funnel",
-        "From questions to training traces",
-        "Every question that was read: kept, or left out at a stage for a reason.",
-        missing=missing,
-        figures=[funnel_figure(steps)] if steps else [],
-        tables=[table for table in (account, strata) if table],
-        folded=[table for table in folded if table],
-    )
+    return [
+        Section(
+            "funnel",
+            "funnel",
+            "From questions to training traces",
+            "Every question that was read: kept, or left out at a stage for a reason.",
+            missing=missing,
+            charts=[attrition_chart(attrition) if attrition else None],
+            tables=[attrition_table(attrition) if attrition else None],
+            folded=[stages_table(steps) if steps else None, calls_table(run)],
+        ),
+        Section(
+            "funnel",
+            "strata",
+            "Which teacher was right",
+            "What could be seen, what could be heard, and what took both.",
+            charts=[strata_chart(run)],
+            folded=[strata_table(run), strata_by_type_table(run)],
+        ),
+        Section(
+            "funnel",
+            "gates",
+            "Faults of merged traces",
+            "What the gates found, whether they reject it or not.",
+            tables=[gates_table(run)],
+        ),
+    ]
 
 
-def _dataset(table: Table | None) -> Part:
-    return Part(
-        "dataset",
-        "The dataset",
-        "The merged traces that the student is trained on.",
-        missing=[] if table else ["No dataset yet. `avrt build` makes it."],
-        tables=[table] if table else [],
-    )
+def data_section(run: Path, statistics: Table | None) -> list[Section]:
+    """The merged traces that the student is trained on."""
+    missing = [] if statistics else ["No dataset yet. `avrt build` makes it."]
+    counted = read_distributions(run)
+    charts, tables = distribution_charts(counted) if counted else ([], [])
+    return [
+        Section(
+            "data",
+            "dataset",
+            "The dataset",
+            "The merged traces that the student is trained on.",
+            missing=missing,
+            charts=charts,
+            tables=[statistics],
+            folded=tables,
+        ),
+        Section(
+            "data",
+            "repeats",
+            "Duplicates and contamination",
+            "What the dataset holds more than once, and what it shares with benchmarks.",
+            tables=[repeats_table(counted) if counted else None],
+        ),
+    ]
 
 
-def _training(run: Path, benchmarks: Sequence[BenchmarkResults], courses: Sequence[Course]) -> Part:
-    trainings = read_training(run)
+def training_section(
+    run: Path,
+    trainings: Sequence[TrainingRun],
+    titles: dict[str, str],
+    benchmarks: Sequence[BenchmarkResults],
+    courses: Sequence[Course],
+) -> list[Section]:
+    """Accuracy over training, then every logged metric."""
     names = [training.name for training in trainings]
     missing = []
     if "sft" not in names:
@@ -177,39 +247,34 @@ def _training(run: Path, benchmarks: Sequence[BenchmarkResults], courses: Sequen
                 f"The kept checkpoints of {name} were not evaluated yet. "
                 f"`avrt eval --checkpoints {name}` does it."
             )
-    starts = {
-        revision: model
-        for benchmark in benchmarks
-        for (model, _), result in benchmark.cells.items()
-        if model in ("base", "sft") and (revision := result.settings.model.get("revision"))
-    }
-    with_rewards = [training for training in trainings if training.name != "sft"]
-    accuracy = held_out_figure(with_rewards, starts)
-    table = held_out_table(trainings)
-    return Part(
-        "training",
-        "Training",
-        "Accuracy of the kept checkpoints, where they were evaluated; then every optimizer step "
-        "(thin) and its moving average (thick).",
-        missing=missing,
-        figures=[
-            *course_figures(courses, benchmarks),
-            *([accuracy] if accuracy else []),
-            *(training_figure(training) for training in trainings),
-        ],
-        folded=[
-            *(each for each in (course_table(courses), table) if each),
-            *([training_table(trainings)] if trainings else []),
-        ],
-    )
+    accuracy = [*course_charts(courses, benchmarks), held_out_chart(trainings, titles)]
+    return [
+        Section(
+            "training",
+            "training",
+            "Accuracy over training",
+            "Of the kept checkpoints, where they were evaluated, and on held-out prompts.",
+            missing=missing,
+            charts=accuracy,
+            folded=[course_table(courses), held_out_table(trainings)],
+        ),
+        Section(
+            "training",
+            "metrics",
+            "Every step",
+            "Each optimizer step (thin) and its moving average (thick).",
+            charts=metric_charts(trainings, titles),
+            folded=[training_table(trainings) if trainings else None],
+        ),
+    ]
 
 
-def _groups(benchmarks: Sequence[BenchmarkResults]) -> Part:
-    tables = [table for benchmark in benchmarks for table in group_tables(benchmark)]
-    return Part(
-        "groups",
-        "By group of items",
-        "Where each model is good, on its richest input.",
-        missing=[] if tables else ["No evaluation yet. `avrt eval` makes it."],
-        tables=tables,
+def cost_section(calls: Sequence[Calls], trainings: Sequence[TrainingRun]) -> Section:
+    """What the run cost."""
+    return Section(
+        "overview",
+        "cost",
+        "Cost",
+        "What models were asked and what training took.",
+        tables=[cost_table(calls), training_cost_table(trainings)],
     )

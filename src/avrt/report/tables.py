@@ -1,6 +1,6 @@
-"""A table that is written several times: into the page, as Markdown and as LaTeX.
+"""A table that is written several times: into the page, as Markdown, LaTeX, CSV and JSON.
 
-Nothing is read. Cells are text; the page's template escapes them, `to_markdown` escapes what
+Nothing is read. Cells are text; the page shows them as text alone, `to_markdown` escapes what
 would end a cell.
 """
 
@@ -21,6 +21,16 @@ class Cell:
     details: tuple[str, ...] = ()
     strong: bool = False
     """The value that the reader came for."""
+    href: str = ""
+    """Where the page leads from here: the items behind the number."""
+    mark: str = ""
+    """What the page says beside the value, such as `best`."""
+    value: float | None = None
+    """The number that the text shows, for programs and for sorting."""
+    interval: tuple[float, float] | None = None
+    """95 %, in the unit of the value."""
+    n: int | None = None
+    """Items behind the value."""
 
     def __str__(self) -> str:
         text = f"**{self.text}**" if self.strong else self.text
