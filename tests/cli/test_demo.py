@@ -29,7 +29,9 @@ def test_the_last_lines_are_the_table_and_the_page(finished: tuple[Config, str])
     config, summary = finished
     assert "world-bench" in summary
     assert all(model in summary for model in ("base", "rl", "sft", "sft_rl"))
-    assert summary.splitlines()[-1].endswith("index.html")
+    page, how = summary.splitlines()[-1].split("; open it, or run ")
+    assert page.endswith("index.html")
+    assert how == f"`avrt view {config.run.path}`"
     assert (config.run.path / "report" / "index.html").is_file()
 
 

@@ -68,7 +68,7 @@ def test_help_lists_every_command_in_the_order_of_the_method(avrt):
         ],
         "Training": ["sft", "grpo", "checkpoint"],
         "Evaluation": ["eval", "rubric", "difficulty", "tables"],
-        "Report": ["report", "publish"],
+        "Report": ["report", "view", "watch", "publish"],
         "Tools": ["demo", "experiment", "config", "list", "world", "doctor", "completion"],
     }
     assert [name for names in parts.values() for name in names] == list(cli.commands)

@@ -43,7 +43,7 @@ QUICK = (
     "grpo.max_steps=2",
     "grpo.prompts_per_step=4",
     "grpo.per_device_batch_size=16",
-    "report.gallery_items=3",
+    "report.gallery_items=6",
 )
 """Settings of --quick: a run and a world of its own, and just enough for every stage to work."""
 
@@ -94,7 +94,8 @@ def run(paths: Sequence[Path], overrides: Sequence[str] = ()) -> Result:
             faults += [result.fault] if result.fault else []
     minutes = (time.monotonic() - started) / 60
     page = config.run.path / "report" / "index.html"
-    text = f"\n{_results(config)}\n\n{minutes:.1f} minutes; page: {page}"
+    how = f"open it, or run `avrt view {config.run.path}`"
+    text = f"\n{_results(config)}\n\n{minutes:.1f} minutes; page: {page}; {how}"
     return Result(text, {"kept": len(steps)}, "\n".join(faults))
 
 

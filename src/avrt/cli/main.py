@@ -45,6 +45,7 @@ from avrt.cli.stages import (
     stats,
     trace,
 )
+from avrt.cli.view import view, watch
 from avrt.cli.world import world
 from avrt.errors import AvrtError, install_command, machine_fault
 from avrt.ranks import is_main
@@ -68,7 +69,7 @@ class MethodGroup(OrderedGroup):
             self.write_commands(formatter, title, commands)
 
     def invoke(self, ctx: click.Context) -> Any:
-        over = threading.Event()
+        ctx.obj = over = threading.Event()
         threading.Thread(target=_say_still_here, args=(over,), daemon=True).start()
         try:
             return super().invoke(ctx)
@@ -192,7 +193,7 @@ PARTS = {
     "Asking models": (serve, trace, merge, judge, build, generate, stats, ledger, replay_row),
     "Training": (sft, grpo, checkpoint),
     "Evaluation": (evaluate, rubric, difficulty, tables),
-    "Report": (report, publish),
+    "Report": (report, view, watch, publish),
     "Tools": (demo, experiment, config, list_known, world, doctor, completion),
 }
 """The commands by the parts of the method, in whose order the help shows them."""

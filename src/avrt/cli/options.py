@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import itertools
 import json
@@ -34,13 +35,18 @@ __all__ = [
     "echo",
     "echo_json",
     "echo_result",
+    "find_run",
     "folder_type",
     "json_option",
     "load_settings",
     "print_plan",
+    "run_argument",
     "run_or_plan",
+    "runs_argument",
     "settings_argument",
+    "split_runs",
     "split_settings",
+    "stay_silent",
     "stop_on_fault",
 ]
 
@@ -62,6 +68,10 @@ _USED = {
     "report": ("report",),
 }
 """The sections that a command with --dry-run shows whole, besides those that differ."""
+
+
+_OF_RUN = ("config.yaml", "manifests", "samples.parquet", "ledger.sqlite", "report")
+"""Of these, every run directory has one."""
 
 
 class OrderedGroup(click.Group):
@@ -130,6 +140,19 @@ settings_argument = click.argument(
     "settings",
     nargs=-1,
     metavar="[CONFIG.yaml ...] [section.key=value ...]",
+    shell_complete=_complete_settings,
+)
+run_argument = click.argument(
+    "settings",
+    nargs=-1,
+    required=True,
+    metavar="RUN | CONFIG.yaml ... [section.key=value ...]",
+    shell_complete=_complete_settings,
+)
+runs_argument = click.argument(
+    "settings",
+    nargs=-1,
+    metavar="[RUN ... | CONFIG.yaml ...] [section.key=value ...]",
     shell_complete=_complete_settings,
 )
 dry_run_option = click.option(
@@ -217,10 +240,63 @@ def _is_file(text: str) -> bool:
 
 
 def load_settings(settings: Sequence[str]) -> Config:
-    """The configuration of `[CONFIG.yaml ...] [section.key=value ...]`."""
+    """The configuration of `[CONFIG.yaml ...] [section.key=value ...]`; a run directory in the
+    first place stands for the configuration in it, wherever the directory lies now.
+    """
     from avrt.config import load_config
 
-    return load_config(*split_settings(settings))
+    files, overrides = split_settings(settings)
+    if files and files[0].is_dir():
+        run = files[0].absolute() if files[0].name in ("", "..") else files[0]
+        files[0] = run / "config.yaml"
+        own = {"run.dir": str(run.parent), "run.name": run.name}
+        overrides = [*(f"{key}={json.dumps(value)}" for key, value in own.items()), *overrides]
+    return load_config(files, overrides)
+
+
+def split_runs(settings: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The settings with the first run directory alone, and the directories that follow it, as
+    folders.
+    """
+    runs = list(itertools.takewhile(os.path.isdir, settings))
+    others = tuple(run if "/" in run else f"./{run}" for run in runs[1:])
+    return (*runs[:1], *settings[len(runs) :]), others
+
+
+def find_run(settings: Sequence[str]) -> tuple[Path, Config | None]:
+    """The directory of the run that a directory or a configuration names, and the configuration;
+    None where a directory has none that can be read.
+
+    Raises:
+        ConfigError: there is no such run, or the configuration is wrong.
+    """
+    if settings and (run := Path(settings[0])).is_dir():
+        if not any((run / name).exists() for name in _OF_RUN):
+            raise ConfigError(f"{run}: holds no run; name the directory of one, such as runs/demo")
+        try:
+            return run, load_settings(settings)
+        except ConfigError:
+            if settings[1:]:
+                raise
+            return run, None
+    if len(settings) == 1 and not _is_setting(settings[0]) and not Path(settings[0]).is_file():
+        raise _no_run(Path(settings[0]))
+    config = load_settings(settings)
+    if not config.run.path.is_dir():
+        raise _no_run(config.run.path)
+    return config.run.path, config
+
+
+def _is_setting(text: str) -> bool:
+    return "=" in text or text.endswith((".yaml", ".yml"))
+
+
+def _no_run(run: Path) -> ConfigError:
+    known = sorted(each.parent.name for each in run.parent.glob("*/config.yaml"))
+    near = difflib.get_close_matches(run.name, known, n=1, cutoff=0.6)
+    hint = f"did you mean {run.parent / near[0]}?" if near else "name a run directory, such as "
+    hint += "" if near else "runs/demo, or the configuration of a run"
+    return ConfigError(f"{run}: no such run; {hint}")
 
 
 def print_plan(config: Config, *plans: str) -> None:
@@ -250,6 +326,13 @@ def echo_result(result: Result) -> None:
     if is_main():
         echo(result.summary)
     stop_on_fault(result)
+
+
+def stay_silent() -> None:
+    """Say no more that this command is at work: it stays until it is ended."""
+    over = click.get_current_context().find_root().obj
+    if over is not None:
+        over.set()
 
 
 def stop_on_fault(*results: Result) -> None:

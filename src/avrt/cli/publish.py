@@ -79,8 +79,16 @@ def _run(kind: Kind, settings: tuple[str, ...], **options: object) -> None:
     echo_result(run(load_settings(settings), kind, PublishOptions(**options)))  # pyright: ignore[reportArgumentType]
 
 
+page_option = click.option(
+    "--page",
+    metavar="NAME/ID",
+    help="Link to the page of the run, the Space that `avrt publish report` pushed.",
+)
+
+
 @publish.command()
 @_publish_options
+@page_option
 def dataset(settings: tuple[str, ...], **options: object) -> None:
     """Publish the traces, every teacher's answers and the rejected samples, without media.
 
@@ -99,6 +107,7 @@ def dataset(settings: tuple[str, ...], **options: object) -> None:
 @click.option(
     "--base", metavar="NAME/ID", help="Name the base on the Hub, if student.model is a folder."
 )
+@page_option
 def model(settings: tuple[str, ...], **options: object) -> None:
     """Publish a trained student in the form that transformers loads.
 
@@ -112,7 +121,7 @@ def model(settings: tuple[str, ...], **options: object) -> None:
 @click.option(
     "--with-media",
     is_flag=True,
-    help="Put the gallery's pictures and sounds in; only where you may give them on.",
+    help="Put pictures and sounds of items in; only where you may give them on.",
 )
 def report(settings: tuple[str, ...], **options: object) -> None:
     """Publish the page of a run as a static Space.

@@ -17,7 +17,9 @@ from avrt.cli.options import (
     load_settings,
     print_plan,
     run_or_plan,
+    runs_argument,
     settings_argument,
+    split_runs,
     stop_on_fault,
 )
 
@@ -209,13 +211,26 @@ def grpo(settings: tuple[str, ...], dry_run: bool, reward_check: bool, force: bo
 
 
 @click.command()
-@settings_argument
+@runs_argument
 @dry_run_option
-def report(settings: tuple[str, ...], dry_run: bool) -> None:
+@click.option(
+    "--with",
+    "others",
+    multiple=True,
+    metavar="RUN",
+    help="Show this run beside it, by its name in run.dir or its folder; may be repeated.",
+)
+def report(settings: tuple[str, ...], dry_run: bool, others: tuple[str, ...]) -> None:
     """Write the run's page, tables and figures.
 
-    Example: avrt report configs/paper.yaml report.gallery_items=24
+    RUN is the directory of a run; a configuration names its run. The page is written into the first
+    of several runs, with the others beside it: tables paired, curves overlaid. `avrt view RUN`
+    opens it.
+
+    Example: avrt report runs/demo runs/other report.gallery_items=500
     """
     from avrt import report as stage
 
-    run_or_plan(stage, load_settings(settings), dry_run)
+    settings, beside = split_runs(settings)
+    config = load_settings(settings)
+    run_or_plan(stage, config, dry_run, None, True, (*beside, *others))
