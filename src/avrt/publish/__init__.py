@@ -66,8 +66,10 @@ class PublishOptions:
     """Of a model: the training; None: `grpo` where it was done, else `sft`."""
     base: str | None = None
     """Of a model: the hub id of the base, where `student.model` is a folder."""
+    page: str | None = None
+    """Of a dataset or model: NAME/ID of the Space with the page of the run, for its card."""
     with_media: bool = False
-    """Of a page: pictures and sounds of its gallery."""
+    """Of a page: pictures and sounds of its items."""
 
 
 @dataclass(frozen=True)
@@ -113,12 +115,12 @@ def run(config: Config, kind: Kind, options: PublishOptions) -> Result:
     private = _private(config.eval, source.root, path, _secrets(config))
     results = read_results(config, with_texts=False)
     texts = {
-        "evaluation": cards.evaluation_text(results, config.eval),
+        "evaluation": cards.page_text(options.page) + cards.evaluation_text(results, config.eval),
         "provenance": cards.provenance_text(config.run.name, made.stages, made.commands, made.note),
     }
     with replace_folder(folder) as out:
         if kind == "dataset":
-            card = _write_dataset(path, out, options.repo, made, texts)
+            card = _write_dataset(path, out, options, made, texts)
         elif kind == "model":
             own = _own_results(results, config.eval, path, student)
             trained = path / student / "model"
@@ -143,8 +145,9 @@ def run(config: Config, kind: Kind, options: PublishOptions) -> Result:
 
 def _check_use(options: PublishOptions) -> str | None:
     """The token to push with; refuses what cannot be pushed before anything is made."""
-    if options.repo is not None:
-        check_repo(options.repo)
+    for option, repo in (("--repo", options.repo), ("--page", options.page)):
+        if repo is not None:
+            check_repo(option, repo)
     if not options.push:
         return None
     if options.repo is None:
@@ -206,7 +209,11 @@ def _unknown(roles: Sequence[str]) -> str:
 
 
 def _write_dataset(
-    run: Path, out: Path, repo: str | None, made: _Made, texts: Mapping[str, str]
+    run: Path,
+    out: Path,
+    options: PublishOptions,
+    made: _Made,
+    texts: Mapping[str, str],
 ) -> str:
     """Write the files of the dataset; its card comes back."""
     HUB.write(out, {"train": (), "validation": ()}, ExportOptions(), run)
@@ -215,8 +222,8 @@ def _write_dataset(
         raise DataError(f"{run / 'dataset'}: has no rows to publish")
     if not _learned(run):
         nobody = "No student of the run was trained on this state of the dataset."
-        texts = {**texts, "evaluation": nobody}
-    return cards.dataset_card(card, repo, made.terms, texts)
+        texts = {**texts, "evaluation": cards.page_text(options.page) + nobody}
+    return cards.dataset_card(card, options.repo, made.terms, texts)
 
 
 def _write_model(source: Path, out: Path, student: cards.Student) -> None:

@@ -29,6 +29,7 @@ __all__ = [
     "evaluation_text",
     "licence_text",
     "model_card",
+    "page_text",
     "prompt_text",
     "provenance_text",
     "report_card",
@@ -225,8 +226,9 @@ def report_card(name: str, terms: Sequence[Term], texts: Mapping[str, str]) -> s
         **licence_fields(terms),
     }
     introduction = (
-        f"# {name}\n\nThe report of a run of [AVRT]({_PAPER}): `index.html`, its tables in "
-        "`tables/` and its figures in `figures/`."
+        f"# {name}\n\nThe report of a run of [AVRT]({_PAPER}): `index.html` shows results, "
+        "training and every item; each table is a file in `tables/` (Markdown, CSV, JSON), each "
+        "figure one in `figures/` (SVG, PDF)."
     )
     sections = [introduction, _section("Results", texts["evaluation"])]
     if terms:
@@ -301,6 +303,16 @@ def split_card(card: str) -> tuple[dict[str, Any], str]:
     """The fields and the text of a card."""
     _, fields, body = card.split("---\n", 2)
     return yaml.safe_load(fields), body
+
+
+def page_text(page: str | None) -> str:
+    """Where a reader can look at the run; empty where the page's Space is not known."""
+    if page is None:
+        return ""
+    return (
+        f"[The page of the run](https://huggingface.co/spaces/{page}) shows every item with its "
+        "traces, and all results.\n\n"
+    )
 
 
 def _card(fields: Mapping[str, Any], sections: Iterable[str]) -> str:

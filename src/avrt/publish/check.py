@@ -12,6 +12,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,17 @@ from avrt.checkpoints.omni import read_checkpoint
 from avrt.config.secrets import find_keys
 from avrt.errors import AvrtError
 from avrt.publish.provenance import list_files
-from avrt.texts import read_json
+from avrt.report.script import read_script
+from avrt.texts import read_json, shown
 
 __all__ = ["Private", "find_problems"]
 
 MAX_BYTES = 50 << 30
 """Largest file that the Hub takes without asking."""
-_TEXTS = {".md", ".json", ".yaml", ".txt", ".html", ".svg", ".jinja"}
+_TEXTS = {".md", ".csv", ".json", ".yaml", ".txt", ".html", ".svg", ".jinja"}
+_ITEM_FILES = ("strip", "sound", "spectrogram")
+"""Files that an item of a page names."""
+_CODE = {".js", ".css"}
 _VOCABULARIES = {"tokenizer.json", "vocab.json", "merges.txt"}
 """Their words may look like anything."""
 _MEDIA = {
@@ -69,6 +74,8 @@ def find_problems(folder: Path, kind: str, private: Private, with_media: bool) -
             yield from _parquet_problems(path, name, private)
         elif path.suffix in _TEXTS and path.name not in _VOCABULARIES:
             yield from _text_problems(path, name, private)
+        elif path.suffix in _CODE:
+            yield from _code_problems(path, name, private)
     try:
         yield from _card_problems(folder, kind)
         yield from _CHECKS[kind](folder)
@@ -83,6 +90,37 @@ def _text_problems(path: Path, name: str, private: Private) -> Iterator[str]:
     elif path.suffix != ".html" and (match := _MACHINE_PATH.search(text)):  # a page quotes models
         line = text.count("\n", 0, match.start()) + 1
         yield f"{name}:{line}: holds the path {match.group()}…"
+
+
+def _code_problems(path: Path, name: str, private: Private) -> Iterator[str]:
+    """Code of a page is that of the package; all else is data, whose texts are read as they are
+    meant, since an escape can hide what stands in one.
+    """
+    if name.startswith("assets/"):
+        packaged = files("avrt.report") / name
+        if not packaged.is_file() or packaged.read_bytes() != path.read_bytes():
+            yield f"{name}: not the page's own code"
+        return
+    try:
+        _, value = read_script(path)
+    except ValueError:
+        yield f"{name}: not a data file of a page"
+        return
+    texts = "\n".join(_texts_in(value))
+    if found := private.find(texts) or next(find_keys(texts), None):
+        yield f"{name}: holds {found}"
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            yield key
+            yield from _texts_in(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _texts_in(part)
 
 
 def _parquet_problems(path: Path, name: str, private: Private) -> Iterator[str]:
@@ -170,11 +208,19 @@ def _model_problems(folder: Path) -> Iterator[str]:
 
 
 def _report_problems(folder: Path) -> Iterator[str]:
-    """Whether the files that the page names are there."""
+    """Whether the files that the page and its items name are there, and no clip is named."""
     text = (folder / "index.html").read_text(encoding="utf-8")
     for name in re.findall(r'(?:src|href)="([^"#:]+)"', text):
         if not (folder / name).is_file():
             yield f"index.html: names {name}, which is not there"
+    for path in sorted((folder / "data").glob("items-*.js")):
+        for item in read_script(path)[1]:
+            media, where = item["media"], f"data/{path.name}: item {shown(item['id'])}"
+            if media.get("clip"):
+                yield f"{where}: names the clip {shown(media['clip'])}"
+            for name in filter(None, map(media.get, _ITEM_FILES)):
+                if not (folder / name).is_file():
+                    yield f"{where}: names {name}, which is not there"
     read_json(folder / "avrt.json")
 
 

@@ -21,8 +21,8 @@ __all__ = ["check_repo", "push", "require_token"]
 _TYPES = {"dataset": "dataset", "model": "model", "report": "space"}
 
 
-def check_repo(repo: str) -> None:
-    """Refuse what is no name of a repository.
+def check_repo(option: str, repo: str) -> None:
+    """Refuse what is no name of a repository; `option` gave it.
 
     Raises:
         ConfigError: not of the form NAME/ID, or with characters that the Hub does not take.
@@ -33,10 +33,10 @@ def check_repo(repo: str) -> None:
     try:
         validate_repo_id(repo)
     except HFValidationError as error:
-        raise ConfigError(f"--repo {repo}: {error}") from error
+        raise ConfigError(f"{option} {repo}: {error}") from error
     if repo.count("/") != 1:
         raise ConfigError(
-            f"--repo {repo}: must be NAME/ID, the owner and the name of the repository"
+            f"{option} {repo}: must be NAME/ID, the owner and the name of the repository"
         )
 
 

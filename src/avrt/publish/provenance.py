@@ -14,7 +14,7 @@ from typing import Any
 from avrt import __version__
 from avrt.engines.weights import model_identity
 from avrt.errors import ConfigError, DataError
-from avrt.report.page import settings_text
+from avrt.report.settings import settings_text
 from avrt.runs import file_digest, fingerprint, manifest_path, read_manifest, write_json
 from avrt.texts import read_json
 
