@@ -33,7 +33,7 @@ JOBS := $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((
 PAGE := docs/performance.md
 ARGS :=
 
-.PHONY: help setup deepspeed demo test check wheel lowest latest full-size gpu-smoke format docs clean
+.PHONY: help setup deepspeed demo test check wheel lowest latest full-size gpu-smoke web format docs clean
 
 help:
 	@echo "make demo       set up, then run the whole method on the packaged world"
@@ -45,6 +45,7 @@ help:
 	@echo "make latest     say which tests the newest transformers and TRL still pass"
 	@echo "make full-size  take a model of full width through every command on a CPU, in 10 minutes"
 	@echo "make gpu-smoke  train a 3B model with random weights on a GPU; write down what that took"
+	@echo "make web        check, test and build the page's script and style; needs Node 20 or newer"
 	@echo "make format     format the code and fix what the linter can fix"
 	@echo "make docs       write the generated pages again"
 	@echo "make setup      only set up: .venv with everything in it"
@@ -88,6 +89,7 @@ check: $(READY)
 	$(BIN)/python tools/check_sizes.py
 	$(BIN)/python tools/check_texts.py
 	$(BIN)/python tools/make_config_doc.py --check
+	$(BIN)/python tools/check_web.py
 	$(BIN)/python tools/check_imports.py
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pyright
@@ -129,6 +131,14 @@ full-size: $(READY)
 gpu-smoke: $(READY)
 	$(BIN)/python benchmarks/gpu_smoke.py --write $(PAGE) $(ARGS)
 
+# What a report's page loads. Its result is committed, so that a Python user never needs Node.
+web: web/node_modules/.ready
+	cd web && npm run --silent lint && npm run --silent types && npm test --silent && npm run --silent build
+
+web/node_modules/.ready: web/package-lock.json
+	cd web && npm ci
+	@touch $@
+
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -137,5 +147,5 @@ docs: $(READY)
 	$(BIN)/python tools/make_config_doc.py
 
 clean:
-	rm -rf $(VENV) $(LOWEST) $(LATEST) $(WHEEL) build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) $(LATEST) $(WHEEL) web/node_modules web/.tests build dist .pytest_cache .ruff_cache .hypothesis
 	find src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +

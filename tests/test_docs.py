@@ -103,7 +103,12 @@ def find_command(words: list[str]) -> tuple[click.Command, list[str]]:
 
 
 def check_avrt(shown: Shown, words: list[str]) -> None:
-    """The command line accepts the command, and its configuration loads."""
+    """The command line accepts the command, and its configuration loads; of a run directory, which
+    stands for one, that of the demo.
+    """
+    words = [
+        re.sub(r"^(?:RUN|runs/(?!world$)[\w-]+)$", "configs/demo.yaml", word) for word in words
+    ]
     command, arguments = find_command(words)
     if not shown.is_block:
         named = [word.replace("CONFIG.yaml", "configs/recommended.yaml") for word in arguments]

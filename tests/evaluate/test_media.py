@@ -77,10 +77,12 @@ def paper(sets, tmp_path):
 
 
 def report(config: Config) -> str:
+    """The tables of the page."""
     from avrt.report import page
 
-    page.run(config)
-    return (config.run.path / "report" / "index.html").read_text(encoding="utf-8")
+    page.run(config, with_media=False)
+    tables = sorted((config.run.path / "report" / "tables").glob("*.md"))
+    return "\n".join(table.read_text(encoding="utf-8") for table in tables)
 
 
 OWN = Choice(models=("base", "base_think", "sft"), modalities=("a", "av"))

@@ -34,12 +34,15 @@ STAGES = {"trace": trace, "merge": merge, "judge": judge, "build": build, "stats
 
 
 def run(config: Config, stages: Sequence[str]) -> dict[str, str]:
-    """The digests of all derived files after these stages and the report."""
+    """The digests of all derived files after these stages and the report, but for what the run has
+    cost: a call that was made once stays there.
+    """
     for name in stages:
         STAGES[name].run(config)
     report(config)
     folders = ("traces", "dataset", "report")
     paths = [p for folder in folders for p in (config.run.path / folder).rglob("*") if p.is_file()]
+    paths = [path for path in paths if path.stem not in ("cost", "report")]
     return {
         str(path.relative_to(config.run.path)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in paths

@@ -74,6 +74,7 @@ def test_memory_grows_by_ids_and_numbers_alone(
     for module in (trace, merge, judge, judged):
         monkeypatch.setattr(module, "BATCH", 20)
     monkeypatch.setattr(calls, "_BATCH", 20)
+    monkeypatch.setattr("avrt.report.items.CHUNK", 20)
     monkeypatch.setattr(LazyEngine, "generate", generate)
     small = peaks(tmp_path / "small", SMALL)
     large = peaks(tmp_path / "large", LARGE)

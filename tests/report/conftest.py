@@ -123,7 +123,7 @@ def make_config(root: Path, runs: Path) -> Config:
         {
             "run": {"dir": str(runs), "name": "small"},
             "data": data | {"split": "train"},
-            "media": {"n_frames": 8, "max_pixels": 112 * 112},
+            "media": {"n_frames": 8, "max_pixels": 112 * 112, "workers": 0},
             "teachers": {
                 "vision": role("vision") | {"modality": "v"},
                 "audio": role("audio") | {"modality": "a"},
@@ -132,7 +132,7 @@ def make_config(root: Path, runs: Path) -> Config:
             "build": {"validation_fraction": 0.3},
             "student": {"model": "some/student"},
             "eval": {"benchmarks": {"bench": data}, "models": models},
-            "report": {"gallery_items": 8},
+            "report": {"gallery_items": 16},
         }
     )
 

@@ -9,28 +9,11 @@ from typing import Any
 import pytest
 
 from avrt.config import EvalConfig
-from avrt.evaluate.logs import Line, Settings
 from avrt.evaluate.results import ModelResult
 from avrt.evaluate.summary import summary_text
 from avrt.report.accuracy import BenchmarkResults, detail_table, headline_table
 from avrt.report.tables import Cell
-
-
-def result(
-    model: str, answers: dict[str, str], prompt: str = "p", n_frames: int = 8
-) -> ModelResult:
-    """The answers (right: A) to each item, in both modalities together."""
-    settings = Settings({}, {"prompt": prompt, "n_frames": n_frames})
-    lines = [
-        Line(
-            sample_id=sample_id, text=letter, answer=letter, target="A", correct=letter == "A",
-            status="scored", error_class=None, explanation="", finish_reason="stop",
-            prompt_digest=None, protocol="", k=k,
-        )
-        for sample_id, letters in answers.items()
-        for k, letter in enumerate(letters)
-    ]  # fmt: skip
-    return ModelResult("bench", model, "av", lines, len(answers), settings)
+from made_results import result
 
 
 def notes(*results: ModelResult) -> str:
@@ -125,3 +108,18 @@ def test_groups_say_over_how_many_items_each_number_is():
     )
     rows = summary_text([whole, part], EvalConfig()).splitlines()
     assert [row.rpartition("  n = ")[2] for row in rows[-2:]] == ["1", "1 to 2"]
+
+
+def marks(*results: ModelResult) -> list[str]:
+    models = tuple(of.model for of in results)
+    cells = {(of.model, of.modality): of for of in results}
+    rows = headline_table(BenchmarkResults("bench", models, cells, {})).rows
+    return [row[1].mark if isinstance(row[1], Cell) else "" for row in rows]
+
+
+def test_a_result_within_noise_of_the_best_says_so():
+    items = [str(n) for n in range(40)]
+    best = result("best", dict.fromkeys(items, "A"))
+    near = result("near", {item: "B" if int(item) < 2 else "A" for item in items})
+    far = result("far", dict.fromkeys(items, "B"))
+    assert marks(best, near, far) == ["best", "within noise of the best, p = 0.500", ""]

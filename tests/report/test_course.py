@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,30 +66,39 @@ def course_run(full_run, answers, tmp_path_factory) -> Config:
     return config
 
 
-def test_the_page_draws_sft_and_rl_against_rl_only(course_run):
-    page.run(course_run)
-    report = course_run.run.path / "report"
+@pytest.fixture(scope="module")
+def report(course_run) -> Path:
+    """The page of that run."""
+    page.run(course_run, with_media=False)
+    return course_run.run.path / "report"
+
+
+def put(report: Path) -> dict[str, Any]:
+    text = (report / "data" / "report.js").read_text()
+    return json.loads(text[text.index(",") + 1 : text.rindex(");")])
+
+
+def test_the_page_draws_sft_and_rl_against_rl_only(report):
     (figure,) = report.glob("figures/bench-av-*-over-training.svg")
     svg = figure.read_text()
     assert "SFT + RL (grpo)" in svg
     assert "RL only (grpo-base)" in svg
     assert "n = 12; dashed: guessing" in svg
-    html = (report / "index.html").read_text()
-    assert svg.strip() in html
-    assert html.index(svg.strip()) > html.index('id="training"')
+    (chart,) = (c for name, c in put(report)["charts"].items() if name.endswith("over-training"))
+    assert [line["name"] for line in chart["lines"]] == ["SFT + RL (grpo)", "RL only (grpo-base)"]
+    assert [point[0] for point in chart["lines"][0]["points"]] == [0, 50, 100, 150, 200]
+    assert all(low <= value <= high for _, value, low, high in chart["lines"][0]["points"])
     table = (report / "tables" / "accuracy-over-training.md").read_text()
     rows = [line.split(" | ") for line in table.splitlines() if "grpo" in line]
     assert [row[3] for row in rows] == ["0", "50", "100", "150", "200"] * 2
     assert {row[6] for row in rows} == {"12"}
 
 
-def test_checkpoints_are_no_columns_or_rows_of_the_other_tables(course_run):
-    page.run(course_run)
-    report = course_run.run.path / "report"
+def test_checkpoints_are_no_columns_or_rows_of_the_other_tables(report):
     others = [path for path in report.glob("*/*") if "over-training" not in path.name]
     assert len(others) > 8
-    assert not any("@" in path.read_text() for path in others if path.suffix in (".md", ".svg"))
-    assert "not evaluated yet" not in (report / "index.html").read_text()
+    assert not any("grpo@" in path.read_text() for path in others if path.suffix in (".md", ".svg"))
+    assert "not evaluated yet" not in " ".join(put(report)["missing"])
 
 
 def test_kept_checkpoints_that_were_not_evaluated_are_named_with_the_command(full_run, tmp_path):
@@ -95,7 +106,7 @@ def test_kept_checkpoints_that_were_not_evaluated_are_named_with_the_command(ful
     run = full_run.run.model_copy(update={"dir": tmp_path})
     config = full_run.model_copy(update={"run": run})
     write_training(config, "grpo", config.student.model)
-    page.run(config)
-    html = (config.run.path / "report" / "index.html").read_text()
-    assert "The kept checkpoints of grpo were not evaluated yet." in html
-    assert "<code>avrt eval --checkpoints grpo</code>" in html
+    page.run(config, with_media=False)
+    missing = " ".join(put(config.run.path / "report")["missing"])
+    assert "The kept checkpoints of grpo were not evaluated yet." in missing
+    assert "`avrt eval --checkpoints grpo` does it." in missing

@@ -1,17 +1,18 @@
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import pytest
 
-import avrt.report
 from avrt.errors import DataError
-from avrt.report.curves import held_out_table, read_training, training_table
+from avrt.report.curves import (
+    held_out_table,
+    moving_average,
+    read_training,
+    thinned,
+    training_table,
+)
 from avrt.report.figures import held_out_figure
+from avrt.report.training_charts import titles_of
 from avrt.runs import manifest_path, write_json
-
-PAGE_STYLE = Path(avrt.report.__file__).with_name("page.css")
 
 
 def write_log(run, stage: str, text: str) -> None:
@@ -44,9 +45,12 @@ def test_held_out_accuracy_has_its_count_and_interval(tmp_path):
     trainings = read_training(tmp_path)
     table = held_out_table(trainings)
     assert table is not None
-    assert [row[:3] for row in table.rows] == [("grpo", "0", "25.0 %"), ("grpo", "50", "50.0 %")]
+    assert [tuple(map(str, row[:3])) for row in table.rows] == [
+        ("grpo", "0", "25.0 %"),
+        ("grpo", "50", "50.0 %"),
+    ]
     assert table.rows[1][3:] == ("[35.2, 64.8]", "40")
-    figure = held_out_figure(trainings)
+    figure = held_out_figure(trainings, {"grpo": "grpo"})
     assert figure is not None
     assert "n = 40" in figure.caption
     assert ">grpo<" in figure.svg
@@ -59,20 +63,19 @@ def test_trainings_are_called_by_where_they_start(tmp_path):
         manifest = {"settings": {"student": {"revision": revision}}, "inputs": {}, "counts": {}}
         write_json(manifest_path(tmp_path, stage), manifest)
     write_log(tmp_path, "grpo-now", '{"step": 0, "eval_accuracy": 0.5, "eval_n": 200}\n')
-    starts = {"of-sft": "sft", "of-base": "base"}
-    figure = held_out_figure(read_training(tmp_path), starts)
+    trainings = read_training(tmp_path)
+    titles = titles_of(trainings, {"of-sft": "sft", "of-base": "base"})
+    figure = held_out_figure(trainings, titles)
     assert figure is not None
     for name in ("SFT + RL (grpo)", "RL only (grpo-base)", "grpo-mine", "grpo-now"):
         assert f">{name}<" in figure.svg
-    # Alone, as in a README, it has ink of its own; a page's style sheet wins over an attribute.
-    assert re.match('<svg role="img" color="#[0-9a-f]{6}" fill="currentColor" ', figure.svg)
-    assert "figure svg { display: block; color: inherit;" in PAGE_STYLE.read_text()
+    assert "<style>svg{color:#1f2328}@media(prefers-color-scheme:dark)" in figure.svg
 
 
 def test_a_run_without_held_out_answers_has_no_such_table(tmp_path):
     write_log(tmp_path, "grpo", '{"step": 1, "loss": 1.0}\n')
     assert held_out_table(read_training(tmp_path)) is None
-    assert held_out_figure(read_training(tmp_path)) is None
+    assert held_out_figure(read_training(tmp_path), {}) is None
 
 
 @pytest.mark.parametrize("text", ["{\n", "[]\n", '{"loss": 1.0}\n', '{"step": 1, "loss": "x"}\n'])
@@ -80,3 +83,16 @@ def test_a_row_that_is_none_is_named(tmp_path, text):
     write_log(tmp_path, "sft", text)
     with pytest.raises(DataError, match=r"log\.jsonl:1: not a row of a training log"):
         read_training(tmp_path)
+
+
+def test_a_long_log_is_thinned_to_means():
+    points = [(step, float(step)) for step in range(1, 1001)]
+    thin = thinned(points, 240)
+    assert len(thin) == 200
+    assert thin[0] == (5, 3.0)
+    assert thin[-1] == (1000, 998.0)
+    assert thinned(points[:10], 240) == points[:10]
+
+
+def test_a_moving_average_is_that_of_the_neighbours_there_are():
+    assert moving_average([0.0, 3.0, 6.0, 9.0], 1) == [1.5, 3.0, 6.0, 7.5]
