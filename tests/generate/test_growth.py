@@ -75,7 +75,9 @@ def test_memory_grows_by_ids_and_numbers_alone(
         monkeypatch.setattr(module, "BATCH", 20)
     monkeypatch.setattr(calls, "_BATCH", 20)
     monkeypatch.setattr("avrt.report.items.CHUNK", 20)
+    monkeypatch.setattr("avrt.report.overlap.MAX_PLACES", 1)  # all texts repeat themselves
     monkeypatch.setattr(LazyEngine, "generate", generate)
+    peaks(tmp_path / "first", 20)  # what is loaded once is no part of the growth
     small = peaks(tmp_path / "small", SMALL)
     large = peaks(tmp_path / "large", LARGE)
     growth = {name: (large[name] - small[name]) / (LARGE - SMALL) for name in small}
