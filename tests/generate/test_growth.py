@@ -18,7 +18,6 @@ from avrt.engines import LazyEngine, OnCompletion
 from avrt.engines.scripted import ScriptedEngine
 from avrt.generate import build, judge, judged, merge, stats, trace
 from avrt.generate.findings import FINDINGS
-from avrt.report import run as report
 from avrt.types import Prompt, Request
 from scripted_run import overrides, right, write_dataset, write_script
 
@@ -55,9 +54,9 @@ def peaks(root: Path, n_questions: int) -> dict[str, int]:
     prepare.run(config)
     held: dict[str, int] = {}
     stages = {"trace": trace, "merge": merge, "judge": judge, "build": build, "stats": stats}
-    for name, run in {**{n: s.run for n, s in stages.items()}, "report": report}.items():
+    for name, stage in stages.items():
         tracemalloc.start()
-        run(config)
+        stage.run(config)
         held[name] = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     return held
@@ -74,10 +73,7 @@ def test_memory_grows_by_ids_and_numbers_alone(
     for module in (trace, merge, judge, judged):
         monkeypatch.setattr(module, "BATCH", 20)
     monkeypatch.setattr(calls, "_BATCH", 20)
-    monkeypatch.setattr("avrt.report.items.CHUNK", 20)
-    monkeypatch.setattr("avrt.report.overlap.MAX_PLACES", 1)  # all texts repeat themselves
     monkeypatch.setattr(LazyEngine, "generate", generate)
-    peaks(tmp_path / "first", 20)  # what is loaded once is no part of the growth
     small = peaks(tmp_path / "small", SMALL)
     large = peaks(tmp_path / "large", LARGE)
     growth = {name: (large[name] - small[name]) / (LARGE - SMALL) for name in small}
