@@ -8,7 +8,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,13 +16,25 @@ from avrt.cli.options import echo, find_run, run_argument, stay_silent
 from avrt.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from avrt.config import DataConfig
 
 __all__ = ["view", "watch"]
 
 PORT = 8090
+
+
+def _every_option(text: str) -> Callable[[Any], Any]:
+    return click.option(
+        "--every",
+        "every_s",
+        type=click.IntRange(1, 3600),
+        default=5,
+        show_default=True,
+        metavar="SECONDS",
+        help=text,
+    )
 
 
 @click.command()
@@ -37,15 +49,7 @@ PORT = 8090
 )
 @click.option("--no-browser", is_flag=True, help="Print the address; open no browser.")
 @click.option("--live", is_flag=True, help="Show the run at work, as `avrt watch` does.")
-@click.option(
-    "--every",
-    "every_s",
-    type=click.IntRange(1, 3600),
-    default=5,
-    show_default=True,
-    metavar="SECONDS",
-    help="With --live, load the state again this often.",
-)
+@_every_option("With --live, load the state again this often.")
 def view(settings: tuple[str, ...], port: int, no_browser: bool, live: bool, every_s: int) -> None:
     """Show the page of a run in the browser.
 
@@ -83,15 +87,7 @@ def view(settings: tuple[str, ...], port: int, no_browser: bool, live: bool, eve
 
 @click.command()
 @run_argument
-@click.option(
-    "--every",
-    "every_s",
-    type=click.IntRange(1, 3600),
-    default=5,
-    show_default=True,
-    metavar="SECONDS",
-    help="Look again this often.",
-)
+@_every_option("Look again this often.")
 @click.option("--once", is_flag=True, help="Print the state once and end.")
 def watch(settings: tuple[str, ...], every_s: int, once: bool) -> None:
     """Show how far a run is while it works.

@@ -19,6 +19,7 @@ from avrt.ask.ledger import read_ledger
 from avrt.errors import DataError
 from avrt.evaluate.checkpoints import split_name
 from avrt.report.curves import TrainingRun
+from avrt.report.funnel import ASKING
 from avrt.report.tables import Cell, Table
 from avrt.texts import counted, read_json
 
@@ -31,8 +32,6 @@ __all__ = [
     "read_made",
     "training_cost_table",
 ]
-
-_ASKING = ("trace", "merge", "judge", "eval", "rubric")
 
 
 @dataclass
@@ -79,7 +78,7 @@ def read_calls(run: Path) -> list[Calls]:
         calls.seconds += sums[2] or 0.0
         calls.first = min(filter(None, (calls.first, first)))
         calls.last = max(calls.last, last)
-    order = {stage: place for place, stage in enumerate(_ASKING)}
+    order = {stage: place for place, stage in enumerate(ASKING)}
     return sorted(found.values(), key=lambda c: (order.get(c.stage, len(order)), c.role))
 
 

@@ -15,14 +15,17 @@ from typing import Any
 from avrt.config import EvalModel
 from avrt.evaluate.checkpoints import Curve, curves_of
 from avrt.evaluate.results import ModelResult
+from avrt.evaluate.statistics import Accuracy
 from avrt.evaluate.summary import interval_text
-from avrt.report.accuracy import accuracy_cell
+from avrt.report.accuracy import LABELS, BenchmarkResults, accuracy_cell
 from avrt.report.tables import Table
 
 __all__ = [
     "NAME",
     "Course",
+    "CourseGroup",
     "course_cells",
+    "course_groups",
     "course_table",
     "course_to_csv",
     "courses_of",
@@ -50,6 +53,42 @@ class Course:
         """The training, and what it is in the paper."""
         stage = self.curve.stage
         return kind_of(stage, self.start) if stage != "sft" else stage
+
+
+@dataclass(frozen=True)
+class CourseGroup:
+    """The trainings that stand in one drawing: one benchmark, modality and protocol."""
+
+    name: str
+    place: str
+    """The benchmark and its modality in words."""
+    lines: Sequence[tuple[str, Sequence[tuple[int, Accuracy]]]]
+    """Each training's label, and its accuracies by step."""
+    chance: float | None
+    """Share that guessing has right."""
+
+
+def course_groups(
+    courses: Sequence[Course], benchmarks: Sequence[BenchmarkResults]
+) -> list[CourseGroup]:
+    """The trainings by what may be compared in one drawing."""
+    groups: dict[tuple[str, str, str], list[Course]] = {}
+    for course in courses:
+        curve = course.curve
+        groups.setdefault((curve.benchmark, curve.modality, curve.protocol_id), []).append(course)
+    chances = {benchmark.name: benchmark.chance for benchmark in benchmarks}
+    return [
+        CourseGroup(
+            name=f"{benchmark}-{modality}-{protocol}-over-training",
+            place=f"{benchmark}, {LABELS[modality].lower()}",
+            lines=[
+                (course.label, [(step, result.accuracy) for step, result in course.curve.points])
+                for course in group
+            ],
+            chance=chances.get(benchmark),
+        )
+        for (benchmark, modality, protocol), group in groups.items()
+    ]
 
 
 def kind_of(stage: str, start: str | None) -> str:

@@ -17,7 +17,7 @@ from xml.sax.saxutils import quoteattr
 from avrt.evaluate.statistics import Accuracy
 from avrt.evaluate.summary import percent
 from avrt.report.accuracy import LABELS, BenchmarkResults
-from avrt.report.course import Course
+from avrt.report.course import Course, course_groups
 from avrt.report.curves import METRICS, TrainingRun, moving_average
 from avrt.report.funnel import Step
 
@@ -214,21 +214,16 @@ def course_figures(
     """Accuracy of checkpoints over the steps: a figure for each benchmark, modality and protocol,
     a line for each training.
     """
-    groups: dict[tuple[str, str, str], list[Course]] = {}
-    for course in courses:
-        curve = course.curve
-        groups.setdefault((curve.benchmark, curve.modality, curve.protocol_id), []).append(course)
-    chances = {benchmark.name: benchmark.chance for benchmark in benchmarks}
-    figures = []
-    for (benchmark, modality, protocol), group in groups.items():
-        lines = [
-            (course.label, [(step, result.accuracy) for step, result in course.curve.points])
-            for course in group
-        ]
-        title = f"{benchmark}, {LABELS[modality].lower()}: accuracy over training, of checkpoints"
-        name = f"{benchmark}-{modality}-{protocol}-over-training"
-        figures.append(_lines_figure(name, title, lines, "accuracy, %", chances.get(benchmark)))
-    return figures
+    return [
+        _lines_figure(
+            group.name,
+            f"{group.place}: accuracy over training, of checkpoints",
+            group.lines,
+            "accuracy, %",
+            group.chance,
+        )
+        for group in course_groups(courses, benchmarks)
+    ]
 
 
 def _lines_figure(

@@ -22,6 +22,7 @@ from avrt.report.tables import Cell, Table
 from avrt.runs import iter_parquet, manifest_path, read_manifest
 
 __all__ = [
+    "ASKING",
     "Attrition",
     "Step",
     "attrition_chart",
@@ -42,7 +43,7 @@ REJECTED_BY = {
     "judge": "Judges: the merged trace",
 }
 """Stage in rejected.parquet and its name for readers."""
-_ASKING = ("trace", "merge", "judge", "eval", "rubric")
+ASKING = ("trace", "merge", "judge", "eval", "rubric")
 """The stages that call models."""
 
 
@@ -117,7 +118,7 @@ def calls_table(run: Path) -> Table | None:
         "calls",
         "Replies of models, and those of them that another run gave",
         ("Stage", "Replies", "Taken from another run"),
-        tuple((stage, *map(str, counts[stage])) for stage in _ASKING if stage in counts),
+        tuple((stage, *map(str, counts[stage])) for stage in ASKING if stage in counts),
         ("By run.calls_from: equal calls are not made again, and their replies are copied.",),
     )
 

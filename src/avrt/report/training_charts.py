@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from avrt.evaluate.statistics import Accuracy
-from avrt.report.accuracy import LABELS, BenchmarkResults
+from avrt.report.accuracy import BenchmarkResults
 from avrt.report.charts import Chart, series_of
 from avrt.report.course import NAME as COURSE
-from avrt.report.course import Course, kind_of
+from avrt.report.course import Course, course_groups, kind_of
 from avrt.report.curves import METRICS, TrainingRun, moving_average, thinned
 
 __all__ = ["course_charts", "held_out_chart", "metric_charts", "titles_of"]
@@ -85,23 +85,13 @@ _BANDS = "Bands: 95 % intervals over items; they say nothing about other seeds."
 
 def course_charts(courses: Sequence[Course], benchmarks: Sequence[BenchmarkResults]) -> list[Chart]:
     """The paper's Figure 1, for each benchmark, modality and protocol."""
-    groups: dict[tuple[str, str, str], list[Course]] = {}
-    for course in courses:
-        curve = course.curve
-        groups.setdefault((curve.benchmark, curve.modality, curve.protocol_id), []).append(course)
-    chances = {benchmark.name: benchmark.chance for benchmark in benchmarks}
     charts = []
-    for (benchmark, modality, protocol), group in groups.items():
-        lines = [
-            (course.label, [(step, result.accuracy) for step, result in course.curve.points])
-            for course in group
-        ]
-        title = f"{benchmark}, {LABELS[modality].lower()}: accuracy over training ({_sizes(lines)})"
-        data = _accuracies(lines)
-        if (chance := chances.get(benchmark)) is not None:
-            data["line"] = {"value": round(100 * chance, 2), "name": "guessing"}
-        name = f"{benchmark}-{modality}-{protocol}-over-training"
-        charts.append(Chart(name, "lines", title, data, COURSE, _BANDS))
+    for group in course_groups(courses, benchmarks):
+        data = _accuracies(group.lines)
+        if group.chance is not None:
+            data["line"] = {"value": round(100 * group.chance, 2), "name": "guessing"}
+        title = f"{group.place}: accuracy over training ({_sizes(group.lines)})"
+        charts.append(Chart(group.name, "lines", title, data, COURSE, _BANDS))
     return charts
 
 
