@@ -161,7 +161,7 @@ def test_the_claim_is_the_gain_over_the_base_with_its_interval(data):
 def test_cost_is_that_of_the_ledger(data):
     rows = {row[0] + "/" + row[1]: row for row in data["tables"]["cost"]["rows"]}
     assert [rows["trace/vision"][2], rows["eval/base"][2]] == ["11", "33"]
-    assert data["made"]["hardware"] == ""
+    assert "cores" in data["made"]["hardware"]
     assert data["made"]["date"].startswith("20")
 
 

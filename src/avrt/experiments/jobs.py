@@ -18,7 +18,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +26,19 @@ from avrt.errors import ConfigError
 from avrt.experiments.arms import Run, Runs
 from avrt.experiments.plan import EVALUATIONS, STAGES, StageName
 from avrt.runs import (
+    commit_of_code,
     fingerprint,
     format_duration,
     held_locks,
     hold_output,
     manifest_path,
-    save_config,
     say,
+    write_config,
     write_json,
 )
 from avrt.texts import read_json
 
-__all__ = ["Job", "commit_of_code", "plan_jobs", "run_jobs"]
+__all__ = ["Job", "plan_jobs", "run_jobs"]
 
 _WAIT_S = 0.1
 _GRACE_S = 20.0
@@ -396,24 +396,6 @@ def _write_record(running: _Running, done: bool) -> None:
     )
 
 
-@cache
-def commit_of_code() -> str | None:
-    """The commit of AVRT's code, with `+` where it was changed since; None outside a checkout."""
-    folder = Path(__file__).parents[3]
-    if not (folder / ".git").exists():
-        return None
-    try:
-        head, changes = (
-            subprocess.run(
-                ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True
-            ).stdout.strip()
-            for words in (("rev-parse", "--short=10", "HEAD"), ("status", "--porcelain", "src"))
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return head + ("+" if changes else "")
-
-
 def _prepare(job: Job) -> None:
     """Make the run directory: what earlier arms made, and the configuration."""
     job.record.parent.mkdir(parents=True, exist_ok=True)
@@ -424,7 +406,7 @@ def _prepare(job: Job) -> None:
         _link_outputs(source, run.folder, _first_own(run))
     if source is not None and job.stage in _ASKING:
         _copy_ledger(source, run.folder)
-    save_config(run.config)
+    write_config(run.config)
 
 
 def _source(run: Run) -> Path | None:

@@ -9,6 +9,7 @@ side, the clock showed less; the first and the last reply say how much.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,7 +22,8 @@ from avrt.evaluate.checkpoints import split_name
 from avrt.report.curves import TrainingRun
 from avrt.report.funnel import ASKING
 from avrt.report.tables import Cell, Table
-from avrt.texts import counted, read_json
+from avrt.runs import read_history
+from avrt.texts import counted
 
 __all__ = [
     "Calls",
@@ -32,6 +34,9 @@ __all__ = [
     "read_made",
     "training_cost_table",
 ]
+
+_OUTER_PATH = re.compile(r"(?<![\w.:/~-])/(?:[^\s/'\"]+/)+")
+"""The folders of an absolute path, which tell about the machine."""
 
 
 @dataclass
@@ -159,24 +164,30 @@ class Made:
     """What is recorded about the making of the run; an empty text where nothing is."""
 
     date: str
-    """Of the last job or reply."""
+    """Of the last command or reply."""
     stages: str
     """The finished stages, as the commands that do them."""
     command: str
+    """Every command that worked on the run, in order."""
     commit: str
     hardware: str
 
 
 def read_made(run: Path, calls: Sequence[Calls]) -> Made:
-    """Date, commands and commit, as far as jobs and the ledger recorded them."""
-    records = [read_json(path) for path in sorted((run / "jobs").glob("*.json"))]
-    ended = sorted(str(record["ended"]) for record in records if record.get("ended"))
-    commits = dict.fromkeys(str(r["commit"]) for r in records if r.get("commit"))
-    commands = [" ".join(words) for r in records for words in r.get("commands", ())]
-    last = max((each.last for each in calls), default="")
-    date = ended[-1][:10] if ended else last[:10]
-    stages = "; ".join(map(_command, _stages(run)))
-    return Made(date, stages, "; ".join(commands), ", ".join(commits), "")
+    """Date, commands, commits and machines, from the run's history and the ledger."""
+    rows = read_history(run)
+
+    def listed(key: str) -> list[str]:
+        return [*dict.fromkeys(str(row[key]) for row in rows if row.get(key))]
+
+    dates = [*listed("date"), *(each.last for each in calls)]
+    return Made(
+        date=max(dates, default="")[:10],
+        stages="; ".join(map(_command, _stages(run))),
+        command="; ".join(_OUTER_PATH.sub("…/", command) for command in listed("command")),
+        commit=", ".join(listed("commit")),
+        hardware="; ".join(listed("machine")),
+    )
 
 
 def _stages(run: Path) -> list[str]:

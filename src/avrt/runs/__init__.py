@@ -28,6 +28,7 @@ from avrt.runs.files import (
     replace_folder,
     write_atomic,
 )
+from avrt.runs.history import commit_of_code, note_command, read_history
 from avrt.runs.locks import alone, held_locks, hold_lock, hold_output, lock_file
 from avrt.runs.parquet import (
     ParquetRows,
@@ -49,6 +50,7 @@ __all__ = [
     "alone",
     "atomic_file",
     "check_sums",
+    "commit_of_code",
     "file_digest",
     "fingerprint",
     "format_duration",
@@ -62,6 +64,7 @@ __all__ = [
     "open_parquet",
     "open_stage",
     "quiet_s",
+    "read_history",
     "read_manifest",
     "read_parquet",
     "read_table",
@@ -74,6 +77,7 @@ __all__ = [
     "track",
     "unreadable_parquet",
     "write_atomic",
+    "write_config",
     "write_json",
     "write_parquet",
 ]
@@ -86,9 +90,16 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def save_config(config: Config) -> None:
-    """Write the resolved configuration into the run directory; of a launch, one process does."""
-    if not is_main():
-        return
+    """Write the resolved configuration into the run directory, and this command into its history;
+    of a launch, one process does.
+    """
+    if is_main():
+        write_config(config)
+        note_command(config.run.path)
+
+
+def write_config(config: Config) -> None:
+    """Write the resolved configuration into the run directory."""
     text = dump_config(config)
     write_atomic(config.run.path / "config.yaml", lambda file: file.write(text.encode()))
 
