@@ -193,6 +193,13 @@ def test_a_training_shows_its_last_steps(tmp_path):
     rows[-1]["warnings"] = {"kl": "the policy drifts"}
     (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / ".grpo.lock").write_text(f"{own_name()}\n")
+    groups = [
+        {"step": step, "id": "q7", "texts": [f"thought {step}", "other"], "advantages": [1.0, -1.0],
+         "rewards": {"format": [1.0, None], "accuracy": [1.0, 0.0]}}
+        for step in (19, 20)
+    ]  # fmt: skip
+    lines = "".join(json.dumps(row) + "\n" for row in groups)
+    (folder / "completions.jsonl").write_text(lines)
     state = Watcher(tmp_path).look()
     (training,) = state.training
     assert (training.step, training.n_steps, training.left_s) == (20, 40, 40.0)
@@ -202,6 +209,9 @@ def test_a_training_shows_its_last_steps(tmp_path):
     assert "at work  grpo" in text
     assert "warning: grpo: the policy drifts" in text
     assert re.search(r"zero spread\n.* 0\.25", text)
+    assert re.search(r"grpo +20 +q7 +format 1, accuracy 1\n +thought 20\n", text)
+    assert "format –, accuracy 0" in text
+    assert "thought 19" not in text
 
 
 # Processes

@@ -11,7 +11,7 @@ from avrt.datasets import dataset_row_to_sample, prepare, write_samples
 from avrt.engines.encode import suppress_token_ids
 from avrt.errors import ConfigError, DataError, EngineError
 from avrt.train import grpo, held_out
-from avrt.train.log import TrainingLog
+from avrt.train.log import TrainingLog, read_log
 from avrt.train.omni_grpo import OmniGRPOTrainer, WithMedia, by_completion, check_hooks
 from rollouts import generate, prepared, rollouts, single_logprobs, trainer_logprobs
 
@@ -161,9 +161,9 @@ def test_run_resumes_and_leaves_the_towers_alone(
     make_config, student_folder, monkeypatch, read_numbers
 ):
     monkeypatch.setitem(grpo.REWARDS, "format", lambda completion, *_: float(len(completion) % 5))
-    straight = make_config(run={"name": "straight"}, grpo={"max_steps": 3})
+    straight = make_config(run={"name": "straight"}, grpo={"max_steps": 3, "logged_groups": 4})
     grpo.run(straight)
-    config = make_config(grpo={"max_steps": 3})
+    config = make_config(grpo={"max_steps": 3, "logged_groups": 4})
     with monkeypatch.context() as patch:
         on_log = TrainingLog.on_log
 
@@ -184,7 +184,12 @@ def test_run_resumes_and_leaves_the_towers_alone(
     assert set(logs[1][0]) == {"step", *grpo.LOG_FIELDS.values()} - absent
     assert logs[0] == logs[1]
     assert logs[0][0]["kl"] == pytest.approx(0.0, abs=1e-6)
-    assert logs[0][2]["kl"] > 0
+    written = [read_log(run.run.path / "grpo" / "completions.jsonl") for run in (straight, config)]
+    assert [group["step"] for group in written[1]] == [1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3]
+    assert written[0] == written[1]
+    paid = [reward for group in written[0][:4] for reward in group["rewards"]["format"]]
+    assert len(paid) == 8
+    assert np.mean(paid) == pytest.approx(logs[0][0]["reward_format"])
 
     after = load_file(config.run.path / "grpo" / "model" / "model.safetensors")
     before = load_file(student_folder / "model.safetensors")

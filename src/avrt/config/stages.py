@@ -292,6 +292,10 @@ class GrpoConfig(Section):
     """Validation prompts that are answered greedily, and scored, every `eval_steps`; taken evenly
     from the set.
     """
+    logged_groups: int = Field(default=1, ge=0)
+    """Prompts of each rollout whose completions are written to completions.jsonl, with rewards and
+    advantages, for `avrt watch` and the page.
+    """
 
     @model_validator(mode="after")
     def _rewards_are_possible(self) -> Self:

@@ -15,6 +15,8 @@ __all__ = ["Section", "headline", "sections"]
 
 N_TEXT = 300
 """Characters of a reply, and of an error's message."""
+N_COMPLETIONS = 4
+"""Completions of a group that are shown."""
 MODALITIES = {"a": "sound", "v": "frames", "av": "sound and frames", "none": "question alone"}
 
 NUMBERS = {
@@ -156,6 +158,19 @@ def _training(training: Sequence[Training]) -> Iterator[Section]:
         ]
         names = [key.removeprefix("eval_").replace("_", " ") for key in keys]
         yield Section("Held-out samples, last time", ["training", "step", *names], rows)
+    rows = [row for each in training if not each.is_done for row in _completions(each)]
+    if rows:
+        header = ["training", "step", "item", "rewards", "completion"]
+        yield Section("Latest completions", header, rows, 4, True)
+
+
+def _completions(training: Training) -> Iterator[list[str]]:
+    """The last group that was written, completion by completion."""
+    group = training.written
+    rewards = group.get("rewards", {})
+    for number, text in enumerate(group.get("texts", ())[:N_COMPLETIONS]):
+        paid = [f"{name} {_number(of[number]) or '–'}" for name, of in rewards.items()]
+        yield [training.name, f"{group['step']:,}", group["id"], ", ".join(paid), _cut(text)]
 
 
 def _number(value: float | None) -> str:

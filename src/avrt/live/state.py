@@ -81,6 +81,8 @@ class Training:
     held_out: Mapping[str, float]
     """The last evaluation during the training, and its step."""
     warning: str = ""
+    written: Mapping[str, Any] = field(default_factory=dict)
+    """The last row of completions.jsonl."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,7 @@ class Watcher:
         """By key the calls that have no reply."""
         self._scored: dict[Place, bool | None] = {}
         self._logs: dict[Path, tuple[LogTail, list[dict[str, Any]]]] = {}
+        self._written: dict[Path, tuple[LogTail, dict[str, Any]]] = {}
 
     def look(self) -> State:
         """The state now."""
@@ -364,7 +367,15 @@ class Watcher:
                 if key == "step" or key.startswith("eval_")
             },
             warning=warnings[-1] if warnings else "",
+            written=self._last_written(path.with_name("completions.jsonl")),
         )
+
+    def _last_written(self, path: Path) -> dict[str, Any]:
+        tail, last = self._written.get(path, (LogTail(path), {}))
+        is_other, new = tail.look()
+        last = new[-1] if new else {} if is_other else last
+        self._written[path] = tail, last
+        return last
 
     def _changed(self) -> datetime | None:
         times = [tally.times[-1] for tally in self._tallies.values()]

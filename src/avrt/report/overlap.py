@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import Literal, TypeAlias
 
 __all__ = ["Mark", "Source", "find_quote", "mark_sources"]
@@ -116,14 +116,18 @@ def _in_runs(words: Sequence[str], other: str) -> list[bool]:
         places = begins.setdefault(gram, [])
         if len(places) < MAX_PLACES:
             places.append(place)
-    for start, gram in enumerate(_grams(words)):
-        places = begins.get(gram)
-        if places is None:
-            continue
-        length = max(_common(words, start, theirs, place) for place in places)
-        run = words[start : start + length]
-        if sum(word not in _FUNCTION_WORDS for word in run) >= MIN_CONTENT:
-            covered[start : start + length] = [True] * length
+    n_content = [0, *accumulate(word not in _FUNCTION_WORDS for word in words)]
+    lengths: dict[int, int] = {}
+    """By a place in the other text, of the run that begins there and at the word behind `start`."""
+    for start, gram in reversed([*enumerate(_grams(words))]):
+        before, lengths = lengths, {}
+        for place in begins.get(gram, ()):
+            known = before.get(place + 1)
+            common = _common(words, start, theirs, place) if known is None else known + 1
+            lengths[place] = min(common, MAX_RUN)
+        end = start + max(lengths.values(), default=0)
+        if n_content[end] - n_content[start] >= MIN_CONTENT:
+            covered[start:end] = [True] * (end - start)
     return covered
 
 

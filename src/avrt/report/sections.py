@@ -18,6 +18,7 @@ from avrt.report.accuracy import (
     headline_table,
 )
 from avrt.report.charts import Chart
+from avrt.report.completions import completion_table
 from avrt.report.cost import Calls, cost_table, training_cost_table
 from avrt.report.course import Course, course_table
 from avrt.report.curves import TrainingRun, held_out_table, training_table
@@ -264,7 +265,10 @@ def training_section(
             "Every step",
             "Each optimizer step (thin) and its moving average (thick).",
             charts=metric_charts(trainings, titles),
-            folded=[training_table(trainings) if trainings else None],
+            folded=[
+                training_table(trainings) if trainings else None,
+                *(completion_table(run, each.name, titles[each.name]) for each in trainings),
+            ],
         ),
     ]
 

@@ -9,7 +9,8 @@ the sample's (G - 1).
 
 Reads RUN/dataset/train.parquet or RUN/samples.parquet (`grpo.data`, `grpo.view`), the clips, and
 the policy to start from (`grpo.init`); writes RUN/grpo*/: checkpoints/ (two, resumable), log.jsonl,
-dropped.jsonl, model/. TRL's `GRPOTrainer` runs the loop; see `avrt.train.omni_grpo`.
+completions.jsonl, dropped.jsonl, model/. TRL's `GRPOTrainer` runs the loop; see
+`avrt.train.omni_grpo`.
 
     avrt grpo configs/demo.yaml
 """
@@ -62,7 +63,7 @@ from avrt.train.held_out import HeldOut, spread
 from avrt.train.judge_reward import choose_judge, open_judge
 from avrt.train.kept import KeepCheckpoints
 from avrt.train.launch import on_cpu, require_launch
-from avrt.train.log import TrainingLog, read_log, warning_lines
+from avrt.train.log import CompletionLog, TrainingLog, read_log, warning_lines
 from avrt.train.omni_grpo import OmniGRPOTrainer
 from avrt.train.plan import describe_inputs, prompt_limit
 from avrt.train.rewards import REWARDS, reward_weights
@@ -102,7 +103,7 @@ LOG_FIELDS = {
 """TRL's name of each metric, and its name in log.jsonl."""
 FREE = {
     *("recipe", "init", "output", "save_steps", "keep_checkpoints", "gradient_checkpointing"),
-    *("eval_steps", "eval_samples", "kl_steps", "cuda_graph"),
+    *("eval_steps", "eval_samples", "kl_steps", "cuda_graph", "logged_groups"),
 }
 """Settings that do not change the policy, so that a finished training stays valid.
 
@@ -201,6 +202,10 @@ def run(config: Config) -> Result:
         parameters = count_parameters(trainer.model)
         held_out = HeldOut(trainer, config.eval, feed, validation.kept, grpo.eval_steps)
         trainer.add_callback(KeepCheckpoints(folder, grpo.keep_checkpoints))
+        if grpo.logged_groups:
+            every = grpo.updates_per_rollout
+            path, rollout = folder / "completions.jsonl", trainer.last_rollout
+            trainer.add_callback(CompletionLog(path, rollout, grpo.logged_groups, every))
         train_logged(trainer, log, SHOWN, checkpoint, held_out, feed)
     save_model(trainer, processor, folder / "model")
 

@@ -1,15 +1,18 @@
-"""The training log, as a callback of the trainer.
+"""The logs of a training, as callbacks of the trainer.
 
-Writes log.jsonl, a line for each optimizer step and each evaluation. A resumed run drops the lines
-beyond its checkpoint, so that every step is in the log once. Warnings stand in the line that is
-their reason, and are said once.
+Writes log.jsonl, a line for each optimizer step and each evaluation, and for GRPO
+completions.jsonl, a line for each group that a person may read. A resumed run drops the lines
+beyond its checkpoint, so that every step is in a log once. Warnings stand in the line that is their
+reason, and are said once.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,7 @@ from avrt.errors import AvrtError
 from avrt.runs import say, write_atomic
 from avrt.train.doubts import Doubt
 
-__all__ = ["TrainingLog", "read_log", "warning_lines"]
+__all__ = ["CompletionLog", "Completions", "TrainingLog", "read_log", "warning_lines"]
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -55,10 +58,7 @@ class TrainingLog(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         if state.is_world_process_zero:
-            rows = [row for row in read_log(self._path) if row["step"] <= state.global_step]
-            text = "".join(json.dumps(row) + "\n" for row in rows)
-            write_atomic(self._path, lambda file: file.write(text.encode()))
-            self._rows = rows
+            self._rows = _keep_until(self._path, state.global_step)
 
     @override
     def on_log(
@@ -85,5 +85,59 @@ class TrainingLog(TrainerCallback):
                 row["warnings"] = dict(warnings)
                 for text in warnings.values():
                     say(f"{self.folder.name}: warning: {text}")
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+            _append(self._path, row)
+
+
+@dataclass(frozen=True)
+class Completions:
+    """The completions of one prompt in a rollout."""
+
+    id: str
+    """Of the sample."""
+    texts: Sequence[str]
+    rewards: Mapping[str, Sequence[float | None]]
+    """By name, before their weights; None where a judge gave no verdict."""
+    advantages: Sequence[float]
+
+
+class CompletionLog(TrainerCallback):
+    """Append the first groups of each rollout to a file, so that a person can read on."""
+
+    def __init__(
+        self,
+        path: Path,
+        rollout: Callable[[], Iterator[Completions]],
+        n_groups: int,
+        every: int,
+    ) -> None:
+        """`rollout` gives the groups of the last rollout; there is one in `every` steps."""
+        self._path, self._rollout = path, rollout
+        self._n_groups, self._every = n_groups, every
+
+    @override
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if state.is_world_process_zero:
+            _keep_until(self._path, state.global_step)
+
+    @override
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if state.is_world_process_zero and (state.global_step - 1) % self._every == 0:
+            for group in islice(self._rollout(), self._n_groups):
+                _append(self._path, {"step": state.global_step, **asdict(group)})
+
+
+def _keep_until(path: Path, step: int) -> list[dict[str, Any]]:
+    """Drop the rows of later steps, which will be written again."""
+    rows = [row for row in read_log(path) if row["step"] <= step]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    write_atomic(path, lambda file: file.write(text.encode()))
+    return rows
+
+
+def _append(path: Path, row: Mapping[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")

@@ -23,6 +23,7 @@ The methods are private in TRL, so their signatures are checked when a trainer i
 from __future__ import annotations
 
 import inspect
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -43,6 +44,7 @@ from avrt.errors import EngineError
 from avrt.train.checkpoint import old_names_allowed
 from avrt.train.feed import Take
 from avrt.train.formats import reference_of
+from avrt.train.log import Completions
 from avrt.train.order import ByEpoch
 from avrt.train.rollout import Sampler, sample_groups
 from avrt.train.server_rollouts import DIFFERENCE, ServerRollouts
@@ -192,6 +194,20 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
             for model in (self.model, self.ref_model):
                 if model is not None:
                     share_attention(self.accelerator.unwrap_model(model))
+
+    def last_rollout(self) -> Iterator[Completions]:
+        """The groups of the last rollout of all processes, as TRL gathered them in the main one."""
+        logs, size = self._logs, self._group_size
+        rewards = {
+            name: [None if math.isnan(value) else value for value in values]
+            for name, values in logs["rewards"].items()
+        }
+        columns = [list(logs[name]) for name in ("prompt", "completion", "advantages")]
+        for first in range(0, len(columns[0]), size):
+            group = slice(first, first + size)
+            names, texts, advantages = (column[group] for column in columns)
+            of_group = {name: values[group] for name, values in rewards.items()}
+            yield Completions(names[0], texts, of_group, advantages)
 
     # The parameter has TRL's name, not that of transformers.
     def _get_train_sampler(  # pyright: ignore[reportIncompatibleMethodOverride]
