@@ -151,9 +151,9 @@ class RlOnly:
         """Start the training; this process keeps half of its threads."""
         import torch
 
-        from avrt.runs import Result, write_config
+        from avrt.runs import Result, save_config
 
-        write_config(config)
+        save_config(config, works=False)
         self._n_threads = torch.get_num_threads()
         half = max(self._n_threads // 2, 1)
         torch.set_num_threads(half)

@@ -32,8 +32,8 @@ from avrt.runs import (
     held_locks,
     hold_output,
     manifest_path,
+    save_config,
     say,
-    write_config,
     write_json,
 )
 from avrt.texts import read_json
@@ -406,7 +406,7 @@ def _prepare(job: Job) -> None:
         _link_outputs(source, run.folder, _first_own(run))
     if source is not None and job.stage in _ASKING:
         _copy_ledger(source, run.folder)
-    write_config(run.config)
+    save_config(run.config, works=False)
 
 
 def _source(run: Run) -> Path | None:

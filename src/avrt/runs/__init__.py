@@ -77,7 +77,6 @@ __all__ = [
     "track",
     "unreadable_parquet",
     "write_atomic",
-    "write_config",
     "write_json",
     "write_parquet",
 ]
@@ -89,19 +88,16 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, lambda file: file.write(text.encode() + b"\n"))
 
 
-def save_config(config: Config) -> None:
-    """Write the resolved configuration into the run directory, and this command into its history;
-    of a launch, one process does.
+def save_config(config: Config, works: bool = True) -> None:
+    """Write the resolved configuration into the run directory, and this command into its history if
+    it `works` there itself; of a launch, one process does.
     """
-    if is_main():
-        write_config(config)
-        note_command(config.run.path)
-
-
-def write_config(config: Config) -> None:
-    """Write the resolved configuration into the run directory."""
+    if not is_main():
+        return
     text = dump_config(config)
     write_atomic(config.run.path / "config.yaml", lambda file: file.write(text.encode()))
+    if works:
+        note_command(config.run.path)
 
 
 def student_path(config: Config, name: str) -> str:
