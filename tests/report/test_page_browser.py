@@ -140,6 +140,22 @@ def test_items_are_sorted_and_shown_as_rows(shown):
     assert page.get_by_role("row").count() == cards_of(page).count() + 1
 
 
+def test_items_with_pictures_come_first_unless_the_address_says_otherwise(shown, report):
+    bare = [strip == "" for strip in data_of(report, "index")["texts"]["strip"]]
+    assert bare != sorted(bare)  # in the files, one without pictures stands before one with them
+    states = "cards => cards.map(card => card.querySelector('.no-frame') !== null)"
+    page = shown.show("items")
+    cards = page.locator("main .card")
+    cards.first.wait_for()
+    assert cards.evaluate_all(states) == sorted(bare)
+    page.get_by_label("Sort").select_option(label="as in the files")
+    page.wait_for_url(lambda url: "sort=files" in url)
+    assert cards.evaluate_all(states) == bare
+    page.reload()
+    cards.first.wait_for()
+    assert cards.evaluate_all(states) == bare
+
+
 def test_an_item_shows_all_that_is_known_and_the_way_back(shown, report):
     page = shown.show("items?outcome=train&sort=-think_words")
     question = cards_of(page).first.inner_text()
@@ -190,7 +206,7 @@ def test_every_picture_of_an_item_is_there(shown):
 
 
 def test_keys_go_from_item_to_item(shown):
-    page = shown.show("item/0?outcome=train")
+    page = shown.show("item/0?outcome=train&sort=files")
     page.wait_for_selector("article.item")
     seen = [page.url]
     page.keyboard.press("j")
