@@ -92,6 +92,13 @@ test("what was found in texts is added to ids and questions", () => {
   assert.deepEqual([...selector.select(filter, found).places], [0, 1, 3, 4]);
 });
 
+test("a set's filter stands at its place in the panel, a column that is not known at the end", () => {
+  const sets = { other: { values: ["x"], codes: [] }, right_model: { values: ["m"], codes: [] } };
+  const catalog = toCatalog({ ...CATALOG.index, sets: { ...CATALOG.index.sets, ...sets } });
+  const names = catalog.facets.map(({ name }) => name);
+  assert.deepEqual(names, ["origin", "outcome", "gates", "right_model", "type", "other", "media"]);
+});
+
 test("items with frames come first, then those with sound, and the files' order is a choice", () => {
   const strip = ["", "", "m.jpg", "", "m.jpg", ""];
   const { index } = CATALOG;

@@ -94,13 +94,13 @@ def write_items(
             item = to_item(made, sources.roles, media.entry(_name(part), made.sample))
             chunk.add(item)
             duration = durations.get(made.sample.picture_path or made.sample.sound_path or "")
-            _note(index, made, item, duration)
+            _note(index, made, item, duration, sources.roles.pooled)
     for benchmark in benchmarks:
         _note_models(index, benchmark)
         for made in benchmark_rows(benchmark, done.faults):
             item = to_item(made, sources.roles, media.entry(benchmark.name, made.sample))
             chunk.add(item)
-            _note(index, made, item, _sound_s(benchmark, made.sample.id))
+            _note(index, made, item, _sound_s(benchmark, made.sample.id), sources.roles.pooled)
     chunk.finish()
     write_script(report / "data" / "index.js", "index", index.to_json())
     done.n_items = index.n
@@ -278,7 +278,9 @@ def _readable(rows: Iterable[T], faults: list[str]) -> Iterator[T]:
             faults.append(str(error))
 
 
-def _note(index: Index, made: Made, item: Mapping[str, Any], duration_s: float | None) -> None:
+def _note(
+    index: Index, made: Made, item: Mapping[str, Any], duration_s: float | None, is_pooled: bool
+) -> None:
     merged = item["merged"]
     thought = split_trace(made.merged.text) if merged and made.merged else None
     coded = {
@@ -296,7 +298,12 @@ def _note(index: Index, made: Made, item: Mapping[str, Any], duration_s: float |
         "duration_s": duration_s and round(duration_s, 2),
         "n_options": len(made.sample.options),
     }
-    index.add(item, coded, numbers)
+    sets: dict[str, Iterable[str]] = {"gates": item["gates"]}
+    if is_pooled:
+        traces = [trace for trace in item["traces"] if trace["status"] == "ok" and trace["model"]]
+        sets["trace_model"] = dict.fromkeys(t["model"] for t in traces)
+        sets["right_model"] = dict.fromkeys(t["model"] for t in traces if t["right"])
+    index.add(item, coded, numbers, sets)
 
 
 def _note_models(index: Index, benchmark: Benchmark) -> None:
