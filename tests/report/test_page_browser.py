@@ -171,6 +171,20 @@ def test_an_item_shows_all_that_is_known_and_the_way_back(shown, report):
     assert "outcome=train" in page.url
 
 
+def test_an_answer_shows_what_differs_from_the_base_and_hides_what_is_gone(shown, report):
+    place = data_of(report, "index")["texts"]["id"].index("q4", 12)  # as the benchmark has it
+    page = shown.show(f"item/{place}")
+    removed = page.locator(".text del").first
+    assert "removed: " in removed.text_content()
+    assert page.locator(".text ins").first.is_visible()
+    page.get_by_label("show removed words").uncheck()
+    assert removed.is_hidden()
+    page.keyboard.press("j")
+    page.wait_for_url(lambda url: f"item/{place}" not in url)
+    page.get_by_label("show removed words").wait_for()
+    assert not page.get_by_label("show removed words").is_checked()
+
+
 def test_the_sound_plays_and_the_playhead_moves(shown):
     page = shown.show("items?media=there")
     cards_of(page).first.click()
