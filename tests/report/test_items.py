@@ -8,27 +8,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from avrt.config import Config
-from avrt.evaluate.results import read_results
 from avrt.generate import trace
-from avrt.report.item import roles_of
-from avrt.report.items import ItemSources, Written, write_items
 from avrt.runs import read_parquet, write_parquet
-from reading_pages import moved, read_data, read_index, read_items
+from reading_pages import read_data, read_index, read_items, written
 
 CODES = {0: "right", 1: "wrong", 2: "no answer", 3: "failed", 4: "no media"}
 HOSTILE = "<script>alert(1)</script> & <img src=x onerror=alert(2)>"
-
-
-def written(config: Config, report: Path, n_media: int = 0) -> Written:
-    sources = ItemSources(
-        run=config.run.path,
-        root=config.data.root,
-        media=config.media,
-        evaluation=config.eval,
-        roles=roles_of(config.run.path, config.teachers, config.merger),
-    )
-    return write_items(sources, read_results(config, with_texts=False), report, n_media)
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +21,6 @@ def report(full_run, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("items")
     assert written(full_run, folder).faults == []
     return folder
-
-
-@pytest.fixture
-def a_run(full_run, tmp_path) -> Config:
-    """A copy that a test may change."""
-    return moved(full_run, tmp_path)
 
 
 def values_of(index: dict, name: str) -> list[str | None]:

@@ -166,6 +166,13 @@ def test_an_item_shows_all_that_is_known_and_the_way_back(shown, report):
                  "some/vision", "some/merge", "right answer"):  # fmt: skip
         assert part in said, part
     assert page.locator("main img, main [role=img]").count() >= 8
+    boxes = page.locator(".text-box", has=page.get_by_text("Prompt", exact=True))
+    assert boxes.count() == 3  # two teachers and the merger
+    assert re.search(r"some/merge, \d+\.\d\d s", boxes.last.inner_text())
+    boxes.last.get_by_text("Prompt", exact=True).click()
+    prompt = boxes.last.locator(".prompt pre").last.inner_text()
+    for part in (question, "(A) a dog", "A beep every half second", "A square moves"):
+        assert part in prompt, part
     page.go_back()
     page.locator("main .item-link").first.wait_for()
     assert "outcome=train" in page.url

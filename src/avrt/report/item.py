@@ -171,11 +171,18 @@ def _traces(made: Made, roles: Roles) -> list[dict[str, Any]]:
             "cut": trace.finish_reason == "length",
             "tokens": _tokens(trace),
             "key": trace.key,
+            **_seen(trace.order, places),
         }
         for traces in made.answers.values()
         for trace in traces
         if trace.status != NOT_ASKED
     ]
+
+
+def _seen(order: Sequence[int], places: Sequence[int]) -> dict[str, list[int]]:
+    """The order in which the teacher saw the item's options, where it is another."""
+    seen = [places[option] for option in order] if len(order) == len(places) else sorted(places)
+    return {} if seen == sorted(seen) else {"order": seen}
 
 
 def _merged(made: Made, roles: Roles, traces: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
