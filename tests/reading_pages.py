@@ -1,4 +1,4 @@
-"""Read what a page was written from, and move a run that is shared."""
+"""Write the items of a page, read what it was written from, and move a run that is shared."""
 
 from __future__ import annotations
 
@@ -7,15 +7,29 @@ from pathlib import Path
 from typing import Any
 
 from avrt.config import Config, RunConfig
+from avrt.evaluate.results import read_results
+from avrt.report.item import roles_of
+from avrt.report.items import ItemSources, Written, write_items
 from avrt.report.script import read_script
 
-__all__ = ["files_of", "moved", "read_data", "read_index", "read_items"]
+__all__ = ["files_of", "moved", "read_data", "read_index", "read_items", "written"]
 
 
 def moved(config: Config, target: Path) -> Config:
     """The same configuration for a copy of its run."""
     shutil.copytree(config.run.path, target / config.run.name)
     return config.model_copy(update={"run": RunConfig(dir=target, name=config.run.name)})
+
+
+def written(config: Config, report: Path, n_media: int = 0) -> Written:
+    sources = ItemSources(
+        run=config.run.path,
+        root=config.data.root,
+        media=config.media,
+        evaluation=config.eval,
+        roles=roles_of(config.run.path, config.teachers, config.merger),
+    )
+    return write_items(sources, read_results(config, with_texts=False), report, n_media)
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

@@ -19,6 +19,7 @@ from avrt.engines.scripted import ScriptedEngine
 from avrt.evaluate import run as evaluate
 from avrt.generate import build, merge, trace
 from avrt.types import Prompt, Request, Sample
+from reading_pages import moved
 
 N_QUESTIONS = 12
 OPTIONS = ("a dog", "a bell & <b>more</b>", "a car", "a drum")
@@ -180,3 +181,9 @@ def full_run(tmp_path_factory) -> Config:
         evaluate(config)
     write_training_logs(config.run.path)
     return config
+
+
+@pytest.fixture
+def a_run(full_run, tmp_path) -> Config:
+    """A copy that a test may change."""
+    return moved(full_run, tmp_path)

@@ -8,26 +8,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from avrt.config import Config
-from avrt.evaluate.results import read_results
-from avrt.report.item import roles_of
-from avrt.report.items import ItemSources, Written, write_items
+from avrt.generate import trace
 from avrt.runs import read_parquet, write_parquet
-from reading_pages import moved, read_data, read_index, read_items
+from reading_pages import read_data, read_index, read_items, written
 
 CODES = {0: "right", 1: "wrong", 2: "no answer", 3: "failed", 4: "no media"}
 HOSTILE = "<script>alert(1)</script> & <img src=x onerror=alert(2)>"
-
-
-def written(config: Config, report: Path, n_media: int = 0) -> Written:
-    sources = ItemSources(
-        run=config.run.path,
-        root=config.data.root,
-        media=config.media,
-        evaluation=config.eval,
-        roles=roles_of(config.run.path, config.teachers, config.merger),
-    )
-    return write_items(sources, read_results(config, with_texts=False), report, n_media)
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +21,6 @@ def report(full_run, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("items")
     assert written(full_run, folder).faults == []
     return folder
-
-
-@pytest.fixture
-def a_run(full_run, tmp_path) -> Config:
-    """A copy that a test may change."""
-    return moved(full_run, tmp_path)
 
 
 def values_of(index: dict, name: str) -> list[str | None]:
@@ -191,6 +171,23 @@ def test_when_every_trace_is_rejected_the_items_are_there(a_run, tmp_path):
     items = [item for item in read_items(tmp_path) if item["origin"] == "dataset"]
     assert {item["outcome"] for item in items} == {"gate"}
     assert len(items) == len(kept)
+
+
+def test_models_of_one_modality_can_be_told_apart(report, a_run, tmp_path):
+    eyes = a_run.teachers["vision"].model_copy(update={"model": "other/vision"})
+    pool = a_run.model_copy(update={"teachers": {**a_run.teachers, "eyes": eyes}})
+    trace.run(pool)
+    assert written(pool, tmp_path).faults == []
+    index = read_index(tmp_path)
+    for name, counts in (("trace_model", {True, False}), ("right_model", {True})):
+        column = index["sets"][name]
+        assert "other/vision" in column["values"]
+        for item, codes in zip(read_items(tmp_path), column["codes"], strict=True):
+            wanted = {t["model"] for t in item["traces"]
+                      if t["status"] == "ok" and t["right"] in counts}  # fmt: skip
+            assert {column["values"][code] for code in codes} == wanted
+    assert any(index["sets"]["right_model"]["codes"])
+    assert read_index(report)["sets"].keys() == {"gates"}  # one model of each modality
 
 
 @pytest.mark.parametrize("name", ["teachers", "merged"])

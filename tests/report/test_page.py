@@ -17,12 +17,6 @@ from avrt.report import plan, run
 from reading_pages import files_of, moved, read_data
 
 
-@pytest.fixture
-def a_run(full_run, tmp_path) -> Config:
-    """A copy that a test may change."""
-    return moved(full_run, tmp_path)
-
-
 @pytest.fixture(scope="module")
 def report(full_run, tmp_path_factory) -> Path:
     config = moved(full_run, tmp_path_factory.mktemp("page"))

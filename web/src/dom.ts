@@ -35,6 +35,16 @@ export function said(text: string, tag: "span" | "pre" = "span"): HTMLElement {
   return h(tag, { class: isLong ? "said long" : "said", dir: "auto", tabindex }, text);
 }
 
+/** A part that is built when it is opened. */
+export function folded(title: string, build: () => Node): HTMLElement {
+  const details = h("details", { class: "folded" }, h("summary", {}, said(title)));
+  const fill = (): void => {
+    if (details.childElementCount === 1) details.append(build());
+  };
+  details.addEventListener("toggle", fill);
+  return details;
+}
+
 export function replaceChildren(parent: Element, ...children: Child[]): void {
   parent.replaceChildren(...children.filter(isShown).map(toNode));
 }

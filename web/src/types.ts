@@ -155,6 +155,12 @@ export interface Made {
   hardware: string;
 }
 
+/** Of a prompt: literal text and names of fields in turns. */
+export interface Template {
+  system?: string[];
+  user: string[];
+}
+
 export interface Report {
   schema: 1;
   run: string;
@@ -171,4 +177,5 @@ export interface Report {
   /** Captions of figures/NAME.svg and .pdf. */
   figures?: Record<string, string>;
   settings?: string;
+  prompts?: Template[];
 }

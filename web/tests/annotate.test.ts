@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { addedSpans, piecesOf } from "../src/items/annotate";
+import { changesFrom, piecesOf } from "../src/items/annotate";
 
 test("overlapping spans give pieces that keep the whole text", () => {
   const spans = [
@@ -19,14 +19,24 @@ test("overlapping spans give pieces that keep the whole text", () => {
   assert.deepEqual(piecesOf("", []), []);
 });
 
-test("what the base did not write is marked", () => {
-  const spans = addedSpans("I see a dog.", "I see a big dog.");
-  assert.deepEqual(
-    spans?.map(({ start, end }) => "I see a big dog.".slice(start, end).trim()),
-    ["big"],
-  );
-  assert.deepEqual(addedSpans("same", "same"), []);
+test("what the base did not write is marked as added, what it wrote besides as removed", () => {
+  const changes = changesFrom("I see a small dog.", "I see a big dog.") ?? [];
+  const of = (kind: string): string =>
+    changes
+      .filter(({ kinds }) => kinds.includes(kind))
+      .map(({ text }) => text)
+      .join("");
+  assert.equal(of("added").trim(), "big");
+  assert.equal(of("removed").trim(), "small");
+  const without = (kind: string): string =>
+    changes
+      .filter(({ kinds }) => !kinds.includes(kind))
+      .map(({ text }) => text)
+      .join("");
+  assert.equal(without("removed"), "I see a big dog.");
+  assert.equal(without("added"), "I see a small dog.");
+  assert.deepEqual(changesFrom("same", "same"), [{ text: "same", kinds: [] }]);
   const words = (prefix: string) =>
     Array.from({ length: 900 }, (_, i) => `${prefix}${i}`).join(" ");
-  assert.equal(addedSpans(words("a"), words("b")), null);
+  assert.equal(changesFrom(words("a"), words("b")), null);
 });

@@ -92,6 +92,29 @@ test("what was found in texts is added to ids and questions", () => {
   assert.deepEqual([...selector.select(filter, found).places], [0, 1, 3, 4]);
 });
 
+test("a set's filter stands at its place in the panel, a column that is not known at the end", () => {
+  const sets = { other: { values: ["x"], codes: [] }, right_model: { values: ["m"], codes: [] } };
+  const catalog = toCatalog({ ...CATALOG.index, sets: { ...CATALOG.index.sets, ...sets } });
+  const names = catalog.facets.map(({ name }) => name);
+  assert.deepEqual(names, ["origin", "outcome", "gates", "right_model", "type", "other", "media"]);
+});
+
+test("items with frames come first, then those with sound, and the files' order is a choice", () => {
+  const strip = ["", "", "m.jpg", "", "m.jpg", ""];
+  const { index } = CATALOG;
+  const catalog = toCatalog({
+    ...index,
+    texts: { ...index.texts, strip },
+    media: [0, 1, 1, 0, 1, 0],
+  });
+  const places = (query: string): number[] => [
+    ...new Selector(catalog).select(readFilter(new URLSearchParams(query), catalog)).places,
+  ];
+  assert.deepEqual(places(""), [2, 4, 1, 0, 3, 5]);
+  assert.deepEqual(places("outcome=train&outcome=gate"), [2, 1, 0, 3]);
+  assert.deepEqual(places("sort=files"), [0, 1, 2, 3, 4, 5]);
+});
+
 test("sorting puts items without a value last in both orders", () => {
   assert.deepEqual(kept("sort=think_words"), [1, 3, 0, 2, 4, 5]);
   assert.deepEqual(kept("sort=-think_words"), [0, 3, 1, 2, 4, 5]);

@@ -148,9 +148,14 @@ def _training_figures(
     ]
 
 
-def report_data(content: Content, settings: str, faults: Sequence[str] = ()) -> dict[str, Any]:
+def report_data(
+    content: Content,
+    settings: str,
+    faults: Sequence[str] = (),
+    prompts: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
     """The value of data/report.js; `settings` is the configuration as YAML, `faults` say what could
-    not be read.
+    not be read, `prompts` are templates that items name by their number.
     """
     shown = [section for section in content.sections if _has_content(section)]
     charts = [chart for section in shown for chart in section.charts if chart is not None]
@@ -168,6 +173,7 @@ def report_data(content: Content, settings: str, faults: Sequence[str] = ()) -> 
         "charts": {chart.name: chart_data(chart) for chart in charts},
         "tables": {name: table_data(table) for name, table in content.tables.items()},
         "figures": {figure.name: figure.caption for figure in content.figures},
+        "prompts": prompts,
     }
     return {**cut_texts(data), "settings": settings}
 

@@ -33,6 +33,8 @@ class Roles:
 
     models: Mapping[str, str] = field(default_factory=dict)
     prompts: Mapping[str, str] = field(default_factory=dict)
+    pooled: bool = False
+    """Whether teachers of one modality are different models."""
 
 
 def roles_of(run: Path, teachers: Mapping[str, TeacherRole], merger: ModelRole) -> Roles:
@@ -46,7 +48,10 @@ def roles_of(run: Path, teachers: Mapping[str, TeacherRole], merger: ModelRole) 
         for name, role in settings.items():
             if isinstance(role, dict) and "engine" in role:
                 models[own or name] = str(role["engine"].get("model"))
-    return Roles(models, prompts)
+    by_modality: dict[str, set[str]] = {}
+    for name, teacher in teachers.items():
+        by_modality.setdefault(teacher.modality, set()).update(filter(None, [models.get(name)]))
+    return Roles(models, prompts, any(len(names) > 1 for names in by_modality.values()))
 
 
 @dataclass(frozen=True)
@@ -166,11 +171,18 @@ def _traces(made: Made, roles: Roles) -> list[dict[str, Any]]:
             "cut": trace.finish_reason == "length",
             "tokens": _tokens(trace),
             "key": trace.key,
+            **_seen(trace.order, places),
         }
         for traces in made.answers.values()
         for trace in traces
         if trace.status != NOT_ASKED
     ]
+
+
+def _seen(order: Sequence[int], places: Sequence[int]) -> dict[str, list[int]]:
+    """The order in which the teacher saw the item's options, where it is another."""
+    seen = [places[option] for option in order] if len(order) == len(places) else sorted(places)
+    return {} if seen == sorted(seen) else {"order": seen}
 
 
 def _merged(made: Made, roles: Roles, traces: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ Memory grows by some bytes per item and by its question; no trace and no answer 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from avrt.evaluate.logs import Line
@@ -50,8 +50,7 @@ class Index:
         self.n = 0
         self._coded: dict[str, _Coded] = {}
         self._numbers: dict[str, list[float | None]] = {}
-        self._gates = _Coded()
-        self._gates_of: list[list[int]] = []
+        self._sets: dict[str, tuple[_Coded, list[list[int]]]] = {}
         self._ids: list[str] = []
         self._questions: list[str] = []
         self._strips: list[str] = []
@@ -63,13 +62,16 @@ class Index:
         item: Mapping[str, Any],
         coded: Mapping[str, str | None],
         numbers: Mapping[str, float | None],
+        sets: Mapping[str, Iterable[str]],
     ) -> None:
-        """Note an item; `coded` and `numbers` have the same names for every item."""
+        """Note an item; all others have the same names for every item."""
         for name, value in coded.items():
             self._coded.setdefault(name, _Coded()).add(value)
         for name, number in numbers.items():
             self._numbers.setdefault(name, []).append(number)
-        self._gates_of.append([self._gates.number(name) for name in item["gates"]])
+        for name, values in sets.items():
+            column, rows = self._sets.setdefault(name, (_Coded(), []))
+            rows.append([column.number(value) for value in values])
         self._ids.append(item["id"])
         question = item["question"]
         is_long = len(question) > MAX_QUESTION
@@ -94,14 +96,18 @@ class Index:
             if column.values
         }
         numbers = {name: of for name, of in self._numbers.items() if _any(of)}
-        gates = {"values": self._gates.values, "codes": self._gates_of}
+        sets = {
+            name: {"values": column.values, "codes": rows}
+            for name, (column, rows) in self._sets.items()
+            if column.values
+        }
         return {
             "n": self.n,
             "chunk": CHUNK,
             "coded": coded,
             "texts": {"id": self._ids, "question": self._questions, "strip": self._strips},
             "numbers": numbers,
-            "sets": {"gates": gates} if self._gates.values else {},
+            "sets": sets,
             "models": self.models,
             "media": self._media.tolist(),
         }

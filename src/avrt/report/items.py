@@ -24,6 +24,7 @@ from avrt.evaluate.benchmarks import media_of
 from avrt.evaluate.results import ModelResult
 from avrt.report.accuracy import by_benchmark
 from avrt.report.item import Made, Roles, to_item
+from avrt.report.item_calls import Calls, open_calls
 from avrt.report.item_index import CHUNK, Index, code_of
 from avrt.report.item_media import (
     MAX_SOUND_S,
@@ -75,6 +76,8 @@ class Written:
     faults: list[str] = field(default_factory=list)
     """Files of the run that could not be read."""
     media_errors: list[MediaError] = field(default_factory=list)
+    prompts: list[dict[str, Any]] = field(default_factory=list)
+    """Templates of what was asked: see `Calls`."""
 
 
 def write_items(
@@ -82,49 +85,64 @@ def write_items(
 ) -> Written:
     """Write all items; the media of `n_media` of them."""
     done = Written()
+    with open_calls(sources.run, done.faults) as calls:
+        _write_all(sources, results, report, n_media, calls, done)
+        done.prompts = calls.templates
+    done.faults = [fault.replace(f"{sources.run}/", "") for fault in done.faults]
+    return done
+
+
+def _write_all(
+    sources: ItemSources,
+    results: Sequence[ModelResult],
+    report: Path,
+    n_media: int,
+    calls: Calls,
+    done: Written,
+) -> None:
     benchmarks = _benchmarks(sources, results)
     parts = parts_of_run(sources.run)
     media = _Media(sources, report, n_media)
     media.render(_choose(parts, benchmarks, sources.evaluation, n_media, done.faults), done)
     durations = _durations(sources.run)
-    index, chunk = Index(), _Chunks(report / "data")
+    index, chunk = Index(), _Chunks(report / "data", calls)
     for part in parts:
         rows = part_rows(sources.run, part, benchmarks, done.faults)
         for made in _readable(rows, done.faults):
             item = to_item(made, sources.roles, media.entry(_name(part), made.sample))
             chunk.add(item)
             duration = durations.get(made.sample.picture_path or made.sample.sound_path or "")
-            _note(index, made, item, duration)
+            _note(index, made, item, duration, sources.roles.pooled)
     for benchmark in benchmarks:
         _note_models(index, benchmark)
         for made in benchmark_rows(benchmark, done.faults):
             item = to_item(made, sources.roles, media.entry(benchmark.name, made.sample))
             chunk.add(item)
-            _note(index, made, item, _sound_s(benchmark, made.sample.id))
+            _note(index, made, item, _sound_s(benchmark, made.sample.id), sources.roles.pooled)
     chunk.finish()
     write_script(report / "data" / "index.js", "index", index.to_json())
     done.n_items = index.n
-    done.faults = [fault.replace(f"{sources.run}/", "") for fault in done.faults]
-    return done
 
 
 class _Chunks:
-    """Data files of `CHUNK` items each; those that wait are held as they will be written."""
+    """Data files of `CHUNK` items each, with what the ledger has of their calls."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._n = folder, 0
-        self._items: list[str] = []
+    def __init__(self, folder: Path, calls: Calls) -> None:
+        self._folder, self._calls, self._n = folder, calls, 0
+        self._items: list[dict[str, Any]] = []
 
-    def add(self, item: Mapping[str, Any]) -> None:
-        self._items.append(encode(item))
+    def add(self, item: dict[str, Any]) -> None:
+        self._items.append(item)
         if len(self._items) == CHUNK:
             self.finish()
 
     def finish(self) -> None:
         """Write the items that wait."""
         if self._items:
+            self._calls.fill(self._items)
             name = f"{self._n:04}"
-            write_list(self._folder / f"items-{name}.js", f"items/{name}", self._items)
+            texts = [encode(item) for item in self._items]
+            write_list(self._folder / f"items-{name}.js", f"items/{name}", texts)
             self._items, self._n = [], self._n + 1
 
 
@@ -278,7 +296,9 @@ def _readable(rows: Iterable[T], faults: list[str]) -> Iterator[T]:
             faults.append(str(error))
 
 
-def _note(index: Index, made: Made, item: Mapping[str, Any], duration_s: float | None) -> None:
+def _note(
+    index: Index, made: Made, item: Mapping[str, Any], duration_s: float | None, is_pooled: bool
+) -> None:
     merged = item["merged"]
     thought = split_trace(made.merged.text) if merged and made.merged else None
     coded = {
@@ -296,7 +316,12 @@ def _note(index: Index, made: Made, item: Mapping[str, Any], duration_s: float |
         "duration_s": duration_s and round(duration_s, 2),
         "n_options": len(made.sample.options),
     }
-    index.add(item, coded, numbers)
+    sets: dict[str, Iterable[str]] = {"gates": item["gates"]}
+    if is_pooled:
+        traces = [trace for trace in item["traces"] if trace["status"] == "ok" and trace["model"]]
+        sets["trace_model"] = dict.fromkeys(t["model"] for t in traces)
+        sets["right_model"] = dict.fromkeys(t["model"] for t in traces if t["right"])
+    index.add(item, coded, numbers, sets)
 
 
 def _note_models(index: Index, benchmark: Benchmark) -> None:

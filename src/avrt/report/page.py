@@ -88,7 +88,7 @@ def _write(
     )
     n_media = config.report.gallery_items if with_media else 0
     written = write_items(sources, results, report, n_media)
-    data = report_data(content, settings_text(path), written.faults)
+    data = report_data(content, settings_text(path), written.faults, written.prompts)
     write_script(report / "data" / "report.js", "report", data)
     counts = write_content(report, content) | {"items": written.n_items, "media": written.n_media}
     _copy_assets(report / "assets")

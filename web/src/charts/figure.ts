@@ -1,7 +1,7 @@
 // A chart with its caption, legend and note, drawn when it comes near the window and again when the
 // width changes; its table is its text alternative, below it unless the section shows it anyway.
 
-import { h, replaceChildren, said } from "../dom";
+import { folded, h, replaceChildren, said } from "../dom";
 import { buildTable } from "../table";
 import type { Chart, Report } from "../types";
 import { drawFlow } from "./flow";
@@ -34,16 +34,6 @@ export function buildFigure(
   );
   drawInTime(plot, (width) => dress(draw(chart, width), chart));
   return figure;
-}
-
-/** A part that is built when it is opened. */
-export function folded(title: string, build: () => Node): HTMLElement {
-  const details = h("details", { class: "folded" }, h("summary", {}, said(title)));
-  const fill = (): void => {
-    if (details.childElementCount === 1) details.append(build());
-  };
-  details.addEventListener("toggle", fill);
-  return details;
 }
 
 export function isSmall(chart: Chart | undefined): boolean {

@@ -2,7 +2,7 @@
 // `annotated`, which turns the pieces into nodes.
 
 import { diffWordsWithSpace } from "diff";
-import { h } from "../dom";
+import { type Child, h } from "../dom";
 
 export interface Span {
   start: number;
@@ -38,30 +38,39 @@ export function piecesOf(text: string, spans: Span[]): Piece[] {
   });
 }
 
-/** The parts of `text` that `base` does not have; null: the two have little in common. */
-export function addedSpans(base: string, text: string): Span[] | null {
+/** `text` with the words that `base` has not ("added") or has besides ("removed"); null: the two have
+ * little in common. */
+export function changesFrom(base: string, text: string): Piece[] | null {
   const changes = diffWordsWithSpace(base, text, { maxEditLength: MAX_DIFF });
   if (changes === undefined) return null;
-  const spans: Span[] = [];
-  let start = 0;
-  for (const { added, removed, value } of changes) {
-    if (removed) continue;
-    if (added) spans.push({ start, end: start + value.length, kind: "added" });
-    start += value.length;
-  }
-  return spans;
+  return changes.map(({ added, removed, value }) => ({
+    text: value,
+    kinds: added ? ["added"] : removed ? ["removed"] : [],
+  }));
 }
 
 /** The text as pre-formatted nodes; a marked piece has the class "mark-KIND". */
 export function annotated(text: string, spans: Span[]): HTMLElement {
-  const pieces = piecesOf(text, spans).map(({ text: part, kinds }) =>
-    kinds.length === 0
-      ? part
-      : h("mark", { class: kinds.map((kind) => `mark-${kind}`).join(" ") }, part),
-  );
+  return pieced(piecesOf(text, spans));
+}
+
+/** Pieces as pre-formatted nodes. */
+export function pieced(pieces: Piece[]): HTMLElement {
+  const length = pieces.reduce((sum, { text }) => sum + text.length, 0);
   return h(
     "pre",
-    { class: "said text", dir: "auto", tabindex: text.length > SCROLLING ? "0" : null },
-    ...(text === "" ? ["(no text)"] : pieces),
+    { class: "said text", dir: "auto", tabindex: length > SCROLLING ? "0" : null },
+    ...(length === 0 ? ["(no text)"] : pieces.map(pieceNode)),
   );
+}
+
+function pieceNode({ text, kinds }: Piece): Child {
+  const kind = kinds[0];
+  if (kind === undefined) return text;
+  if (kind === "added" || kind === "removed") {
+    const says = (words: string): HTMLElement => h("span", { class: "sr" }, words); // for a screen reader
+    const tag = kind === "added" ? "ins" : "del";
+    return h(tag, { class: `mark-${kind}` }, says(` [${kind}: `), text, says("] "));
+  }
+  return h("mark", { class: kinds.map((each) => `mark-${each}`).join(" ") }, text);
 }

@@ -1,7 +1,7 @@
-// What every evaluated model answered; words that the base did not write are marked.
+// What every evaluated model answered, with what differs from the base's answer.
 
 import { type Child, h, said } from "../dom";
-import { addedSpans, annotated } from "./annotate";
+import { annotated, changesFrom, pieced } from "./annotate";
 import { richness, type Verdict } from "./catalog";
 import { modalityLabel } from "./labels";
 import type { Answer, Item } from "./types";
@@ -13,25 +13,44 @@ export function answersSection(item: Item): Child {
   const modalities = [...new Set(answers.map((answer) => answer.modality))];
   modalities.sort((a, b) => richness(b) - richness(a));
   const base = answers[0]?.model ?? "";
-  return h(
+  const section = h(
     "section",
     { "aria-labelledby": "answers-title" },
     h("h2", { id: "answers-title" }, "Answers"),
-    new Set(answers.map(({ model }) => model)).size > 1 &&
-      h(
-        "p",
-        { class: "soft" },
-        h("mark", { class: "mark-added" }, "Marked"),
-        " words are not in the answer of ",
-        said(base),
-        ".",
-      ),
     ...modalities.map((modality) =>
       modalityGroup(
         answers.filter((answer) => answer.modality === modality),
         base,
       ),
     ),
+  );
+  if (new Set(answers.map(({ model }) => model)).size > 1)
+    section.children[0]?.after(differenceNote(base, section));
+  return section;
+}
+
+/** What the marks mean, and whether removed words are shown: as chosen for the last item. */
+let showsRemoved = true;
+
+function differenceNote(base: string, section: HTMLElement): HTMLElement {
+  const box = h("input", { type: "checkbox", checked: showsRemoved });
+  const follow = (): void => {
+    showsRemoved = box.checked;
+    section.classList.toggle("without-removed", !showsRemoved);
+  };
+  box.addEventListener("change", follow);
+  follow();
+  return h(
+    "p",
+    { class: "soft difference" },
+    "Beside the answer of ",
+    said(base),
+    ": ",
+    h("ins", { class: "mark-added" }, "added"),
+    " and ",
+    h("del", { class: "mark-removed" }, "removed"),
+    " words. ",
+    h("label", {}, box, " show removed words"),
   );
 }
 
@@ -57,7 +76,7 @@ export function baseOf(answer: Answer, answers: Answer[], base: string): Answer 
 }
 
 export function answerBox(answer: Answer, base: Answer | null): HTMLElement {
-  const added = base === null ? [] : addedSpans(base.text, answer.text);
+  const changes = base === null ? [] : changesFrom(base.text, answer.text);
   const letter = answer.answer === null ? "" : `${answer.answer}, `;
   return h(
     "section",
@@ -72,9 +91,11 @@ export function answerBox(answer: Answer, base: Answer | null): HTMLElement {
     base !== null &&
       base.text === answer.text &&
       h("p", { class: "soft" }, "The same words as the base."),
-    added === null && h("p", { class: "soft" }, "Nearly all words differ from the base."),
+    changes === null && h("p", { class: "soft" }, "Nearly all words differ from the base."),
     answer.cut && h("p", { class: "soft" }, "Cut at the longest length."),
-    annotated(answer.text, added ?? []),
+    base === null || changes === null || answer.text === ""
+      ? annotated(answer.text, [])
+      : pieced(changes),
   );
 }
 

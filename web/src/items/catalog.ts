@@ -40,18 +40,25 @@ export interface Catalog {
   verdicts: VerdictColumn[];
 }
 
-const FACETS = ["origin", "outcome", "reason", "stratum", "type", "relation", "letter", "finding"];
+/** In the order of the filters; others follow. */
+const FACETS = [
+  ...["origin", "outcome", "reason", "gates", "stratum", "right_model", "trace_model"],
+  ...["type", "relation", "letter", "finding"],
+];
 
 export function toCatalog(index: Index): Catalog {
-  const names = [...FACETS, ...Object.keys(index.coded).filter((name) => !FACETS.includes(name))];
-  const facets = names.flatMap((name): Facet[] => {
-    const column = index.coded[name];
-    if (column === undefined) return [];
-    return [{ name, values: column.values, codes: new Int32Array(column.codes), sets: null }];
+  const given = [...Object.keys(index.coded), ...Object.keys(index.sets)];
+  const names = new Set([...FACETS.filter((name) => given.includes(name)), ...given]);
+  const facets = [...names].map((name): Facet => {
+    const [column, set] = [index.coded[name], index.sets[name]];
+    const values = column?.values ?? set?.values ?? [];
+    return {
+      name,
+      values,
+      codes: column ? new Int32Array(column.codes) : null,
+      sets: set?.codes ?? null,
+    };
   });
-  for (const [name, column] of Object.entries(index.sets)) {
-    facets.splice(3, 0, { name, values: column.values, codes: null, sets: column.codes });
-  }
   const hasMedia = new Int32Array(index.media);
   facets.push({ name: "media", values: ["missing", "there"], codes: hasMedia, sets: null });
   const numbers = Object.entries(index.numbers).map(

@@ -18,9 +18,11 @@ export interface Filter {
   text: string;
   /** Search in all texts, not in ids and questions alone. */
   inTexts: boolean;
-  /** A column's name, after a "-" for falling order; "" for the order of the files. */
+  /** A column's name, after a "-" for falling order; FILE_ORDER; "" for items with pictures first. */
   sort: string;
 }
+
+export const FILE_ORDER = "files";
 
 export interface Condition {
   /** What `withoutCondition` takes away. */
@@ -267,11 +269,29 @@ function countedPlaces(
 }
 
 function sortPlaces(catalog: Catalog, places: Int32Array, sort: string): Int32Array {
-  const name = sort.replace(/^-/, "");
-  const compare = comparison(catalog, name);
+  if (sort === "") return picturesFirst(catalog, places);
+  const compare = comparison(catalog, sort.replace(/^-/, ""));
   if (compare === null) return places;
   const sign = sort.startsWith("-") ? -1 : 1;
   return places.slice().sort((a, b) => compare(a, b, sign) || a - b);
+}
+
+/** Items with frames, then those with sound alone, then the rest; each in the order of the files. */
+function picturesFirst({ index }: Catalog, places: Int32Array): Int32Array {
+  const { strip } = index.texts;
+  const ranks = [0, 1, 2].map((rank) =>
+    places.filter((i) => {
+      const hasFrames = strip === undefined ? index.media[i] === 1 : strip[i] !== "";
+      return rank === (hasFrames ? 0 : index.media[i] === 1 ? 1 : 2);
+    }),
+  );
+  const sorted = new Int32Array(places.length);
+  let start = 0;
+  for (const part of ranks) {
+    sorted.set(part, start);
+    start += part.length;
+  }
+  return sorted;
 }
 
 type Compare = (a: number, b: number, sign: number) => number;

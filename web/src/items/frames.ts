@@ -34,7 +34,11 @@ export function cardFrame(catalog: Catalog, place: number): HTMLElement {
   const strip = catalog.index.texts.strip?.[place];
   const n = catalog.numbers.get("n_frames")?.[place] ?? Number.NaN;
   if (strip !== undefined) {
-    box.append(strip === "" ? noFrame("no frames") : middle(strip, Number.isNaN(n) ? 1 : n, null));
+    box.append(
+      strip === ""
+        ? noFrame(catalog.index.media[place] ? "sound alone" : "no frames")
+        : middle(strip, Number.isNaN(n) ? 1 : n, null),
+    );
     return box;
   }
   const fill = async (): Promise<void> => {

@@ -7,6 +7,8 @@ export const COLUMN_LABELS: Record<string, string> = {
   gates: "Gate that objected",
   finding: "Judge's finding",
   stratum: "Teachers that were right",
+  trace_model: "Trace by the model",
+  right_model: "Right trace by the model",
   type: "Question type",
   relation: "Question is about",
   letter: "Right letter",

@@ -1,7 +1,8 @@
 import { h, said } from "../dom";
 import type { Item } from "./types";
 
-const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+/** As in src/avrt/types.py. */
+export const LETTERS = "ABCDEFGH";
 
 /** The options with their letters; the right one is marked in words. */
 export function optionList(item: Item): HTMLElement {

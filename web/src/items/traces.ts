@@ -1,9 +1,11 @@
 // The teachers' traces and the merged trace side by side, and what gates and judges said of it.
 
 import { type Child, h, said } from "../dom";
+import type { Template } from "../types";
 import { annotated, type Span } from "./annotate";
 import { modalityLabel, valueLabel } from "./labels";
-import type { Item, Merged, Trace } from "./types";
+import { callOf } from "./prompts";
+import type { Item, Merged, Source, Trace } from "./types";
 import { sign } from "./verdict";
 
 const SOURCES = {
@@ -12,25 +14,28 @@ const SOURCES = {
   both: "from both",
 };
 
-export function tracesSection(item: Item): Child {
+export function tracesSection(item: Item, templates: Template[]): Child {
   if (item.traces.length === 0 && item.merged === null) return null;
   return h(
     "section",
     { "aria-labelledby": "traces-title" },
     h("h2", { id: "traces-title" }, "Traces"),
     item.merged && legend(item),
-    traceBoxes(item),
+    traceBoxes(item, templates),
   );
 }
 
-/** A column for each role, the merged trace last. */
-export function traceBoxes(item: Item): HTMLElement {
+/** A column for each role, the merged trace last; with `templates`, each with its call. */
+export function traceBoxes(item: Item, templates: Template[] | null): HTMLElement {
+  const call = (source: Source): Child[] => (templates ? callOf(item, source, templates) : []);
   const roles = [...new Set(item.traces.map(({ role }) => role))];
   const columns = roles.map((role) => {
     const traces = item.traces.filter((trace) => trace.role === role);
-    return h("div", { class: "column" }, ...traces.map(traceBox));
+    return h("div", { class: "column" }, ...traces.map((trace) => traceBox(trace, call(trace))));
   });
-  return h("div", { class: "texts" }, ...columns, item.merged && mergedBox(item.merged, item));
+  const { merged } = item;
+  const last = merged && mergedBox(merged, item, call(merged));
+  return h("div", { class: "texts" }, ...columns, last);
 }
 
 export function checksSection(item: Item): Child {
@@ -69,7 +74,7 @@ function checkRow(by: string, finding: string, words: Child): HTMLElement {
   );
 }
 
-function traceBox(trace: Trace): HTMLElement {
+function traceBox(trace: Trace, call: Child[]): HTMLElement {
   const source = { v: "vision", a: "audio" }[trace.modality] ?? "other";
   const title =
     trace.k > 0 ? `${trace.role} teacher, trace ${trace.k + 1}` : `${trace.role} teacher`;
@@ -86,10 +91,11 @@ function traceBox(trace: Trace): HTMLElement {
     trace.status !== "ok" && h("p", { class: "soft" }, said(trace.status.replaceAll("_", " "))),
     trace.cut && h("p", { class: "soft" }, "Cut at the longest length."),
     annotated(trace.text, []),
+    ...call,
   );
 }
 
-function mergedBox(merged: Merged, item: Item): HTMLElement {
+function mergedBox(merged: Merged, item: Item, call: Child[]): HTMLElement {
   const isTarget = item.outcome === "train" || item.outcome === "validation";
   return h(
     "section",
@@ -97,6 +103,7 @@ function mergedBox(merged: Merged, item: Item): HTMLElement {
     h("h3", {}, "Merged trace", isTarget && h("small", {}, " the student's target")),
     merged.cut && h("p", { class: "soft" }, "Cut at the longest length."),
     annotated(merged.text, [...sourceSpans(merged), ...quoteSpans(merged, item)]),
+    ...call,
   );
 }
 

@@ -1,5 +1,7 @@
 // The shapes of data/index.js (all items, by column) and data/items-NNNN.js (200 items each).
 
+import type { Template } from "../types";
+
 /** Strings of a column, written once; `codes[i]` is the place in `values`, -1 for none. */
 export interface Coded {
   values: string[];
@@ -64,6 +66,10 @@ export interface Source {
   /** Of the call in the ledger. */
   key: string | null;
   latency_s?: number;
+  /** The prompt's template, or its number among those of the report. */
+  asked?: number | Template;
+  /** The places of the item's options as the model saw them, where that is another order. */
+  order?: number[];
   /** It ended at the longest length that was allowed. */
   cut?: boolean;
 }

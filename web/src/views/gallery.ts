@@ -185,7 +185,7 @@ function tracesGroup(catalog: Catalog, size: number): Group[] {
       params: new URLSearchParams({ outcome: shown }),
       n: places.length,
       places: inTurns(catalog, places).slice(0, size),
-      figure: (item) => h("div", {}, item.merged && legend(item), traceBoxes(item)),
+      figure: (item) => h("div", {}, item.merged && legend(item), traceBoxes(item, null)),
     },
   ];
 }

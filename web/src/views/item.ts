@@ -14,15 +14,15 @@ import type { Item } from "../items/types";
 import { setKeys } from "../keys";
 import { toHash } from "../router";
 import { loadItem } from "../store";
-import type { Report } from "../types";
+import type { Report, Template } from "../types";
 import type { Context } from "../views";
 import { PAGE_SIZE } from "./items";
 import { loading } from "./loading";
 
-export function item(_report: Report, params: URLSearchParams, context: Context): Node {
+export function item(report: Report, params: URLSearchParams, context: Context): Node {
   return loading("Item", open(context.argument), ({ session, place, item }) => {
     session.lastShown = place;
-    return show(session, place, item, params);
+    return show(session, place, item, params, report.prompts ?? []);
   });
 }
 
@@ -36,7 +36,13 @@ async function open(argument: string): Promise<{ session: Session; place: number
   return { session, place, item: await loadItem(session.catalog.index, place) };
 }
 
-function show(session: Session, place: number, item: Item, params: URLSearchParams): Node {
+function show(
+  session: Session,
+  place: number,
+  item: Item,
+  params: URLSearchParams,
+  templates: Template[],
+): Node {
   const media = mediaSection(item.media);
   const ways = neighbours(session, place, params);
   const go = (hash: string | null): void => {
@@ -59,7 +65,7 @@ function show(session: Session, place: number, item: Item, params: URLSearchPara
       media.node,
       h("div", { class: "asked" }, optionList(item), facts(item)),
     ),
-    tracesSection(item),
+    tracesSection(item, templates),
     checksSection(item),
     answersSection(item),
     provenanceSection(item),

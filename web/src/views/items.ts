@@ -6,6 +6,7 @@ import { cards, rows } from "../items/cards";
 import { conditionLabel } from "../items/conditions";
 import {
   countWithout,
+  FILE_ORDER,
   type Filter,
   readFilter,
   type Selection,
@@ -129,7 +130,8 @@ class Grid {
     const select = h(
       "select",
       {},
-      h("option", { value: "" }, "as in the files"),
+      h("option", { value: "" }, "with pictures first"),
+      h("option", { value: FILE_ORDER }, "as in the files"),
       ...names.flatMap((name) => [
         h("option", { value: name }, `${columnLabel(name)} ↑`),
         h("option", { value: `-${name}` }, `${columnLabel(name)} ↓`),

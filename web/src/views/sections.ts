@@ -1,8 +1,8 @@
 // The views that are sections of the report: results, training, data, funnel.
 
-import { buildFigure, folded, isSmall } from "../charts/figure";
+import { buildFigure, isSmall } from "../charts/figure";
 import { legend } from "../charts/parts";
-import { type Child, h, said } from "../dom";
+import { type Child, folded, h, said } from "../dom";
 import { buildTable } from "../table";
 import type { Report, Section } from "../types";
 import type { View } from "../views";
