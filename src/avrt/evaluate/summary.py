@@ -40,7 +40,7 @@ def percent(value: float | None) -> str:
 
 def interval_text(low: float, high: float, sign: str = "") -> str:
     """A 95 % interval in percentage points."""
-    return f"[{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"
+    return f"[{100 * low:{sign}z.1f}, {100 * high:{sign}z.1f}]"
 
 
 def p_text(p: float) -> str:

@@ -118,8 +118,8 @@ def _cell_text(cell: Cell | None) -> str:
     if cell is None:
         return "–"
     interval = cell.interval
-    spread = "" if interval is None else f" [{interval[0]:.1f}, {interval[1]:.1f}]"
-    return f"{cell.mean:.1f}{spread}"
+    spread = "" if interval is None else f" [{interval[0]:z.1f}, {interval[1]:z.1f}]"
+    return f"{cell.mean:z.1f}{spread}"
 
 
 def by_seed_table(measured: Measured) -> str:
