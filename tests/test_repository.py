@@ -323,6 +323,20 @@ def test_the_results_in_the_readme_are_those_of_the_newest_experiment(repository
     assert "docs/figures/demo.svg" in (repository / "README.md").read_text()
 
 
+def test_the_stages_in_the_readme_are_those_of_the_experiment(repository):
+    shown = re.search(
+        r"<!-- stages:[^>]*-->\n(.*?)\n<!-- end of stages -->",
+        (repository / "README.md").read_text(),
+        re.DOTALL,
+    )
+    log = (repository / "docs" / "experiments.md").read_text()
+    measured = re.search(r"<!-- experiment stages -->(.*?)<!-- end -->", log, re.DOTALL)
+    assert shown is not None
+    assert measured is not None
+    assert f"\n\n{shown[1]}\n\n" in measured[1], "the whole table"
+    assert len(shown[1].splitlines()) == 7
+
+
 def test_every_experiment_has_its_date_question_setup_and_lesson(repository):
     text = (repository / "docs" / "experiments.md").read_text()
     titles = re.findall(r"^## (.*)$", text, re.MULTILINE)
