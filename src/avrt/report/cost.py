@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from avrt.ask.database import ledger_paths
 from avrt.ask.ledger import read_ledger
@@ -169,7 +170,7 @@ class Made:
 
 def read_made(run: Path, calls: Sequence[Calls]) -> Made:
     """Date, commands and commit, as far as jobs and the ledger recorded them."""
-    records = [read_json(path) for path in sorted((run / "jobs").glob("*.json"))]
+    records = list(map(_record, sorted((run / "jobs").glob("*.json"))))
     ended = sorted(str(record["ended"]) for record in records if record.get("ended"))
     commits = dict.fromkeys(str(r["commit"]) for r in records if r.get("commit"))
     commands = [" ".join(words) for r in records for words in r.get("commands", ())]
@@ -177,6 +178,13 @@ def read_made(run: Path, calls: Sequence[Calls]) -> Made:
     date = ended[-1][:10] if ended else last[:10]
     stages = "; ".join(map(_command, _stages(run)))
     return Made(date, stages, "; ".join(commands), ", ".join(commits), "")
+
+
+def _record(path: Path) -> dict[str, Any]:
+    try:
+        return read_json(path)
+    except DataError as error:
+        raise DataError(f"{error}; delete the file: it holds dates and commands alone") from error
 
 
 def _stages(run: Path) -> list[str]:

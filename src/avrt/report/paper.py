@@ -198,8 +198,11 @@ def _without_empty_sets(table: PaperTable, rows: list[Row]) -> tuple[PaperTable,
     ]
 
 
-def read_runs(config: Config, others: Sequence[str] = ()) -> list[Evaluated]:
-    """The command's run and further ones, each with the settings that it was evaluated with.
+def read_runs(
+    config: Config, others: Sequence[str] = (), faults: list[str] | None = None
+) -> list[Evaluated]:
+    """The command's run and further ones, each with the settings that it was evaluated with;
+    `faults` as in `read_results`.
 
     Raises:
         ConfigError: no such run.
@@ -207,7 +210,7 @@ def read_runs(config: Config, others: Sequence[str] = ()) -> list[Evaluated]:
     """
     if not config.run.path.is_dir():
         raise ConfigError(f"{config.run.path}: no such run; set run.dir and run.name")
-    runs = [Evaluated(read_results(config, with_texts=False), config.eval, config.run.path)]
+    runs = [Evaluated(read_results(config, False, faults), config.eval, config.run.path)]
     for name in others:
         own = load_other(config.run.dir, name)
         path = own.run.path
@@ -216,7 +219,7 @@ def read_runs(config: Config, others: Sequence[str] = ()) -> list[Evaluated]:
                 f"{name}: another run of the name {path.name} is given, and models are "
                 "called by the name of their run; rename its folder"
             )
-        runs.append(Evaluated(read_results(own, with_texts=False), own.eval, path, path.name))
+        runs.append(Evaluated(read_results(own, False, faults), own.eval, path, path.name))
     return runs
 
 

@@ -44,6 +44,7 @@ from avrt.report.result_charts import (
 from avrt.report.strata import gates_table, strata_by_type_table, strata_chart, strata_table
 from avrt.report.tables import Table
 from avrt.report.training_charts import course_charts, held_out_chart, metric_charts
+from avrt.runs import manifest_path
 
 __all__ = [
     "Picture",
@@ -169,7 +170,7 @@ def funnel_section(run: Path, steps: Sequence[Step], attrition: Attrition | None
     missing = [
         f"No {stage} yet. `avrt {stage}` makes it."
         for stage in ("prepare", "trace", "merge", "build")
-        if stage not in done
+        if stage not in done and not manifest_path(run, stage).is_file()
     ]
     return [
         Section(
@@ -202,7 +203,8 @@ def funnel_section(run: Path, steps: Sequence[Step], attrition: Attrition | None
 
 def data_section(run: Path, statistics: Table | None) -> list[Section]:
     """The merged traces that the student is trained on."""
-    missing = [] if statistics else ["No dataset yet. `avrt build` makes it."]
+    is_built = (run / "dataset" / "train.parquet").is_file()
+    missing = [] if is_built else ["No dataset yet. `avrt build` makes it."]
     counted = read_distributions(run)
     charts, tables = distribution_charts(counted) if counted else ([], [])
     return [
