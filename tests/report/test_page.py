@@ -12,7 +12,7 @@ import pytest
 
 from avrt.cli.packages import extra_of
 from avrt.config import Config, RunConfig
-from avrt.errors import ConfigError, DataError
+from avrt.errors import ConfigError
 from avrt.report import plan, run
 from reading_pages import files_of, moved, read_data
 
@@ -72,19 +72,6 @@ def test_an_empty_run_says_what_to_do(tmp_path):
     said = " ".join(report_of(Config(run=RunConfig(dir=tmp_path, name="new")))["missing"])
     for command in ("prepare", "trace", "merge", "build", "sft", "grpo", "eval"):
         assert f"`avrt {command}` make" in said
-
-
-def test_a_broken_training_log_is_named_by_file_and_row(a_run):
-    log = a_run.run.path / "sft" / "log.jsonl"
-    log.write_text('{"step": 1, "loss": 1.0}\n{"loss": 2.0}\n')
-    with pytest.raises(DataError, match=r"log\.jsonl:2: not a row of a training log"):
-        run(a_run)
-
-
-def test_a_broken_manifest_is_named(a_run):
-    (a_run.run.path / "manifests" / "merge.json").write_text("{")
-    with pytest.raises(DataError, match=r"merge\.json: not valid JSON.*; delete the file"):
-        run(a_run)
 
 
 def test_the_shell_is_well_formed_and_holds_no_script_of_its_own(report):

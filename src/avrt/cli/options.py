@@ -39,6 +39,7 @@ __all__ = [
     "folder_type",
     "json_option",
     "load_settings",
+    "others_option",
     "print_plan",
     "run_argument",
     "run_or_plan",
@@ -154,6 +155,13 @@ runs_argument = click.argument(
     nargs=-1,
     metavar="[RUN ... | CONFIG.yaml ...] [section.key=value ...]",
     shell_complete=_complete_settings,
+)
+others_option = click.option(
+    "--with",
+    "others",
+    multiple=True,
+    metavar="RUN",
+    help="Show this run beside it, by its name in run.dir or its folder; may be repeated.",
 )
 dry_run_option = click.option(
     "--dry-run",

@@ -13,7 +13,10 @@ from avrt.cli.options import (
     echo_result,
     folder_type,
     load_settings,
+    others_option,
+    runs_argument,
     settings_argument,
+    split_runs,
 )
 
 if TYPE_CHECKING:
@@ -43,10 +46,9 @@ def _parse_licences(
 def _publish_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options that all kinds share, and run `avrt.publish` with them.
 
-    The command gives the kind and its own options.
+    The command gives the kind, its own options, and the argument that names the run.
     """
 
-    @settings_argument
     @click.option("--repo", metavar="NAME/ID", help="Name the repository on the Hub.")
     @click.option(
         "--output",
@@ -87,6 +89,7 @@ page_option = click.option(
 
 
 @publish.command()
+@settings_argument
 @_publish_options
 @page_option
 def dataset(settings: tuple[str, ...], **options: object) -> None:
@@ -98,6 +101,7 @@ def dataset(settings: tuple[str, ...], **options: object) -> None:
 
 
 @publish.command()
+@settings_argument
 @_publish_options
 @click.option(
     "--student",
@@ -117,15 +121,21 @@ def model(settings: tuple[str, ...], **options: object) -> None:
 
 
 @publish.command()
+@runs_argument
 @_publish_options
 @click.option(
     "--with-media",
     is_flag=True,
     help="Put pictures and sounds of items in; only where you may give them on.",
 )
-def report(settings: tuple[str, ...], **options: object) -> None:
+@others_option
+def report(settings: tuple[str, ...], others: tuple[str, ...], **options: object) -> None:
     """Publish the page of a run as a static Space.
 
-    Example: avrt publish report configs/paper.yaml --output build/space
+    Of several runs, the items are those of the first; the others stand beside it in numbers, as in
+    `avrt report`.
+
+    Example: avrt publish report runs/demo runs/other --output build/space
     """
-    _run("report", settings, **options)
+    settings, beside = split_runs(settings)
+    _run("report", settings, others=(*beside, *others), **options)

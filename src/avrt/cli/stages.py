@@ -15,6 +15,7 @@ from avrt.cli.options import (
     echo_result,
     json_option,
     load_settings,
+    others_option,
     print_plan,
     run_or_plan,
     runs_argument,
@@ -213,13 +214,7 @@ def grpo(settings: tuple[str, ...], dry_run: bool, reward_check: bool, force: bo
 @click.command()
 @runs_argument
 @dry_run_option
-@click.option(
-    "--with",
-    "others",
-    multiple=True,
-    metavar="RUN",
-    help="Show this run beside it, by its name in run.dir or its folder; may be repeated.",
-)
+@others_option
 def report(settings: tuple[str, ...], dry_run: bool, others: tuple[str, ...]) -> None:
     """Write the run's page, tables and figures.
 

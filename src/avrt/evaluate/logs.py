@@ -269,7 +269,10 @@ def _parse(text: bytes, source: str) -> Line:
         if line.status not in STATUSES:
             raise ValueError(f"unknown status {line.status!r}")
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{source}: not an evaluated item: {error}") from error
+        raise DataError(
+            f"{source}: not an evaluated item: {error}; delete the file, then run `avrt eval`, "
+            "which writes it again"
+        ) from error
     return line
 
 

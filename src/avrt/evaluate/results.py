@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import fmean
 
 from avrt.config import Config
-from avrt.errors import ConfigError
+from avrt.errors import ConfigError, DataError
 from avrt.evaluate.benchmarks import BENCHMARKS
 from avrt.evaluate.levels import LEVELS, difficulty_path, read_levels
 from avrt.evaluate.logs import Line, Settings, find_logs, iter_log, read_meta
@@ -206,11 +206,16 @@ def group_order(values: Iterable[str]) -> list[str]:
     return sorted(values, key=lambda value: (value in LEVELS and LEVELS.index(value), value))
 
 
-def read_results(config: Config, with_texts: bool | Collection[str] = True) -> list[ModelResult]:
+def read_results(
+    config: Config,
+    with_texts: bool | Collection[str] = True,
+    faults: list[str] | None = None,
+) -> list[ModelResult]:
     """All results of a run, sorted by benchmark, model and modality; pools behind them.
 
     Without texts, those of the lines are empty, so that memory does not grow with them;
-    `with_texts` may name the items whose texts are wanted.
+    `with_texts` may name the items whose texts are wanted. With `faults`, a log that cannot be read
+    is left out, and what is wrong with it is noted there.
 
     Raises:
         DataError: a log or a question file that cannot be read.
@@ -220,10 +225,15 @@ def read_results(config: Config, with_texts: bool | Collection[str] = True) -> l
     results = []
     for log in find_logs(config.run.path):
         benchmark = log.parent.parent.name
-        if benchmark not in sets:
-            made_elsewhere = config.eval.difficulty.get(benchmark)
-            sets[benchmark] = _read_set(config.run.path, benchmark, made_elsewhere)
-        results.append(_read_result(log, sets[benchmark], with_texts))
+        try:
+            if benchmark not in sets:
+                made_elsewhere = config.eval.difficulty.get(benchmark)
+                sets[benchmark] = _read_set(config.run.path, benchmark, made_elsewhere)
+            results.append(_read_result(log, sets[benchmark], with_texts))
+        except DataError as error:
+            if faults is None:
+                raise
+            faults.append(str(error))
     return results + list(_pool_all(results, config.eval.pools))
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -40,6 +40,7 @@ from avrt.publish.provenance import (
     write_settings,
 )
 from avrt.publish.terms import Term
+from avrt.report.paper import load_other
 from avrt.runs import Result, file_digest, manifest_path, read_manifest, replace_folder
 
 __all__ = ["Kind", "PublishOptions", "run"]
@@ -70,6 +71,8 @@ class PublishOptions:
     """Of a dataset or model: NAME/ID of the Space with the page of the run, for its card."""
     with_media: bool = False
     """Of a page: pictures and sounds of its items."""
+    others: Sequence[str] = ()
+    """Of a page: runs whose numbers stand beside this one, by name or folder."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ def run(config: Config, kind: Kind, options: PublishOptions) -> Result:
     """
     path, source, student, fault = config.run.path, config.data, "", ""
     token = _check_use(options)
+    others = [load_other(config.run.dir, name) for name in options.others]
     if kind == "model":
         student = _student(path, options.student)
         made = _made_model(path, student, options.base, source)
@@ -104,6 +108,8 @@ def run(config: Config, kind: Kind, options: PublishOptions) -> Result:
         made = _Made(stages, commands_of(stages), terms.dataset_terms(path, stages, source))
     else:
         made = _made_report(path, source, config.eval.benchmarks)
+        beside = [_made_report(o.run.path, o.data, o.eval.benchmarks).stages for o in others]
+        made = replace(made, note=_beside(zip([o.run.name for o in others], beside, strict=True)))
     made = replace(made, terms=terms.name_licences(made.terms, options.licences))
     unknown = [term.role for term in made.terms if term.licence is None]
     if unknown and options.push:
@@ -112,7 +118,10 @@ def run(config: Config, kind: Kind, options: PublishOptions) -> Result:
     folder = options.output or path / "publish" / name
     refuse_foreign(folder, kind)
     title = options.repo.partition("/")[2] if options.repo else f"{config.run.name} {name}"
-    private = _private(config.eval, source.root, path, _secrets(config))
+    private = _private(
+        [(each.eval, each.data.root, each.run.path) for each in (config, *others)],
+        [secret for each in (config, *others) for secret in _secrets(each)],
+    )
     results = read_results(config, with_texts=False)
     texts = {
         "evaluation": cards.page_text(options.page) + cards.evaluation_text(results, config.eval),
@@ -128,7 +137,7 @@ def run(config: Config, kind: Kind, options: PublishOptions) -> Result:
             _write_model(trained, out, shown)
             card = cards.model_card(shown, options.repo, made.terms, texts)
         else:
-            fault = report.run(config, out, options.with_media).fault
+            fault = report.run(config, out, options.with_media, options.others).fault
             card = cards.report_card(title, made.terms, texts)
         (out / "README.md").write_text(card, encoding="utf-8")
         if terms.licence_fields(made.terms)["license"] == "other":
@@ -286,11 +295,22 @@ def _own_results(
     return own
 
 
-def _private(evaluation: EvalConfig, root: Path, run: Path, secrets: tuple[str, ...]) -> Private:
-    places = [Path.home(), Path.cwd(), root, run, *(d.root for d in evaluation.benchmarks.values())]
+def _private(runs: Iterable[tuple[EvalConfig, Path, Path]], secrets: Iterable[str]) -> Private:
+    """What belongs to this machine: of each run the evaluation, the data's root and the folder."""
+    places = [Path.home(), Path.cwd()]
+    for evaluation, *own in runs:
+        places += [*own, *(data.root for data in evaluation.benchmarks.values())]
     folders = {str(place.resolve()) for place in places}
     # Short ones, such as /data, stand in texts by chance.
-    return Private(frozenset(path for path in folders if path.count("/") > 1), secrets)
+    return Private(
+        frozenset(path for path in folders if path.count("/") > 1), tuple(dict.fromkeys(secrets))
+    )
+
+
+def _beside(others: Iterable[tuple[str, Manifests]]) -> str:
+    """Which runs' numbers stand on a page besides its own."""
+    named = [f"`{name}` (fingerprint `{run_fingerprint(stages)}`)" for name, stages in others]
+    return f"Beside it stand numbers of other runs: {', '.join(named)}." if named else ""
 
 
 def _secrets(settings: Section) -> tuple[str, ...]:

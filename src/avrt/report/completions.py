@@ -33,14 +33,16 @@ def completion_table(run: Path, training: str, title: str) -> Table | None:
         return None
     n = sum(1 for _ in _lines(path))
     places = {round(i * (n - 1) / max(min(N_GROUPS, n) - 1, 1)) for i in range(min(N_GROUPS, n))}
-    groups = [parse_json(line, path) for i, line in enumerate(_lines(path)) if i in places]
+    groups = [parse_json(line, f"{path}") for i, line in enumerate(_lines(path)) if i in places]
     if not groups:
         return None
     try:
         names = list(groups[0]["rewards"])
         rows = [row for group in groups for row in _rows(group, names)]
     except (KeyError, IndexError, TypeError) as error:
-        raise DataError(f"{path}: not what `avrt grpo` wrote: {error!r}") from error
+        raise DataError(
+            f"{path}: not what `avrt grpo` wrote ({error!r}); delete the file: it is for readers alone"
+        ) from error
     return Table(
         name=f"{training}-completions",
         caption=f"{title}: completions over training",

@@ -9,10 +9,11 @@ once however large the run is; a label that a data set wrote is cut where it wou
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from avrt import __version__
 from avrt.config import EvalConfig
@@ -20,9 +21,11 @@ from avrt.evaluate.results import ModelResult
 from avrt.evaluate.sentences import sentences_of
 from avrt.report.accuracy import BenchmarkResults, by_benchmark
 from avrt.report.charts import chart_data
+from avrt.report.completions import completion_table
 from avrt.report.cost import Made, read_calls, read_made
 from avrt.report.course import Course, courses_of
 from avrt.report.curves import TrainingRun, read_training
+from avrt.report.faults import attempt
 from avrt.report.figures import (
     Figure,
     accuracy_figure,
@@ -51,6 +54,8 @@ from avrt.report.training_charts import titles_of
 from avrt.runs import write_atomic
 
 __all__ = ["Content", "Source", "read_content", "report_data", "write_content"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -91,29 +96,38 @@ class Content:
         return {table.name: table for table in tables if table is not None}
 
 
-def read_content(source: Source) -> Content:
-    """Read the run, part by part."""
+def read_content(source: Source, faults: list[str]) -> Content:
+    """Read the run, part by part; of a file that cannot be read, `faults` gets a note."""
     run = source.run
+    runs = [Evaluated(source.results, source.evaluation, run), *source.others]
+
+    def read(part: Callable[[], T], otherwise: T) -> T:
+        return attempt(part, otherwise, faults)
+
     benchmarks = by_benchmark(source.results, source.evaluation)
     courses = courses_of(source.results, source.evaluation.models)
     said = sentences_of(source.results, source.evaluation, source.grpo_init)
-    trainings, calls = read_training(run), read_calls(run)
-    steps, attrition = read_funnel(run), read_attrition(run)
+    trainings, calls = read_training(run, faults), read_calls(run)
+    steps, attrition = read_funnel(run), read(lambda: read_attrition(run), None)
     titles = titles_of(trainings, _starts(benchmarks))
+    written = [
+        read(partial(completion_table, run, each.name, titles[each.name]), None)
+        for each in trainings
+    ]
     sections = [
         cost_section(calls, trainings),
         *result_sections(benchmarks, said),
-        *training_section(run, trainings, titles, benchmarks, courses),
-        *data_section(run, source.statistics),
-        *funnel_section(run, steps, attrition),
-        *runs_sections([Evaluated(source.results, source.evaluation, run), *source.others]),
-        *experiment_sections(source.experiments),
+        *training_section(run, trainings, titles, benchmarks, courses, written),
+        *read(lambda: data_section(run, source.statistics), []),
+        *read(lambda: funnel_section(run, steps, attrition), []),
+        *read(lambda: runs_sections(runs), []),
+        *read(lambda: experiment_sections(source.experiments), []),
     ]
     return Content(
         name=source.name,
         claim=claim_of(said, benchmarks, attrition),
         facts=facts_of(attrition, steps, benchmarks, calls, trainings),
-        made=read_made(run, calls),
+        made=read(lambda: read_made(run, calls), Made("", "", "", "", "")),
         sections=sections,
         figures=[
             *(accuracy_figure(b) for b in benchmarks if b.modalities),

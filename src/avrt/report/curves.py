@@ -16,8 +16,8 @@ from avrt.errors import DataError
 from avrt.evaluate.statistics import Accuracy
 from avrt.evaluate.summary import interval_text
 from avrt.report.accuracy import accuracy_cell
+from avrt.report.faults import attempt, manifest_of
 from avrt.report.tables import Table
-from avrt.runs import manifest_path, read_manifest
 
 __all__ = [
     "METRICS",
@@ -85,11 +85,15 @@ class TrainingRun:
         ]
 
 
-def read_training(run: Path) -> list[TrainingRun]:
-    """Every training log of a run: sft, then the grpo runs by name."""
+def read_training(run: Path, faults: list[str] | None = None) -> list[TrainingRun]:
+    """Every training log of a run: sft, then the grpo runs by name; `faults` as in `attempt`."""
     paths = sorted(run.glob("sft/log.jsonl")) + sorted(run.glob("grpo*/log.jsonl"))
     runs = [
-        TrainingRun(path.parent.name, _read_series(path), _start(run, path.parent.name))
+        TrainingRun(
+            path.parent.name,
+            attempt(lambda path=path: _read_series(path), {}, faults),
+            _start(run, path.parent.name),
+        )
         for path in paths
     ]
     return [training for training in runs if training.series]
@@ -135,10 +139,8 @@ def held_out_table(runs: Sequence[TrainingRun]) -> Table | None:
 
 
 def _start(run: Path, stage: str) -> str | None:
-    path = manifest_path(run, stage)
-    if not path.is_file():
-        return None
-    return read_manifest(path)["settings"].get("student", {}).get("revision")
+    manifest = manifest_of(run, stage)
+    return manifest and manifest["settings"].get("student", {}).get("revision")
 
 
 def _read_series(path: Path) -> Mapping[str, Sequence[tuple[int, float]]]:
@@ -152,7 +154,9 @@ def _read_series(path: Path) -> Mapping[str, Sequence[tuple[int, float]]]:
                 if value is not None and math.isfinite(value):
                     series[metric].append((int(row["step"]), float(value)))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"{path}:{number}: not a row of a training log: {error}") from error
+            raise DataError(
+                f"{path}:{number}: not a row of a training log: {error}; delete that line"
+            ) from error
     return {metric: points for metric, points in series.items() if points}
 
 

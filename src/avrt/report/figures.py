@@ -311,9 +311,10 @@ def _finish(drawing: Any, name: str, caption: str) -> Figure:
 
     svg, pdf = io.StringIO(), io.BytesIO()
     with matplotlib.rc_context(_STYLE):
+        drawing.get_layout_engine().execute(drawing)
+        drawing.set_layout_engine(None)  # with one, each file would be laid out and drawn once more
         unset = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         drawing.savefig(svg, format="svg", metadata=unset, transparent=True)
-        drawing.set_layout_engine("none")  # as it is laid out already
         unset = dict.fromkeys(("Creator", "Producer", "CreationDate"))
         drawing.savefig(pdf, format="pdf", metadata=unset, transparent=True)
     text = svg.getvalue()

@@ -17,9 +17,10 @@ from avrt.ask.database import ledger_paths
 from avrt.ask.ledger import read_ledger
 from avrt.evaluate.summary import percent
 from avrt.report.charts import Chart
+from avrt.report.faults import manifest_of
 from avrt.report.links import items_link
 from avrt.report.tables import Cell, Table
-from avrt.runs import iter_parquet, manifest_path, read_manifest
+from avrt.runs import iter_parquet
 
 __all__ = [
     "ASKING",
@@ -59,9 +60,9 @@ class Step:
 
 
 def read_counts(run: Path, stage: str) -> Mapping[str, int] | None:
-    """The counts of a finished stage; None when it has not been run."""
-    path = manifest_path(run, stage)
-    return read_manifest(path)["counts"] if path.is_file() else None
+    """The counts of a finished stage; None: it has not been run, or cannot be read."""
+    manifest = manifest_of(run, stage)
+    return manifest and manifest["counts"]
 
 
 def read_funnel(run: Path) -> list[Step]:

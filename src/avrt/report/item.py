@@ -15,9 +15,9 @@ from avrt.config import ModelRole, TeacherRole
 from avrt.evaluate.logs import Line
 from avrt.generate.option_order import in_order, places_in, restore_letter, restore_letters
 from avrt.generate.records import NOT_ASKED, Answers, MergedTrace, TeacherTrace, best_answer
+from avrt.report.faults import manifest_of
 from avrt.report.overlap import find_quote, mark_sources
 from avrt.report.script import cut, cut_texts
-from avrt.runs import manifest_path, read_manifest
 from avrt.types import Sample
 
 __all__ = ["Asked", "Made", "Roles", "answer_entry", "roles_of", "to_item", "verdict_of"]
@@ -43,9 +43,8 @@ def roles_of(run: Path, teachers: Mapping[str, TeacherRole], merger: ModelRole) 
     prompts |= {"merge": merger.prompt}
     models: dict[str, str] = {}
     for stage, own in (("trace", ""), ("merge", "merge")):
-        path = manifest_path(run, stage)
-        settings = read_manifest(path)["settings"] if path.is_file() else {}
-        for name, role in settings.items():
+        manifest = manifest_of(run, stage) or {"settings": {}}
+        for name, role in manifest["settings"].items():
             if isinstance(role, dict) and "engine" in role:
                 models[own or name] = str(role["engine"].get("model"))
     by_modality: dict[str, set[str]] = {}

@@ -23,6 +23,7 @@ from avrt.errors import DataError, MediaError
 from avrt.evaluate.benchmarks import media_of
 from avrt.evaluate.results import ModelResult
 from avrt.report.accuracy import by_benchmark
+from avrt.report.faults import attempt
 from avrt.report.item import Made, Roles, to_item
 from avrt.report.item_calls import Calls, open_calls
 from avrt.report.item_index import CHUNK, Index, code_of
@@ -104,7 +105,7 @@ def _write_all(
     parts = parts_of_run(sources.run)
     media = _Media(sources, report, n_media)
     media.render(_choose(parts, benchmarks, sources.evaluation, n_media, done.faults), done)
-    durations = _durations(sources.run)
+    durations = attempt(lambda: _durations(sources.run), {}, done.faults)
     index, chunk = Index(), _Chunks(report / "data", calls)
     for part in parts:
         rows = part_rows(sources.run, part, benchmarks, done.faults)

@@ -18,6 +18,7 @@ from avrt.config import Config
 from avrt.errors import PASSING_CLASSES, ConfigError
 from avrt.report.content import Source, read_content, report_data, write_content
 from avrt.report.dataset import dataset_table
+from avrt.report.faults import attempt, manifest_faults
 from avrt.report.item import roles_of
 from avrt.report.items import ItemSources, Written, write_items
 from avrt.report.paper import Evaluated, read_runs
@@ -43,16 +44,17 @@ def run(
 
     Raises:
         ConfigError: no such run.
-        DataError: a file of the run that cannot be read.
     """
     path = config.run.path
     if not path.is_dir():
         raise ConfigError(f"{path}: no such run; set run.dir and run.name, or run `avrt prepare`")
     check_experiments(config.report.experiments)
-    runs = read_runs(config, others)
+    faults: list[str] = []
+    runs = read_runs(config, others, faults)
+    faults += [fault for each in runs for fault in manifest_faults(each.folder)]
     report = folder or path / "report"
     with hold_output(report):
-        return _write(config, report, runs, folder is not None, with_media)
+        return _write(config, report, runs, folder is not None, with_media, faults)
 
 
 def _write(
@@ -61,6 +63,7 @@ def _write(
     runs: Sequence[Evaluated],
     is_published: bool,
     with_media: bool,
+    faults: list[str],
 ) -> Result:
     path, template = config.run.path, _load_template()
     results = runs[0].results
@@ -71,10 +74,11 @@ def _write(
             evaluation=config.eval,
             grpo_init=config.grpo.init,
             results=results,
-            statistics=dataset_table(config),
+            statistics=attempt(lambda: dataset_table(config), None, faults),
             others=runs[1:],
             experiments=config.report.experiments,
-        )
+        ),
+        faults,
     )
     for name in ("data", "tables", "figures"):  # of an earlier report
         remove_folder(report / name)
@@ -88,6 +92,7 @@ def _write(
     )
     n_media = config.report.gallery_items if with_media else 0
     written = write_items(sources, results, report, n_media)
+    written.faults = _named([*faults, *written.faults], [each.folder for each in runs])
     data = report_data(content, settings_text(path), written.faults, written.prompts)
     write_script(report / "data" / "report.js", "report", data)
     counts = write_content(report, content) | {"items": written.n_items, "media": written.n_media}
@@ -95,6 +100,14 @@ def _write(
     tables = [(name, table.caption) for name, table in content.tables.items()]
     _write_text(report / "index.html", template.render(run_name=config.run.name, tables=tables))
     return Result(f"report: {report / 'index.html'}", counts, _fault(written))
+
+
+def _named(faults: Sequence[str], runs: Sequence[Path]) -> list[str]:
+    """Each fault once, with files named from the run, or of a further run from its folder."""
+    for run in runs:
+        folder = "" if run == runs[0] else f"{run.name}/"
+        faults = [fault.replace(f"{run}/", folder) for fault in faults]
+    return list(dict.fromkeys(faults))
 
 
 def _copy_assets(folder: Path) -> None:

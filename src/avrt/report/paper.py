@@ -33,7 +33,7 @@ from avrt.report.layout import FAULTY, TABLES, Column, PaperTable
 from avrt.report.tables import Cell, Table, to_latex, to_markdown
 from avrt.runs import Result, write_atomic
 
-__all__ = ["Wanted", "paper_tables", "read_runs", "run", "tables_to_json"]
+__all__ = ["Wanted", "load_other", "paper_tables", "read_runs", "run", "tables_to_json"]
 
 
 @dataclass(frozen=True)
@@ -198,8 +198,11 @@ def _without_empty_sets(table: PaperTable, rows: list[Row]) -> tuple[PaperTable,
     ]
 
 
-def read_runs(config: Config, others: Sequence[str] = ()) -> list[Evaluated]:
-    """The command's run and further ones, each with the settings that it was evaluated with.
+def read_runs(
+    config: Config, others: Sequence[str] = (), faults: list[str] | None = None
+) -> list[Evaluated]:
+    """The command's run and further ones, each with the settings that it was evaluated with;
+    `faults` as in `read_results`.
 
     Raises:
         ConfigError: no such run.
@@ -207,22 +210,32 @@ def read_runs(config: Config, others: Sequence[str] = ()) -> list[Evaluated]:
     """
     if not config.run.path.is_dir():
         raise ConfigError(f"{config.run.path}: no such run; set run.dir and run.name")
-    runs = [Evaluated(read_results(config, with_texts=False), config.eval, config.run.path)]
+    runs = [Evaluated(read_results(config, False, faults), config.eval, config.run.path)]
     for name in others:
-        path = Path(name) if "/" in name else config.run.dir / name
-        stored = path / "config.yaml"
-        if not stored.is_file():
-            raise ConfigError(f"{path}: no such run, or no stage of it was run; name another")
+        own = load_other(config.run.dir, name)
+        path = own.run.path
         if path.name in (run.run for run in runs):
             raise ConfigError(
                 f"{name}: another run of the name {path.name} is given, and models are "
                 "called by the name of their run; rename its folder"
             )
-        own = load_config(stored)
-        place = own.run.model_copy(update={"dir": path.parent, "name": path.name})
-        own = own.model_copy(update={"run": place})
-        runs.append(Evaluated(read_results(own, with_texts=False), own.eval, path, path.name))
+        runs.append(Evaluated(read_results(own, False, faults), own.eval, path, path.name))
     return runs
+
+
+def load_other(runs: Path, name: str) -> Config:
+    """The configuration of a run, which is named by its folder, or by its name in `runs`.
+
+    Raises:
+        ConfigError: no such run.
+    """
+    path = Path(name) if "/" in name else runs / name
+    stored = path / "config.yaml"
+    if not stored.is_file():
+        raise ConfigError(f"{path}: no such run, or no stage of it was run; name another")
+    own = load_config(stored)
+    place = own.run.model_copy(update={"dir": path.parent, "name": path.name})
+    return own.model_copy(update={"run": place})
 
 
 def _models(runs: Sequence[Evaluated]) -> list[str]:

@@ -18,7 +18,6 @@ from avrt.report.accuracy import (
     headline_table,
 )
 from avrt.report.charts import Chart
-from avrt.report.completions import completion_table
 from avrt.report.cost import Calls, cost_table, training_cost_table
 from avrt.report.course import Course, course_table
 from avrt.report.curves import TrainingRun, held_out_table, training_table
@@ -45,6 +44,7 @@ from avrt.report.result_charts import (
 from avrt.report.strata import gates_table, strata_by_type_table, strata_chart, strata_table
 from avrt.report.tables import Table
 from avrt.report.training_charts import course_charts, held_out_chart, metric_charts
+from avrt.runs import manifest_path
 
 __all__ = [
     "Picture",
@@ -170,7 +170,7 @@ def funnel_section(run: Path, steps: Sequence[Step], attrition: Attrition | None
     missing = [
         f"No {stage} yet. `avrt {stage}` makes it."
         for stage in ("prepare", "trace", "merge", "build")
-        if stage not in done
+        if stage not in done and not manifest_path(run, stage).is_file()
     ]
     return [
         Section(
@@ -203,7 +203,8 @@ def funnel_section(run: Path, steps: Sequence[Step], attrition: Attrition | None
 
 def data_section(run: Path, statistics: Table | None) -> list[Section]:
     """The merged traces that the student is trained on."""
-    missing = [] if statistics else ["No dataset yet. `avrt build` makes it."]
+    is_built = (run / "dataset" / "train.parquet").is_file()
+    missing = [] if is_built else ["No dataset yet. `avrt build` makes it."]
     counted = read_distributions(run)
     charts, tables = distribution_charts(counted) if counted else ([], [])
     return [
@@ -233,8 +234,9 @@ def training_section(
     titles: dict[str, str],
     benchmarks: Sequence[BenchmarkResults],
     courses: Sequence[Course],
+    completions: Sequence[Table | None],
 ) -> list[Section]:
-    """Accuracy over training, then every logged metric."""
+    """Accuracy over training, then every logged metric and what policies wrote."""
     names = [training.name for training in trainings]
     missing = []
     if "sft" not in names:
@@ -267,7 +269,7 @@ def training_section(
             charts=metric_charts(trainings, titles),
             folded=[
                 training_table(trainings) if trainings else None,
-                *(completion_table(run, each.name, titles[each.name]) for each in trainings),
+                *completions,
             ],
         ),
     ]

@@ -58,7 +58,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
         if isinstance(error.__cause__, OSError):
             raise  # the machine's fault: the file may be whole
         raise DataError(f"{error}; delete the file to do this stage again") from error
-    if isinstance(content, dict) and content.keys() >= {"settings", "inputs", "counts"}:
+    parts = ("settings", "inputs", "counts")
+    if isinstance(content, dict) and all(isinstance(content.get(part), dict) for part in parts):
         return content
     raise DataError(f"{path}: not what a finished stage wrote; delete it to do this stage again")
 
