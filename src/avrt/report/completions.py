@@ -5,6 +5,7 @@ Reads RUN/grpo*/completions.jsonl, line by line.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ from typing import Any
 from avrt.errors import DataError
 from avrt.report.links import items_link
 from avrt.report.tables import Cell, Table
-from avrt.texts import parse_json
 
 __all__ = ["completion_table"]
 
@@ -33,16 +33,16 @@ def completion_table(run: Path, training: str, title: str) -> Table | None:
         return None
     n = sum(1 for _ in _lines(path))
     places = {round(i * (n - 1) / max(min(N_GROUPS, n) - 1, 1)) for i in range(min(N_GROUPS, n))}
-    groups = [parse_json(line, f"{path}") for i, line in enumerate(_lines(path)) if i in places]
+    try:
+        groups = [json.loads(line) for i, line in enumerate(_lines(path)) if i in places]
+        names = list(groups[0]["rewards"]) if groups else []
+        rows = [row for group in groups for row in _rows(group, names)]
+    except (ValueError, LookupError, TypeError) as error:
+        raise DataError(
+            f"{path}: not what `avrt grpo` wrote ({error!r}); delete the file: it is for readers"
+        ) from error
     if not groups:
         return None
-    try:
-        names = list(groups[0]["rewards"])
-        rows = [row for group in groups for row in _rows(group, names)]
-    except (KeyError, IndexError, TypeError) as error:
-        raise DataError(
-            f"{path}: not what `avrt grpo` wrote ({error!r}); delete the file: it is for readers alone"
-        ) from error
     return Table(
         name=f"{training}-completions",
         caption=f"{title}: completions over training",
