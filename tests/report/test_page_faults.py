@@ -42,7 +42,7 @@ def add_line(name: str) -> Callable[[Path], None]:
 
 
 def damage(name: str) -> Callable[[Path], None]:
-    return lambda run_folder: (run_folder / name).write_bytes(b"PAR1 no more")  # type: ignore[func-returns-value]
+    return lambda run_folder: (run_folder / name).write_bytes(b"PAR1 no more")
 
 
 LOG = "eval/bench/sft/av.jsonl"

@@ -140,7 +140,7 @@ def held_out_table(runs: Sequence[TrainingRun]) -> Table | None:
 
 def _start(run: Path, stage: str) -> str | None:
     manifest = manifest_of(run, stage)
-    return manifest and manifest["settings"].get("student", {}).get("revision")
+    return None if manifest is None else manifest["settings"].get("student", {}).get("revision")
 
 
 def _read_series(path: Path) -> Mapping[str, Sequence[tuple[int, float]]]:

@@ -178,7 +178,7 @@ def training_figure(training: TrainingRun) -> Figure:
     panels = [[m for m in panel if m in training.series] for panel in _PANELS]
     panels = [panel for panel in panels if panel]
     n_rows = (len(panels) + 1) // 2
-    figure, all_axes = _new_figure(7.6, 2.4 * n_rows, n_rows, 2)
+    figure, all_axes = _new_figure(7.6, 2.6 * n_rows, n_rows, 2)
     for axes in all_axes[len(panels) :]:
         axes.remove()
     for axes, panel in zip(all_axes, panels, strict=False):
@@ -188,11 +188,13 @@ def training_figure(training: TrainingRun) -> Figure:
             axes.plot(steps, values, color=colour, linewidth=0.7, alpha=0.35)
             smooth = moving_average(values, len(values) // 20)
             axes.plot(steps, smooth, color=colour, linewidth=1.8, label=METRICS[metric])
-        axes.set_title(METRICS[panel[0]] if len(panel) == 1 else panel[0], loc="left", fontsize=10)
+        if len(panel) == 1:
+            axes.set_title(METRICS[panel[0]], loc="left", fontsize=10)
         axes.set_xlabel("optimizer step")
         axes.grid(color=_INK, alpha=0.12, linewidth=0.6)
-        if len(panel) > 1:
-            axes.legend(frameon=False, fontsize=8)
+        if len(panel) > 1:  # above the lines: inside, it would cover some
+            axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1),
+                        borderaxespad=0)  # fmt: skip
     return _finish(figure, f"{training.name}-curves", f"{training.name}: training curves")
 
 
