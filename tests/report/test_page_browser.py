@@ -311,7 +311,7 @@ def test_the_page_prints_with_everything_of_the_view(shown):
 def test_nothing_leaves_its_place_at_any_width(browser, report, width):
     size = {"width": width, "height": 900}
     with watch(browser, report, report.parents[2] / "world", viewport=size) as watched:
-        for view in VIEWS:
+        for view in (*VIEWS, "items?view=list"):
             page = watched.show(view)
             page.wait_for_timeout(200)  # charts are drawn when the width is known
             assert page.evaluate(OVERFLOW) == [], (view, width)
@@ -348,7 +348,8 @@ OVERLAPS = """() => [...document.querySelectorAll("main svg")].flatMap(drawing =
 """Texts of charts that lie over each other."""
 
 LETTERWISE = """() => [...document.querySelectorAll("main th, main td")]
-  .filter(cell => cell.clientWidth < 40 && cell.textContent.trim().length > 8)
+  .filter(cell => cell.clientWidth < 6 * Math.max(...cell.textContent.split(/\\s+/)
+    .map(word => word.length <= 12 ? word.length : 0)))
   .map(cell => cell.textContent)"""
 """Cells so narrow that their words are broken letter by letter."""
 
