@@ -277,7 +277,7 @@ function sortPlaces(catalog: Catalog, places: Int32Array, sort: string): Int32Ar
 }
 
 /** Items with frames, then those with sound alone, then the rest; each in the order of the files. */
-function picturesFirst({ index }: Catalog, places: Int32Array): Int32Array {
+export function picturesFirst({ index }: Catalog, places: Int32Array): Int32Array {
   const { strip } = index.texts;
   const ranks = [0, 1, 2].map((rank) =>
     places.filter((i) => {

@@ -5,6 +5,7 @@ import { type Child, h, replaceChildren, said } from "../dom";
 import { formatCount } from "../format";
 import { answerBox, baseOf } from "../items/answers";
 import { type Catalog, codedValue, VERDICTS, type VerdictColumn } from "../items/catalog";
+import { picturesFirst } from "../items/filters";
 import { modalityLabel } from "../items/labels";
 import { optionList } from "../items/options";
 import { openSession, type Session } from "../items/session";
@@ -52,7 +53,8 @@ function build(session: Session, params: URLSearchParams): Node {
     h(
       "p",
       { class: "soft" },
-      "Chosen in turns from all question types, in the order of the data: nobody picked them.",
+      "Chosen in turns from all question types, those with pictures first, in the order of the data: " +
+        "nobody picked them.",
     ),
     controls(catalog, choice, change),
     figures,
@@ -190,16 +192,16 @@ function tracesGroup(catalog: Catalog, size: number): Group[] {
   ];
 }
 
-/** One item of every question type, then the next of every type. */
+/** One item of every question type, then the next of every type; those with pictures first. */
 function inTurns(catalog: Catalog, places: number[]): number[] {
   const turns = new Map<string, number>();
-  const ranked = places.map((place) => {
+  const ranked = [...picturesFirst(catalog, Int32Array.from(places))].map((place) => {
     const type = codedValue(catalog, "type", place) ?? "";
     const turn = turns.get(type) ?? 0;
     turns.set(type, turn + 1);
     return { place, turn };
   });
-  return ranked.sort((a, b) => a.turn - b.turn || a.place - b.place).map(({ place }) => place);
+  return ranked.sort((a, b) => a.turn - b.turn).map(({ place }) => place);
 }
 
 function groupNode(catalog: Catalog, group: Group): HTMLElement {
