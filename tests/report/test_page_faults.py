@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from avrt.cli import cli
+from avrt.errors import ConfigError
 from avrt.report import figures, run
 from reading_pages import read_data, read_index
 
@@ -71,6 +72,16 @@ FAULTS = {
         "run `avrt generate`",
     ),
     "the media": (damage("media.parquet"), "media.parquet", "run `avrt prepare`"),
+    "a file of a finished stage": (
+        lambda path: (path / "traces" / "merged.parquet").unlink(),
+        "traces/merged.parquet",
+        "copy it from where the run was made",
+    ),
+    "the log of a finished training": (
+        lambda path: (path / "grpo" / "log.jsonl").unlink(),
+        "grpo/log.jsonl",
+        "delete manifests/grpo.json",
+    ),
     "completions of another form": (
         lambda path: (path / "grpo" / "completions.jsonl").write_text('{"step": 1}\n'),
         "grpo/completions.jsonl",
@@ -116,3 +127,25 @@ def test_the_command_ends_with_1_and_says_it(a_run):
     assert "manifests/build.json" in done.output
     assert "delete the file to do this stage again; the page is written without it" in done.output
     assert (a_run.run.path / "report" / "index.html").is_file()
+
+
+def test_pictures_of_an_earlier_page_stay_where_no_clip_is_found(a_run):
+    a_run.report.gallery_items = 3
+    run(a_run)
+    media = a_run.run.path / "report" / "media"
+    before = sorted(path.name for path in media.iterdir())
+    assert before
+    a_run.data.root = a_run.data.root / "elsewhere"
+    for benchmark in a_run.eval.benchmarks.values():
+        benchmark.root = a_run.data.root
+    done = run(a_run)
+    assert "none of the 3 clips that were chosen is found" in done.fault
+    assert "set data.root" in done.fault
+    assert sorted(path.name for path in media.iterdir()) == before
+
+
+def test_two_runs_of_one_name_are_refused(a_run, tmp_path):
+    other = tmp_path / "elsewhere" / a_run.run.name
+    shutil.copytree(a_run.run.path, other)
+    with pytest.raises(ConfigError, match=f"2 of the runs are called {a_run.run.name}"):
+        run(a_run, with_media=False, others=[str(other)])

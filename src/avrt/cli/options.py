@@ -254,6 +254,8 @@ def load_settings(settings: Sequence[str]) -> Config:
     from avrt.config import load_config
 
     files, overrides = split_settings(settings)
+    if files and "/" in str(files[0]) and not files[0].exists() and not _is_setting(str(files[0])):
+        raise _no_run(files[0])
     if files and files[0].is_dir():
         run = files[0].absolute() if files[0].name in ("", "..") else files[0]
         files[0] = run / "config.yaml"

@@ -316,7 +316,7 @@ def items_of(result: ModelResult, *verdicts: str, **filters: str) -> str:
 
 def best_mark(benchmark: BenchmarkResults, result: ModelResult) -> str:
     """Whether the result is the best of those on this input under one protocol, or within noise of
-    it by the paired test; nothing is best of itself, or over fewer items than others.
+    it by the paired test; nothing is best of itself, among equals, or over fewer items than others.
     """
     rivals = [
         other
@@ -329,6 +329,8 @@ def best_mark(benchmark: BenchmarkResults, result: ModelResult) -> str:
     if len(rivals) < 2 or result.accuracy.n != n_items:
         return ""
     best = max(rivals, key=_shown)
+    if all(_shown(other) == _shown(best) for other in rivals):
+        return ""
     if _shown(result) == _shown(best):
         return BEST
     comparison = compare_paired(result.correct, best.correct)

@@ -25,6 +25,7 @@ from avrt.report.completions import completion_table
 from avrt.report.cost import Made, read_calls, read_made
 from avrt.report.course import Course, courses_of
 from avrt.report.curves import TrainingRun, read_training
+from avrt.report.dataset import count_trained
 from avrt.report.faults import attempt
 from avrt.report.figures import (
     Figure,
@@ -110,13 +111,14 @@ def read_content(source: Source, faults: list[str]) -> Content:
     trainings, calls = read_training(run, faults), read_calls(run)
     steps, attrition = read_funnel(run), read(lambda: read_attrition(run), None)
     titles = titles_of(trainings, _starts(benchmarks))
+    trained = read(lambda: count_trained(run, benchmarks), {})
     written = [
         read(partial(completion_table, run, each.name, titles[each.name]), None)
         for each in trainings
     ]
     sections = [
         cost_section(calls, trainings),
-        *result_sections(benchmarks, said),
+        *result_sections(benchmarks, said, trained),
         *training_section(run, trainings, titles, benchmarks, courses, written),
         *read(lambda: data_section(run, source.statistics), []),
         *read(lambda: funnel_section(run, steps, attrition), []),
@@ -126,7 +128,11 @@ def read_content(source: Source, faults: list[str]) -> Content:
     return Content(
         name=source.name,
         claim=claim_of(said, benchmarks, attrition),
-        facts=facts_of(attrition, steps, benchmarks, calls, trainings),
+        facts=facts_of(
+            *(attrition, steps),
+            [each for each in benchmarks if each.name not in trained],
+            *(calls, trainings),
+        ),
         made=read(lambda: read_made(run, calls), Made("", "", "", "", "")),
         sections=sections,
         figures=[

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from sys import intern
 from typing import Any
@@ -18,14 +18,14 @@ from typing import Any
 from avrt.config import Config
 from avrt.evaluate.statistics import Accuracy
 from avrt.generate import stats
-from avrt.report.accuracy import accuracy_cell
+from avrt.report.accuracy import BenchmarkResults, accuracy_cell
 from avrt.report.charts import Chart, dot
 from avrt.report.links import items_link
 from avrt.report.tables import Cell, Table
 from avrt.runs import iter_parquet
 
-__all__ = ["Distributions", "dataset_table", "distribution_charts", "read_distributions",
-           "repeats_table"]  # fmt: skip
+__all__ = ["Distributions", "count_trained", "dataset_table", "distribution_charts",
+           "read_distributions", "repeats_table"]  # fmt: skip
 
 SPLITS = ("train", "validation")
 _FILTERS = {"type": "type", "gold": "letter", "relation": "relation"}
@@ -54,6 +54,21 @@ def dataset_table(config: Config) -> Table | None:
         ),
         (f"Lengths are counted in {described['length_unit']}; ± is one standard deviation.",),
     )
+
+
+def count_trained(run: Path, benchmarks: Sequence[BenchmarkResults]) -> dict[str, int]:
+    """How many items of each benchmark are in the training set, by id and question; those that
+    have none are left out.
+    """
+    path = run / "dataset" / "train.parquet"
+    if not path.is_file():
+        return {}
+    trained = {(row["id"], row["question"]) for row in iter_parquet(path, ["id", "question"])}
+    counts = {
+        benchmark.name: sum((id_, of.question) in trained for id_, of in benchmark.samples.items())
+        for benchmark in benchmarks
+    }
+    return {name: n for name, n in counts.items() if n}
 
 
 def _statistic(name: str, text: str | None, split: str) -> Cell | str:

@@ -50,6 +50,8 @@ from avrt.types import Sample
 __all__ = ["ItemSources", "Written", "write_items"]
 
 T = TypeVar("T")
+_REPLIED = ("ok", "no_answer")
+"""States of a teacher's trace that has a text."""
 _Key = tuple[str, str]
 """Part or benchmark, and the id of an item."""
 
@@ -166,6 +168,13 @@ class _Media:
         for number, key in enumerate(chosen):
             self._entries[key] = rendered[number]
         found = [entry for entries in rendered.values() for entry in entries.values()]
+        if found and all(isinstance(e, MediaError) and e.error_class == "missing" for e in found):
+            done.faults.append(
+                f"none of the {len(jobs)} clips that were chosen is found, such as "
+                f"{found[0].path}: a relative data.root is looked for in the working directory; "
+                "run the command where the run was made, or set data.root"
+            )
+            return  # earlier pictures stay for that command
         done.media_errors = [entry for entry in found if isinstance(entry, MediaError)]
         done.n_media = len(jobs)
         names = shown_names(entry for entry in found if not isinstance(entry, MediaError))
@@ -319,7 +328,9 @@ def _note(
     }
     sets: dict[str, Iterable[str]] = {"gates": item["gates"]}
     if is_pooled:
-        traces = [trace for trace in item["traces"] if trace["status"] == "ok" and trace["model"]]
+        traces = [
+            trace for trace in item["traces"] if trace["status"] in _REPLIED and trace["model"]
+        ]
         sets["trace_model"] = dict.fromkeys(t["model"] for t in traces)
         sets["right_model"] = dict.fromkeys(t["model"] for t in traces if t["right"])
     index.add(item, coded, numbers, sets)

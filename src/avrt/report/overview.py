@@ -19,6 +19,8 @@ from avrt.report.links import items_link
 
 __all__ = ["Claim", "Fact", "claim_of", "facts_of"]
 
+_SPLITS = {"train": "to train on", "validation": "to validate with"}
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -54,7 +56,7 @@ def claim_of(
     if attrition is not None:
         n_read, n_kept = attrition.n_read, attrition.n_kept
         share = percent(n_kept / n_read if n_read else None)
-        return Claim(f"Of {n_read:,} questions, {n_kept:,} became training examples ({share}).")
+        return Claim(f"Of {n_read:,} questions, {n_kept:,} are in the dataset ({share}).")
     return Claim("Nothing is measured yet.")
 
 
@@ -100,8 +102,9 @@ def facts_of(
     if attrition is not None:
         share = percent(attrition.n_kept / attrition.n_read if attrition.n_read else None)
         href = items_link(origin="dataset", outcome=list(attrition.kept))
-        detail = f"of {attrition.n_read:,} questions read ({share})"
-        facts.append(Fact(f"{attrition.n_kept:,}", "training examples", detail, href))
+        split = " and ".join(f"{n:,} {_SPLITS[part]}" for part, n in attrition.kept.items())
+        detail = f"{split}, of {attrition.n_read:,} questions read ({share})"
+        facts.append(Fact(f"{attrition.n_kept:,}", "examples in the dataset", detail, href))
     elif steps:
         last, n_read = steps[-1], steps[0].n_read
         share = percent(last.n_kept / n_read if n_read else None)
@@ -142,8 +145,15 @@ def _costs(calls: Sequence[Calls], trainings: Sequence[TrainingRun]) -> list[Fac
     seconds = [v for t in trainings for _, v in t.series.get("step_time_s", ())]
     asking = sum(each.seconds for each in calls)
     if seconds or calls:
-        detail = f"{asking / 3600:.2f} of calls, added up; {sum(seconds) / 3600:.2f} of training"
-        facts.append(Fact(f"{(asking + sum(seconds)) / 3600:.1f}", "hours", detail))
+        asked = f"{asking / 3600:.2f} of calls, side by side" if calls else "calls are unknown"
+        detail = f"{asked}; {sum(seconds) / 3600:.2f} of training"
+        facts.append(
+            Fact(
+                f"{(asking + sum(seconds)) / 3600:.1f}",
+                "hours of calls and training, added up",
+                detail,
+            )
+        )
     return facts
 
 

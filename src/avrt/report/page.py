@@ -8,6 +8,7 @@ in data/ alone, as JSON.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from importlib.resources import files
@@ -18,7 +19,7 @@ from avrt.config import Config
 from avrt.errors import PASSING_CLASSES, ConfigError
 from avrt.report.content import Source, read_content, report_data, write_content
 from avrt.report.dataset import dataset_table
-from avrt.report.faults import attempt, manifest_faults
+from avrt.report.faults import absent_files, attempt, manifest_faults
 from avrt.report.item import roles_of
 from avrt.report.items import ItemSources, Written, write_items
 from avrt.report.paper import Evaluated, read_runs
@@ -51,10 +52,30 @@ def run(
     check_experiments(config.report.experiments)
     faults: list[str] = []
     runs = read_runs(config, others, faults)
-    faults += [fault for each in runs for fault in manifest_faults(each.folder)]
+    _require_names(runs)
+    faults += [
+        fault
+        for each in runs
+        for fault in (*manifest_faults(each.folder), *absent_files(each.folder))
+    ]
     report = folder or path / "report"
     with hold_output(report):
         return _write(config, report, runs, folder is not None, with_media, faults)
+
+
+def _require_names(runs: Sequence[Evaluated]) -> None:
+    """Refuse two runs of one name, by which the page tells them apart.
+
+    Raises:
+        ConfigError: there are such.
+    """
+    names = Counter(run.folder.resolve().name for run in runs)
+    name, n = names.most_common(1)[0]
+    if n > 1:
+        raise ConfigError(
+            f"{n} of the runs are called {name}, and models are called by the name of their run; "
+            "name each run once, and rename the folder of another"
+        )
 
 
 def _write(

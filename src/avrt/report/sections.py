@@ -5,7 +5,7 @@ In place of a part that the run does not have yet stands the command that makes 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,9 +90,11 @@ class Section:
 
 
 def result_sections(
-    benchmarks: Sequence[BenchmarkResults], said: Sentences | None
+    benchmarks: Sequence[BenchmarkResults], said: Sentences | None, trained: Mapping[str, int]
 ) -> list[Section]:
-    """What was measured, by benchmark; then what holds for all of them."""
+    """What was measured, by benchmark; then what holds for all of them. `trained`: by benchmark,
+    how many of its items are in the training set.
+    """
     shown = [benchmark for benchmark in benchmarks if benchmark.modalities]
     results = [(model, result) for b in shown for (model, _), result in b.cells.items()]
     models = list(dict.fromkeys(model for benchmark in shown for model in benchmark.models))
@@ -111,7 +113,7 @@ def result_sections(
         return [first]
     return [
         first,
-        *map(_benchmark_section, shown),
+        *(_benchmark_section(benchmark, trained.get(benchmark.name, 0)) for benchmark in shown),
         Section(
             "results",
             "errors",
@@ -125,12 +127,18 @@ def result_sections(
     ]
 
 
-def _benchmark_section(benchmark: BenchmarkResults) -> Section:
+def _benchmark_section(benchmark: BenchmarkResults, n_trained: int) -> Section:
+    n = len(benchmark.samples)
+    known = (
+        f"{n_trained:,} of the {n:,} items of {benchmark.name} are in the training set: what a "
+        "model answers to those says little about new ones."
+    )
     return Section(
         "results",
         f"results-{benchmark.name}",
         benchmark.name,
         "",
+        missing=[known] if n_trained else [],
         charts=[accuracy_chart(benchmark), differences_chart(benchmark)],
         tables=[headline_table(benchmark)],
         folded=[comparison_table(benchmark), detail_table(benchmark)],
@@ -267,10 +275,14 @@ def training_section(
             "Every step",
             "Each optimizer step (thin) and its moving average (thick).",
             charts=metric_charts(trainings, titles),
-            folded=[
-                training_table(trainings) if trainings else None,
-                *completions,
-            ],
+            folded=[training_table(trainings) if trainings else None],
+        ),
+        Section(
+            "training",
+            "completions",
+            "What the policies wrote",
+            "",
+            tables=completions,
         ),
     ]
 

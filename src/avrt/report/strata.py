@@ -20,6 +20,8 @@ from avrt.texts import read_json
 
 __all__ = ["gates_table", "strata_by_type_table", "strata_chart", "strata_table"]
 
+_BASIS = "Over the questions that both teachers replied to; not right is wrong, cut or unreadable."
+
 STRATA = ("both", "vision_only", "audio_only", "none")
 _RIGHT, _NOT = (
     ("Vision teacher right", "Audio teacher right"),
@@ -63,7 +65,7 @@ def strata_table(run: Path) -> Table | None:
             ("Vision teacher right", cell("both"), cell("vision_only")),
             ("Vision teacher not right", cell("audio_only"), cell("none")),
         ),
-        ("Over the questions that both teachers answered; not right is wrong, cut or unreadable.",),
+        (_BASIS,),
     )
 
 
@@ -90,7 +92,7 @@ def strata_chart(run: Path) -> Chart | None:
         "panels": panels,
     }
     title = f"Which teacher was right (n = {sum(strata.values()):,})"
-    note = "Questions that both teachers answered, with their share and its 95 % interval."
+    note = f"Their share with its 95 % interval. {_BASIS}"
     return Chart("strata", "matrix", title, data, "strata", note)
 
 
@@ -129,7 +131,7 @@ def strata_by_type_table(run: Path) -> Table | None:
         "Which teacher was right, by type of question",
         ("Type", *(_TITLES[name].capitalize() for name in STRATA)),
         tuple(rows),
-        ("Shares of the questions of a type that both teachers answered, with 95 % interval.",),
+        ("Shares of the questions of a type that both teachers replied to, with 95 % interval.",),
     )
 
 

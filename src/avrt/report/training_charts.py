@@ -6,7 +6,7 @@ moving average, which is taken over all steps before.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from avrt.evaluate.statistics import Accuracy
@@ -38,7 +38,7 @@ def metric_charts(trainings: Sequence[TrainingRun], titles: Mapping[str, str]) -
     """A small chart for every metric, a line for each training."""
     names = [name for name in METRICS if name not in _HIDDEN]
     names += [name for name in _HIDDEN[2:] if name in METRICS]
-    colours = {each["name"]: each["colour"] for each in series_of(titles.values())}
+    colours = _colours(titles.values())
     charts = []
     for metric in names:
         lines = [
@@ -77,7 +77,8 @@ def held_out_chart(trainings: Sequence[TrainingRun], titles: Mapping[str, str]) 
     if not lines:
         return None
     title = f"Accuracy on held-out prompts over training ({_sizes(lines)})"
-    return Chart("held-out", "lines", title, _accuracies(lines), "held-out", _BANDS)
+    colours = _colours(titles.values())
+    return Chart("held-out", "lines", title, _accuracies(lines, colours), "held-out", _BANDS)
 
 
 _BANDS = "Bands: 95 % intervals over items; they say nothing about other seeds."
@@ -87,7 +88,7 @@ def course_charts(courses: Sequence[Course], benchmarks: Sequence[BenchmarkResul
     """The paper's Figure 1, for each benchmark, modality and protocol."""
     charts = []
     for group in course_groups(courses, benchmarks):
-        data = _accuracies(group.lines)
+        data = _accuracies(group.lines, _colours(name for name, _ in group.lines))
         if group.chance is not None:
             data["line"] = {"value": round(100 * group.chance, 2), "name": "guessing"}
         title = f"{group.place}: accuracy over training ({_sizes(group.lines)})"
@@ -98,8 +99,11 @@ def course_charts(courses: Sequence[Course], benchmarks: Sequence[BenchmarkResul
 _Lines = Sequence[tuple[str, Sequence[tuple[int, Accuracy]]]]
 
 
-def _accuracies(lines: _Lines) -> dict[str, Any]:
-    colours = {each["name"]: each["colour"] for each in series_of(name for name, _ in lines)}
+def _colours(names: Iterable[str]) -> dict[str, str]:
+    return {each["name"]: each["colour"] for each in series_of(names)}
+
+
+def _accuracies(lines: _Lines, colours: Mapping[str, str]) -> dict[str, Any]:
     drawn = [
         {
             "name": name,
