@@ -64,7 +64,7 @@ def bold(*results: ModelResult) -> list[str]:
         ({"base": "AAB", "sft": "AAA", "rl": "ABB"}, ["sft"]),
         ({"base": "AAA", "sft": "ABB", "rl": "BBB"}, ["base"]),
         ({"base": "AAB", "sft": "BAA", "rl": "BBB"}, ["base", "sft"]),
-        ({"base": "BBB", "sft": "BBB"}, ["base", "sft"]),
+        ({"base": "BBB", "sft": "BBB"}, []),
         ({"base": "AAA"}, []),
     ],
 )
@@ -77,7 +77,12 @@ def test_bold_marks_the_best_of_a_column_not_the_last(answers, best):
 
 def test_numbers_that_look_alike_are_both_bold():
     items = {str(n): "A" for n in range(3_000)}
-    assert bold(result("base", items), result("sft", items | {"0": "B"})) == ["base", "sft"]
+    results = (
+        result("base", items),
+        result("sft", items | {"0": "B"}),
+        result("rl", {**items, **dict.fromkeys("12345678", "B")}),
+    )
+    assert bold(*results) == ["base", "sft"]
 
 
 def test_the_best_is_one_of_those_under_one_protocol():

@@ -78,7 +78,12 @@ FAULTS = {
         "copy it from where the run was made",
     ),
     "the log of a finished training": (
-        lambda path: (path / "grpo" / "log.jsonl").unlink(),
+        lambda path: (
+            (path / "grpo" / "log.jsonl").unlink(),
+            (path / "manifests" / "grpo.json").write_text(
+                '{"settings": {}, "inputs": {}, "counts": {"steps": 3}}'
+            ),
+        ),
         "grpo/log.jsonl",
         "delete manifests/grpo.json",
     ),
@@ -129,16 +134,19 @@ def test_the_command_ends_with_1_and_says_it(a_run):
     assert (a_run.run.path / "report" / "index.html").is_file()
 
 
-def test_pictures_of_an_earlier_page_stay_where_no_clip_is_found(a_run):
-    a_run.report.gallery_items = 3
-    run(a_run)
+def test_pictures_of_an_earlier_page_stay_where_no_clip_is_found(a_run, tmp_path):
+    report = a_run.report.model_copy(update={"gallery_items": 3})
+    config = a_run.model_copy(update={"report": report})
+    run(config)
     media = a_run.run.path / "report" / "media"
     before = sorted(path.name for path in media.iterdir())
     assert before
-    a_run.data.root = a_run.data.root / "elsewhere"
-    for benchmark in a_run.eval.benchmarks.values():
-        benchmark.root = a_run.data.root
-    done = run(a_run)
+    away = tmp_path / "elsewhere"
+    away.mkdir()
+    for folder in {a_run.data.root, *(b.root for b in a_run.eval.benchmarks.values())}:
+        for clip in (path for path in folder.rglob("*") if path.suffix == ".mp4"):
+            clip.rename(away / clip.name)
+    done = run(config)
     assert "none of the 3 clips that were chosen is found" in done.fault
     assert "set data.root" in done.fault
     assert sorted(path.name for path in media.iterdir()) == before
