@@ -271,7 +271,7 @@ def _accuracy_cell(benchmark: BenchmarkResults, model: str, modality: str) -> Ce
     result = benchmark.cells.get((model, modality))
     if result is None or not result.has_media:
         return Cell("–")
-    details = [f"{interval_text(*result.accuracy.interval)}, n = {result.accuracy.n}"]
+    details = [f"{interval_text(*result.accuracy.interval)}, n = {result.accuracy.n:,}"]
     base = benchmark.models[0]
     comparison = benchmark.compare((base, modality), (model, modality)) if model != base else None
     if comparison:
@@ -279,6 +279,8 @@ def _accuracy_cell(benchmark: BenchmarkResults, model: str, modality: str) -> Ce
         difference = f"{100 * comparison.difference:+.1f} to {base}"
         if result.protocol_id != benchmark.cells[base, modality].protocol_id:
             difference += " (another prompt)"
+        if comparison.n < result.accuracy.n:
+            difference += f" on {comparison.n:,} shared items"
         details.append(f"{difference}, {p_text(comparison.p)}{noise}")
     if result.official is not None:
         details.append(f"official {percent(result.official.value)}")
@@ -298,7 +300,7 @@ def accuracy_cell(accuracy: Accuracy, href: str = "") -> Cell:
     low, high = accuracy.interval
     return Cell(
         percent(accuracy.value),
-        (f"{interval_text(low, high)}, n = {accuracy.n}",),
+        (f"{interval_text(low, high)}, n = {accuracy.n:,}",),
         href=href,
         value=100 * (accuracy.value or 0.0),
         interval=(100 * low, 100 * high),
