@@ -1,8 +1,18 @@
 // A table that is wider than its column takes the whole width of its section; where it still has to
 // scroll, its box ends with a column, so that no number is cut in two.
 
-/** Keep the scrolling box inside `box` as wide as it has to be, whenever the room for it changes. */
-export function fitToRoom(box: HTMLElement, scroll: HTMLElement): void {
+import { h } from "./dom";
+
+/** The table in a box that scrolls and is named for a screen reader. */
+export function scrolling(name: string, table: HTMLTableElement): HTMLElement {
+  const attributes = { class: "scroll", role: "region", "aria-label": name, tabindex: "0" };
+  const scroll = h("div", attributes, table);
+  const box = h("div", { class: "room" }, scroll);
+  fitToRoom(box, scroll);
+  return box;
+}
+
+function fitToRoom(box: HTMLElement, scroll: HTMLElement): void {
   const fit = (): void => {
     const part = box.closest(".charts > *");
     part?.classList.remove("full");

@@ -1,7 +1,7 @@
 // A table that is sorted by its headers and lies in the folder as CSV, JSON and Markdown.
 
 import { h, replaceChildren, said } from "./dom";
-import { fitToRoom } from "./fit";
+import { scrolling } from "./fit";
 import type { Cell, Table } from "./types";
 
 type Order = "ascending" | "descending";
@@ -25,26 +25,22 @@ export function buildTable(name: string, table: Table): HTMLElement {
     });
   });
   fill();
-  const scroll = h(
-    "div",
-    { class: "scroll", role: "region", "aria-label": table.caption, tabindex: "0" },
-    h(
-      "table",
-      {},
-      h("caption", {}, said(table.caption)),
-      h("thead", {}, h("tr", {}, ...heads)),
-      body,
-    ),
-  );
-  const box = h(
+  return h(
     "div",
     { class: table.header.length > 3 ? "table wide" : "table" },
-    scroll,
+    scrolling(
+      table.caption,
+      h(
+        "table",
+        {},
+        h("caption", {}, said(table.caption)),
+        h("thead", {}, h("tr", {}, ...heads)),
+        body,
+      ),
+    ),
     ...table.notes.map((note) => h("p", { class: "note" }, said(note))),
     downloads(name, table.caption),
   );
-  fitToRoom(box, scroll);
-  return box;
 }
 
 function head(title: string, isText: boolean): HTMLElement {

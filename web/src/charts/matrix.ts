@@ -1,6 +1,7 @@
 // A matrix is a table whose cells are shaded by their share: read alike by eye, keyboard and ear.
 
 import { h, said } from "../dom";
+import { scrolling } from "../fit";
 import type { Matrix, MatrixCell } from "../types";
 
 export function drawMatrix(chart: Matrix): HTMLElement {
@@ -9,9 +10,8 @@ export function drawMatrix(chart: Matrix): HTMLElement {
 
 function buildPanel(chart: Matrix, panel: Matrix["panels"][number]): HTMLElement {
   const cells = new Map(panel.cells.map((cell) => [`${cell.y}\n${cell.x}`, cell]));
-  return h(
-    "div",
-    { class: "scroll", role: "region", "aria-label": panel.title || chart.title, tabindex: "0" },
+  return scrolling(
+    panel.title || chart.title,
     h(
       "table",
       { class: "matrix" },
