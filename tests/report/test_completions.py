@@ -30,7 +30,7 @@ def test_the_best_and_the_worst_of_groups_at_even_distances(tmp_path):
     assert steps[-2:] == ["100", "100"]
     assert len(steps) == 20
     item, text, _, advantage, *rewards = table.rows[1]
-    assert (item.text, item.href) == ("q1", "#/items?origin=dataset&q=q1")
+    assert (item.text, item.href) == ("q1", "#/items?origin=dataset&id=q1")
     assert (text, advantage, rewards) == ("bad", "-1.00", ["–", "0"])
 
 

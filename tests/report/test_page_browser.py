@@ -215,6 +215,25 @@ def test_the_clip_is_shown_where_its_file_is_at_hand(shown):
     page.locator("details.clip summary").click()
     page.evaluate("document.querySelector('video').play()")
     page.wait_for_function("() => document.querySelector('video').currentTime > 0.2")
+    size = page.evaluate(CLIP_SIZE)
+    assert 0 < size["width"] <= 2 * size["natural"]
+    assert size["height"] <= 360
+
+
+CLIP_SIZE = """() => {
+  const clip = document.querySelector("video");
+  return { width: clip.clientWidth, height: clip.clientHeight, natural: clip.videoWidth };
+}"""
+
+
+def test_an_address_that_the_page_cannot_read_says_so_until_the_filter_changes(shown):
+    page = shown.show("items?finding=nonsense&sort=banana")
+    said = "The address has “sort=banana” that this page does not know."
+    assert page.locator(".unknown").inner_text() == said
+    assert page.locator(".status").inner_text().startswith("0 of ")
+    page.locator(".chip").click()
+    assert page.locator(".unknown").inner_text() == ""
+    assert not page.locator(".status").inner_text().startswith("0 of ")
 
 
 def test_every_picture_of_an_item_is_there(shown):

@@ -12,7 +12,9 @@ from urllib.parse import parse_qsl
 import pytest
 
 from avrt.config import Config, RunConfig
+from avrt.evaluate.statistics import Accuracy
 from avrt.report import run
+from avrt.report.charts import dot
 
 VERDICTS = ("right", "wrong", "no_answer", "failed", "no_media")
 
@@ -130,6 +132,23 @@ def test_every_chart_has_its_numbers_as_a_table(data):
     shown = {n for s in data["sections"] for part in ("tables", "folded") for n in s[part]}
     alternatives = {chart["table"] for chart in data["charts"].values()}
     assert shown | alternatives == {*data["tables"]}
+
+
+def test_a_mark_says_its_share_as_its_table_does(data):
+    charts = {name: chart for name, chart in data["charts"].items() if chart["kind"] != "lines"}
+    for name, chart in charts.items():
+        table = json.dumps(data["tables"][chart["table"]]["rows"], ensure_ascii=False)
+        panels = [cell for panel in chart.get("panels", ()) for cell in panel["cells"]]
+        marks = [*chart.get("rows", ()), *chart.get("nodes", ()), *panels]
+        shown = {mark["text"] for mark in marks if mark.get("kind") != "kept"}
+        said = {text.removesuffix(" points") for text in shown}
+        assert said, name
+        assert [text for text in said if text not in table] == [], name
+
+
+def test_a_share_is_rounded_once():
+    shown = dot("a", "b", Accuracy(5, 73))
+    assert (shown["text"], shown["interval"]) == ("6.8 %", "[3.0, 15.1]")
 
 
 def test_every_table_and_figure_lies_in_the_folder_in_every_form(report, data):

@@ -20,6 +20,8 @@ export function buildShell(report: Report): Shell {
     .filter(([name, view]) => !view.hidden && (!view.optional || has(report, name)))
     .map(([name, view]) => h("a", { href: `#/${name}`, "data-view": name }, view.title));
   const main = h("main", { id: "main", tabindex: "-1" });
+  const list = h("ul", {}, ...links.map((link) => h("li", {}, link)));
+  const nav = h("nav", { "aria-label": "Views" }, list);
   document.body.prepend(
     h(
       "a",
@@ -30,7 +32,7 @@ export function buildShell(report: Report): Shell {
       "header",
       { class: "bar" },
       h("p", { class: "run" }, h("span", { class: "kicker" }, "AVRT run "), said(report.run)),
-      h("nav", { "aria-label": "Views" }, h("ul", {}, ...links.map((link) => h("li", {}, link)))),
+      nav,
       themeSwitch(),
     ),
     main,
@@ -41,11 +43,20 @@ export function buildShell(report: Report): Shell {
     mark: (name) => {
       const shown = name === "item" ? "items" : name;
       for (const link of links) {
-        if (link.dataset.view === shown) link.setAttribute("aria-current", "page");
-        else link.removeAttribute("aria-current");
+        if (link.dataset.view !== shown) link.removeAttribute("aria-current");
+        else {
+          link.setAttribute("aria-current", "page");
+          centre(link, nav);
+        }
       }
     },
   };
+}
+
+/** On a narrow screen the navigation is wider than the page: scroll it alone, not the page. */
+function centre(link: HTMLElement, nav: HTMLElement): void {
+  const [inner, outer] = [link.getBoundingClientRect(), nav.getBoundingClientRect()];
+  nav.scrollLeft += inner.left + inner.width / 2 - (outer.left + outer.width / 2);
 }
 
 // The address holds the view: a plain jump to #main would lose it.

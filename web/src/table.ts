@@ -1,6 +1,7 @@
 // A table that is sorted by its headers and lies in the folder as CSV, JSON and Markdown.
 
 import { h, replaceChildren, said } from "./dom";
+import { scrolling } from "./fit";
 import type { Cell, Table } from "./types";
 
 type Order = "ascending" | "descending";
@@ -27,9 +28,8 @@ export function buildTable(name: string, table: Table): HTMLElement {
   return h(
     "div",
     { class: table.header.length > 3 ? "table wide" : "table" },
-    h(
-      "div",
-      { class: "scroll", role: "region", "aria-label": table.caption, tabindex: "0" },
+    scrolling(
+      table.caption,
       h(
         "table",
         {},

@@ -46,9 +46,13 @@ export interface Series {
 export interface Dot {
   y: string;
   series: string;
+  /** Where the mark is; what it says is `text`, as in the table. */
   value: number;
-  low: number;
-  high: number;
+  text: string;
+  /** Ends of the 95 % interval, and the interval in words; none of a description. */
+  low?: number;
+  high?: number;
+  interval?: string;
   n: number;
   /** Count behind a share. */
   k?: number;
@@ -98,10 +102,10 @@ export interface MatrixCell {
   x: string;
   y: string;
   n: number;
-  /** Share in per cent. */
+  /** Share in per cent, for the shade; what the cell says is `text`. */
   value: number;
-  low?: number;
-  high?: number;
+  text: string;
+  interval?: string;
   href?: string;
 }
 
@@ -118,6 +122,9 @@ export interface FlowNode {
   id: string;
   name: string;
   kind: "kept" | "lost";
+  n: number;
+  /** Share of all that were read. */
+  text: string;
   /** Where it was lost. */
   stage?: string;
   href?: string;

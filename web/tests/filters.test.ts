@@ -8,6 +8,7 @@ import {
   countWithout,
   readFilter,
   Selector,
+  unknownParts,
   withoutCondition,
   writeFilter,
 } from "../src/items/filters";
@@ -59,6 +60,47 @@ test("values of one column are alternatives, columns are conditions", () => {
   assert.deepEqual(kept("gates="), [0, 1, 4, 5]);
   assert.deepEqual(kept("media=missing"), [5]);
   assert.deepEqual(kept("outcome=nonsense"), []);
+});
+
+test("a column or a value that the run does not have leaves no item, and can be taken away", () => {
+  for (const query of ["finding=leak", "gates=other", "duration_s=1..9", "reason=dropped%2Fleak"]) {
+    assert.deepEqual(kept(query), []);
+    const filter = readFilter(new URLSearchParams(query), CATALOG);
+    const keys = select(query).conditions.map(({ key }) => key);
+    assert.deepEqual(keys, [query.slice(0, query.indexOf("="))]);
+    assert.equal(writeFilter(filter).toString(), query);
+    assert.equal(writeFilter(withoutCondition(filter, keys[0] ?? "")).toString(), "");
+  }
+  assert.deepEqual(kept("finding="), [0, 1, 2, 3, 4, 5]);
+  const filter = readFilter(new URLSearchParams("finding=leak&right=nobody"), CATALOG);
+  assert.equal(conditionLabel(filter, "finding"), "Judge's finding: leak");
+  assert.equal(conditionLabel(filter, "verdict nobody"), "nobody: right");
+});
+
+test("an id is exact", () => {
+  assert.deepEqual(kept("id=a1"), [1]);
+  assert.deepEqual(kept("id=a"), []);
+  assert.deepEqual(kept("id=a1&id=b0"), [1, 4]);
+  const filter = readFilter(new URLSearchParams("id=a1"), CATALOG);
+  assert.equal(writeFilter(filter).toString(), "id=a1");
+  assert.equal(conditionLabel(filter, "id"), "Id: a1");
+});
+
+test("parts of the address that make no filter are named", () => {
+  const unknown = (query: string): string[] => unknownParts(new URLSearchParams(query), CATALOG);
+  assert.deepEqual(
+    unknown("outcome=other&finding=leak&duration_s=1..2&right=x&id=a&q=&in=texts"),
+    [],
+  );
+  assert.deepEqual(unknown("sort=-outcome&view=list&page=2&answered=rl:av:C&think_words=10.."), []);
+  assert.deepEqual(unknown("sort=banana&think_words=abc..xyz&colour=red&colour=red&page=0"), [
+    "sort=banana",
+    "think_words=abc..xyz",
+    "colour=red",
+    "page=0",
+  ]);
+  const filter = readFilter(new URLSearchParams("sort=banana"), CATALOG);
+  assert.equal(writeFilter(filter).toString(), "");
 });
 
 test("ranges leave out items without the number", () => {

@@ -8,8 +8,11 @@ test("a label that is too long ends in an ellipsis", () => {
 });
 
 test("a mark is read with its interval and its n", () => {
-  const dot = { y: "sft", series: "Audio", value: 52.7, low: 49.6, high: 55.8, n: 1000 };
-  assert.equal(inWords(dot, "%"), "sft, Audio: 52.7 %\n95 % interval 49.6 to 55.8, n = 1,000");
+  const dot = { y: "sft", series: "Audio", value: 6.85, text: "6.8 %", n: 1000 };
+  const interval = { low: 5.4, high: 8.6, interval: "[5.4, 8.6]" };
+  const said = "sft, Audio: 6.8 %\n95 % interval [5.4, 8.6], n = 1,000";
+  assert.equal(inWords({ ...dot, ...interval }), said);
+  assert.equal(inWords({ ...dot, k: 68 }), "sft, Audio: 6.8 %\n68 of 1,000");
 });
 
 test("numbers of any size fit an axis", () => {

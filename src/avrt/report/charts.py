@@ -1,6 +1,7 @@
 """What the page draws: marks with intervals, bars, lines, matrices and a flow, as plain data.
 
-Nothing is read. Every chart names the table that holds the same numbers, its text alternative.
+Nothing is read. Every chart names the table that holds the same numbers, its text alternative. What
+a mark says is text, made as in that table: values are for places alone, so no two can differ.
 Colours are names (`a`, `v`, `av`, `none` for modalities, else numbers), which the page maps to its
 two themes.
 """
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from avrt.evaluate.statistics import Accuracy
+from avrt.evaluate.summary import interval_text, percent
 
 __all__ = ["Chart", "Kind", "Series", "chart_data", "dot", "series_of"]
 
@@ -52,4 +54,5 @@ def dot(y: str, series: str, accuracy: Accuracy, href: str = "", **more: Any) ->
     low, high = accuracy.interval
     shown = {"y": y, "series": series, "value": round(100 * (accuracy.value or 0.0), 2)}
     shown |= {"low": round(100 * low, 2), "high": round(100 * high, 2), "n": accuracy.n}
+    shown |= {"text": percent(accuracy.value), "interval": interval_text(low, high)}
     return {**shown, **({"href": href} if href and accuracy.k else {}), **more}

@@ -62,7 +62,7 @@ def _lines(path: Path) -> Iterator[str]:
 def _rows(group: Mapping[str, Any], names: Sequence[str]) -> list[tuple[Cell | str, ...]]:
     advantages = group["advantages"]
     order = sorted(range(len(advantages)), key=lambda number: -advantages[number])
-    item = Cell(group["id"], href=items_link(origin="dataset", q=group["id"]))
+    item = Cell(group["id"], href=items_link(origin="dataset", id=group["id"]))
     return [
         (
             item,

@@ -270,7 +270,8 @@ def _bars(
         if sizes[split]
     ]
     if filter_ not in COLUMN_FILTERS:  # a description, not an estimate
-        rows = [{**row, "low": row["value"], "high": row["value"]} for row in rows]
+        ends = ("low", "high", "interval")
+        rows = [{key: row[key] for key in row if key not in ends} for row in rows]
     series = [
         {"name": split.capitalize(), "colour": str(1 + place)} for place, split in enumerate(SPLITS)
     ]

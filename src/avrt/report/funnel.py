@@ -204,6 +204,7 @@ def attrition_chart(attrition: Attrition) -> Chart:
     nodes: list[dict[str, Any]] = [
         {"id": "read", "name": "Read", "kind": "kept", "href": items_link(origin="dataset")}
     ]
+    counts = {"read": attrition.n_read}
     links: list[dict[str, Any]] = []
     source, n_left = "read", attrition.n_read
     stages = [stage for stage, losses in attrition.losses.items() if losses]
@@ -228,8 +229,12 @@ def attrition_chart(attrition: Attrition) -> Chart:
         nodes.append({"id": split, "name": split.capitalize(), "kind": "kept", "href": href})
         if n:
             links.append({"source": source, "target": split, "n": n})
-    used = {link[end] for link in links for end in ("source", "target")}
-    nodes = [node for node in nodes if node["id"] in used]
+    counts |= {link["target"]: link["n"] for link in links}
+    nodes = [
+        {**node, "n": counts[node["id"]], "text": _share(counts[node["id"]], attrition.n_read)}
+        for node in nodes
+        if node["id"] in counts
+    ]
     title = f"Where the {attrition.n_read:,} questions went"
     note = "Every stream leads to its items."
     return Chart("funnel", "flow", title, {"nodes": nodes, "links": links}, "funnel", note)

@@ -11,7 +11,7 @@ from typing import Any
 
 from avrt.evaluate.results import ModelResult, group_order
 from avrt.evaluate.statistics import Accuracy
-from avrt.evaluate.summary import p_text, percent, shown_groups
+from avrt.evaluate.summary import interval_text, p_text, percent, shown_groups
 from avrt.report.accuracy import (
     LABELS,
     BenchmarkResults,
@@ -85,6 +85,8 @@ def differences_chart(
         name = f"{second[0]} − {first[0]}" if same else f"{second[0]}: both − {LABELS[first[1]]}"
         ends = {"low": round(100 * test.low, 2), "high": round(100 * test.high, 2), "n": test.n}
         shown = {"y": name, "series": LABELS[second[1]], "value": round(100 * test.difference, 2)}
+        shown |= {"text": f"{100 * test.difference:+.1f} points"}
+        shown |= {"interval": interval_text(test.low, test.high, "+")}
         noise = ", within noise" if test.is_noise else ""
         rows.append({**shown, **ends, "mark": f"{p_text(test.p)}{noise}"})
     if not rows:
@@ -228,8 +230,9 @@ def confusion_chart(benchmark: BenchmarkResults) -> Chart | None:
             for answer, n in answers.items():
                 is_linked = n and answer != NO_LETTER
                 href = {"href": _said(result, answer, letter=gold)} if is_linked else {}
-                share = round(100 * n / of_gold[gold], 1) if of_gold[gold] else 0.0
-                cells.append({"x": answer, "y": gold, "n": n, "value": share, **href})
+                share = n / of_gold[gold] if of_gold[gold] else 0.0
+                shown = {"n": n, "value": round(100 * share, 2), "text": percent(share)}
+                cells.append({"x": answer, "y": gold, **shown, **href})
         panels.append({"title": f"{result.model}, {result.modality.upper()}", "cells": cells})
     data = {
         "x": "answered",
@@ -258,7 +261,7 @@ def confusion_table(benchmark: BenchmarkResults) -> Table | None:
             panel["title"],
             gold,
             *(
-                Cell(str(cell["n"]), (f"{cell['value']:.1f} %",), href=cell.get("href", ""))
+                Cell(str(cell["n"]), (cell["text"],), href=cell.get("href", ""))
                 for cell in panel["cells"]
                 if cell["y"] == gold
             ),

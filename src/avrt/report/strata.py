@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from avrt.evaluate.statistics import Accuracy
-from avrt.evaluate.summary import percent
+from avrt.evaluate.summary import interval_text, percent
 from avrt.report.accuracy import accuracy_cell
 from avrt.report.charts import Chart
 from avrt.report.funnel import read_counts
@@ -103,8 +103,8 @@ def _panel(title: str, counts: Mapping[str, int], total: int, linked: bool) -> d
         low, high = share.interval
         y, x = _PLACES[name]
         cell = {"x": x, "y": y, "n": counts.get(name, 0)}
-        cell |= {"value": round(100 * (share.value or 0.0), 1)}
-        cell |= {"low": round(100 * low, 1), "high": round(100 * high, 1)}
+        cell |= {"value": round(100 * (share.value or 0.0), 2)}
+        cell |= {"text": percent(share.value), "interval": interval_text(low, high)}
         cells.append({**cell, **({"href": _link(name)} if linked and cell["n"] else {})})
     return {"title": title, "cells": cells}
 

@@ -47,12 +47,11 @@ function drawSankey(chart: Flow, width: number): SVGElement {
   });
   stackFromTop(graph.nodes, 2 * LINE + 8);
   layout.update(graph);
-  const total = Math.max(...graph.nodes.map((node) => node.value ?? 0));
   return svg(
     "svg",
     { viewBox: `0 0 ${width} ${height}`, width, height, class: "flow" },
     svg("g", { "aria-hidden": "true" }, ...graph.links.map(drawLink)),
-    ...graph.nodes.map((node) => drawNode(node, total, labels)),
+    ...graph.nodes.map((node) => drawNode(node, labels)),
   );
 }
 
@@ -94,10 +93,9 @@ function drawLink(link: SankeyLink<FlowNode, Link>): SVGElement {
   });
 }
 
-function drawNode(node: Node, total: number, width: number): SVGElement {
+function drawNode(node: Node, width: number): SVGElement {
   const [x, y0, x1, y1] = [node.x0 ?? 0, node.y0 ?? 0, node.x1 ?? 0, node.y1 ?? 0];
-  const n = node.value ?? 0;
-  const share = `${n.toLocaleString("en")} (${((100 * n) / total).toFixed(1)} %)`;
+  const share = `${node.n.toLocaleString("en")} (${node.text})`;
   const stage = node.stage ? `${node.stage}: ` : "";
   // The label of what flows on stands above it; of what ends here, beside it.
   const flowsOn = (node.sourceLinks?.length ?? 0) > 0;
@@ -122,16 +120,13 @@ function asBars(chart: Flow): Bars {
     .reduce((sum, { n }) => sum + n, 0);
   const ends = chart.nodes.filter((node) => chart.links.every(({ source }) => source !== node.id));
   const rows = ends.map((node) => {
-    const n = chart.links.find(({ target }) => target === node.id)?.n ?? 0;
-    const value = (100 * n) / total;
     return {
       y: node.name,
       series: node.kind === "kept" ? "Kept" : "Left out",
-      value,
-      low: value,
-      high: value,
+      value: (100 * node.n) / total,
+      text: node.text,
       n: total,
-      k: n,
+      k: node.n,
       ...(node.href ? { href: node.href } : {}),
     };
   });

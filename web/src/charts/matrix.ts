@@ -1,8 +1,8 @@
 // A matrix is a table whose cells are shaded by their share: read alike by eye, keyboard and ear.
 
 import { h, said } from "../dom";
+import { scrolling } from "../fit";
 import type { Matrix, MatrixCell } from "../types";
-import { number } from "./parts";
 
 export function drawMatrix(chart: Matrix): HTMLElement {
   return h("div", { class: "matrices" }, ...chart.panels.map((panel) => buildPanel(chart, panel)));
@@ -10,9 +10,8 @@ export function drawMatrix(chart: Matrix): HTMLElement {
 
 function buildPanel(chart: Matrix, panel: Matrix["panels"][number]): HTMLElement {
   const cells = new Map(panel.cells.map((cell) => [`${cell.y}\n${cell.x}`, cell]));
-  return h(
-    "div",
-    { class: "scroll", role: "region", "aria-label": panel.title || chart.title, tabindex: "0" },
+  return scrolling(
+    panel.title || chart.title,
     h(
       "table",
       { class: "matrix" },
@@ -53,12 +52,11 @@ function buildPanel(chart: Matrix, panel: Matrix["panels"][number]): HTMLElement
 function buildCell(cell: MatrixCell | undefined): HTMLElement {
   if (cell === undefined) return h("td");
   const n = cell.n.toLocaleString("en");
-  const interval =
-    cell.low === undefined ? "" : ` [${number(cell.low)}, ${number(cell.high ?? 0)}]`;
+  const interval = cell.interval === undefined ? "" : ` ${cell.interval}`;
   return h(
     "td",
     { style: `--share: ${Math.max(0, Math.min(100, cell.value))}%` },
     cell.href ? h("a", { href: cell.href }, n) : n,
-    h("small", {}, `${number(cell.value)} %${interval}`),
+    h("small", {}, `${cell.text}${interval}`),
   );
 }

@@ -64,19 +64,15 @@ export function fitted(text: string, width: number): string {
 }
 
 /** A mark in words, for a tip and for a screen reader. */
-export function inWords(dot: Dot, unit: string): string {
+export function inWords(dot: Dot): string {
   const of = dot.k === undefined ? `n = ${dot.n.toLocaleString("en")}` : counted(dot.k, dot.n);
   const mark = dot.mark ? `\n${dot.mark}` : "";
-  const interval = `95 % interval ${number(dot.low)} to ${number(dot.high)}`;
-  return `${dot.y}, ${dot.series}: ${number(dot.value)} ${unit}\n${interval}, ${of}${mark}`;
+  const interval = dot.interval === undefined ? "" : `95 % interval ${dot.interval}, `;
+  return `${dot.y}, ${dot.series}: ${dot.text}\n${interval}${of}${mark}`;
 }
 
 export function counted(k: number, n: number): string {
   return `${k.toLocaleString("en")} of ${n.toLocaleString("en")}`;
-}
-
-export function number(value: number): string {
-  return value.toLocaleString("en", { maximumFractionDigits: 1, minimumFractionDigits: 1 });
 }
 
 /** Five digits that count, for numbers of any size. */

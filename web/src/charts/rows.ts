@@ -2,7 +2,7 @@
 
 import * as Plot from "@observablehq/plot";
 import type { Bars, Dot, Dots } from "../types";
-import { colour, counted, fitted, inWords, number, shapeOf, widthOf } from "./parts";
+import { colour, counted, fitted, inWords, shapeOf, widthOf } from "./parts";
 
 type Placed = Dot & { place: number };
 
@@ -11,7 +11,6 @@ export function drawDots(chart: Dots, width: number): SVGElement | HTMLElement {
   const names = [...new Set(chart.rows.map((row) => row.y))];
   const left = leftMargin(names, width);
   const gap = 0.8 / Math.max(chart.series.length, 2);
-  const unit = unitOf(chart.x);
   const marks = chart.series.flatMap((series, place) => {
     const offset = gap * (place - (chart.series.length - 1) / 2);
     const rows: Placed[] = chart.rows
@@ -26,7 +25,7 @@ export function drawDots(chart: Dots, width: number): SVGElement | HTMLElement {
         symbol: shapeOf(place),
         r: 4.5,
         fill: stroke,
-        title: (row: Dot) => inWords(row, unit),
+        title: (row: Dot) => inWords(row),
         ...hrefOf(rows),
       }),
     ];
@@ -88,12 +87,15 @@ function besideMarks(chart: Bars, names: string[]): Plot.Markish[] {
         y1: (row: Placed) => row.place - 0.46 * height,
         y2: (row: Placed) => row.place + 0.46 * height,
         fill: colour(series.colour),
-        title: (row: Dot) => inWords(row, "%"),
+        title: (row: Dot) => inWords(row),
         ...hrefOf(rows),
       }),
-      Plot.ruleY(rows, { y: "place", x1: "low", x2: "high", strokeWidth: 1, strokeOpacity: 0.7 }),
+      Plot.ruleY(
+        rows.filter((row) => row.low !== undefined),
+        { y: "place", x1: "low", x2: "high", strokeWidth: 1, strokeOpacity: 0.7 },
+      ),
       Plot.text(rows, {
-        x: "high",
+        x: (row: Dot) => row.high ?? row.value,
         y: "place",
         text: barText,
         textAnchor: "start",
@@ -105,7 +107,7 @@ function besideMarks(chart: Bars, names: string[]): Plot.Markish[] {
 }
 
 function barText(row: Dot): string {
-  return `${number(row.value)} %${row.k === undefined ? "" : ` (${row.k.toLocaleString("en")})`}`;
+  return `${row.text}${row.k === undefined ? "" : ` (${row.k.toLocaleString("en")})`}`;
 }
 
 function stackedMarks(chart: Bars, names: string[]): Plot.Markish[] {
@@ -120,7 +122,7 @@ function stackedMarks(chart: Bars, names: string[]): Plot.Markish[] {
     });
   });
   const words = (row: Dot): string =>
-    `${inWords(row, "%")}${row.k === undefined ? "" : `, ${counted(row.k, row.n)}`}`;
+    `${inWords(row)}${row.k === undefined ? "" : `, ${counted(row.k, row.n)}`}`;
   return [
     Plot.rect(parts, {
       x1: "start",
@@ -181,8 +183,4 @@ function leftMargin(names: string[], width: number): number {
 
 function hrefOf(rows: { href?: string }[]): { href?: string } {
   return rows.some((row) => row.href) ? { href: "href" } : {};
-}
-
-function unitOf(label: string): string {
-  return label.includes("points") ? "points" : "%";
 }

@@ -1,6 +1,7 @@
 // One page of the selection, as cards with a frame or as a dense table.
 
 import { type Child, h, said } from "../dom";
+import { scrolling } from "../fit";
 import { formatCount } from "../format";
 import { toHash } from "../router";
 import { type Catalog, codedValue, verdictsOf } from "./catalog";
@@ -46,9 +47,8 @@ export function rows(catalog: Catalog, places: Int32Array, params: URLSearchPara
       h("td", { class: "verdicts" }, ...verdictMarks(catalog, place)),
     ),
   );
-  return h(
-    "div",
-    { class: "scroll", role: "region", "aria-label": "Items", tabindex: "0" },
+  return scrolling(
+    "Items",
     h(
       "table",
       { class: "rows" },

@@ -40,11 +40,12 @@ export interface Catalog {
   verdicts: VerdictColumn[];
 }
 
-/** In the order of the filters; others follow. */
-const FACETS = [
+/** In the order of the filters; others follow. A run need not have them all. */
+export const FACETS = [
   ...["origin", "outcome", "reason", "gates", "stratum", "right_model", "trace_model"],
   ...["type", "relation", "letter", "finding"],
 ];
+export const NUMBERS = ["think_words", "duration_s", "n_options"];
 
 export function toCatalog(index: Index): Catalog {
   const given = [...Object.keys(index.coded), ...Object.keys(index.sets)];

@@ -31,6 +31,7 @@ function describe(filter: Filter, key: string): string {
 /** "MODEL:MODALITY" in words. */
 export function modelLabel(key: string): string {
   const end = key.lastIndexOf(":");
+  if (end < 0) return key;
   return `${key.slice(0, end)} (${modalityLabel(key.slice(end + 1))})`;
 }
 

@@ -4,10 +4,10 @@
 // take in the items that fail nothing but that facet's own condition: so a ticked value does not
 // make its neighbours 0, and an empty result can say which condition to take away.
 
-import { type Catalog, type Facet, VERDICTS, type Verdict } from "./catalog";
+import { type Catalog, FACETS, type Facet, NUMBERS, VERDICTS, type Verdict } from "./catalog";
 
 export interface Filter {
-  /** By facet, the values of which one must be there; "" stands for none. */
+  /** By facet or "id", the values of which one must be there; "" stands for none. */
   values: Map<string, Set<string>>;
   /** By number, the least and the largest. */
   ranges: Map<string, [number, number]>;
@@ -48,13 +48,13 @@ export function readFilter(params: URLSearchParams, catalog: Catalog): Filter {
     answered: new Map(),
     text: params.get("q") ?? "",
     inTexts: params.get("in") === "texts",
-    sort: params.get("sort") ?? "",
+    sort: isSort(catalog, params.get("sort") ?? "") ? (params.get("sort") ?? "") : "",
   };
-  for (const { name } of catalog.facets) {
+  for (const name of valueKeys(catalog)) {
     const values = params.getAll(name);
     if (values.length > 0) filter.values.set(name, new Set(values));
   }
-  for (const name of catalog.numbers.keys()) {
+  for (const name of numberKeys(catalog)) {
     const range = readRange(params.get(name));
     if (range !== null) filter.ranges.set(name, range);
   }
@@ -66,6 +66,36 @@ export function readFilter(params: URLSearchParams, catalog: Catalog): Filter {
     if (end > 0) addTo(filter.answered, entry.slice(0, end), entry.slice(end + 1));
   }
   return filter;
+}
+
+/** What of the address no filter comes from, as "KEY=VALUE". */
+export function unknownParts(params: URLSearchParams, catalog: Catalog): string[] {
+  const isAny = (): boolean => true;
+  const checks = new Map<string, (value: string) => boolean>([
+    ...[...valueKeys(catalog), ...VERDICTS, "q"].map((name) => [name, isAny] as const),
+    ...[...numberKeys(catalog)].map(
+      (name) => [name, (value: string) => readRange(value) !== null] as const,
+    ),
+    ["answered", (value) => value.lastIndexOf(":") > 0],
+    ["in", (value) => value === "texts"],
+    ["sort", (value) => isSort(catalog, value)],
+    ["view", (value) => value === "grid" || value === "list"],
+    ["page", (value) => /^[1-9]\d*$/.test(value)],
+  ]);
+  const parts = [...params].filter(([name, value]) => !checks.get(name)?.(value));
+  return [...new Set(parts.map(([name, value]) => `${name}=${value}`))];
+}
+
+function valueKeys(catalog: Catalog): Set<string> {
+  return new Set([...FACETS, ...catalog.facets.map(({ name }) => name), "id"]);
+}
+
+function numberKeys(catalog: Catalog): Set<string> {
+  return new Set([...NUMBERS, ...catalog.numbers.keys()]);
+}
+
+function isSort(catalog: Catalog, sort: string): boolean {
+  return sort === "" || sort === FILE_ORDER || comparison(catalog, sort.replace(/^-/, "")) !== null;
 }
 
 export function writeFilter(filter: Filter): URLSearchParams {
@@ -121,15 +151,14 @@ export class Selector {
   }
 
   private conditionsOf(filter: Filter, found: Uint8Array | null): Condition[] {
-    const { facets, numbers, verdicts } = this.catalog;
+    const { numbers, verdicts } = this.catalog;
     const next = new Map<string, Condition>();
     const add = (key: string, detail: string, passes: (place: number) => boolean): void => {
       const name = `${key}\n${detail}`;
       next.set(name, this.known.get(name) ?? { key, fails: failing(this.catalog.n, passes) });
     };
-    for (const facet of facets) {
-      const wanted = filter.values.get(facet.name);
-      if (wanted?.size) add(facet.name, [...wanted].join("\n"), hasValue(facet, wanted));
+    for (const [name, wanted] of filter.values) {
+      if (wanted.size > 0) add(name, [...wanted].join("\n"), hasValue(this.catalog, name, wanted));
     }
     for (const [name, [least, most]] of filter.ranges) {
       const column = numbers.get(name);
@@ -242,9 +271,13 @@ function failing(n: number, passes: (place: number) => boolean): Uint8Array {
   return fails;
 }
 
-function hasValue(facet: Facet, wanted: Set<string>): (place: number) => boolean {
-  const allowed = facet.values.map((value) => wanted.has(value));
+function hasValue(catalog: Catalog, name: string, wanted: Set<string>): (place: number) => boolean {
+  const { id } = catalog.index.texts;
+  if (name === "id") return (i) => wanted.has(id[i] ?? "");
   const none = wanted.has("");
+  const facet = catalog.facets.find((candidate) => candidate.name === name);
+  if (facet === undefined) return () => none; // this run has no such column
+  const allowed = facet.values.map((value) => wanted.has(value));
   const { codes, sets } = facet;
   if (codes !== null) return (i) => allowed[codes[i] ?? -1] ?? none;
   return (i) => {

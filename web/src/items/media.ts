@@ -22,9 +22,7 @@ export function mediaSection(media: Media | null): MediaSection {
     });
   };
   const player = media === null ? null : buildPlayer(media, mark);
-  const clip = media?.clip
-    ? h("video", { src: media.clip, controls: true, preload: "metadata", "aria-label": "Clip" })
-    : null;
+  const clip = media?.clip ? buildClip(media.clip) : null;
   const missing = Object.entries(media?.missing ?? {}).map(([medium, reason]) =>
     h("p", { class: "missing" }, `No ${medium}: ${reason}`),
   );
@@ -47,6 +45,21 @@ export function mediaSection(media: Media | null): MediaSection {
     else clip?.pause();
   };
   return { node, toggle };
+}
+
+const CLIP_HEIGHT = 360;
+/** Pixels; the same stands in item.css. */
+
+/** A clip is shown at most twice as large as it is. */
+function buildClip(src: string): HTMLVideoElement {
+  const clip = h("video", { src, controls: true, preload: "metadata", "aria-label": "Clip" });
+  clip.addEventListener("loadedmetadata", () => {
+    const { videoWidth, videoHeight } = clip;
+    if (videoHeight === 0) return;
+    const scale = Math.min(2, CLIP_HEIGHT / videoHeight);
+    clip.style.width = `min(100%, ${Math.round(scale * videoWidth)}px)`;
+  });
+  return clip;
 }
 
 function framesOf(strip: string, media: Media): HTMLElement[] {

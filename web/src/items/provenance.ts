@@ -2,6 +2,7 @@
 // the call in the ledger.
 
 import { type Child, h, said } from "../dom";
+import { scrolling } from "../fit";
 import { formatCount } from "../format";
 import { modalityLabel } from "./labels";
 import type { Item, Source } from "./types";
@@ -28,9 +29,8 @@ export function provenanceSection(item: Item): Child {
     h("summary", {}, h("h2", {}, "Where the texts come from")),
     source && h("p", {}, "Question: ", said(source)),
     rows.length > 0 &&
-      h(
-        "div",
-        { class: "scroll", role: "region", "aria-label": "Table of texts", tabindex: "0" },
+      scrolling(
+        "Table of texts",
         h("table", {}, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...rows)),
       ),
   );

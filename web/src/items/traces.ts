@@ -1,6 +1,7 @@
 // The teachers' traces and the merged trace side by side, and what gates and judges said of it.
 
 import { type Child, h, said } from "../dom";
+import { scrolling } from "../fit";
 import type { Template } from "../types";
 import { annotated, type Span } from "./annotate";
 import { modalityLabel, valueLabel } from "./labels";
@@ -56,9 +57,8 @@ export function checksSection(item: Item): Child {
     "section",
     { "aria-labelledby": "checks-title" },
     h("h2", { id: "checks-title" }, "Gates and judges"),
-    h(
-      "div",
-      { class: "scroll", role: "region", "aria-label": "Table of gates and judges", tabindex: "0" },
+    scrolling(
+      "Table of gates and judges",
       h("table", {}, h("thead", {}, h("tr", {}, ...header)), h("tbody", {}, ...rows)),
     ),
   );

@@ -1,6 +1,6 @@
 // All items: search, filter panel, and the kept ones page by page, as cards or as rows.
 
-import { type Child, h, replaceChildren } from "../dom";
+import { type Child, h, replaceChildren, said } from "../dom";
 import { formatCount } from "../format";
 import { cards, rows } from "../items/cards";
 import { conditionLabel } from "../items/conditions";
@@ -10,6 +10,7 @@ import {
   type Filter,
   readFilter,
   type Selection,
+  unknownParts,
   withoutCondition,
   writeFilter,
 } from "../items/filters";
@@ -24,6 +25,8 @@ import type { Report } from "../types";
 import { loading } from "./loading";
 
 export const PAGE_SIZE = 60;
+/** Characters of a part of the address that the page does not know. */
+const MAX_PART = 80;
 const TYPING_MS = 150;
 /** What a search finds is shown that often, and takes no more than a tenth of its time. */
 const FOUND_MS = 300;
@@ -43,6 +46,7 @@ class Grid {
   private shownKey = "";
   private readonly status = h("p", { class: "status", role: "status" });
   private readonly progress = h("p", { class: "progress" });
+  private readonly unknown = h("p", { class: "missing unknown", role: "status" });
   private readonly chips = h("ul", { class: "chips", "aria-label": "Filters in use" });
   private readonly results = h("div", { class: "results" });
   private readonly search = h("input", {
@@ -74,6 +78,7 @@ class Grid {
       this.panel.node,
     );
     this.node = h("section", { class: "items" }, this.buildHead(), this.aside, this.results);
+    this.nameUnknown(unknownParts(params, session.catalog));
     this.listenToSearch();
     setKeys(this.keys());
     this.show();
@@ -115,6 +120,7 @@ class Grid {
       h("span", { class: "tools" }, h("label", {}, "Sort ", this.sort), view),
       this.status,
       this.progress,
+      this.unknown,
       this.chips,
     );
   }
@@ -145,6 +151,17 @@ class Grid {
     return select;
   }
 
+  private nameUnknown(parts: string[]): void {
+    const names = parts.flatMap((part, place): Child[] => [
+      place > 0 && (place === parts.length - 1 ? " and " : ", "),
+      "“",
+      said(part.length > MAX_PART ? `${part.slice(0, MAX_PART)}…` : part),
+      "”",
+    ]);
+    const line = ["The address has ", ...names, " that this page does not know."];
+    replaceChildren(this.unknown, ...(parts.length > 0 ? line : []));
+  }
+
   private listenToSearch(): void {
     this.search.value = this.filter.text;
     this.inTexts.checked = this.filter.inTexts;
@@ -165,6 +182,7 @@ class Grid {
   /** Show the changed filter and note it in the address; typing replaces the last address. */
   private changed(isTyping: boolean, page = 1): void {
     this.page = page;
+    this.nameUnknown([]);
     noteAddress(toHash("items", this.params()), isTyping);
     this.show();
   }
