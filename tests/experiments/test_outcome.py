@@ -146,6 +146,17 @@ def test_the_most_that_a_model_is_given_does_not_depend_on_the_order_in_the_file
     assert most_given(experiment, "world-bench") == "av"
 
 
+def test_an_experiment_of_checkpoints_alone_has_no_table_of_models(resolve: Resolve):
+    tree = changed("claims", value=[])
+    tree["arms"]["sft"]["stages"] = ["sft"]
+    tree["arms"]["rl"]["stages"] = ["grpo", "checkpoints"]
+    runs = resolve(tree)
+    text = markdown(measured_of(runs, {}, {"rl": {0: SFT, 40: RL}}), [])
+    assert text.startswith("Accuracy of checkpoints by optimizer step, in per cent, world-bench")
+    assert "no items yet" not in text
+    assert "mean over" in text
+
+
 def test_the_figure_is_the_course_where_there_is_one_else_the_arms(runs: Runs):
     plain = draw(measured_of(runs, {"sft": SFT, "rl": RL}))
     assert "a dot for each seed" in plain.caption

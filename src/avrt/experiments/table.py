@@ -39,7 +39,8 @@ def markdown(measured: Measured, findings: Sequence[Finding]) -> str:
 
 def _tables(measured: Measured, findings: Sequence[Finding]) -> Iterator[Table]:
     experiment = measured.runs.experiment
-    yield _accuracy_table(measured)
+    if measured.runs.measured:
+        yield _accuracy_table(measured)
     if findings:
         yield _claims_table(findings)
     for group in experiment.groups:
@@ -85,7 +86,6 @@ def _accuracy_table(measured: Measured) -> Table:
         for (_, benchmark, _), values in measured.values.items()
     }
     asked = " and ".join(f"{n:,} items of {name}" for name, n in items.items()) or "no items yet"
-    n_seeds = len(experiment.seeds)
     notes = []
     for group in experiment.groups:
         if not _has_group(measured, group):
@@ -94,15 +94,20 @@ def _accuracy_table(measured: Measured) -> Table:
             notes.append(f"No item has the column {group}, of groups; there are: {named}.")
     if measured.n_missing:
         notes.append(f"{measured.n_missing} evaluations are not there yet.")
-    over = f"mean over {n_seeds} seeds with its 95 % interval (Student's t)"
-    over = "one seed, so without an interval" if n_seeds == 1 else over
     return Table(
         "accuracy",
-        f"Accuracy in per cent, {over}; {asked} for each seed.",
+        f"Accuracy in per cent, {_over_seeds(experiment)}; {asked} for each seed.",
         ("", *header, "Training, core-minutes"),
         tuple(rows),
         tuple(notes),
     )
+
+
+def _over_seeds(experiment: Experiment) -> str:
+    n = len(experiment.seeds)
+    if n == 1:
+        return "one seed, so without an interval"
+    return f"mean over {n} seeds with its 95 % interval (Student's t)"
 
 
 def _results(measured: Measured) -> list[ModelResult]:
@@ -203,7 +208,8 @@ def _course_table(measured: Measured, benchmark: str, modality: str) -> Table | 
         return None
     return Table(
         "course",
-        f"{benchmark}, {LABELS[modality].lower()}: accuracy of checkpoints by optimizer step.",
+        f"Accuracy of checkpoints by optimizer step, in per cent, {benchmark}, "
+        f"{LABELS[modality].lower()}; {_over_seeds(experiment)}.",
         ("Step", *courses),
         tuple(
             (str(step), *(_cell_text(course.get(step)) for course in courses.values()))
