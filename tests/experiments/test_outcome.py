@@ -124,6 +124,16 @@ def test_a_log_counts_only_when_its_evaluation_was_done_as_it_is_asked_now(
     assert list(measured.values["sft", "world-bench", "av"]) == [0]
 
 
+def test_checkpoints_count_in_the_experiment_that_asks_for_them(
+    resolve: Resolve, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(outcome, "_read", lambda *_: [])
+    monkeypatch.setattr(outcome, "_points", lambda *_: {0: result_of(SFT[0], "any")})
+    tree = changed("arms", "rl", "stages", value=["grpo", "eval", "checkpoints"])
+    measured = read_measured(resolve(tree), [])
+    assert {arm for arm, *_ in measured.courses} == {"rl"}
+
+
 def test_one_seed_has_no_interval(runs: Runs):
     one = replace(runs, experiment=runs.experiment.model_copy(update={"seeds": (0,)}))
     measured = measured_of(one, {"sft": SFT[:1], "rl": RL[:1]})

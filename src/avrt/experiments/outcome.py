@@ -137,12 +137,14 @@ def read_measured(runs: Runs, jobs: Sequence[Job]) -> Measured:
     courses: dict[Key, dict[int, dict[int, ModelResult]]] = {}
     n_missing = 0
     done = {job.key for job in jobs if job.stage == "eval" and job.is_done}
-    for arm in experiment.arms:
+    for arm, settings in experiment.arms.items():
+        follows = "checkpoints" in settings.stages  # else another experiment evaluated them
         for run in runs.of(arm):
             known = results[arm, run.seed]
             for benchmark, modality in experiment.columns:
                 key = arm, benchmark, modality
-                if points := _points(run, known, benchmark, modality):
+                points = _points(run, known, benchmark, modality) if follows else {}
+                if points:
                     courses.setdefault(key, {})[run.seed] = points
                 if arm in runs.measured:
                     is_done = (run.folder, f"eval-{run.model}") in done
