@@ -21,6 +21,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from avrt.runs import read_history
+
 _connect = sqlite3.connect
 KILLED, STOPPED = 77, -signal.SIGSTOP
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
@@ -202,7 +204,7 @@ def serve(modules: Sequence[str]) -> None:
 
 
 def snapshot(folder: Path) -> dict[str, Any]:
-    """Everything in a folder but for what differs from run to run: the times of calls."""
+    """Everything in a folder but for what differs from run to run: times and attempts."""
     return {
         str(path.relative_to(folder)): _content(path)
         for path in sorted(folder.rglob("*"))
@@ -222,6 +224,8 @@ def _content(path: Path) -> Any:
     if path.suffix == ".jsonl" and "eval" in path.parts:
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         return [{**row, "latency_s": 0} for row in rows]
+    if path.name == "history.jsonl":  # a line for each attempt
+        return sorted({row["command"] for row in read_history(path.parent)})
     if path.name == "media.probes.jsonl":  # a cut line stays
         return sorted(set(path.read_text().split("\n")) - {""})
     return path.read_bytes()

@@ -141,12 +141,15 @@ def test_pictures_of_an_earlier_page_stay_where_no_clip_is_found(a_run, tmp_path
     media = a_run.run.path / "report" / "media"
     before = sorted(path.name for path in media.iterdir())
     assert before
-    away = tmp_path / "elsewhere"
-    away.mkdir()
-    for folder in {a_run.data.root, *(b.root for b in a_run.eval.benchmarks.values())}:
-        for clip in (path for path in folder.rglob("*") if path.suffix == ".mp4"):
-            clip.rename(away / clip.name)
-    done = run(config)
+    away = {"root": tmp_path / "elsewhere"}
+    benchmarks = {
+        name: each.model_copy(update=away) for name, each in config.eval.benchmarks.items()
+    }
+    moved = {
+        "data": config.data.model_copy(update=away),
+        "eval": config.eval.model_copy(update={"benchmarks": benchmarks}),
+    }
+    done = run(config.model_copy(update=moved))
     assert "none of the 3 clips that were chosen is found" in done.fault
     assert "set data.root" in done.fault
     assert sorted(path.name for path in media.iterdir()) == before

@@ -52,6 +52,8 @@ def test_a_line_that_a_crash_cut_off_hides_no_other(tmp_path, monkeypatch):
     with (tmp_path / FILE).open("a", encoding="utf-8") as file:
         file.write('{"date": "2026')
     assert [row["command"] for row in read_history(tmp_path)] == ["avrt sft"]
+    note_command(tmp_path)
+    assert [row["command"] for row in read_history(tmp_path)] == ["avrt sft", "avrt sft"]
     assert read_history(tmp_path / "absent") == []
 
 

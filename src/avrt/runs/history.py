@@ -41,8 +41,11 @@ def note_command(run: Path) -> None:
         "machine": describe_machine(),
     }
     run.mkdir(parents=True, exist_ok=True)
-    with (run / FILE).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    with (run / FILE).open("a+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - 1, 0))
+        is_cut = file.read() not in (b"", b"\n")  # by a crash
+        file.write(b"\n" * is_cut + json.dumps(row).encode() + b"\n")
 
 
 def read_history(run: Path) -> list[dict[str, Any]]:
