@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 
 from avrt.config import Config
 from avrt.datasets import sample_to_row
-from avrt.datasets.prepare import PREPARED_SCHEMA
+from avrt.datasets.prepare import MEDIA_SCHEMA, PREPARED_SCHEMA
 from avrt.evaluate.logs import Line, LogMeta, Settings, log_path, write_log
 from avrt.evaluate.sets import EvalSet, write_items
 from avrt.generate.dataset import DATASET_SCHEMA, REJECTED_SCHEMA, Entry, to_row
@@ -64,6 +64,8 @@ def write_run(config: Config, n_items: int, n_asked: int, text: Text) -> None:
     save_config(config)
     rows = (_prepared(_sample(n, text), n) for n in range(n_items))
     write_parquet(run / "samples.parquet", rows, PREPARED_SCHEMA)
+    clips = (_probed(text("video", n)) for n in range(-(-n_items // 3)))
+    write_parquet(run / "media.parquet", clips, MEDIA_SCHEMA)
 
     def entries() -> Iterator[Entry]:
         return (_entry(n, text) for n in range(n_items))
@@ -99,6 +101,11 @@ def _prepared(sample: Sample, n: int) -> dict[str, Any]:
     found = {"has_sound": True, "has_picture": not is_lost, "usable": None if is_lost else "av"}
     outcome = {"status": "failed" if is_lost else "ok", "reason": "no_video" if is_lost else None}
     return sample_to_row(sample) | found | outcome
+
+
+def _probed(path: str) -> dict[str, Any]:
+    size = {"width": 1280, "height": 720, "duration_s": 10.0, "n_audio_tracks": 1}
+    return {"path": path, **size, "status": "ok", "notes": []}
 
 
 def _entry(n: int, text: Text) -> Entry:
