@@ -251,8 +251,10 @@ def test_keys_go_from_item_to_item(shown):
     seen = [page.url]
     page.keyboard.press("j")
     page.wait_for_url(lambda url: url != seen[0])
+    page.get_by_text(re.compile(r"^2 of ")).wait_for()  # the keys are those of the new item
     page.keyboard.press("k")
     page.wait_for_url(lambda url: url == seen[0])
+    page.get_by_text(re.compile(r"^1 of ")).wait_for()
     page.keyboard.press("Escape")
     page.wait_for_url(lambda url: "#/items?outcome=train" in url)
     page.locator("main .item-link").first.wait_for()
