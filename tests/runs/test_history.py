@@ -8,8 +8,8 @@ import pytest
 
 from avrt.config import load_config
 from avrt.report.cost import read_made
-from avrt.runs import read_history, save_config
-from avrt.runs.history import FILE, note_command
+from avrt.runs import history, read_history, save_config
+from avrt.runs.history import FILE, describe_machine, note_command
 
 
 def test_each_command_that_saves_its_configuration_is_in_the_history(tmp_path, monkeypatch):
@@ -67,3 +67,12 @@ def test_a_page_tells_commands_and_machines_once_and_no_folder_of_this_machine(t
     made = read_made(tmp_path, [])
     assert made.command == "avrt sft c.yaml data.root=…/clips; avrt grpo …/c.yaml"
     assert (made.date, made.commit, made.hardware) == ("2026-01-02", "abc", "m")
+
+
+def test_the_machine_is_told_with_its_gpus_and_without_starting_cuda(tmp_path, monkeypatch):
+    for number, model in enumerate(("NVIDIA H100 80GB HBM3", "NVIDIA H100 80GB HBM3", "")):
+        folder = tmp_path / f"0000:{number}"
+        folder.mkdir()
+        (folder / "information").write_text(f"Model: \t\t {model}\nIRQ:   \t\t 16\n")
+    monkeypatch.setattr(history, "_DRIVER", tmp_path)
+    assert describe_machine.__wrapped__().endswith("GiB, 2 x NVIDIA H100 80GB HBM3, 1 x GPU")

@@ -29,6 +29,8 @@ from avrt.ranks import n_processes
 __all__ = ["FILE", "commit_of_code", "describe_machine", "note_command", "read_history"]
 
 FILE = "history.jsonl"
+_DRIVER = Path("/proc/driver/nvidia/gpus")
+"""Where NVIDIA's driver describes each GPU, on Linux."""
 
 
 def note_command(run: Path) -> None:
@@ -98,7 +100,7 @@ def commit_of_code() -> str | None:
 
 @cache
 def describe_machine() -> str:
-    """Processor, cores and memory, and the GPUs where torch is loaded."""
+    """Processor, cores, memory and GPUs."""
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     parts = [f"{n_cores} cores of {_processor()}", f"{memory:.0f} GiB", *_gpus()]
@@ -115,8 +117,10 @@ def _processor() -> str:
 
 
 def _gpus() -> list[str]:
-    torch = sys.modules.get("torch")  # a stage that does without it does not load it for this
-    if torch is None or not torch.cuda.is_available():
-        return []
-    names = Counter(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+    """From the driver: to ask torch would start CUDA here, before engines and trainers do."""
+    names: Counter[str] = Counter()
+    for path in sorted(_DRIVER.glob("*/information")):
+        with suppress(OSError):
+            model = path.read_text(encoding="utf-8", errors="replace").partition("Model:")[2]
+            names[model.partition("\n")[0].strip() or "GPU"] += 1
     return [f"{n} x {name}" for name, n in names.items()]
