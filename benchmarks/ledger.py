@@ -39,7 +39,7 @@ import pyarrow.parquet as pq
 from avrt.ask.calls import Draft
 from avrt.ask.ledger import Ledger, open_ledger
 from avrt.ask.payloads import Clips, Kind
-from avrt.ask.rows import Call
+from avrt.ask.rows import Call, Carried
 from avrt.config import Config, load_config
 from avrt.datasets import prepare
 from avrt.datasets.prepared import load_prepared, load_usable
@@ -331,7 +331,9 @@ def _fill(config: Config) -> int:
         nonlocal n_calls
         call = draft.call(engine, _digests_of(ledger, draft))
         prompt = Prompt(call.text, call.system)
-        ledger.record(call.key, call, prompt, Completion(write(call), "stop", 900, 400, 3.0))
+        ledger.record(
+            call.key, call, Carried.by(prompt), Completion(write(call), "stop", 900, 400, 3.0)
+        )
         n_calls += 1
 
     def teacher(call: Call) -> str:

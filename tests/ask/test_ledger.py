@@ -23,7 +23,7 @@ from avrt.ask import database
 from avrt.ask.budget import Shard
 from avrt.ask.ledger import count_finished, ledger_shards, open_ledger, read_ledger
 from avrt.ask.locks import check_free
-from avrt.ask.rows import Call
+from avrt.ask.rows import Call, Carried
 from avrt.errors import AvrtError, ConfigError, DataError, MediaError
 from avrt.types import Completion, Prompt, Sampling, Waveform
 
@@ -72,7 +72,7 @@ def test_what_it_is_called_for_is_not_in_the_key() -> None:
 
 def test_a_reply_survives_closing(tmp_path: Path) -> None:
     with open_ledger(tmp_path) as ledger:
-        ledger.record(CALL.key, CALL, PROMPT, REPLY)
+        ledger.record(CALL.key, CALL, Carried.by(PROMPT), REPLY)
     with open_ledger(tmp_path) as ledger:
         assert ledger.find(CALL.key) == REPLY
         assert ledger.find("other") is None
@@ -83,11 +83,11 @@ def test_a_failure_is_kept_and_replaced_by_a_later_reply_but_never_the_reverse(
     tmp_path: Path,
 ) -> None:
     with open_ledger(tmp_path) as ledger:
-        ledger.record(CALL.key, CALL, PROMPT, FAILURE)
+        ledger.record(CALL.key, CALL, Carried.by(PROMPT), FAILURE)
         assert ledger.find(CALL.key) == FAILURE
         assert count_finished(tmp_path, "trace") == 0
-        ledger.record(CALL.key, CALL, PROMPT, REPLY)
-        ledger.record(CALL.key, CALL, PROMPT, FAILURE)
+        ledger.record(CALL.key, CALL, Carried.by(PROMPT), REPLY)
+        ledger.record(CALL.key, CALL, Carried.by(PROMPT), FAILURE)
         assert ledger.find(CALL.key) == REPLY
     with sqlite3.connect(tmp_path / "ledger.sqlite") as connection:
         attempts = connection.execute(
@@ -161,9 +161,9 @@ def test_shards_write_files_of_their_own_that_are_read_as_one(tmp_path: Path) ->
     first, second = Shard(1, 2), Shard(2, 2)
     other = replace(CALL, text="Another?")
     with open_ledger(tmp_path, first) as one, open_ledger(tmp_path, second) as two:
-        one.record(CALL.key, CALL, PROMPT, FAILURE)
-        two.record(CALL.key, CALL, PROMPT, REPLY)
-        two.record(other.key, other, PROMPT, REPLY)
+        one.record(CALL.key, CALL, Carried.by(PROMPT), FAILURE)
+        two.record(CALL.key, CALL, Carried.by(PROMPT), REPLY)
+        two.record(other.key, other, Carried.by(PROMPT), REPLY)
         with pytest.raises(ConfigError, match=rf"in use by process {os.getpid()} .*process"):
             open_ledger(tmp_path).__enter__()
         with pytest.raises(ConfigError, match="in use by process"):
@@ -180,7 +180,7 @@ def test_a_call_is_stored_with_its_files_and_the_size_of_its_media(tmp_path: Pat
     sound = Waveform(np.zeros(8_000, np.float32))
     reply = replace(REPLY, n_audio_tokens=12, n_frame_tokens=0)
     with open_ledger(tmp_path) as ledger:
-        ledger.record(call.key, call, Prompt("What is it?", audio=sound), reply)
+        ledger.record(call.key, call, Carried.by(Prompt("What is it?", audio=sound)), reply)
         stored = ledger.find_calls([call.key])[call.key]
     assert (stored.dataset, stored.files) == ("bench", {"audio": ("sound/a.wav", "ab12")})
     assert (stored.n_frames, stored.audio_s) == (0, 0.5)
@@ -195,7 +195,7 @@ def test_two_scopes_write_one_file_at_the_same_time_and_lose_nothing(tmp_path: P
         with open_ledger(tmp_path, scope=scope) as ledger:
             both_open.wait(20)
             for call in calls:
-                ledger.record(call.key, call, PROMPT, REPLY)
+                ledger.record(call.key, call, Carried.by(PROMPT), REPLY)
         return [call.key for call in calls]
 
     both_open = threading.Barrier(2)
@@ -228,7 +228,7 @@ def test_shards_of_another_count_are_refused_while_some_work(tmp_path: Path) -> 
 def test_a_damaged_file_is_named_and_no_other(tmp_path: Path) -> None:
     for shard in (Shard(1, 2), Shard(2, 2)):
         with open_ledger(tmp_path, shard) as ledger:
-            ledger.record(CALL.key, CALL, PROMPT, REPLY)
+            ledger.record(CALL.key, CALL, Carried.by(PROMPT), REPLY)
     damaged = tmp_path / "ledger.1of2.sqlite"
     content = damaged.read_bytes()
     damaged.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
@@ -242,7 +242,7 @@ def test_a_damaged_file_is_named_and_no_other(tmp_path: Path) -> None:
 def test_a_file_that_another_process_is_just_making_holds_nothing_yet(tmp_path: Path) -> None:
     (tmp_path / "ledger.2of2.sqlite").touch()
     with open_ledger(tmp_path, Shard(1, 2)) as ledger:
-        ledger.record(CALL.key, CALL, PROMPT, REPLY)
+        ledger.record(CALL.key, CALL, Carried.by(PROMPT), REPLY)
         assert ledger.finished([CALL.key]) == {CALL.key}
     with read_ledger(tmp_path) as reader:
         assert reader.find(CALL.key) == REPLY
@@ -250,12 +250,12 @@ def test_a_file_that_another_process_is_just_making_holds_nothing_yet(tmp_path: 
 
 def test_a_full_disk_is_a_message_and_loses_no_earlier_reply(tmp_path: Path) -> None:
     with open_ledger(tmp_path) as ledger:
-        ledger.record(CALL.key, CALL, PROMPT, REPLY)
+        ledger.record(CALL.key, CALL, Carried.by(PROMPT), REPLY)
         (n_pages,) = ledger._own.execute("PRAGMA page_count").fetchone()
         ledger._own.execute(f"PRAGMA max_page_count={n_pages}")
         other = replace(CALL, text="long " * 5_000)
         with pytest.raises(AvrtError, match=r"ledger\.sqlite: cannot write: database or disk is"):
-            ledger.record(other.key, other, PROMPT, REPLY)
+            ledger.record(other.key, other, Carried.by(PROMPT), REPLY)
     with read_ledger(tmp_path) as reader:
         assert reader.finished([CALL.key, other.key]) == {CALL.key}
 
@@ -265,7 +265,7 @@ def fill(run: Path, n: int = 3) -> list[str]:
     calls = [replace(CALL, text=f"call {number}") for number in range(n)]
     with open_ledger(run) as ledger:
         for call in calls:
-            ledger.record(call.key, call, PROMPT, replace(REPLY, text="long " * 2_000))
+            ledger.record(call.key, call, Carried.by(PROMPT), replace(REPLY, text="long " * 2_000))
     rows = [{"key": call.key, "status": "ok"} for call in calls]
     (run / "traces").mkdir(exist_ok=True)
     pq.write_table(pa.Table.from_pylist(rows), run / "traces" / "teachers.parquet")
@@ -310,7 +310,7 @@ def test_a_ledger_whose_wal_file_was_lost_is_named(tmp_path: Path) -> None:
         "import os, sys; sys.path.append(sys.argv[2]); from pathlib import Path\n"
         "import ask.test_ledger as t; from avrt.ask.ledger import open_ledger\n"
         "with open_ledger(Path(sys.argv[1])) as ledger:\n"
-        "    ledger.record(t.CALL.key, t.CALL, t.PROMPT, t.REPLY); os._exit(0)"
+        "    ledger.record(t.CALL.key, t.CALL, t.Carried.by(t.PROMPT), t.REPLY); os._exit(0)"
     )
     tests = Path(__file__).parents[1]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tests), *sys.path])}

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from avrt.ask.budget import Shard
 from avrt.ask.ledger import open_ledger
-from avrt.ask.rows import Call
+from avrt.ask.rows import Call, Carried
 from avrt.ask.show import load_call, load_stats, render_call, render_stats, retry
 from avrt.cli import cli
 from avrt.errors import ConfigError, MediaError
@@ -92,7 +92,10 @@ def test_a_terminal_is_safe_from_what_models_write(tmp_path: Path) -> None:
     call = Call("trace", "s", "vision", {}, None, "why?", Sampling())
     with open_ledger(tmp_path) as ledger:
         ledger.record(
-            call.key, call, Prompt("why?"), Completion("a\x1b[2Jb\x00c\u202ed\ne", "stop")
+            call.key,
+            call,
+            Carried.by(Prompt("why?")),
+            Completion("a\x1b[2Jb\x00c\u202ed\ne", "stop"),
         )
     shown = load_call(tmp_path, call.key[:8])
     assert shown["text"] == "a\x1b[2Jb\x00c\u202ed\ne"
@@ -128,7 +131,7 @@ def test_a_call_in_several_files_counts_once_by_the_outcome_that_counts(tmp_path
     failure = Completion("", "error", error_class="timeout", error="late")
     for shard, outcome in ((Shard(1, 2), failure), (None, Completion("B", "stop", 7, 3, 0.5))):
         with open_ledger(tmp_path, shard) as ledger:
-            ledger.record(call.key, call, Prompt("why?"), outcome)
+            ledger.record(call.key, call, Carried.by(Prompt("why?")), outcome)
             ledger.record_payload("file", {}, "digest")
     stats = load_stats(tmp_path)
     (row,) = stats["calls"]

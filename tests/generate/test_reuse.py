@@ -15,7 +15,7 @@ import pytest
 
 from avrt.ask.ledger import open_ledger, read_ledger
 from avrt.ask.replay import replay
-from avrt.ask.rows import Call
+from avrt.ask.rows import Call, Carried
 from avrt.config import Config, dump_config, load_config
 from avrt.errors import ConfigError
 from avrt.generate import build, merge, trace
@@ -246,7 +246,9 @@ def test_replies_of_a_run_at_work_are_taken_as_they_come(make: Make, models: Mod
     with open_ledger(first.run.path) as at_work:  # locked, and without a reply
         with open_ledger(second.run.path, source=first.run.path) as ledger:
             assert ledger.adopt([CALL]) == set()
-            at_work.record(CALL.key, CALL, Prompt("why?"), Completion("since", "stop", 1, 1))
+            at_work.record(
+                CALL.key, CALL, Carried.by(Prompt("why?")), Completion("since", "stop", 1, 1)
+            )
             assert ledger.adopt([CALL]) == {CALL.key}
         assert at_work.count_replies() == {"trace": (1, 0)}
 

@@ -17,7 +17,7 @@ from avrt.errors import AvrtError, ConfigError, DataError
 from avrt.generate import build, merge, trace
 from avrt.generate.records import iter_teachers, teachers_path
 from avrt.runs import read_parquet
-from avrt.types import Prompt
+from avrt.types import Completion, Prompt
 from scripted_run import Answer, MakeConfig, replies, right, wrong
 
 
@@ -268,7 +268,7 @@ def test_a_cut_completion_has_no_answer(
 
     def cut(_: LazyEngine, requests: Any, on_completion: Any) -> None:
         for request in requests:
-            on_completion(request, calls.Completion("Answer: (B) cat. Furthermore", "length"))
+            on_completion(request, Completion("Answer: (B) cat. Furthermore", "length"))
 
     monkeypatch.setattr(LazyEngine, "generate", cut)
     counts = trace.run(config).counts

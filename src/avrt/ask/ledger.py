@@ -38,18 +38,18 @@ from avrt.ask.named import check_replies
 from avrt.ask.rows import (
     COMPLETION,
     Call,
+    Carried,
     StoredCall,
     completion_of,
     insert_into_calls,
     latest_by_key,
     names_of,
     sizes_in,
-    sizes_of,
     stored_call,
 )
 from avrt.errors import PASSING_CLASSES, AvrtError, ConfigError, DataError, MediaError
 from avrt.runs import fingerprint
-from avrt.types import Completion, Prompt
+from avrt.types import Completion
 
 __all__ = [
     "Ledger",
@@ -232,7 +232,7 @@ class Ledger(LedgerReader):
                 self.record_payload(file_sha256, recipe, digest)
         return digest
 
-    def record(self, key: str, call: Call, prompt: Prompt, completion: Completion) -> None:
+    def record(self, key: str, call: Call, carried: Carried, completion: Completion) -> None:
         """Store one outcome, in one commit; a later outcome replaces a failure, never a reply."""
         created = datetime.now(UTC).isoformat(timespec="milliseconds")
         counts = (completion.n_prompt_tokens, completion.n_completion_tokens, completion.latency_s)
@@ -250,9 +250,9 @@ class Ledger(LedgerReader):
             )
             if answered is None:
                 row = (
-                    *names_of(call, sizes_of(prompt)),
-                    len(prompt.frames) if prompt.frames else 0,
-                    prompt.audio.duration_s if prompt.audio else 0.0,
+                    *names_of(call, carried.sizes),
+                    carried.n_frames,
+                    carried.audio_s,
                     *(getattr(completion, name) for name in COMPLETION),
                     created,
                 )

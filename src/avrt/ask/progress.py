@@ -53,6 +53,11 @@ class Progress:
                 self._started_s = time.monotonic()  # looking up known calls took no time
                 self._ticker = Ticker(self._line, always=True)
 
+    def stop(self) -> None:
+        """Count a call that will not come back, and is made again."""
+        with self._lock:
+            self._n_in_flight -= 1
+
     def finish(
         self, completion: Completion, sample_ids: list[str], kept: list[bool] | None = None
     ) -> None:

@@ -16,13 +16,13 @@ from avrt.types import Completion, Prompt, Sampling
 __all__ = [
     "COMPLETION",
     "Call",
+    "Carried",
     "StoredCall",
     "completion_of",
     "insert_into_calls",
     "latest_by_key",
     "names_of",
     "sizes_in",
-    "sizes_of",
     "stored_call",
 ]
 
@@ -78,6 +78,31 @@ class Call:
     def key(self) -> str:
         """sha256 over `request`."""
         return fingerprint(self.request)
+
+
+@dataclass(frozen=True)
+class Carried:
+    """The sizes of the media that a prompt carried."""
+
+    n_frames: int = 0
+    has_sound: bool = False
+    audio_s: float = 0.0
+    sizes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """What was used of each file and what it has, by kind."""
+
+    @classmethod
+    def by(cls, prompt: Prompt) -> Carried:
+        """The sizes of a prompt's media."""
+        frames, audio = prompt.frames, prompt.audio
+        return cls(
+            n_frames=0 if frames is None else len(frames),
+            has_sound=audio is not None,
+            audio_s=0.0 if audio is None else audio.duration_s,
+            sizes={
+                "frames": {} if frames is None else _known(frames, "n_pixels", "source_pixels"),
+                "audio": {} if audio is None else _known(audio, "source_s"),
+            },
+        )
 
 
 @dataclass(frozen=True)
@@ -144,21 +169,8 @@ def completion_of(row: sqlite3.Row) -> Completion:
     return Completion(**{name: row[name] for name in COMPLETION})
 
 
-def sizes_of(prompt: Prompt) -> dict[str, dict[str, Any]]:
-    """What was used of each file and what it has, by kind."""
-    frames, audio = prompt.frames, prompt.audio
-    return {
-        "frames": {} if frames is None else _known(frames, "n_pixels", "source_pixels"),
-        "audio": {} if audio is None else _known(audio, "source_s"),
-    }
-
-
-def _known(medium: Any, *names: str) -> dict[str, float]:
-    return {name: value for name in names if (value := getattr(medium, name)) is not None}
-
-
 def sizes_in(row: sqlite3.Row) -> dict[str, dict[str, Any]]:
-    """The same as a ledger has them."""
+    """The sizes of a call's media and of their files, by kind, as a ledger has them."""
     files = json.loads(row["files_json"])
     return {kind: file[2] for kind, file in files.items() if len(file) > 2}
 
@@ -171,6 +183,10 @@ def latest_by_key(rows: Iterable[sqlite3.Row]) -> dict[str, sqlite3.Row]:
         if known is None or _rank(row) > _rank(known):
             latest[row["key"]] = row
     return latest
+
+
+def _known(medium: Any, *names: str) -> dict[str, float]:
+    return {name: value for name in names if (value := getattr(medium, name)) is not None}
 
 
 def _rank(row: sqlite3.Row) -> tuple[bool, str]:
