@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from avrt.engines import limiter
-from avrt.engines.limiter import Limit, Replica, Replicas, Slot
+from avrt.engines.limiter import Limit, Replica, Replicas, Report, Slot
 
 
 class Calls:
@@ -137,9 +137,9 @@ def test_a_server_that_rests_gets_no_call_until_it_has_rested(monkeypatch):
     async def scenario() -> None:
         replicas = Replicas(["a", "b"], 16, 60)
         a: Replica = replicas.all[0]
-        assert a.limit.stop(a.limit.start())
-        a.limit.finish()
-        replicas.rest(a, at_least_s=0.1)
+        standing = await replicas.report(a, a.limit.start(), Report("down", wait_s=0.1))
+        assert (standing.is_down, standing.all_down, standing.n_cuts) == (True, False, 1)
+        replicas.give_back(a)
         assert await _take_all(replicas, 8) == ["b"] * 8
         assert await _take_all(replicas, 1) == ["a"]  # waits: b is full
         assert a.limit.now == 1

@@ -63,7 +63,7 @@ class Work:
         for draft in group:
             wanted = wanted_of(draft, digests)
             if isinstance(wanted, MediaError):
-                self._fail(draft, wanted)
+                self.fail(draft, wanted)
                 continue
             assert wanted is not None  # every source was read, or failed
             call = draft.call(self.identity, wanted)
@@ -144,7 +144,7 @@ class Work:
             self.progress.start()
         return True
 
-    def _fail(self, draft: Draft, error: MediaError) -> None:
+    def fail(self, draft: Draft, error: MediaError) -> None:
         """There is no call to make: the media cannot be used."""
         with self._lock:
             self.outcomes[draft.id] = media_failure(error, _is_unread(draft, error))

@@ -6,6 +6,7 @@ presets and the published baselines. Nothing above this folder is imported here,
 
 from __future__ import annotations
 
+from avrt.config.cluster import RayConfig
 from avrt.config.data import (
     BenchmarkConfig,
     DataConfig,
@@ -51,6 +52,7 @@ __all__ = [
     "MediaConfig",
     "ModelRole",
     "PrepareConfig",
+    "RayConfig",
     "ReportConfig",
     "RolloutsConfig",
     "RunConfig",

@@ -34,6 +34,10 @@ class RunConfig(Section):
     """Name of the run; its directory is `dir`/`name`."""
     dir: Path = Path("runs")
     """Folder that holds the run directories."""
+    on: Literal["local", "ray"] = "local"
+    """Where media are read and models asked: in processes of this machine, or on the nodes of a Ray
+    cluster, with the same results. `ray` holds for prepare, trace, merge, judge, eval and rubric.
+    """
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of everything random: the split, shuffles, every sampled model call, the rollouts."""
     report_to: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = ()

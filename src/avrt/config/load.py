@@ -19,6 +19,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from avrt.config.cluster import RayConfig
 from avrt.config.data import DataConfig, MediaConfig, PrepareConfig, RunConfig
 from avrt.config.files import parse_yaml, read_yaml, write_yaml
 from avrt.config.packaged import packaged_configs
@@ -69,6 +70,7 @@ class Config(Section):
     """The whole configuration of a run."""
 
     run: RunConfig = RunConfig()
+    ray: RayConfig = RayConfig()
     data: DataConfig = DataConfig()
     media: MediaConfig = MediaConfig()
     prepare: PrepareConfig = PrepareConfig()
@@ -96,6 +98,11 @@ class Config(Section):
     rubric: ModelRole = ModelRole.model_validate(DEFAULT_ROLES["rubric"])
     """The model that grades replies to MMAR by its rubrics."""
     report: ReportConfig = ReportConfig()
+
+    @property
+    def cluster(self) -> RayConfig | None:
+        """The cluster that the run works on; None: it works on this machine."""
+        return self.ray if self.run.on == "ray" else None
 
     @model_validator(mode="after")
     def _has_the_teacher(self) -> Self:

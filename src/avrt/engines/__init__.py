@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from avrt.config import EngineConfig, MediaConfig, ModelRole
 from avrt.engines.base import Engine, OnCompletion, complete
 from avrt.types import Request
+
+if TYPE_CHECKING:
+    from avrt.engines.shared_limits import Limits
 
 __all__ = [
     "Engine",
@@ -35,8 +38,11 @@ def make_engine(
     revision: str | None,
     media: MediaConfig,
     export: Export | None = None,
+    limits: Limits | None = None,
 ) -> Engine:
     """The engine that the configuration asks for; `export` writes a thinker as vLLM loads it.
+
+    `limits`: of the servers, where other processes ask them too.
 
     Raises:
         ConfigError: impossible settings, such as a scripted engine without a script.
@@ -49,6 +55,8 @@ def make_engine(
     if engine.kind == "openai":
         from avrt.engines.openai import OpenAIEngine
 
+        if limits is not None:
+            return OpenAIEngine(engine, model, revision, media, limits.open_servers)
         return OpenAIEngine(engine, model, revision, media)
     if engine.kind == "vllm" and engine.frames_as == "video":
         from avrt.engines.vllm_student import VllmStudentEngine

@@ -18,8 +18,18 @@ import random
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, Protocol
 
-__all__ = ["Limit", "Replica", "Replicas", "Slot", "wait_before_retry_s"]
+__all__ = [
+    "Limit",
+    "Replica",
+    "Replicas",
+    "Report",
+    "Servers",
+    "Slot",
+    "Standing",
+    "wait_before_retry_s",
+]
 
 _FIRST_WAIT_S = 0.5
 """Wait after the first failure; it doubles with every further failure."""
@@ -138,6 +148,29 @@ class Limit:
         self._n_good_at_ceiling = 0
 
 
+@dataclass(frozen=True)
+class Report:
+    """The result of a call, as the limit of its server counts it."""
+
+    kind: Literal["good", "refused", "fault", "down"]
+    """Any reply that does not count against the server; no more calls; a fault; no answer."""
+    latency_s: float = 0.0
+    wait_s: float = 0.0
+    """The least wait that the server asked for."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The state of the servers after a report."""
+
+    is_down: bool
+    """The server did not answer this call."""
+    all_down: bool
+    """No server answered its latest call."""
+    n_cuts: int = 0
+    """Cuts in a row of a server that does not answer; 0 when this report cut nothing."""
+
+
 class Replica:
     """A server, its limit and its state."""
 
@@ -152,31 +185,58 @@ class Replica:
         """Loop time before which the server gets no call."""
 
 
+class Servers(Protocol):
+    """The servers of a model, as those see them who send the calls."""
+
+    async def take(self) -> tuple[Replica, Slot]:
+        """Take a slot for a call; wait for a free slot, first come, first served."""
+        ...
+
+    async def report(self, replica: Replica, slot: Slot, report: Report) -> Standing:
+        """Report the result of a call."""
+        ...
+
+    def give_back(self, replica: Replica) -> None:
+        """End a call after its report."""
+        ...
+
+
 class Replicas:
     """The servers of a model; the next call goes to the server with the fewest calls."""
 
     def __init__(self, urls: Sequence[str], most: int, timeout_s: float) -> None:
+        """`most`: calls at each server at once, and at all together."""
         self.all = [Replica(url, most, timeout_s) for url in urls]
+        self._most = most
         self._waiting: deque[asyncio.Future[tuple[Replica, Slot]]] = deque()
 
-    @property
-    def all_down(self) -> bool:
-        """True when no server answered its latest call."""
-        return all(replica.down for replica in self.all)
-
     async def take(self) -> tuple[Replica, Slot]:
-        """Take a slot for a call; wait for a free slot, first come, first served."""
+        """See `Servers.take`."""
         turn: asyncio.Future[tuple[Replica, Slot]] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         self._serve()
         return await turn
 
+    async def report(self, replica: Replica, slot: Slot, report: Report) -> Standing:
+        """See `Servers.report`; a server that does not recover gets no call for a while."""
+        limit = replica.limit
+        replica.down = report.kind == "down"
+        if report.kind == "good":
+            limit.succeed(slot, report.latency_s)
+            return Standing(False, False)
+        judge = {"refused": limit.refuse, "fault": limit.fail, "down": limit.stop}
+        cut = judge[report.kind](slot)
+        if cut and (replica.down or (slot.level == 1 and limit.cuts_in_row > 1)):
+            self._rest(replica, report.wait_s)
+        all_down = all(replica.down for replica in self.all)
+        return Standing(replica.down, all_down, limit.cuts_in_row if cut else 0)
+
     def give_back(self, replica: Replica) -> None:
-        """End a call whose result the replica's limit already knows."""
+        """See `Servers.give_back`."""
         replica.limit.finish()
         self._serve()
 
-    def rest(self, replica: Replica, at_least_s: float = 0.0) -> None:
+    def _rest(self, replica: Replica, at_least_s: float) -> None:
         """Give a server no calls for a while, twice as long each time until it answers."""
         loop = asyncio.get_running_loop()
         wait_s = max(at_least_s, wait_before_retry_s(replica.limit.cuts_in_row))
@@ -186,7 +246,7 @@ class Replicas:
 
     def _serve(self) -> None:
         now_s = asyncio.get_running_loop().time()
-        while self._waiting:
+        while self._waiting and sum(each.limit.in_flight for each in self.all) < self._most:
             free = [
                 replica
                 for replica in self.all

@@ -17,9 +17,10 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeAlias
 
 import aiohttp
 
@@ -27,7 +28,13 @@ from avrt.config import EngineConfig, MediaConfig
 from avrt.config.engine import chat_url
 from avrt.config.secrets import hide, mask
 from avrt.engines.base import OnCompletion, can_pass, failure
-from avrt.engines.limiter import Replica, Replicas, Slot, wait_before_retry_s
+from avrt.engines.limiter import (
+    Replica,
+    Replicas,
+    Report,
+    Servers,
+    wait_before_retry_s,
+)
 from avrt.engines.loops import run_async
 from avrt.engines.messages import build_body, wire_identity
 from avrt.engines.puller import Puller
@@ -67,16 +74,29 @@ _MOST_WORDS = 500
 _TRUST_FLAG = "--trust-request-mm-kwargs"
 
 
+OpenServers: TypeAlias = Callable[[Sequence[str], int, float], Servers]
+"""Makes the limits of servers from their addresses, the most calls and the longest wait."""
+
+
+@dataclass(frozen=True)
+class _Unreached:
+    """There is no response: nothing listens at the address."""
+
+    words: str
+
+
 @dataclass
 class _Session:
     """The shared objects of the workers of a `generate`."""
 
     puller: Puller[tuple[list[Request], bytes] | None]
     on_completion: OnCompletion
-    replicas: Replicas
+    servers: Servers
     client: aiohttp.ClientSession
     proxies: dict[str, str | None]
     """The proxy of each server, by its address."""
+    all_down: bool = False
+    """No server answered its latest call."""
 
 
 class OpenAIEngine:
@@ -85,9 +105,16 @@ class OpenAIEngine:
     takes_encoded = True
 
     def __init__(
-        self, config: EngineConfig, model: str, revision: str | None, media: MediaConfig
+        self,
+        config: EngineConfig,
+        model: str,
+        revision: str | None,
+        media: MediaConfig,
+        open_servers: OpenServers = Replicas,
     ) -> None:
+        """`open_servers`: other limits than those of this process alone."""
         self._config = config
+        self._open_servers = open_servers
         self._model = model
         self._media = media
         self._checked: set[str] = set()
@@ -120,7 +147,7 @@ class OpenAIEngine:
                 session = _Session(
                     puller,
                     on_completion,
-                    Replicas(urls, config.concurrency, config.timeout_s),
+                    self._open_servers(urls, config.concurrency, config.timeout_s),
                     client,
                     {url: proxy_of(url) for url in urls},
                 )
@@ -181,35 +208,38 @@ class OpenAIEngine:
                 break
             await asyncio.sleep(max(wait_s, wait_before_retry_s(n_failures)))
             completions, wait_s = await self._attempt(session, request, body, n)
-        if completions[0].finish_reason == "error":
-            self._check_reachable(session.replicas, completions[0])
+        if session.all_down and completions[0].finish_reason == "error":
+            raise self._unreachable(completions[0])
         return completions
 
     async def _attempt(
         self, session: _Session, request: Request, body: bytes, n: int
     ) -> tuple[list[Completion], float | None]:
         """Try once: the completions, and the least wait before another try (None: no other try)."""
-        replicas = session.replicas
+        servers = session.servers
         while True:
-            replica, slot = await replicas.take()
+            replica, slot = await servers.take()
             try:
                 response = await self._post(session, replica, body)
                 completions = self._read(response, replica, n, request.sampling.max_new_tokens)
-                wait_s = response.retry_after_s if isinstance(response, Response) else 0.0
-                self._learn(replicas, replica, slot, completions[0], wait_s)
+                report = _report(response, completions[0])
+                standing = await servers.report(replica, slot, report)
+                session.all_down = standing.all_down
+                if standing.all_down and standing.n_cuts >= self._config.max_attempts:
+                    raise self._unreachable(completions[0])
                 error_class = completions[0].error_class
                 if error_class is None:
                     await self._check_media(session, replica, request, completions[0])
                     return completions, None
-                if replica.down and not replicas.all_down:
+                if standing.is_down and not standing.all_down:
                     continue  # another server can answer: do not count this try
-                return completions, wait_s if can_pass(error_class) else None
+                return completions, report.wait_s if can_pass(error_class) else None
             finally:
-                replicas.give_back(replica)
+                servers.give_back(replica)
 
     async def _post(
         self, session: _Session, replica: Replica, body: bytes
-    ) -> Response | Completion:
+    ) -> Response | Completion | _Unreached:
         """Send a request, and give the response, or the failure of a call without a response."""
         proxy, started = session.proxies[replica.url], time.monotonic()
         data = io.BytesIO(body)  # aiohttp warns of large bodies in plain bytes
@@ -223,23 +253,26 @@ class OpenAIEngine:
                 wait_s = retry_after_s(reply.headers.get("Retry-After", ""))
                 content = await read_body(reply, self._config.max_reply_mb << 20)
                 latency_s = time.monotonic() - started
-                response = Response(reply.status, content, wait_s, latency_s)
+                return Response(reply.status, content, wait_s, latency_s)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            replica.down = True
-            return failure("connection", self._show(f"{type(error).__name__}: {error}"))
+            return _Unreached(self._show(f"{type(error).__name__}: {error}"))
         except TimeoutError:
-            response = failure("timeout", f"no reply within {self._config.timeout_s:g} s")
+            return failure("timeout", f"no reply within {self._config.timeout_s:g} s")
         except UnreadableError as error:
-            response = failure("bad_reply", str(error))
+            return failure("bad_reply", str(error))
         except (aiohttp.ClientError, ValueError) as error:  # ValueError: headers of a broken reply
-            response = failure("connection", self._show(f"{type(error).__name__}: {error}"))
-        replica.down = False
-        return response
+            return failure("connection", self._show(f"{type(error).__name__}: {error}"))
 
     def _read(
-        self, response: Response | Completion, replica: Replica, n: int, max_tokens: int
+        self,
+        response: Response | Completion | _Unreached,
+        replica: Replica,
+        n: int,
+        max_tokens: int,
     ) -> list[Completion]:
         """Read the completions in a response, or its failure."""
+        if isinstance(response, _Unreached):
+            return [failure("connection", response.words)]
         if isinstance(response, Completion):
             return [response]
         if not 200 <= response.status < 300:
@@ -254,37 +287,12 @@ class OpenAIEngine:
             for one in reply.completions(response.latency_s)
         ]
 
-    def _learn(
-        self,
-        replicas: Replicas,
-        replica: Replica,
-        slot: Slot,
-        completion: Completion,
-        wait_s: float,
-    ) -> None:
-        """Report a call's result to the server's limit; rest a server that does not recover."""
-        limit, error_class = replica.limit, completion.error_class
-        if error_class is None or not can_pass(error_class):
-            limit.succeed(slot, completion.latency_s)
-            return
-        if replica.down:
-            cut = limit.stop(slot)
-        elif error_class == "http_429" or (error_class == "http_503" and wait_s > 0):
-            cut = limit.refuse(slot)
-        else:
-            cut = limit.fail(slot)
-        if cut and (replica.down or (slot.level == 1 and limit.cuts_in_row > 1)):
-            replicas.rest(replica, wait_s)
-        if cut and replica.down and limit.cuts_in_row >= self._config.max_attempts:
-            self._check_reachable(replicas, completion)
-
-    def _check_reachable(self, replicas: Replicas, last: Completion) -> None:
-        if replicas.all_down:
-            urls = ", ".join(mask(url) for url in self._config.base_urls)
-            raise EngineError(
-                f"{urls}: no server answers ({last.error}); start a server for {self._model!r} "
-                "(`avrt serve CONFIG` prints the command), or set engine.base_url to its address"
-            )
+    def _unreachable(self, last: Completion) -> EngineError:
+        urls = ", ".join(mask(url) for url in self._config.base_urls)
+        return EngineError(
+            f"{urls}: no server answers ({last.error}); start a server for {self._model!r} "
+            "(`avrt serve CONFIG` prints the command), or set engine.base_url to its address"
+        )
 
     def _refusal(self, response: Response, replica: Replica) -> Completion:
         status, words = response.status, server_words(response.body)
@@ -334,7 +342,7 @@ class OpenAIEngine:
                 sampling = replace(request.sampling, max_new_tokens=1)
                 without = Request(request.key, replace(prompt, **{name: None}), sampling)
                 response = await self._post(session, replica, self._encode(without))
-                body = b"" if isinstance(response, Completion) else response.body
+                body = response.body if isinstance(response, Response) else b""
                 n_with, n_without = completion.n_prompt_tokens, count_prompt_tokens(body)
                 if not n_without:  # the next reply is checked instead, a few times
                     self._n_unclear[replica.url] += 1
@@ -364,6 +372,18 @@ class OpenAIEngine:
     def _encode(self, request: Request, n: int = 1) -> bytes:
         body = build_body(request, self._model, self._config, self._media, n)
         return json.dumps(body).encode()
+
+
+def _report(response: Response | Completion | _Unreached, completion: Completion) -> Report:
+    """The result of a call, as the limit of its server counts it."""
+    if isinstance(response, _Unreached):
+        return Report("down")
+    error_class = completion.error_class
+    wait_s = response.retry_after_s if isinstance(response, Response) else 0.0
+    if error_class is None or not can_pass(error_class):
+        return Report("good", completion.latency_s, wait_s)
+    is_full = error_class == "http_429" or (error_class == "http_503" and wait_s > 0)
+    return Report("refused" if is_full else "fault", completion.latency_s, wait_s)
 
 
 def _shown(replica: Replica) -> str:

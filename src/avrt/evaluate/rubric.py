@@ -34,6 +34,7 @@ from avrt.ask.calls import (
     find_outcomes,
     sampling_of,
 )
+from avrt.ask.distant import role_on
 from avrt.ask.ledger import ledger_shards, open_ledger, read_ledger
 from avrt.ask.locks import check_free, take_turns
 from avrt.ask.reuse import check_source
@@ -125,7 +126,7 @@ def run(config: Config, budget: Budget | None = None) -> Result:
     save_config(config)
     with (
         open_ledger(path, budget.shard, "rubric", source) as ledger,
-        closing(engine_of_role(role, config.media)) as engine,
+        closing(role_on(config.cluster, role, config.media)) as engine,
     ):
         chosen = budget.take([reply for reply in replies if not reply.is_empty])
         each = _drafts(chosen, role, config.run.seed, template)

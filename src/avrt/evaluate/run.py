@@ -20,6 +20,7 @@ from typing import TypeVar
 
 from avrt.ask.budget import Budget
 from avrt.ask.calls import (
+    DistantEngine,
     Drafts,
     Outcome,
     call_all,
@@ -27,13 +28,14 @@ from avrt.ask.calls import (
     find_outcomes,
     unread_text,
 )
+from avrt.ask.distant import engine_on
 from avrt.ask.ledger import Ledger, open_ledger, read_ledger
 from avrt.ask.locks import check_free, take_turns
 from avrt.ask.reuse import check_source, forecast_calls, reused_text
 from avrt.checkpoints.convert import export_vllm
 from avrt.config import Config, EvalModel
 from avrt.datasets.names import nearest_names
-from avrt.engines import Engine, LazyEngine, check_installed
+from avrt.engines import Engine, check_installed
 from avrt.errors import AvrtError, ConfigError, EngineError
 from avrt.evaluate.checkpoints import checkpoint_models, curves_of
 from avrt.evaluate.cost import Answers, cost_text, expected_costs, read_answers
@@ -110,7 +112,8 @@ def run(config: Config, choice: Choice = Choice(), budget: Budget | None = None)
     known = read_answers(path, tasks)
     for model in {task.model.name: task.model for task in tasks if known.n_left(task)}.values():
         try:
-            check_installed(model.engine)
+            if config.cluster is None:  # the nodes may have what this machine lacks
+                check_installed(model.engine)
         except EngineError as error:
             raise EngineError(
                 f"eval.models.{model.name}: {error}; without an engine of its own, a model has "
@@ -135,7 +138,7 @@ def run(config: Config, choice: Choice = Choice(), budget: Budget | None = None)
             say(text)
         model, started_s, n_before = of_model[0].model, time.monotonic(), budget.n_calls
         settings = model.engine, model.checkpoint, model.revision, config.media
-        engine, scope = LazyEngine(*settings, export_vllm), _scope(name)
+        engine, scope = engine_on(config.cluster, *settings, export_vllm), _scope(name)
         with open_ledger(path, budget.shard, scope, source) as ledger, closing(engine):
             made[name] = _ask(path, ledger, engine, of_model, budget, known)
         if n_asked := budget.n_calls - n_before:
@@ -270,7 +273,7 @@ def _missing_media(task: Task) -> Iterator[str]:
 def _ask(
     run: Path,
     ledger: Ledger,
-    engine: Engine,
+    engine: Engine | DistantEngine,
     tasks: Sequence[Task],
     budget: Budget,
     known: Answers,

@@ -30,12 +30,13 @@ from avrt.ask.calls import (
     check_failure_rate,
     describe_role,
 )
+from avrt.ask.distant import ClusterEngine, role_on
 from avrt.ask.ledger import Ledger, count_finished, open_ledger
 from avrt.ask.locks import check_free
 from avrt.ask.reuse import check_source, reused_text
-from avrt.config import Config, JudgeRole, MediaConfig, ModelRole
+from avrt.config import Config, JudgeRole, MediaConfig, ModelRole, RayConfig
 from avrt.datasets.prepared import PreparedSamples, load_prepared
-from avrt.engines import LazyEngine, engine_of_role
+from avrt.engines import LazyEngine
 from avrt.errors import ConfigError
 from avrt.generate.findings import FINDINGS
 from avrt.generate.gates import GATES, Case
@@ -102,7 +103,7 @@ def run(config: Config, budget: Budget | None = None) -> Result:
     with open_ledger(path, budget.shard, source=source) as ledger, ExitStack() as engines:
         bench = _Bench(
             run=path,
-            ask=_Asker(ledger, media, budget, engines),
+            ask=_Asker(ledger, media, budget, engines, config.cluster),
             judges=config.judges,
             seed=config.run.seed,
             gates=config.build.gates,
@@ -151,14 +152,15 @@ class _Asker:
     budget: Budget
     stack: ExitStack
     """Closes the engines at the end."""
-    engines: dict[str, LazyEngine] = field(default_factory=dict)
+    cluster: RayConfig | None
+    engines: dict[str, LazyEngine | ClusterEngine] = field(default_factory=dict)
     outcomes: list[Iterable[Outcome]] = field(default_factory=list)
 
     def __call__(self, title: str, role: ModelRole, n: int, drafts: Iterable[Draft]) -> Outcomes:
         """The outcomes by draft; less when the budget is spent."""
         name = f"{role.model} {role.revision} {role.engine.model_dump_json()}"
         if name not in self.engines:
-            engine = engine_of_role(role, self.media)
+            engine = role_on(self.cluster, role, self.media)
             self.engines[name] = self.stack.enter_context(closing(engine))
         each = Drafts(title, n, drafts, self.media)
         outcomes = call_all(self.ledger, self.engines[name], each, self.budget)

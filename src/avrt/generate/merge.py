@@ -28,12 +28,12 @@ from avrt.ask.calls import (
     describe_role,
     sampling_of,
 )
+from avrt.ask.distant import role_on
 from avrt.ask.ledger import Ledger, open_ledger
 from avrt.ask.locks import check_free
 from avrt.ask.reuse import check_source, forecast_calls, reused_text
 from avrt.config import BuildConfig, Config, MediaConfig, ModelRole, TeacherRole
 from avrt.datasets.prepared import PreparedSamples, load_prepared
-from avrt.engines import engine_of_role
 from avrt.errors import ConfigError
 from avrt.generate.option_order import balanced_order, in_order, places_in, restore_letters
 from avrt.generate.records import (
@@ -100,7 +100,7 @@ def run(config: Config, budget: Budget | None = None) -> Result:
         each = (merger.draft(sample, answers) for sample, answers in answers_about(path, chosen))
         targets = {sample.id: merger.shown(sample).target for sample in chosen}
         drafts = Drafts("merger", len(chosen), each, config.media, _keeper(targets))
-        with closing(engine_of_role(merger.role, merger.media)) as engine:
+        with closing(role_on(config.cluster, merger.role, merger.media)) as engine:
             outcomes = call_all(ledger, engine, drafts, budget)
         if budget.stopped_by is None:
             traces = merger.read_traces(ledger, selected, lambda id_: outcomes[id_, 0])

@@ -34,13 +34,13 @@ from avrt.ask.calls import (
     sampling_of,
     unread_text,
 )
+from avrt.ask.distant import role_on
 from avrt.ask.ledger import Ledger, open_ledger
 from avrt.ask.locks import check_free
 from avrt.ask.payloads import NO_CLIP, Clips, File
 from avrt.ask.reuse import check_source, forecast_calls, reused_text
-from avrt.config import Config, MediaConfig, TeacherRole
+from avrt.config import Config, MediaConfig, RayConfig, TeacherRole
 from avrt.datasets.prepared import PreparedSamples, load_usable
-from avrt.engines import engine_of_role
 from avrt.errors import ConfigError
 from avrt.generate.option_order import in_order, restore_letter, restore_letters, shuffled_order
 from avrt.generate.records import (
@@ -107,7 +107,8 @@ def run(config: Config, budget: Budget | None = None) -> Result:
         chosen = budget.take(within)
         clips = Clips(config.data.root, config.media, _known_files(path))
         outcomes = {
-            name: teacher.ask(ledger, chosen, clips, budget) for name, teacher in teachers.items()
+            name: teacher.ask(ledger, chosen, clips, budget, config.cluster)
+            for name, teacher in teachers.items()
         }
         if budget.stopped_by is None:
             answers = _read_answers(teachers, ledger, usable, outcomes, len(within))
@@ -175,7 +176,12 @@ class Teacher:
         return place * self.role.k + k
 
     def ask(
-        self, ledger: Ledger, usable: PreparedSamples, clips: Clips, budget: Budget
+        self,
+        ledger: Ledger,
+        usable: PreparedSamples,
+        clips: Clips,
+        budget: Budget,
+        cluster: RayConfig | None,
     ) -> Outcomes:
         """`k` calls about every sample whose media it needs are there."""
         asked = usable.where("usable", partial(_can_ask, self.role)).sorted_by_clip()
@@ -187,7 +193,7 @@ class Teacher:
         n = self.role.k * len(asked)
         each = self.drafts(asked, clips)
         drafts = Drafts(f"{self.name} teacher", n, each, self.media, is_right, "right")
-        with closing(engine_of_role(self.role, self.media)) as engine:
+        with closing(role_on(cluster, self.role, self.media)) as engine:
             return call_all(ledger, engine, drafts, budget)
 
     def asked(

@@ -36,7 +36,7 @@ from typing import Any, TypeVar
 from avrt.errors import PASSING_CLASSES, AvrtError, MediaError
 from avrt.media.failures import NO_MEMORY
 
-__all__ = ["Pool", "map_files", "map_once"]
+__all__ = ["Pool", "map_files", "map_once", "may_pass"]
 
 Item = TypeVar("Item")
 Output = TypeVar("Output")
@@ -85,7 +85,7 @@ def map_files(
     again: list[Item] = []
     with closing(map_once(function, items, timeout_s, n_workers, ahead)) as results:
         for item, result in results:
-            if _may_pass(result):
+            if may_pass(result):
                 again.append(item)
             else:
                 yield item, _named(result, item, path_of)
@@ -94,13 +94,13 @@ def map_files(
             yield item, _named(result, item, path_of)
 
 
-def _may_pass(result: object) -> bool:
+def may_pass(result: object) -> bool:
     """Whether another attempt may end otherwise; without a path, a process died or was short.
 
     Of several results in a mapping, one is enough.
     """
     if isinstance(result, Mapping):
-        return any(map(_may_pass, result.values()))
+        return any(map(may_pass, result.values()))
     return isinstance(result, MediaError) and (
         result.error_class in ("missing", *PASSING_CLASSES) or not result.path
     )

@@ -1,0 +1,84 @@
+"""Connect to a Ray cluster, and say how many workers it has room for."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import avrt
+from avrt.config.cluster import RayConfig
+from avrt.errors import ConfigError, install_command
+from avrt.runs import fingerprint
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+__all__ = ["capacity", "code_version", "connect", "describe_nodes"]
+
+
+def connect(settings: RayConfig) -> ModuleType:
+    """Ray itself, connected to the cluster; a process connects once.
+
+    Raises:
+        ConfigError: Ray is not installed, there is no such cluster, or it runs another Ray.
+    """
+    if find_spec("ray") is None:
+        raise ConfigError(f"run.on = ray: Ray is not installed; {install_command('ray')}")
+    import ray
+
+    if ray.is_initialized():
+        return ray
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's own new default
+    address = None if settings.address == "local" else settings.address
+    try:
+        ray.init(address or "local", logging_level=logging.ERROR, include_dashboard=False)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        words = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigError(
+            f"ray.address = {settings.address}: cannot join the cluster: {words}; start it with "
+            "`ray start --head`, give HOST:PORT of its head, or set ray.address=local"
+        ) from error
+    return ray
+
+
+def capacity(ray: ModuleType, n_cpus: int, n_gpus: float) -> int:
+    """Workers with so many CPUs and GPUs that the living nodes have room for, others apart."""
+    n = 0
+    for node in _nodes(ray):
+        resources = node["Resources"]
+        room = int(resources.get("CPU", 0) // n_cpus)
+        n += min(room, int(resources.get("GPU", 0) // n_gpus)) if n_gpus else room
+    return n
+
+
+def describe_nodes(ray: ModuleType) -> str:
+    """The nodes of the cluster with what they have, in words."""
+    nodes = [
+        f"{node['NodeManagerAddress']} ({node['Resources'].get('CPU', 0):g} CPUs, "
+        f"{node['Resources'].get('GPU', 0):g} GPUs)"
+        for node in _nodes(ray)
+    ]
+    return ", ".join(nodes) or "no node"
+
+
+def code_version() -> str:
+    """What decides how this process reads media and asks models: equal on all nodes, or refused."""
+    import av
+    import numpy as np
+    import soxr
+
+    folder = Path(avrt.__file__).parent
+    code = {
+        str(path.relative_to(folder)): path.stat().st_size for path in sorted(folder.rglob("*.py"))
+    }
+    libraries = ", ".join(f"{m.__name__} {m.__version__}" for m in (av, np, soxr))
+    python = ".".join(map(str, sys.version_info[:2]))
+    return f"avrt {avrt.__version__} ({fingerprint(code)[:8]}), Python {python}, {libraries}"
+
+
+def _nodes(ray: ModuleType) -> list[dict[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"]]
