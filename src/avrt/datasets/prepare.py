@@ -120,7 +120,7 @@ def run(config: Config) -> Result:
         return Result(f"prepare: nothing to do, {run_folder} is prepared", stage.counts())
     stage.begin()
     save_config(config)
-    infos = probe_files(run_folder, config.data.root, names, config.media)
+    infos = probe_files(run_folder, config.data.root, names, config.media, cluster=config.cluster)
     outcomes = _Outcomes(counts)
     samples = read_samples(config.data, names=files)  # also if files come in the meantime
     rows = (_to_row(sample, infos, policies, outcomes) for sample in samples)

@@ -12,19 +12,20 @@ deleted; that costs only the time to probe again.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from avrt.config import MediaConfig
+from avrt.config import MediaConfig, RayConfig
 from avrt.errors import MediaError
 from avrt.media import MediaInfo, probe
 from avrt.media.probe import PROBE_SETTINGS, PROBE_VERSION, file_stamp
 from avrt.media.processes import map_files
 from avrt.runs import fingerprint, track
+from avrt.scale.files import map_files_on
 
 __all__ = ["known_probes", "probe_files", "probe_settings"]
 
@@ -60,24 +61,21 @@ def probe_files(
     names: Sequence[str],
     media: MediaConfig,
     is_enough: Callable[[MediaInfo], bool] = lambda _: True,
+    cluster: RayConfig | None = None,
 ) -> dict[str, MediaInfo]:
     """Probe the files, in their order; paths in the result are relative to `root`.
 
     A probe of before is used when it `is_enough`: one of an earlier version may lack a property.
+    With a `cluster`, its nodes probe; the folder is on a disk that they share.
     """
+    root = root if cluster is None else root.absolute()
     infos = known_probes(run, root, names, media)
     infos = {name: info for name, info in infos.items() if is_enough(info)}
     unknown: dict[Path, list[str]] = {}  # "./x" and "x" are one file
     for name in names:
         if name not in infos:
             unknown.setdefault(root / name, []).append(name)
-    results = map_files(
-        partial(probe, media=media),  # a module that is light to import in every worker
-        unknown,
-        timeout_s=media.timeout_s,
-        workers=media.workers,
-        ahead=AHEAD,
-    )
+    results = _probe_all(unknown, media, cluster)
     path, settings = _journal_path(run), fingerprint(probe_settings(media))
     path.parent.mkdir(parents=True, exist_ok=True)
     with closing(results), path.open("a", encoding="utf-8", buffering=1) as journal:
@@ -92,6 +90,17 @@ def probe_files(
                     line = {"settings": settings, "info": asdict(infos[name])}
                     journal.write(json.dumps(line) + "\n")
     return {name: infos[name] for name in names}
+
+
+def _probe_all(
+    files: Iterable[Path], media: MediaConfig, cluster: RayConfig | None
+) -> Generator[tuple[Path, MediaInfo | MediaError]]:
+    function = partial(probe, media=media)  # a module that is light to import in every worker
+    if cluster is None:
+        return map_files(
+            function, files, timeout_s=media.timeout_s, workers=media.workers, ahead=AHEAD
+        )
+    return map_files_on(cluster, function, files, timeout_s=media.timeout_s)
 
 
 def _journal_path(run: Path) -> Path:
