@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 RAY = [str(Path(sys.executable).parent / "ray"), "start", "--block", "--disable-usage-stats"]
@@ -57,10 +57,10 @@ class Cluster:
 
     def _start(self, ip: str, arguments: list[str], n_cpus: int) -> None:
         command = [*RAY, *SMALL, f"--node-ip-address={ip}", f"--num-cpus={n_cpus}", *arguments]
-        log = (self._folder / f"{ip}.log").open("wb")
-        self.nodes[ip] = subprocess.Popen(
-            command, env=self.environment, stdout=log, stderr=log, start_new_session=True
-        )
+        with (self._folder / f"{ip}.log").open("wb") as log:
+            self.nodes[ip] = subprocess.Popen(
+                command, env=self.environment, stdout=log, stderr=log, start_new_session=True
+            )
         for _ in range(600):  # nodes that start at the same time may take each other's ports
             text = (self._folder / f"{ip}.log").read_text()
             if "Ray runtime started" in text:
@@ -101,7 +101,5 @@ def descendants(pid: int) -> list[int]:
 
 
 def with_signal(pid: int, number: int) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.kill(pid, number)
-    except ProcessLookupError:
-        pass
