@@ -152,10 +152,10 @@ def test_what_dies_costs_at_most_the_calls_in_flight_on_it(
     asked.wait_for_more(12)
     process.kill()
     output = finish(process, -signal.SIGKILL)
-    assert output.count("its questions go to others") == 2
+    assert output.count("its questions go to others") >= 2
     finish(command(cluster, place, "test", "generate", *asked.settings()))
     finish(command(cluster, place, "test", "generate", *asked.settings()))  # asks nothing
-    assert len(asked.asked) == 3 * N - 2 * N // 8
+    assert len(asked.asked) == 3 * (N - 1)  # the clip of one has no sound
     assert asked.asked.total() - len(asked.asked) <= 3 * CONCURRENCY
 
 

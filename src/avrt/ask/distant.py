@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from avrt.ask.reader import Asked, Piece, Read, Reader, Replied
 from avrt.ask.work import Work
 from avrt.config import EngineConfig, MediaConfig, ModelRole, RayConfig
 from avrt.engines import Export, LazyEngine, engine_identity
-from avrt.engines.shared_limits import share_limits
+from avrt.engines.shared_limits import Limits, share_limits
 from avrt.errors import MediaError
 from avrt.scale.workers import Died, Hand, Workers
 
@@ -108,7 +108,7 @@ class ClusterEngine:
                 self._cluster, make, gpus_of(self._engine, self._cluster), self._environment()
             )
             try:
-                _Driver(workers, work, self._held_by_each).run(_pieces_of(groups))
+                _Driver(workers, work, limits, self._held_by_each).run(_pieces_of(groups))
             finally:
                 workers.close()
 
@@ -137,8 +137,15 @@ def gpus_of(engine: EngineConfig, cluster: RayConfig) -> float:
 class _Driver:
     """Hands pieces out, and commits what comes back."""
 
-    def __init__(self, workers: Workers, work: Work, held_by_each: Callable[[int], int]) -> None:
-        self._workers, self._work, self._held_by_each = workers, work, held_by_each
+    def __init__(
+        self,
+        workers: Workers,
+        work: Work,
+        limits: Limits | None,
+        held_by_each: Callable[[int], int],
+    ) -> None:
+        self._workers, self._work, self._limits = workers, work, limits
+        self._held_by_each = held_by_each
         self._held: dict[int, _Held] = {}
         self._again: deque[tuple[list[Draft], int]] = deque()
         """Drafts whose worker died, with the number of deaths."""
@@ -207,6 +214,8 @@ class _Driver:
 
     def _take_back(self, hand: Hand, died: Died) -> None:
         """The drafts of a dead worker are begun again; too many deaths over them are failures."""
+        if self._limits is not None:
+            self._limits.forget(hand.id)
         for held in [held for held in self._held.values() if held.hand is hand]:
             del self._held[held.piece.number]
             drafts = held.piece.drafts
@@ -229,10 +238,8 @@ def _pieces_of(groups: Iterable[list[Draft]]) -> Iterator[list[Draft]]:
 
 
 def _by_clip(drafts: Iterable[Draft]) -> Iterator[list[Draft]]:
-    groups: dict[Clip, list[Draft]] = {}
-    for draft in drafts:
-        groups.setdefault(draft.clip, []).append(draft)
-    yield from groups.values()
+    for _, same in groupby(drafts, key=lambda draft: draft.clip):
+        yield list(same)
 
 
 def _with_whole_paths(draft: Draft) -> Draft:

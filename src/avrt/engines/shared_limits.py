@@ -30,6 +30,10 @@ class Limits:
         """The servers as a worker sees them; `OpenServers` of `engines.openai`."""
         return _Distant(self.actor, [Replica(url, most, timeout_s) for url in urls])
 
+    def forget(self, holder: str) -> None:
+        """Free the slots of a worker that died, by Ray's name of its actor."""
+        self.actor.forget.remote(holder)
+
 
 @contextmanager
 def share_limits(cluster: RayConfig, engine: EngineConfig) -> Iterator[Limits | None]:

@@ -34,6 +34,8 @@ class Hand:
 
     actor: Any
     name: str
+    id: str
+    """Ray's name of the actor."""
     collecting: Any
     """The messages that are waited for; at first, its version."""
     is_ready: bool = False
@@ -159,7 +161,7 @@ class Workers:
         self._n_started += 1
         name = f"worker {self._n_started}"
         actor = self._actor.remote(*self._arguments)
-        hand = Hand(actor, name, None)
+        hand = Hand(actor, name, actor._actor_id.hex(), None)
         self._hands[actor.version.remote()] = hand
 
     def _bury(self, hand: Hand, error: Exception) -> Died:

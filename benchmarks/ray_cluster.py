@@ -40,7 +40,7 @@ class Cluster:
         self.nodes: dict[str, subprocess.Popen[bytes]] = {}
         self._start("127.0.0.1", ["--head", f"--port={port}", "--include-dashboard=false"], 0)
 
-    def add(self, ip: str, n_cpus: int = 2) -> None:
+    def add(self, ip: str, n_cpus: int = 1) -> None:
         """Let a node join, with an address of its own."""
         self._start(ip, [f"--address={self.address}"], n_cpus)
 
@@ -72,13 +72,13 @@ class Cluster:
 
 
 @contextmanager
-def cluster_of(*ips: str) -> Iterator[Cluster]:
+def cluster_of(*ips: str, n_cpus: int = 1) -> Iterator[Cluster]:
     """A cluster with a node at each of these addresses of loopback."""
     folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))  # sockets need a short path
     cluster = Cluster(folder)
     try:
         for ip in ips:
-            cluster.add(ip)
+            cluster.add(ip, n_cpus)
         yield cluster
     finally:
         cluster.close()
