@@ -64,7 +64,7 @@ $(READY): pyproject.toml constraints.txt
 	         "on Debian: apt-get install python3-venv" >&2; rm -rf $(VENV); exit 2; }
 	$(BIN)/pip install -c constraints.txt "$$(grep '^torch==' constraints.txt)"
 	$(BIN)/pip install --no-deps "$$(grep '^torchvision==' constraints.txt)"
-	$(BIN)/pip install -c constraints.txt -e ".[data,train,lora,eval,report,dev]"
+	$(BIN)/pip install -c constraints.txt -e ".[data,train,lora,eval,report,ray,dev]"
 	@touch $@
 
 # DeepSpeed compiles what it needs when it first runs, with a C++ compiler.

@@ -16,8 +16,9 @@ class RayConfig(Section):
     """The cluster of `run.on: ray`. No setting here is part of a call's key."""
 
     address: str = Field(default="auto", min_length=1)
-    """Address of the cluster's head, HOST:PORT; `auto`: the cluster that this machine belongs to,
-    or that RAY_ADDRESS names; `local`: a cluster of this machine alone, for this command.
+    """Address of the head of the cluster, HOST:PORT, to which this machine belongs; `auto`: the
+    cluster that runs here, or that RAY_ADDRESS names; `local`: a cluster of this machine alone, for
+    this command.
     """
     workers: int | None = Field(default=None, ge=1)
     """Most workers of a stage; null: as many as the cluster has room for, also on nodes that join

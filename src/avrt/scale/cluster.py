@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["capacity", "code_version", "connect", "describe_nodes"]
 
 
+_HEAD_S = 5.0
+"""Longest wait for the head of a cluster."""
+
+
 def connect(settings: RayConfig) -> ModuleType:
     """Ray itself, connected to the cluster; a process connects once.
 
@@ -33,16 +38,36 @@ def connect(settings: RayConfig) -> ModuleType:
     if ray.is_initialized():
         return ray
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's own new default
-    address = None if settings.address == "local" else settings.address
+    address = settings.address
     try:
-        ray.init(address or "local", logging_level=logging.ERROR, include_dashboard=False)
+        _check_head(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address)
+        with_dashboard = {} if address != "local" else {"include_dashboard": False}
+        ray.init(address, logging_level=logging.ERROR, **with_dashboard)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        words = " ".join(str(error).split()) or type(error).__name__
+        words = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise ConfigError(
-            f"ray.address = {settings.address}: cannot join the cluster: {words}; start it with "
+            f"ray.address = {address}: cannot join the cluster: {words}; start it with "
             "`ray start --head`, give HOST:PORT of its head, or set ray.address=local"
         ) from error
     return ray
+
+
+def _check_head(address: str) -> None:
+    """See at once that somebody listens at HOST:PORT; Ray itself tries for two minutes, then ends
+    the process.
+
+    Raises:
+        OSError, ValueError: nobody does, or it is no such address.
+    """
+    if address in ("auto", "local"):
+        return
+    host, _, port = address.rpartition(":")
+    if "//" in address or not host or not port.isdecimal():
+        raise ValueError(
+            "no address of the form HOST:PORT (run the command on a node of the cluster, such as "
+            "with `ray job submit`)"
+        )
+    socket.create_connection((host, int(port)), timeout=_HEAD_S).close()
 
 
 def capacity(ray: ModuleType, n_cpus: int, n_gpus: float) -> int:
