@@ -315,7 +315,8 @@ def print_plan(config: Config, *plans: str) -> None:
 
     if is_main():
         command = click.get_current_context().info_name or ""
-        used = ("run", "data", *_USED.get(command, ()))
+        cluster = ("ray",) if config.cluster else ()
+        used = ("run", "data", *cluster, *_USED.get(command, ()))
         echo("\n".join([describe_config(config, used), *plans]))
 
 

@@ -41,8 +41,8 @@ def connect(settings: RayConfig) -> ModuleType:
     address = settings.address
     try:
         _check_head(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address)
-        with_dashboard = {} if address != "local" else {"include_dashboard": False}
-        ray.init(address, logging_level=logging.ERROR, **with_dashboard)
+        with_dashboard = False if address == "local" else None  # may not be said of another's
+        ray.init(address, logging_level=logging.ERROR, include_dashboard=with_dashboard)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         words = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise ConfigError(
