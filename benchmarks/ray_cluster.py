@@ -30,6 +30,7 @@ class Cluster:
             "RAY_TMPDIR": str(folder),
             "PYTHONPATH": str(SRC),
             "OMP_NUM_THREADS": "1",
+            "RAY_worker_niceness": "0",
             "RAY_health_check_period_ms": "500",
             "RAY_health_check_failure_threshold": "3",
         }

@@ -138,7 +138,7 @@ def write_data(folder: Path, n: int) -> None:
     samples = [
         Sample(
             id=str(i), question=f"question {i}?", options=options, answer_index=i % 4,
-            question_type="Which", question_relation="Both", video_id=str(i // 10),
+            question_type="Which", question_relation="both", video_id=str(i // 10),
             video=f"{i // 10}.mp4", source="made",
         )
         for i in range(n)
@@ -170,14 +170,14 @@ def kill_until_done(folder: Path, n: int, n_kills: int, seed: int) -> dict[str, 
     chance, killed = random.Random(seed), Counter[str]()
     with cluster_of("127.0.0.2", "127.0.0.3") as cluster:
         for stage in ("prepare", "generate"):
-            command(cluster, folder, stage, settings(alone.url, "alone")).communicate()
+            finish(command(cluster, folder, stage, settings(alone.url, "alone")), folder)
         on_ray = ["run.on=ray", f"ray.address={cluster.address}", "ray.cpus_per_worker=1"]
         of_torn = settings(torn.url, "torn", *on_ray)
-        command(cluster, folder, "prepare", of_torn).communicate()
+        finish(command(cluster, folder, "prepare", of_torn), folder)
         process = command(cluster, folder, "generate", of_torn)
         while process.poll() is None or killed.total() < n_kills:
             if process.poll() is not None:
-                if process.returncode == 0:
+                if process.returncode != -signal.SIGKILL:
                     break
                 process = command(cluster, folder, "generate", of_torn)
             n_before = torn.asked.total()
@@ -190,7 +190,7 @@ def kill_until_done(folder: Path, n: int, n_kills: int, seed: int) -> dict[str, 
                 part = chance.choices(("worker", "node", "driver"), (5, 2, 3))[0]
                 killed[part] += kill(cluster, process, part, chance)
                 print(f"{killed.total()} kills, {torn.asked.total()} requests", file=sys.stderr)
-        command(cluster, folder, "generate", of_torn).communicate()
+        finish(command(cluster, folder, "generate", of_torn), folder)
     files = ("traces/teachers.parquet", "traces/merged.parquet", "dataset/train.parquet")
     same = all(
         (folder / "runs" / "torn" / f).read_bytes() == (folder / "runs" / "alone" / f).read_bytes()
@@ -203,6 +203,12 @@ def kill_until_done(folder: Path, n: int, n_kills: int, seed: int) -> dict[str, 
         "repeated per kill": round(repeated / max(1, killed.total()), 1),
         "most in flight": CONCURRENCY, "same bytes": same,
     }  # fmt: skip
+
+
+def finish(process: subprocess.Popen[bytes], folder: Path) -> None:
+    process.communicate()
+    if process.returncode:
+        sys.exit((folder / "log.txt").read_text()[-2000:])
 
 
 def kill(
