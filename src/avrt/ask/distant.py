@@ -9,6 +9,7 @@ its calls that were not committed are begun again with another.
 from __future__ import annotations
 
 import itertools
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -121,8 +122,6 @@ class ClusterEngine:
 
     def _environment(self) -> Mapping[str, str]:
         """The keys of servers, from this process's environment."""
-        import os
-
         return {name: os.environ[name] for name in self._engine.variables if name in os.environ}
 
 
@@ -180,8 +179,7 @@ class _Driver:
         if not sources_of(group) and not self._begin(held, {}):
             return
         self._held[number] = held
-        calls = held.piece.calls
-        self._workers.give(hand, replace(held.piece, drafts=group, calls=calls), len(group))
+        self._workers.give(hand, held.piece, len(group))
 
     def _begin(self, held: _Held, digests: Mapping[Any, Any]) -> bool:
         """Begin the calls of a piece; False when none is to be made."""

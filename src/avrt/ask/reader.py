@@ -6,7 +6,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -148,9 +148,8 @@ class Reader:
                 return
 
     def _reply(self, request: Request, completion: Completion) -> None:
-        number = self._numbers.pop(request.key)
-        carried = Carried.by(request.prompt)
-        self._emit(Replied(number, request.key, carried, replace(completion)))
+        number, carried = self._numbers.pop(request.key), Carried.by(request.prompt)
+        self._emit(Replied(number, request.key, carried, completion))
 
 
 def _usable(payloads: Path) -> Path:
