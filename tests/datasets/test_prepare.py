@@ -124,8 +124,8 @@ def test_a_clip_that_comes_while_others_are_probed_is_left_for_the_next_time(
     config = make_config(root, tmp_path / "runs")
     probe_files = prepare.probe_files
 
-    def slow(*arguments):
-        infos = probe_files(*arguments)
+    def slow(*arguments, **settings):
+        infos = probe_files(*arguments, **settings)
         (root / "late.webm").write_bytes((root / "here.mp4").read_bytes())
         return infos
 

@@ -70,7 +70,6 @@ class Config(Section):
     """The whole configuration of a run."""
 
     run: RunConfig = RunConfig()
-    ray: RayConfig = RayConfig()
     data: DataConfig = DataConfig()
     media: MediaConfig = MediaConfig()
     prepare: PrepareConfig = PrepareConfig()
@@ -98,6 +97,7 @@ class Config(Section):
     rubric: ModelRole = ModelRole.model_validate(DEFAULT_ROLES["rubric"])
     """The model that grades replies to MMAR by its rubrics."""
     report: ReportConfig = ReportConfig()
+    ray: RayConfig = RayConfig()
 
     @property
     def cluster(self) -> RayConfig | None:
