@@ -3,37 +3,22 @@ from __future__ import annotations
 import importlib.util
 import os
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from click.testing import CliRunner
 from pydantic import ValidationError
-from safetensors.torch import load_file
 
-import launched
 from avrt.cli import cli
-from avrt.config import Config, StudentConfig, dump_config
+from avrt.cli.options import split_settings
+from avrt.config import Config, StudentConfig, dump_config, load_config
 from avrt.errors import ConfigError
 from avrt.train import grpo, launch, sft
 from avrt.train.data import PromptEncoder, read_examples, split_path
-
-SCRIPT = Path(launched.__file__)
-
-
-def torchrun(*command: str, n: int = 2) -> subprocess.CompletedProcess[str]:
-    """Start a Python program in several processes of this machine."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    return subprocess.run(
-        [*launcher, f"--nproc-per-node={n}", *command],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
+from avrt.train.split import as_started
 
 
 def write(config: Config) -> str:
@@ -41,102 +26,6 @@ def write(config: Config) -> str:
     path = config.run.dir / f"{config.run.name}.yaml"
     path.write_text(dump_config(config))
     return str(path)
-
-
-def losses(read_jsonl, folder: Path) -> list[dict[str, float]]:
-    # Not kl, which TRL takes as the mean of the means over processes' tokens.
-    names = ("step", "loss", "eval_loss", "grad_norm", "reward", "dropped_groups")
-    return [
-        {name: row[name] for name in names if name in row}
-        for row in read_jsonl(folder / "log.jsonl")
-    ]
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "model" / "model.safetensors")
-
-
-def assert_same_training(read_jsonl, first: Path, second: Path) -> None:
-    rows = [losses(read_jsonl, folder) for folder in (first, second)]
-    assert rows[0]
-    assert [row["step"] for row in rows[0]] == [row["step"] for row in rows[1]]
-    for one, two in zip(*rows, strict=True):
-        assert two == pytest.approx(one, rel=1e-4, abs=1e-5)
-    models = [weights(folder) for folder in (first, second)]
-    for name, tensor in models[0].items():
-        torch.testing.assert_close(models[1][name], tensor, atol=2e-4, rtol=0)
-
-
-def sft_pair(make_config, **student) -> tuple[Config, Config]:
-    """One process, and two, with the same samples in each pass."""
-    often = {"epochs": 2, "gradient_accumulation_steps": 2}
-    one = make_config(run={"name": "one"}, sft={**often, "per_device_batch_size": 2})
-    two = make_config(
-        run={"name": "two"}, sft={**often, "per_device_batch_size": 1}, student=student
-    )
-    return one, two
-
-
-def grpo_pair(make_config, settings=None, **student) -> tuple[Config, Config]:
-    of_one, of_two = ({"prompts_per_step": n, **(settings or {})} for n in (4, 2))
-    one = make_config(run={"name": "one"}, grpo=of_one)
-    two = make_config(run={"name": "two"}, grpo=of_two, student=student)
-    return one, two
-
-
-@pytest.mark.slow
-def test_sft_on_two_processes_is_sft_on_one(make_config, read_jsonl):
-    one, two = sft_pair(make_config)
-    sft.run(one)
-    ended = torchrun("-m", "avrt", "sft", write(two))
-    assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.count("sft: 8 samples") == 1, "more than one process speaks"
-    assert_same_training(read_jsonl, one.run.path / "sft", two.run.path / "sft")
-    with pytest.raises(ConfigError, match=r"already done here with other settings \(processes\)"):
-        sft.run(two)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"num_iterations": 2, "max_steps": 4, "save_steps": 2, "loss_type": "dapo"},
-        {"drop_zero_spread": True, "max_steps": 4},
-    ],
-)
-def test_grpo_on_two_processes_is_grpo_on_one(make_config, read_jsonl, monkeypatch, settings):
-    one, two = grpo_pair(make_config, settings)
-    launched.script_rollouts(monkeypatch.setattr)
-    grpo.run(one)
-    ended = torchrun(str(SCRIPT), write(two))
-    assert ended.returncode == 0, ended.stderr
-    assert losses(read_jsonl, one.run.path / "grpo")[0]["grad_norm"] > 0
-    assert_same_training(read_jsonl, one.run.path / "grpo", two.run.path / "grpo")
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="deepspeed is absent")
-def test_deepspeed_gives_the_same_training(make_config, read_jsonl, monkeypatch):
-    one, two = sft_pair(make_config, deepspeed="zero2")
-    sft.run(one)
-    ended = torchrun("-m", "avrt", "sft", write(two))
-    assert ended.returncode == 0, ended.stderr
-    assert_same_training(read_jsonl, one.run.path / "sft", two.run.path / "sft")
-    one, two = grpo_pair(make_config, deepspeed="zero2")
-    launched.script_rollouts(monkeypatch.setattr)
-    grpo.run(one)
-    ended = torchrun(str(SCRIPT), write(two))
-    assert ended.returncode == 0, ended.stderr
-    assert_same_training(read_jsonl, one.run.path / "grpo", two.run.path / "grpo")
-
-
-@pytest.mark.slow
-def test_a_launch_that_cannot_train_says_so_once(make_config):
-    ended = torchrun("-m", "avrt", "sft", write(make_config()), "student.dtype=float16")
-    assert ended.returncode != 0
-    assert ended.stderr.count("avrt: error: ") == 1
-    assert "float16 holds too small a range" in ended.stderr
 
 
 def test_only_the_main_process_writes(make_config, monkeypatch):
@@ -258,3 +147,74 @@ def test_seconds_per_frame_keep_their_precision_where_deepspeed_rounds_inputs(ma
     prepared = trainer._prepare_inputs(batch)
     assert prepared["pixel_values_videos"].dtype == torch.bfloat16
     assert prepared["video_second_per_grid"].equal(seconds)
+
+
+LAUNCH = Path(__file__).parents[2] / "configs" / "launch"
+
+
+@pytest.mark.parametrize("path", sorted(LAUNCH.glob("*-?.sh")), ids=lambda path: path.stem)
+def test_a_launch_file_starts_a_batch_of_32_by_accelerate(path, tmp_path, monkeypatch):
+    """What it would start, in the place of accelerate, is parsed by accelerate and by AVRT."""
+    stub = tmp_path / "accelerate"
+    stub.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    stub.chmod(0o755)
+    nodes = ("0", "1") if path.stem.startswith("nodes") else (None,)
+    for node in nodes:
+        environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        if node is not None:
+            environment |= {"HEAD": "10.0.0.1", "NODE": node}
+        command = [str(path), "sft", "configs/paper.yaml", "student.model=thinker"]
+        command += ["sft.learning_rate=1"]
+        ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        program, *words = ran.stdout.splitlines()
+        assert program == "launch"
+        given, found, is_from_file = _validate_launch_command(
+            launch_command_parser().parse_args(words)
+        )
+        assert (given.training_script, is_from_file) == ("avrt", True)
+        stage, *rest = given.training_script_args
+        files, settings = split_settings(rest)
+        config = load_config([LAUNCH.parents[1] / file for file in files], settings)
+        n = given.num_processes
+        assert (stage, config.student.model) == ("sft", "thinker")
+        assert config.sft.learning_rate == 1
+        sft_batch = config.sft.per_device_batch_size * config.sft.gradient_accumulation_steps * n
+        assert sft_batch == config.grpo.prompts_per_step * n == 32
+        assert (config.student.deepspeed is not None) == (n > 1)
+        assert found.num_machines == len(nodes)
+        assert given.machine_rank == int(node or 0)
+        assert (n, len(nodes)) == {
+            "gpus-1": (1, 1),
+            "gpus-4": (4, 1),
+            "gpus-8": (8, 1),
+            "nodes-2": (16, 2),
+        }[path.stem]
+
+
+def test_a_launch_of_two_nodes_asks_for_their_addresses():
+    ran = subprocess.run(
+        [str(LAUNCH / "nodes-2.sh"), "sft", "paper.yaml"],
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode != 0
+    assert "HEAD: set it to the address of the first machine" in ran.stderr
+
+
+def test_another_number_of_processes_keeps_the_split_of_the_start(make_config, monkeypatch):
+    config = make_config(sft={"epochs": 0.5})
+    sft.run(config)
+    settings = {"processes": 4, "sft": {"gradient_accumulation_steps": 2, "epochs": 0.5}}
+    run, folder = config.run.path, config.run.path / "sft"
+    with pytest.raises(ConfigError, match=r"1 processes x sft\.grad\w+ = 2, .* start as many proc"):
+        as_started(settings, "sft", run, folder)
+    same = {**settings, "processes": 1}
+    assert as_started(same, "sft", run, folder) == same
+    half = {"processes": 2, "sft": {"gradient_accumulation_steps": 1, "epochs": 0.5}}
+    assert as_started(half, "sft", run, folder) == same
+    twice = {"processes": 2, "sft": {"gradient_accumulation_steps": 2, "epochs": 0.5}}
+    with pytest.raises(ConfigError, match=r"another batch; set sft\.grad\w+=1 to go on"):
+        as_started(twice, "sft", run, folder)
+    assert as_started(twice, "sft", run, run / "elsewhere") == twice
