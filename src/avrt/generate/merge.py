@@ -50,7 +50,7 @@ from avrt.generate.records import (
 from avrt.generate.single import traces_of_teacher
 from avrt.generate.views import Selection, check_views, condition_of
 from avrt.prompts import PromptTemplate, format_options, load_prompt
-from avrt.runs import Result, Stage, check_sums, open_stage, save_config
+from avrt.runs import DiskMap, Result, Stage, check_sums, open_stage, save_config
 from avrt.types import Completion, Sample
 
 __all__ = ["Merger", "make_merger", "plan", "run", "shown_sample"]
@@ -98,7 +98,8 @@ def run(config: Config, budget: Budget | None = None) -> Result:
     with open_ledger(path, budget.shard, source=source) as ledger:
         chosen = budget.take(selected)
         each = (merger.draft(sample, answers) for sample, answers in answers_about(path, chosen))
-        targets = {sample.id: merger.shown(sample).target for sample in chosen}
+        targets = DiskMap[str, str]()
+        targets.update((sample.id, merger.shown(sample).target) for sample in chosen)
         drafts = Drafts("merger", len(chosen), each, config.media, _keeper(targets))
         with closing(engine_of_role(merger.role, merger.media)) as engine:
             outcomes = call_all(ledger, engine, drafts, budget)
@@ -309,7 +310,7 @@ def _check_prompt(
         )
 
 
-def _select(build: BuildConfig, run: Path, samples: PreparedSamples) -> dict[str, str | None]:
+def _select(build: BuildConfig, run: Path, samples: PreparedSamples) -> Mapping[str, str | None]:
     """Why each traced sample is in none of the views to merge; None: it is in one."""
     with Selection(build.views, answers_about(run, samples, with_texts=False)) as selection:
         return selection.reasons(build.view, *build.same_size_as)
