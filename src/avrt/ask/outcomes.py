@@ -65,15 +65,16 @@ def unread_text(title: str, outcomes: Iterable[Outcome]) -> str:
     n_by_class, first = _failures(lost)
     if first is None:
         return ""
+    numbers = counted(n_by_class.elements())
     return (
         f"{title}: {n_by_class.total()} questions were not asked, since their media could not be "
-        f"read now ({counted(n_by_class.elements())}; the first: {first.error}); the same command tries them "
-        "again"
+        f"read now ({numbers}; the first: {first.error}); the same command tries them again"
     )
 
 
-def check_failure_rate(title: str, outcomes: Iterable[Outcome], limit: float) -> None:
-    """Stop the run when too many of the calls failed; call after everything is stored.
+def check_failure_rate(title: str, outcomes: Iterable[Outcome], limit: float) -> int:
+    """How many of the calls failed; stops the run when too many did. Call after everything is
+    stored.
 
     Raises:
         AvrtError: more than the share `limit` of the calls that were made failed.
@@ -90,11 +91,13 @@ def check_failure_rate(title: str, outcomes: Iterable[Outcome], limit: float) ->
     n_by_class, first = _failures(failed())
     n_failed = n_by_class.total()
     if first is not None and n_failed > limit * n_made:
+        numbers = counted(n_by_class.elements())
         raise AvrtError(
-            f"{title}: {n_failed} of {n_made} calls failed ({counted(n_by_class.elements())}; the first: "
+            f"{title}: {n_failed} of {n_made} calls failed ({numbers}; the first: "
             f"{first.error}), more than generate.max_failure_rate = {limit:g}; the ledger "
             "keeps all replies, and the same command tries the failed calls again"
         )
+    return n_failed
 
 
 def _failures(failures: Iterable[Completion]) -> tuple[Counter[str | None], Completion | None]:

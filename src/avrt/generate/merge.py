@@ -196,22 +196,22 @@ class Merger:
         self,
         ledger: Ledger,
         samples: PreparedSamples,
-        outcome_of: Callable[[str], Outcome],
+        outcome_of: Callable[[str], Outcome | None],
     ) -> Iterator[MergedTrace]:
         """The trace about each sample, in order, by its id; replies are read in batches."""
         for start in range(0, len(samples), BATCH):
             batch = list(samples[start : start + BATCH])
             outcomes = [outcome_of(sample.id) for sample in batch]
-            keys = [outcome.key for outcome in outcomes]
+            keys = [outcome.key for outcome in outcomes if outcome is not None]
             replies = ledger.find_all([key for key in keys if key is not None])
             for sample, outcome in zip(batch, outcomes, strict=True):
                 yield self.to_trace(sample, outcome, replies)
 
     def to_trace(
-        self, sample: Sample, outcome: Outcome, replies: Mapping[str, Completion]
+        self, sample: Sample, outcome: Outcome | None, replies: Mapping[str, Completion]
     ) -> MergedTrace:
         """The trace in a reply, or the failure in its place."""
-        if outcome.key is None:
+        if outcome is None or outcome.key is None:
             raise AssertionError(f"{sample.source}: a call without media has no key")
         completion = outcome.failure or replies[outcome.key]
         return MergedTrace(

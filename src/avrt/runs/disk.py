@@ -1,7 +1,7 @@
 """What is known of each of millions of samples or files, without holding it in memory.
 
-A `DiskMap` stands in a temporary file without a name, which ends with the process: in SQLITE_TMPDIR, else
-TMPDIR, else /var/tmp. A few megabytes of it are in memory, whatever its size.
+A `DiskMap` stands in a temporary file without a name, which ends with the process: in
+SQLITE_TMPDIR, else TMPDIR, else /var/tmp. A few megabytes of it are in memory, whatever its size.
 
 The decision to question: SQLite and `marshal`, some microseconds per access. A call to a model
 takes a thousand times as long.
@@ -53,9 +53,10 @@ def _same(value: Any) -> Any:
 class DiskMap(MutableMapping[K, V], Generic[K, V]):
     """A dict on the disk, in the order in which keys first came; of any thread.
 
-    Keys are texts, whole numbers, or tuples of them. Values are what `marshal` takes (None, numbers,
-    texts, tuples, lists, dicts), or what `pack` makes that of and `unpack` reads back. A value that
-    is read is a copy. Entries may be set while it is read through; new ones come at the end.
+    Keys are texts, whole numbers, or tuples of them. Values are what `marshal` takes (None,
+    numbers, texts, bytes, tuples, lists, dicts), or what `pack` turns into that and `unpack` reads
+    back. A value that is read is a copy. Entries may be set while it is read through; new ones come
+    at the end.
 
     Raises:
         AvrtError: there is no room for the temporary file.
@@ -134,7 +135,9 @@ class DiskMap(MutableMapping[K, V], Generic[K, V]):
             self.close()
 
     def _rows(self, columns: str) -> Iterator[tuple[Any, Any]]:
-        query = f"SELECT place, {columns} FROM entries WHERE place > ? ORDER BY place LIMIT {_BATCH}"
+        query = (
+            f"SELECT place, {columns} FROM entries WHERE place > ? ORDER BY place LIMIT {_BATCH}"
+        )
         last = -1
         while rows := self._run(query, (last,)).fetchall():
             yield from (row[1:] for row in rows)
@@ -193,4 +196,4 @@ class IdSet:
     def __contains__(self, id_: object) -> bool:
         wanted = hash(id_)
         place = self._hashes.searchsorted(wanted)
-        return place < len(self._hashes) and self._hashes[place] == wanted
+        return bool(place < len(self._hashes) and self._hashes[place] == wanted)
