@@ -10,7 +10,7 @@ ones (about 2.5 kB), so that a sample leaves four calls and 10 kB of text behind
 
 `--lean` asks one teacher without media, whose replies are short, and merges a quarter of its
 answers: what is left is what AVRT itself does and holds. `--files` only prepares, with a file of
-its own for every sample, all but one missing, so that nothing is decoded.
+its own for every sample, all but one no media, so that nothing is decoded.
 
 Peaks are those of the process that runs the stage: its anonymous memory (what it holds; pages of
 files can be dropped at any time), looked at twenty times a second, and the largest resident size of
@@ -91,7 +91,7 @@ class Kind:
     """Questions about each clip."""
     is_lean: bool = False
     has_media: bool = True
-    """Whether more than the first clip is there."""
+    """Whether more than the first file is a clip."""
 
 
 KINDS = {
@@ -104,11 +104,14 @@ KINDS = {
 def write_data(folder: Path, n_samples: int, kind: Kind) -> None:
     """Clips and questions; of every ten samples each teacher is wrong about one."""
     (folder / "videos").mkdir(parents=True)
-    n_clips = -(-n_samples // kind.per_clip) if kind.has_media else 1
-    for clip in range(n_clips):
+    for clip in range(-(-n_samples // kind.per_clip)):
         path = folder / _clip(clip)
-        if clip % LINKS_PER_FILE == 0:
+        if clip % LINKS_PER_FILE == 0 and (kind.has_media or clip == 0):
             encode(path, seed=clip)
+        elif clip % LINKS_PER_FILE == 0 or (not kind.has_media and clip == 1):
+            path.write_text("no media")
+        elif not kind.has_media and clip < LINKS_PER_FILE:
+            os.link(folder / _clip(1), path)
         else:
             os.link(folder / _clip(clip - clip % LINKS_PER_FILE), path)
     for split, n in (("train", n_samples), ("bench", min(n_samples, N_EVALUATED))):
