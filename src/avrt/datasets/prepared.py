@@ -8,6 +8,7 @@ the number of its row.
 from __future__ import annotations
 
 import tempfile
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -51,15 +52,21 @@ class _Rows:
                 writer.close()
                 file.flush()
                 self._file = pa.ipc.open_file(pa.memory_map(file.name))
-        self._starts = np.array(starts, np.int32)
+        self._starts = starts
         self._block: Callable[[int], pa.RecordBatch] = lru_cache(_BLOCKS)(self._read)
 
     def _read(self, block: int) -> pa.RecordBatch:
         return self._file.get_batch(block)
 
+    def row(self, row: int) -> dict[str, Any]:
+        """The columns of a sample in a row."""
+        block = bisect_right(self._starts, row) - 1
+        within, batch = row - self._starts[block], self._block(block)
+        return {name: batch.column(name)[within].as_py() for name in SAMPLE_SCHEMA.names}
+
     def take(self, rows: NDArray[np.int32], columns: Sequence[str]) -> list[dict[str, Any]]:
         """These columns of some rows, in their order."""
-        blocks = self._starts.searchsorted(rows, "right") - 1
+        blocks = np.searchsorted(self._starts, rows, "right") - 1
         found: list[dict[str, Any]] = [{}] * len(rows)
         for block in np.unique(blocks).tolist():
             wanted = np.flatnonzero(blocks == block)
@@ -109,8 +116,7 @@ class PreparedSamples(Sequence[Sample]):
 
     def at(self, place: int) -> Sample:
         """The sample in a row of the file."""
-        [row] = self.rows.take(np.array([place], np.int32), SAMPLE_SCHEMA.names)
-        return row_to_sample(row)
+        return row_to_sample(self.rows.row(place))
 
     def column(self, name: str) -> Column:
         """The values of a column, sample by sample."""

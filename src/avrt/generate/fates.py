@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import dataclass, field, replace
+from operator import attrgetter
 
 from avrt.generate.dataset import Entry
 from avrt.generate.gates import GATES
@@ -36,7 +37,7 @@ class Fates:
     """What becomes of each sample, and all that is counted about them."""
 
     of: DiskMap[str, Fate] = field(
-        default_factory=lambda: DiskMap(astuple, lambda packed: Fate(*packed))
+        default_factory=lambda: DiskMap(attrgetter(*Fate.__slots__), lambda packed: Fate(*packed))
     )
     losses: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Rejected samples by stage and reason."""

@@ -15,8 +15,9 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from itertools import chain, islice
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -212,6 +213,7 @@ class _Try:
         return self.objection is None and judged and not self.leaks
 
 
+_of_verdict = attrgetter(*Verdict.__slots__)
 _Tries: TypeAlias = DiskMap[str, Sequence[_Try]]
 _Again: TypeAlias = Callable[[str], Outcome | None]
 """The outcome of another try about a sample; None: it was not begun."""
@@ -239,7 +241,7 @@ def _tries(bench: _Bench) -> _Tries:
     names = tuple(bench.judges)
 
     def pack(of_sample: Sequence[_Try]) -> Any:
-        return [(each.key, each.objection, [*map(astuple, each.found)]) for each in of_sample]
+        return [(each.key, each.objection, [*map(_of_verdict, each.found)]) for each in of_sample]
 
     def unpack(packed: Any) -> Sequence[_Try]:
         return [
@@ -285,7 +287,7 @@ def _judge(
         for sample, answers, trace in _traces(bench, passing, again):
             yield sample.id, case_of(shown_sample(sample, trace.order), answers, trace)
 
-    found = DiskMap[tuple[str, str], Verdict](astuple, lambda packed: Verdict(*packed))
+    found = DiskMap[tuple[str, str], Verdict](_of_verdict, lambda packed: Verdict(*packed))
     names = tuple(bench.judges)
     for name, judge in bench.judges.items():
         drafts = draft_votes(name, judge, bench.seed, cases())

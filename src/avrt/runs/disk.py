@@ -19,6 +19,7 @@ from collections.abc import (
     Iterable,
     Iterator,
     MutableMapping,
+    Sequence,
     ValuesView,
 )
 from contextlib import suppress
@@ -35,7 +36,11 @@ V = TypeVar("V")
 _FOLDER_SETTINGS = ("SQLITE_TMPDIR", "TMPDIR")
 _CACHE_KB = 4096
 _BATCH = 500
-"""Entries that are read together."""
+"""Entries that are read or written together."""
+_SET = (
+    "INSERT INTO entries (key, value) VALUES (?, ?)"
+    " ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+)
 
 
 def temporary_folder() -> str | None:
@@ -83,19 +88,15 @@ class DiskMap(MutableMapping[K, V], Generic[K, V]):
         return self._unpack(marshal.loads(row[0]))
 
     def __setitem__(self, key: K, value: V) -> None:
-        self.update([(key, value)])
+        self._run(_SET, (_packed(key), marshal.dumps(self._pack(value))))
 
     def update(self, pairs: Any = (), /, **_: Any) -> None:
         """Set many entries, pairs or those of a mapping."""
         if hasattr(pairs, "items"):
             pairs = pairs.items()
         rows = ((_packed(key), marshal.dumps(self._pack(value))) for key, value in pairs)
-        query = (
-            "INSERT INTO entries (key, value) VALUES (?, ?)"
-            " ON CONFLICT (key) DO UPDATE SET value = excluded.value"
-        )
         while batch := list(islice(rows, _BATCH)):  # made without the lock
-            self._run(query, batch, many=True)
+            self._run(_SET, batch, many=True)
 
     def __delitem__(self, key: K) -> None:
         deleted = self._run("DELETE FROM entries WHERE key = ?", (_packed(key),)).rowcount
@@ -143,12 +144,12 @@ class DiskMap(MutableMapping[K, V], Generic[K, V]):
             yield from (row[1:] for row in rows)
             last = rows[-1][0]
 
-    def _run(self, query: str, values: Iterable[Any] = (), many: bool = False) -> sqlite3.Cursor:
+    def _run(self, query: str, values: Sequence[Any] = (), many: bool = False) -> sqlite3.Cursor:
         try:
             with self._lock:
                 if many:
                     return self._connection.executemany(query, values)
-                return self._connection.execute(query, tuple(values))
+                return self._connection.execute(query, values)
         except sqlite3.Error as error:
             raise AvrtError(
                 f"a temporary file cannot be used: {error}; free space in the folder for temporary "
