@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Column", "PreparedSamples", "load_prepared", "load_samples", "load_usable"]
 
 _BATCH = 500
-"""Samples that are made together."""
+"""Samples that are made, or looked at, together."""
 _BLOCK_ROWS = 4096
 _BLOCKS = 16
 """Blocks of rows that stay opened."""
@@ -64,16 +64,23 @@ class _Rows:
         within, batch = row - self._starts[block], self._block(block)
         return {name: batch.column(name)[within].as_py() for name in SAMPLE_SCHEMA.names}
 
-    def take(self, rows: NDArray[np.int32], columns: Sequence[str]) -> list[dict[str, Any]]:
-        """These columns of some rows, in their order."""
+    def take(self, rows: NDArray[np.int32]) -> list[dict[str, Any]]:
+        """The columns of samples in some rows, in their order."""
+        return self._take(rows, lambda batch: batch.select(SAMPLE_SCHEMA.names))
+
+    def values(self, rows: NDArray[np.int32], name: str) -> list[Any]:
+        """As `take`, of one column."""
+        return self._take(rows, lambda batch: batch.column(name))
+
+    def _take(self, rows: NDArray[np.int32], part: Callable[[pa.RecordBatch], Any]) -> list[Any]:
         blocks = np.searchsorted(self._starts, rows, "right") - 1
-        found: list[dict[str, Any]] = [{}] * len(rows)
+        found: list[Any] = [None] * len(rows)
         for block in np.unique(blocks).tolist():
             wanted = np.flatnonzero(blocks == block)
             within = _array(rows[wanted] - self._starts[block])
-            taken = self._block(block).select(columns).take(within).to_pylist()
-            for place, row in zip(wanted.tolist(), taken, strict=True):
-                found[place] = row
+            taken = part(self._block(block)).take(within).to_pylist()
+            for place, value in zip(wanted.tolist(), taken, strict=True):
+                found[place] = value
         return found
 
 
@@ -111,7 +118,7 @@ class PreparedSamples(Sequence[Sample]):
         """Every sample with the number of its row in the file."""
         for start in range(0, len(self.places), _BATCH):
             places = self.places[start : start + _BATCH]
-            rows = self.rows.take(places, SAMPLE_SCHEMA.names)
+            rows = self.rows.take(places)
             yield from zip(places.tolist(), map(row_to_sample, rows), strict=True)
 
     def at(self, place: int) -> Sample:
@@ -157,9 +164,8 @@ class Column(Collection[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         places = self.samples.places
-        for start in range(0, len(places), _BLOCK_ROWS):
-            for row in self.samples.rows.take(places[start : start + _BLOCK_ROWS], [self.name]):
-                yield row[self.name]
+        for start in range(0, len(places), _BATCH):
+            yield from self.samples.rows.values(places[start : start + _BATCH], self.name)
 
 
 def load_samples(run: Path) -> PreparedSamples:
