@@ -27,8 +27,6 @@ except AvrtError as error:
     print(error)
 """
 KEYS = st.integers(-9, 9) | st.text(max_size=2) | st.tuples(st.text(max_size=1), st.just(3))
-    st.integers(-9, 9), st.text(max_size=2), st.tuples(st.text(max_size=1), st.just(3))
-)
 VALUES = st.none() | st.booleans() | st.text() | st.lists(st.binary()) | st.floats(0, 1)
 
 
