@@ -28,10 +28,12 @@ import json
 import os
 import random
 import sqlite3
+import stat
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,6 +82,8 @@ class Cost:
     """Resident, of the largest process."""
     anon_mb: float
     """Anonymous, of the stage's own process."""
+    disk_mb: float
+    """Of temporary files without a name, of the same process."""
 
 
 @dataclass(frozen=True)
@@ -226,30 +230,44 @@ def measure(
         n_before = n_calls
 
 
-def _run(arguments: list[str], log: Path) -> tuple[float, float, float, float]:
+def _run(arguments: list[str], log: Path) -> tuple[float, float, float, float, float]:
     """Wall and CPU seconds of a command with its processes; in MB the resident peak of the largest
-    process, and the anonymous one of the command's own.
+    process, and of the command's own the peaks of anonymous memory and of temporary files.
     """
     started = time.monotonic()
     with log.open("wb") as output:
         command = [sys.executable, "-m", "avrt", *arguments]
         actions = [(os.POSIX_SPAWN_DUP2, output.fileno(), stream) for stream in (1, 2)]
         pid = os.posix_spawn(sys.executable, command, os.environ, file_actions=actions)
-    anon_mb, ended = 0.0, 0
+    anon_mb = disk_mb = 0.0
+    ended = 0
     while not ended:
         anon_mb = max(anon_mb, _anonymous_mb(pid))
+        disk_mb = max(disk_mb, _unnamed_mb(pid))
         ended, status, usage = os.wait4(pid, os.WNOHANG)
         time.sleep(0 if ended else LOOK_S)
     wall_s = time.monotonic() - started
     if status:
         raise SystemExit(f"avrt {arguments[0]} failed:\n{log.read_text()[-3000:]}")
-    return wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, anon_mb
+    return wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, anon_mb, disk_mb
 
 
 def _anonymous_mb(pid: int) -> float:
     """The anonymous memory of a process now; 0 when it has ended."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon")), 0.0)
+
+
+def _unnamed_mb(pid: int) -> float:
+    """What files without a name take on the disk, of those that a process has open now."""
+    n_bytes = 0
+    with suppress(OSError):  # it has ended
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):  # closed by now
+                status = link.stat()
+                if stat.S_ISREG(status.st_mode) and not status.st_nlink:
+                    n_bytes += 512 * status.st_blocks
+    return n_bytes / (1 << 20)
 
 
 def _count_calls(ledger: Path) -> int:
@@ -264,13 +282,14 @@ def _count_calls(ledger: Path) -> int:
 
 def _show(costs: list[Cost]) -> bool:
     """Print the cost per stage and number of samples, and whether the bars hold."""
-    titles = ("samples", "calls", "wall s", "CPU s", "ms/sample", "peak MB", "anon MB")
+    titles = ("samples", "calls", "wall s", "CPU s", "ms/sample", "peak MB", "anon MB", "disk MB")
     print(f"{'stage':<9}" + "".join(f"{title:>10}" for title in titles))
     for cost in costs:
         per_sample = 1000 * cost.cpu_s / cost.n_samples
         print(
             f"{cost.stage:<9}{cost.n_samples:>10,}{cost.calls:>10,}{cost.wall_s:>10.1f}"
             f"{cost.cpu_s:>10.1f}{per_sample:>10.2f}{cost.peak_mb:>10.0f}{cost.anon_mb:>10.0f}"
+            f"{cost.disk_mb:>10.0f}"
         )
     passed = True
     for stage in dict.fromkeys(cost.stage for cost in costs if cost.stage != "eval"):

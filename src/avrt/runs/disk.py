@@ -34,7 +34,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 _FOLDER_SETTINGS = ("SQLITE_TMPDIR", "TMPDIR")
-_CACHE_KB = 4096
+_CACHE_KB = 2048
 _BATCH = 500
 """Entries that are read or written together."""
 _SET = (
