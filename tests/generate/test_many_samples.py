@@ -24,8 +24,8 @@ OPTIONS = ("dog", "cat", "car", "rain")
 
 
 def dataset(root: Path, n_samples: int) -> Config:
-    """Questions about one clip, a teacher without media that is right about every sixteenth, a
-    merger and a judge.
+    """Questions about one clip; a teacher without media that is asked about the first quarter and
+    right about every sixteenth, a merger and a judge.
     """
     encode_clip(root / "clip.mp4", n_frames=4, size=(56, 56), sound=tone(0.5, hz=300.0))
     rows = (
@@ -61,7 +61,7 @@ def dataset(root: Path, n_samples: int) -> Config:
     settings = [f"data.root={root}", "data.format=parquet", f"run.dir={root / 'runs'}"]
     settings += ["run.name=many", "teachers.vision=null", "teachers.audio=null"]
     settings += ["teachers.blind.modality=none", "build.view=blind_right > 0", "build.gates=[]"]
-    settings += ["student.model=org/absent"]
+    settings += [f"generate.limit={n_samples // 4}"]
     for role, prompt in roles.items():
         word, _, rest = prompt.partition(" ")
         path = root / f"{word}.txt"

@@ -29,6 +29,8 @@ __all__ = ["Column", "PreparedSamples", "load_prepared", "load_samples", "load_u
 
 _BATCH = 500
 """Samples that are made, or looked at, together."""
+_RECENT = 4
+"""Batches of them that are held."""
 _BLOCK_ROWS = 4096
 _BLOCKS = 16
 """Blocks of rows that stay opened."""
@@ -53,6 +55,8 @@ class _Rows:
                 file.flush()
                 self._file = pa.ipc.open_file(pa.memory_map(file.name))
         self._starts = starts
+        self.recent: tuple[dict[int, Sample], ...] = ()
+        """The samples that were made last, by row: replies come soon after."""
         self._block: Callable[[int], pa.RecordBatch] = lru_cache(_BLOCKS)(self._read)
 
     def _read(self, block: int) -> pa.RecordBatch:
@@ -118,12 +122,15 @@ class PreparedSamples(Sequence[Sample]):
         """Every sample with the number of its row in the file."""
         for start in range(0, len(self.places), _BATCH):
             places = self.places[start : start + _BATCH]
-            rows = self.rows.take(places)
-            yield from zip(places.tolist(), map(row_to_sample, rows), strict=True)
+            samples = map(row_to_sample, self.rows.take(places))
+            made = dict(zip(places.tolist(), samples, strict=True))
+            self.rows.recent = made, *self.rows.recent[: _RECENT - 1]
+            yield from made.items()
 
     def at(self, place: int) -> Sample:
         """The sample in a row of the file."""
-        return row_to_sample(self.rows.row(place))
+        known = next((made[place] for made in self.rows.recent if place in made), None)
+        return known or row_to_sample(self.rows.row(place))
 
     def column(self, name: str) -> Column:
         """The values of a column, sample by sample."""
