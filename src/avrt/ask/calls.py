@@ -185,7 +185,11 @@ def call_all(ledger: Ledger, engine: Engine, drafts: Drafts, budget: Budget) -> 
     if budget.is_spent:
         budget.stop()
         return outcomes
-    store = PayloadStore(ledger.folder / "payloads") if engine.takes_encoded else None
+    store = (
+        PayloadStore(drafts.media.payloads or ledger.folder / "payloads")
+        if engine.takes_encoded
+        else None
+    )
     if store is not None:
         store.remove_leftovers()
     with_sources = ((group, _sources(group)) for group in chain([first], missing))
