@@ -34,9 +34,10 @@ from avrt.datasets.parquet import (
 from avrt.datasets.rivabench import read_rivabench_academic, read_rivabench_standup
 from avrt.datasets.video_holmes import read_video_holmes
 from avrt.datasets.video_mme import read_video_mme
+from avrt.datasets.webdataset import read_webdataset
 from avrt.datasets.worldsense import read_worldsense
 from avrt.errors import ConfigError
-from avrt.runs import DiskMap
+from avrt.runs import DiskMap, file_digest, fingerprint
 from avrt.texts import shown
 from avrt.types import BenchmarkItem, Sample
 
@@ -44,6 +45,7 @@ __all__ = [
     "FORMATS",
     "SAMPLE_SCHEMA",
     "annotation_path",
+    "annotations_digest",
     "dataset_row_to_sample",
     "media_paths",
     "read_avqa",
@@ -67,7 +69,7 @@ class Format:
     """Names below the root, the usual name first; `{split}` is `data.split`."""
     read: Callable[..., Iterator[BenchmarkItem]] | None = None
     """Gives the items of the annotation file, called with `MediaNames` and `Path`; None for AVQA's
-    and AVRT's own files.
+    and AVRT's own files, and for shards.
     """
     counts: bool = False
     """Whether `read` takes the counter of rows that it leaves out, too."""
@@ -76,6 +78,7 @@ class Format:
 FORMATS: dict[str, Format] = {
     "avqa": Format(("{split}_qa.json",)),
     "parquet": Format(("{split}.parquet",)),
+    "webdataset": Format(("{split}*.tar",)),
     "omnibench": Format(
         ("dataset/batch-5_1142_20240817.jsonl", "batch-5_1142_20240817.jsonl"), read_omnibench
     ),
@@ -169,10 +172,12 @@ def _find_annotations(data: DataConfig) -> Path:
     if not data.root.is_dir():
         raise ConfigError(f"{data.root}: no such folder; set data.root to the dataset's folder")
     for name in names:
+        if "*" in name and (shards := sorted(data.root.glob(name))):
+            return shards[0]
         if (data.root / name).is_file():
             return data.root / name
-    pattern = FORMATS[data.format].files[0]
-    present = sorted(file.name for file in data.root.glob(pattern.format(split="*")))
+    pattern = FORMATS[data.format].files[0].format(split="*").replace("**", "*")
+    present = sorted(file.name for file in data.root.glob(pattern))[:5]
     if not present:  # of another format, perhaps
         kinds = ("*.json", "*.jsonl", "*.parquet")
         present = sorted(file.name for kind in kinds for file in data.root.glob(kind))[:5]
@@ -180,6 +185,20 @@ def _find_annotations(data: DataConfig) -> Path:
     raise ConfigError(
         f"{data.root / names[0]}: no such file; {has}; set data.split, data.format or data.root"
     )
+
+
+def annotations_digest(data: DataConfig) -> str:
+    """Of the annotation file; of shards, which hold the clips too, of their questions.
+
+    Raises:
+        ConfigError, DataError: as `read_items`.
+    """
+    if data.format != "webdataset":
+        return file_digest(annotation_path(data))
+    digest = sha256()
+    for sample in read_samples(data):
+        digest.update(fingerprint(sample_to_row(sample)).encode())
+    return digest.hexdigest()
 
 
 def media_paths(samples: Iterable[Sample]) -> list[str]:
@@ -227,6 +246,8 @@ def _own_items(
     """Yield AVQA's and AVRT's own questions; the fields of the sample are their groups."""
     if data.format == "avqa":
         samples = read_avqa(data.root, data.split, counts, names)
+    elif data.format == "webdataset":
+        samples = read_webdataset(data.root, data.split, names)
     else:
         samples = read_avrt_parquet(data.root, data.split, names)
     for sample in samples:

@@ -18,7 +18,9 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
+from avrt.media.shards import read_index
 from avrt.runs import DiskMap
+from avrt.stores import StorePath, not_listed
 from avrt.texts import shown
 
 __all__ = ["MediaNames", "nearest_names", "split_ending"]
@@ -141,11 +143,19 @@ def _set_first(names: DiskMap[K, str], key: K, file: str) -> None:
 
 
 def _list_names(folder: Path) -> Iterator[str]:
-    """The names in a folder, in any order."""
+    """The names in a folder or a shard, in any order.
+
+    Raises:
+        AvrtError: the store does not list it now.
+    """
     try:
-        yield from (path.name for path in folder.iterdir())
-    except (OSError, ValueError):  # no such folder, or a name that no folder can have
-        return
+        if folder.suffix == ".tar" and not folder.is_dir():
+            yield from read_index(folder)
+        else:
+            yield from (path.name for path in folder.iterdir())
+    except (OSError, ValueError) as error:  # no such folder, or a name that no folder can have
+        if isinstance(folder, StorePath) and not isinstance(error, FileNotFoundError):
+            raise not_listed(folder, error) from error
 
 
 def nearest_names(root: Path, missing: Iterable[str], taken: Container[str]) -> Iterator[str]:

@@ -25,6 +25,7 @@ from avrt.config import Config, DataConfig, MediaConfig, PrepareConfig
 from avrt.datasets import (
     SAMPLE_SCHEMA,
     annotation_path,
+    annotations_digest,
     read_samples,
     require_files,
     sample_to_row,
@@ -44,6 +45,7 @@ from avrt.runs import (
     save_config,
     write_parquet,
 )
+from avrt.stores import listed_once
 from avrt.texts import counted
 from avrt.types import Sample
 
@@ -100,6 +102,7 @@ N_EXAMPLES = 3
 
 
 @alone(lambda config: config.run.path / FILES[0])
+@listed_once()
 def run(config: Config) -> Result:
     """Prepare the dataset of `config.data` for the run.
 
@@ -114,7 +117,7 @@ def run(config: Config) -> Result:
     counts: Counter[str] = Counter()
     files = MediaNames(config.data.root)
     names, n_samples = _survey(config.data, counts, files)
-    stage = _open(run_folder, config.data, policies, config.media)
+    stage = _open(config.run.path, config.data, config.prepare, config.media)
     known = known_probes(run_folder, config.data.root, names, config.media)
     if _is_done(run_folder, stage, names, known):
         return Result(f"prepare: nothing to do, {run_folder} is prepared", stage.counts())
@@ -160,6 +163,7 @@ def _unread_text(infos: Mapping[str, MediaInfo]) -> str:
     )
 
 
+@listed_once()
 def plan(config: Config) -> str:
     """Describe what `run` would do; read the annotations, open no media, write nothing."""
     counts: Counter[str] = Counter()
@@ -207,6 +211,10 @@ def refuse_faults(policies: PrepareConfig, counts: Mapping[str, int], strict: bo
 
 
 def _open(run: Path, data: DataConfig, policies: PrepareConfig, media: MediaConfig) -> Stage:
+    """Open the stage; shards hold the clips too, so of them the questions are digested, not the
+    files.
+    """
+    is_packed = data.format == "webdataset"
     settings = {
         "format": data.format,
         "split": data.split,
@@ -214,8 +222,10 @@ def _open(run: Path, data: DataConfig, policies: PrepareConfig, media: MediaConf
         **({} if data.sample is None else {"sample": data.sample}),
         "policies": policies.model_dump(),
         "media": probe_settings(media),
+        **({"questions": annotations_digest(data)} if is_packed else {}),
     }
-    return open_stage(run, "prepare", settings, [annotation_path(data)])
+    inputs = [] if is_packed else [annotation_path(data)]
+    return open_stage(run, "prepare", settings, inputs)
 
 
 def _is_done(
