@@ -15,7 +15,7 @@ from avrt.errors import DataError, machine_fault
 
 __all__ = ["check_replies"]
 
-_BATCH = 10_000
+_BATCH = 1_000
 _PATTERNS = ("traces/*.parquet", "eval/*/*/*.jsonl", "eval/*/*/rubric/*.jsonl")
 
 

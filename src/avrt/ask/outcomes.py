@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, MutableMapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import astuple, dataclass
+from typing import Any
 
 from avrt.errors import AvrtError, MediaError
+from avrt.runs import DiskMap
 from avrt.texts import counted
 from avrt.types import Completion
 
@@ -29,31 +32,25 @@ class Outcome:
         return "ok" if self.failure is None else self.failure.error_class or "unknown"
 
 
-class Outcomes(MutableMapping[Hashable, Outcome]):
-    """Outcomes by draft; of a reply only the 32 bytes of its key are held."""
+class Outcomes(DiskMap[Hashable, Outcome]):
+    """Outcomes by draft, on the disk: memory does not grow with them."""
 
     def __init__(self) -> None:
-        self._held: dict[Hashable, bytes | Outcome] = {}
+        super().__init__(_packed, _unpacked)
 
-    def __getitem__(self, id_: Hashable) -> Outcome:
-        held = self._held[id_]
-        return Outcome(held.hex()) if isinstance(held, bytes) else held
 
-    def __setitem__(self, id_: Hashable, outcome: Outcome) -> None:
-        is_reply = outcome.key is not None and outcome.failure is None
-        self._held[id_] = bytes.fromhex(outcome.key or "") if is_reply else outcome
+def _packed(outcome: Outcome) -> Any:
+    if outcome.key is not None and outcome.failure is None:
+        return bytes.fromhex(outcome.key)
+    failure = None if outcome.failure is None else astuple(outcome.failure)
+    return outcome.key, failure, outcome.unread
 
-    def __delitem__(self, id_: Hashable) -> None:
-        del self._held[id_]
 
-    def __iter__(self) -> Iterator[Hashable]:
-        return iter(self._held)
-
-    def __len__(self) -> int:
-        return len(self._held)
-
-    def __contains__(self, id_: object) -> bool:
-        return id_ in self._held
+def _unpacked(packed: Any) -> Outcome:
+    if isinstance(packed, bytes):
+        return Outcome(packed.hex())
+    key, failure, unread = packed
+    return Outcome(key, None if failure is None else Completion(*failure), unread)
 
 
 def media_failure(error: MediaError, unread: bool = False) -> Outcome:
@@ -64,28 +61,50 @@ def media_failure(error: MediaError, unread: bool = False) -> Outcome:
 
 def unread_text(title: str, outcomes: Iterable[Outcome]) -> str:
     """How many questions lost their media to a failure that may pass; empty when none did."""
-    lost = [outcome.failure for outcome in outcomes if outcome.unread and outcome.failure]
-    if not lost:
+    lost = (outcome.failure for outcome in outcomes if outcome.unread and outcome.failure)
+    n_by_class, first = _failures(lost)
+    if first is None:
         return ""
-    numbers = counted(failure.error_class for failure in lost)
+    numbers = counted(n_by_class.elements())
     return (
-        f"{title}: {len(lost)} questions were not asked, since their media could not be read now "
-        f"({numbers}; the first: {lost[0].error}); the same command tries them again"
+        f"{title}: {n_by_class.total()} questions were not asked, since their media could not be "
+        f"read now ({numbers}; the first: {first.error}); the same command tries them again"
     )
 
 
-def check_failure_rate(title: str, outcomes: Iterable[Outcome], limit: float) -> None:
-    """Stop the run when too many of the calls failed; call after everything is stored.
+def check_failure_rate(title: str, outcomes: Iterable[Outcome], limit: float) -> int:
+    """How many of the calls failed; stops the run when too many did. Call after everything is
+    stored.
 
     Raises:
         AvrtError: more than the share `limit` of the calls that were made failed.
     """
-    made = [outcome.failure for outcome in outcomes if outcome.key is not None]
-    failed = [failure for failure in made if failure is not None]
-    if len(failed) > limit * len(made):
-        classes = counted(failure.error_class for failure in failed)
+    n_made = 0
+
+    def failed() -> Iterator[Completion]:
+        nonlocal n_made
+        for outcome in outcomes:
+            n_made += outcome.key is not None
+            if outcome.key is not None and outcome.failure is not None:
+                yield outcome.failure
+
+    n_by_class, first = _failures(failed())
+    n_failed = n_by_class.total()
+    if first is not None and n_failed > limit * n_made:
+        numbers = counted(n_by_class.elements())
         raise AvrtError(
-            f"{title}: {len(failed)} of {len(made)} calls failed ({classes}; the first: "
-            f"{failed[0].error}), more than generate.max_failure_rate = {limit:g}; the ledger "
+            f"{title}: {n_failed} of {n_made} calls failed ({numbers}; the first: "
+            f"{first.error}), more than generate.max_failure_rate = {limit:g}; the ledger "
             "keeps all replies, and the same command tries the failed calls again"
         )
+    return n_failed
+
+
+def _failures(failures: Iterable[Completion]) -> tuple[Counter[str | None], Completion | None]:
+    """How many failures there are of each class, and the first."""
+    n_by_class: Counter[str | None] = Counter()
+    first = None
+    for failure in failures:
+        first = first or failure
+        n_by_class[failure.error_class] += 1
+    return n_by_class, first

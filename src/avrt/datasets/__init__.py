@@ -6,7 +6,7 @@ A missing media file is no error of a reader: the sample then holds the usual pa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from heapq import nsmallest
@@ -36,6 +36,7 @@ from avrt.datasets.video_holmes import read_video_holmes
 from avrt.datasets.video_mme import read_video_mme
 from avrt.datasets.worldsense import read_worldsense
 from avrt.errors import ConfigError
+from avrt.runs import DiskMap
 from avrt.texts import shown
 from avrt.types import BenchmarkItem, Sample
 
@@ -53,6 +54,7 @@ __all__ = [
     "require_media",
     "row_to_sample",
     "sample_to_row",
+    "survey_media",
     "write_samples",
 ]
 
@@ -182,8 +184,19 @@ def _find_annotations(data: DataConfig) -> Path:
 
 def media_paths(samples: Iterable[Sample]) -> list[str]:
     """List the distinct media files that the samples name, in order of first use."""
-    names = ((sample.video, sample.image, sample.audio) for sample in samples)
-    return list(dict.fromkeys(name for group in names for name in group if name is not None))
+    return list(dict.fromkeys(_named(samples)))
+
+
+def survey_media(samples: Iterable[Sample]) -> DiskMap[str, None]:
+    """As `media_paths`, for any number of files: the names are the keys."""
+    names = DiskMap[str, None]()
+    names.update((name, None) for name in _named(samples))
+    return names
+
+
+def _named(samples: Iterable[Sample]) -> Iterator[str]:
+    for sample in samples:
+        yield from filter(None, (sample.video, sample.image, sample.audio))
 
 
 def require_media(root: Path, samples: Iterable[Sample]) -> None:
@@ -195,14 +208,15 @@ def require_media(root: Path, samples: Iterable[Sample]) -> None:
     require_files(root, media_paths(samples))
 
 
-def require_files(root: Path, names: Sequence[str]) -> None:
-    """As `require_media`, for the files that the samples name."""
-    present = MediaNames(root)
+def require_files(root: Path, names: Collection[str], present: MediaNames | None = None) -> None:
+    """As `require_media`, for the files that the samples name; `present` are those below `root`."""
+    present = present or MediaNames(root)
     if names and not any(map(present.has, names)):
         nearest = "".join(f"\n  {line}" for line in nearest_names(root, names, names))
         raise ConfigError(
             f"{root}: none of the {len(names)} media files is here, such as "
-            f"{shown(names[0])[1:-1]}; copy the media into this folder, or set data.root to the "
+            f"{shown(next(iter(names)))[1:-1]}; copy the media into this folder, or set "
+            "data.root to the "
             f"folder that holds them{nearest}"
         )
 

@@ -2,7 +2,7 @@
 
 Names differ between machines: a Mac stores "é" as two characters, downloads end in `.webm` or
 `.MP4`, and some annotations write the ending while others leave it out. Each folder is listed once,
-whatever the number of clips.
+whatever the number of clips; the names lie on the disk.
 
 The decision to question: a name that differs in case, blanks or marks is not taken, since the names
 of clips are often ids in which case counts; a message names that file instead.
@@ -13,10 +13,12 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
-from collections.abc import Collection, Iterator, Sequence
-from functools import cached_property
+from collections.abc import Container, Iterable, Iterator
+from itertools import islice
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
+from avrt.runs import DiskMap
 from avrt.texts import shown
 
 __all__ = ["MediaNames", "nearest_names", "split_ending"]
@@ -35,6 +37,9 @@ alphabet that is there.
 """
 N_NEAREST = 3
 """Missing files that are compared with all that are there, which takes a moment each."""
+MOST_COMPARED = 100_000
+"""Files of a folder; with more, no nearest is looked for."""
+K = TypeVar("K")
 
 
 class MediaNames:
@@ -42,7 +47,14 @@ class MediaNames:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._listed: dict[str, _Listing] = {}
+        self._files = DiskMap[tuple[str, str], None]()
+        """Folder and name of every file."""
+        self._composed = DiskMap[tuple[str, str], str]()
+        """Files by folder and name with composed characters and the ending in small letters, where
+        that is another name.
+        """
+        self._stems = DiskMap[tuple[str, str, str], str]()
+        """Files by folder, name without its ending, and the kind of that."""
 
     def find(self, *paths: str) -> str:
         """Give the first path that exists, as it is spelled on the disk, else the first path.
@@ -60,19 +72,18 @@ class MediaNames:
     def has(self, path: str) -> bool:
         """Find that there is a file of exactly that name."""
         folder, _, name = path.rpartition("/")
-        return self._listing(folder).names.get(name) == name
+        return self._named(folder, name) == name
 
-    def nearest(self, path: str, taken: Collection[str] = ()) -> str | None:
+    def nearest(self, path: str, taken: Container[str] = ()) -> str | None:
         """Give the file beside a missing one whose name is most like it, if one is much alike.
 
         Files in `taken`, which belong to other samples, are not given.
         """
         folder, _, name = path.rpartition("/")
-        free = {
-            file
-            for file in self._listing(folder).names.values()
-            if _join(folder, file) not in taken
-        }
+        files = list(islice(_list_names(self._root / folder), MOST_COMPARED + 1))
+        if len(files) > MOST_COMPARED:
+            return None
+        free = {file for file in files if _join(folder, file) not in taken}
         alike = sorted(file for file in free if _bare(file) == _bare(name))
         close = alike or difflib.get_close_matches(name, sorted(free), n=1, cutoff=0.8)
         return _join(folder, close[0]) if close else None
@@ -81,53 +92,66 @@ class MediaNames:
         folder, _, name = path.rpartition("/")
         if folder and (folder := self._existing(folder) or "") == "":
             return None
-        names = self._listing(folder).names
-        file = names.get(name) or names.get(_composed(name))
+        file = self._named(folder, name) or self._named(folder, _composed(name))
         return _join(folder, file) if file else None
 
     def _with_other_ending(self, path: str) -> str | None:
         folder, _, name = path.rpartition("/")
         if folder and (folder := self._existing(folder) or "") == "":
             return None
+        self._list(folder)
         stem, ending = split_ending(_composed(name))
-        stems = self._listing(folder).stems
         for each in (stem, split_ending(stem)[0]):  # also instead of an ending that stands twice
-            if file := stems.get((each, KIND_OF.get(ending))):
+            if file := self._stems.get((folder, each, KIND_OF.get(ending, ""))):
                 return _join(folder, file)
         return None
 
-    def _listing(self, folder: str) -> _Listing:
-        if folder not in self._listed:
-            try:
-                files = sorted(path.name for path in (self._root / folder).iterdir())
-            except (OSError, ValueError):  # no such folder, or a name that no folder can have
-                files = []
-            self._listed[folder] = _Listing(files)
-        return self._listed[folder]
+    def _named(self, folder: str, name: str) -> str | None:
+        """The file of that name; else the first whose name is that with composed characters and
+        its ending in small letters.
+        """
+        self._list(folder)
+        if (folder, name) in self._files:
+            return name
+        return self._composed.get((folder, name))
+
+    def _list(self, folder: str) -> None:
+        """Look into a folder, unless that was done."""
+        if (folder, "") in self._files:
+            return
+        self._files[folder, ""] = None  # no file has that name
+
+        def files() -> Iterator[tuple[tuple[str, str], None]]:
+            for file in _list_names(self._root / folder):
+                name = _composed(file)
+                stem, ending = split_ending(name)
+                _set_first(self._stems, (folder, stem, KIND_OF.get(ending, "")), file)
+                if name != file:
+                    _set_first(self._composed, (folder, name), file)
+                yield (folder, file), None
+
+        self._files.update(files())
 
 
-class _Listing:
-    """The files of a folder."""
-
-    def __init__(self, files: Sequence[str]) -> None:
-        composed = {_composed(file): file for file in reversed(files)}
-        self.names = composed | {file: file for file in files}
-        """By their names, and by those with composed characters and endings in small letters."""
-
-    @cached_property
-    def stems(self) -> dict[tuple[str, str | None], str]:
-        """By the names without endings and the kind of these, for names that are not there."""
-        stems: dict[tuple[str, str | None], str] = {}
-        for file in sorted(set(self.names.values()), reverse=True):
-            stem, ending = split_ending(_composed(file))
-            stems[stem, KIND_OF.get(ending)] = file
-        return stems
+def _set_first(names: DiskMap[K, str], key: K, file: str) -> None:
+    """Remember a file under a key, unless one before it in the alphabet stands there."""
+    known = names.get(key)
+    if known is None or file < known:
+        names[key] = file
 
 
-def nearest_names(root: Path, missing: Sequence[str], taken: Collection[str]) -> Iterator[str]:
+def _list_names(folder: Path) -> Iterator[str]:
+    """The names in a folder, in any order."""
+    try:
+        yield from (path.name for path in folder.iterdir())
+    except (OSError, ValueError):  # no such folder, or a name that no folder can have
+        return
+
+
+def nearest_names(root: Path, missing: Iterable[str], taken: Container[str]) -> Iterator[str]:
     """Yield a line for each of the first missing files beside which another has a similar name."""
     names = MediaNames(root)
-    for path in missing[:N_NEAREST]:
+    for path in islice(missing, N_NEAREST):
         if (nearest := names.nearest(path, taken)) is not None:
             yield f"{shown(path)} is missing, but {shown(nearest)} is there; rename one of them"
 

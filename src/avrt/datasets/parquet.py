@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path, PurePosixPath
-from sys import intern
 from typing import Any
 
 import pyarrow as pa
@@ -82,7 +81,6 @@ def row_to_sample(row: Mapping[str, Any]) -> Sample:
     for name in MEDIA:
         if values[name] is not None:
             _check_inside(name, values[name])
-    values["id"] = intern(values["id"])  # each stage keeps the ids of all samples
     values["options"] = tuple(values["options"])
     return Sample(**values)
 

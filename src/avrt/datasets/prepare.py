@@ -14,7 +14,7 @@ sample.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,10 @@ from avrt.config import Config, DataConfig, MediaConfig, PrepareConfig
 from avrt.datasets import (
     SAMPLE_SCHEMA,
     annotation_path,
-    media_paths,
     read_samples,
     require_files,
     sample_to_row,
+    survey_media,
 )
 from avrt.datasets.faults import REMEDIES, Fault, find_faults, judge, policy_on, reason_of
 from avrt.datasets.names import MediaNames, nearest_names
@@ -134,7 +134,7 @@ def run(config: Config) -> Result:
         f"({len(infos) - len(known)} probed, {len(known)} known before)"
     )
     lines = [title, *_summarize(policies, counts, outcomes.examples)]
-    missing = [name for name, info in infos.items() if info.status == "missing"]
+    missing = (name for name, info in infos.items() if info.status == "missing")
     lines += [f"  {line}" for line in nearest_names(config.data.root, missing, infos)]
     lines.append(f"wrote {' and '.join(FILES)} into {run_folder}")
     fault = _unread_text(infos)
@@ -145,13 +145,18 @@ def run(config: Config) -> Result:
 
 def _unread_text(infos: Mapping[str, MediaInfo]) -> str:
     """How many files could not be read now, for reasons that say nothing about them."""
-    lost = [info for info in infos.values() if info.status in PASSING_CLASSES]
-    if not lost:
+    n_by_class: Counter[str | None] = Counter()
+    first = None
+    for info in infos.values():
+        if info.status in PASSING_CLASSES:
+            first = first or info
+            n_by_class[info.status] += 1
+    if first is None:
         return ""
-    numbers = counted(info.status for info in lost)
+    numbers = counted(n_by_class.elements())
     return (
-        f"prepare: {len(lost)} files could not be read now ({numbers}; the first: {lost[0].path}: "
-        f"{lost[0].reason}); the same command tries them again"
+        f"prepare: {n_by_class.total()} files could not be read now ({numbers}; the first: "
+        f"{first.path}: {first.reason}); the same command tries them again"
     )
 
 
@@ -164,13 +169,14 @@ def plan(config: Config) -> str:
     known = known_probes(config.run.path, config.data.root, names, config.media)
     if _is_done(config.run.path, stage, names, known):
         return f"prepare: nothing to do, {config.run.path} is prepared"
-    missing = [name for name in names if not present.has(name)]
+    n_missing = sum(not present.has(name) for name in names)
+    missing = (name for name in names if not present.has(name))
     nearest = "".join(f"\n  {line}" for line in nearest_names(config.data.root, missing, names))
     n_read = n_samples + counts["dropped/no_options"]
     policies = ", ".join(f"{name} {policy}" for name, policy in config.prepare)
     return (
         f"prepare: read {n_read} questions from {annotation_path(config.data)}, "
-        f"probe {len(names) - len(known)} media files ({len(missing)} missing; {len(known)} more "
+        f"probe {len(names) - len(known)} media files ({n_missing} missing; {len(known)} more "
         f"are known before), write {' and '.join(FILES)} into {config.run.path}\n"
         f"  questions with faults: {policies}{nearest}"
     )
@@ -212,13 +218,17 @@ def _open(run: Path, data: DataConfig, policies: PrepareConfig, media: MediaConf
     return open_stage(run, "prepare", settings, [annotation_path(data)])
 
 
-def _is_done(run: Path, stage: Stage, names: Sequence[str], known: Mapping[str, MediaInfo]) -> bool:
+def _is_done(
+    run: Path, stage: Stage, names: Collection[str], known: Mapping[str, MediaInfo]
+) -> bool:
     """Find that no file has changed, and that the derived tables were not deleted."""
     written = all((run / name).is_file() for name in FILES)
     return stage.done and len(known) == len(names) and written
 
 
-def _survey(data: DataConfig, counts: Counter[str], files: MediaNames) -> tuple[list[str], int]:
+def _survey(
+    data: DataConfig, counts: Counter[str], files: MediaNames
+) -> tuple[Collection[str], int]:
     """Read all annotations once: the media files that they name, and the number of samples."""
     n_samples = 0
 
@@ -228,8 +238,8 @@ def _survey(data: DataConfig, counts: Counter[str], files: MediaNames) -> tuple[
             n_samples += 1
             yield sample
 
-    names = media_paths(counted())
-    require_files(data.root, names)
+    names = survey_media(counted())
+    require_files(data.root, names, files)
     return names, n_samples
 
 

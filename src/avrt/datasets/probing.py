@@ -12,11 +12,11 @@ deleted; that costs only the time to probe again.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from avrt.config import MediaConfig, RayConfig
@@ -24,7 +24,7 @@ from avrt.errors import MediaError
 from avrt.media import MediaInfo, probe
 from avrt.media.probe import PROBE_SETTINGS, PROBE_VERSION, file_stamp
 from avrt.media.processes import map_files
-from avrt.runs import fingerprint, track
+from avrt.runs import DiskMap, fingerprint, track
 from avrt.scale.files import map_files_on
 
 __all__ = ["known_probes", "probe_files", "probe_settings"]
@@ -40,15 +40,15 @@ def probe_settings(media: MediaConfig) -> dict[str, Any]:
 
 def known_probes(
     run: Path, root: Path, names: Iterable[str], media: MediaConfig
-) -> dict[str, MediaInfo]:
+) -> DiskMap[str, MediaInfo]:
     """Read from the journal the probes of files below `root` that have not changed.
 
     The journal leaves out what another attempt may change: a file that could not be read now, or
     whose process ended.
     """
     journal = _read_journal(_journal_path(run), media)
-    known: dict[str, MediaInfo] = {}
-    for name in names:
+    known = _infos()
+    for name in names if journal else ():
         info = journal.get(name)
         if info and (info.size_bytes, info.mtime_ns) == file_stamp(root / name):
             known[name] = info
@@ -58,38 +58,59 @@ def known_probes(
 def probe_files(
     run: Path,
     root: Path,
-    names: Sequence[str],
+    names: Collection[str],
     media: MediaConfig,
     is_enough: Callable[[MediaInfo], bool] = lambda _: True,
     cluster: RayConfig | None = None,
-) -> dict[str, MediaInfo]:
+) -> DiskMap[str, MediaInfo]:
     """Probe the files, in their order; paths in the result are relative to `root`.
 
     A probe of before is used when it `is_enough`: one of an earlier version may lack a property.
     With a `cluster`, its nodes probe; the folder is on a disk that they share.
     """
     root = root if cluster is None else root.absolute()
-    infos = known_probes(run, root, names, media)
-    infos = {name: info for name, info in infos.items() if is_enough(info)}
-    unknown: dict[Path, list[str]] = {}  # "./x" and "x" are one file
+    known = known_probes(run, root, names, media)
+    infos, n_known = _infos(), 0
+    unknown = DiskMap[str, list[str]]()  # "./x" and "x" are one file
     for name in names:
-        if name not in infos:
-            unknown.setdefault(root / name, []).append(name)
-    results = _probe_all(unknown, media, cluster)
+        info = known.get(name)
+        if info is not None and is_enough(info):
+            n_known += 1
+        else:
+            file = str(PurePosixPath(name))
+            unknown[file] = [*unknown.get(file, ()), name]
+            info = MediaInfo(name)  # keeps its place
+        infos[name] = info
+    asked: dict[Path, str] = {}
+
+    def files() -> Iterator[Path]:
+        for file in unknown:
+            asked[root / file] = file
+            yield root / file
+
+    results = _probe_all(files(), media, cluster)
     path, settings = _journal_path(run), fingerprint(probe_settings(media))
     path.parent.mkdir(parents=True, exist_ok=True)
     with closing(results), path.open("a", encoding="utf-8", buffering=1) as journal:
         journal.write("\n")  # ends the line that a kill may have cut off
-        probed = track(results, "prepare: probe", "files", len(names), len(infos))
+        probed = track(results, "prepare: probe", "files", len(names), n_known)
         for file, info in probed:
-            for name in unknown[file]:
+            for name in unknown[asked.pop(file)]:
                 if isinstance(info, MediaError):
                     infos[name] = MediaInfo(name, status=info.error_class, reason=info.detail)
                 else:
                     infos[name] = replace(info, path=name)
                     line = {"settings": settings, "info": asdict(infos[name])}
                     journal.write(json.dumps(line) + "\n")
-    return {name: infos[name] for name in names}
+    return infos
+
+
+def _infos() -> DiskMap[str, MediaInfo]:
+    """Room on the disk for what is known of files, by name."""
+    names = [field.name for field in fields(MediaInfo)]
+    return DiskMap(
+        lambda info: [getattr(info, name) for name in names], lambda values: MediaInfo(*values)
+    )
 
 
 def _probe_all(
@@ -107,11 +128,11 @@ def _journal_path(run: Path) -> Path:
     return run / "media.probes.jsonl"
 
 
-def _read_journal(path: Path, media: MediaConfig) -> dict[str, MediaInfo]:
+def _read_journal(path: Path, media: MediaConfig) -> DiskMap[str, MediaInfo]:
+    journal = _infos()
     if not path.is_file():
-        return {}
+        return journal
     settings = fingerprint(probe_settings(media))
-    journal: dict[str, MediaInfo] = {}
     with path.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             try:

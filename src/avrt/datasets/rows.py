@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from avrt.errors import DataError
+from avrt.runs import DiskMap
 from avrt.texts import read_json, shown
 from avrt.types import LETTERS, BenchmarkItem
 
@@ -93,11 +94,12 @@ def read_annotations(
         DataError: the first row has no `required` field, so the file has another format; a row
             lacks a field or has an impossible value; an id occurs twice.
     """
-    first_row: dict[str, int] = {}
+    first_row = DiskMap[str, int]()  # of any number of questions
+    is_first = True
     for number, row in rows:
         if not isinstance(row, dict):
             raise DataError(f"{path}: row {number}: a {type(row).__name__}, not a question")
-        if not first_row and not any(field in row for field in required):
+        if is_first and not any(field in row for field in required):
             raise DataError(
                 f"{path}: not this format: row {number} has the fields "
                 f"{shown(', '.join(row), 200)} and none of {', '.join(required)}; set the format "
@@ -117,7 +119,7 @@ def read_annotations(
         if (twice := item.sample.id) in first_row:
             both = f"rows {first_row[twice]} and {number}"
             raise DataError(f"{path}: {both} have the same id {shown(twice)}; make ids unique")
-        first_row[twice] = number
+        first_row[twice], is_first = number, False
         yield item
 
 

@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from avrt.config import BuildConfig, Config, JudgeRole
 from avrt.datasets import annotation_path
@@ -29,8 +31,9 @@ from avrt.generate.card import write_card
 from avrt.generate.dataset import DATASET_SCHEMA, REJECTED_SCHEMA, Entry, to_row
 from avrt.generate.decontaminate import Match, find_matches, write_matches
 from avrt.generate.exam import load_measured
+from avrt.generate.fates import Fates, that_counts
 from avrt.generate.gates import GATES, Case, check
-from avrt.generate.judged import Judgement, case_of, check_all, iter_judged, judged_path
+from avrt.generate.judged import case_of, check_all, iter_judged, judged_path
 from avrt.generate.merge import shown_sample
 from avrt.generate.quality import Check, Flags
 from avrt.generate.records import (
@@ -44,12 +47,12 @@ from avrt.generate.records import (
     iter_teachers,
     merged_path,
     stage_settings,
-    stratum_of,
     teachers_path,
     trace_outcome,
 )
 from avrt.generate.views import Selection, check_views, condition_of
 from avrt.runs import (
+    IdSet,
     Result,
     Stage,
     alone,
@@ -62,7 +65,6 @@ from avrt.runs import (
 
 __all__ = ["plan", "run", "validation_clips"]
 
-_NO_FAULTS: dict[str, str] = {}
 FILES = ("train.parquet", "validation.parquet", "rejected.parquet", "README.md")
 
 
@@ -121,16 +123,16 @@ def run(config: Config) -> Result:
     asked = {name: stage_settings(path, name) for name in ("trace", "merge")}
     source = _source(path, build, rules)
     fates = _decide(source, rules)
-    passing = source.samples.where("id", fates.passing.__contains__)
+    passing = source.samples.where("id", lambda id_: fates.of[id_].passes)
     matches = find_matches(passing, build.decontaminate)
     _reject_matches(fates, matches)
     _cut_to_size(fates, source, build, seed)
     save_config(config)
-    parts = _split(fates, source.samples, build.validation_fraction, seed)
-    counts = _count(fates, parts)
+    held_out = _held_out(fates, source.samples, build.validation_fraction, seed)
+    counts = _count(fates, source.samples, held_out)
     check_sums("build", len(source.samples), counts)
     stage.begin()
-    _write(folder, source, fates, parts)
+    _write(folder, source, fates, held_out)
     write_matches(folder / "contamination.parquet", matches)
     (folder / "statistics.json").unlink(missing_ok=True)  # of the dataset that was here before
     stages = {**asked, "judge": judges}
@@ -153,12 +155,14 @@ def plan(config: Config) -> str:
     )
 
 
-def validation_clips(video_ids: Iterable[str], fraction: float, seed: int) -> set[str]:
+def validation_clips(video_ids: Collection[str], fraction: float, seed: int) -> set[str]:
     """The clips held out: that share of them, but at least one of two or more, and never all."""
-    clips = sorted(set(video_ids), key=lambda clip: _rank(seed, clip))
-    if fraction == 0 or len(clips) < 2:
+    # 8 bytes of each rank: all names of clips would be too many to hold.
+    ranks = np.unique(np.fromiter((_place(seed, clip) for clip in video_ids), np.uint64))
+    if fraction == 0 or len(ranks) < 2:
         return set()
-    return set(clips[: min(max(1, round(fraction * len(clips))), len(clips) - 1)])
+    last = int(ranks[min(max(1, round(fraction * len(ranks))), len(ranks) - 1) - 1])
+    return {clip for clip in video_ids if _place(seed, clip) <= last}
 
 
 def _open(run: Path, build: BuildConfig, seed: int, rules: _Rules) -> Stage:
@@ -214,9 +218,10 @@ class _Source:
     view: str
     reasons: Mapping[str, str | None]
     """Of the traced samples: why they are not in the view."""
-    selected: Collection[str]
+    selected: Container[str]
     """Those in the view, or in one of its size: only what was merged for them counts, so that the
     dataset does not depend on wider views that were merged before."""
+    n_selected: int
     others: Mapping[str, Mapping[str, str | None]]
     """The same as `reasons` for each view that is compared in size."""
     is_judged: bool
@@ -226,7 +231,7 @@ class _Source:
         that reject it without a look at the trace, or empty texts.
         """
         run, samples, ids = self.run, self.samples, self.samples.ids
-        known = set(ids)
+        known = IdSet(ids)
         merged = (pair for pair in iter_merged(run) if pair[0] in self.selected)
         judged = iter_judged(run) if self.is_judged else ()
         judged = (pair for pair in judged if pair[0] in self.selected)
@@ -266,57 +271,15 @@ def _source(run: Path, build: BuildConfig, rules: _Rules) -> _Source:
         reasons = selection.reasons(build.view)
         either = selection.reasons(build.view, *build.same_size_as)
         others = {view: selection.reasons(view) for view in build.same_size_as}
-    selected = {id_ for id_, reason in either.items() if reason is None}
-    return _Source(run, samples, build.view, reasons, selected, others, bool(rules.judges))
+    selected = IdSet(id_ for id_, reason in either.items() if reason is None)
+    return _Source(
+        *(run, samples, build.view, reasons, selected, len(selected), others, bool(rules.judges))
+    )
 
 
-@dataclass
-class _Fates:
-    """What becomes of each sample, and all that is counted about them."""
-
-    rejected: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """Stage and reason."""
-    faults: dict[str, dict[str, str]] = field(default_factory=dict)
-    """Of every merged trace: the faults that gates see."""
-    unheard: set[str] = field(default_factory=set)
-    """Samples whose judgements do not count, since a gate rejects the merged trace."""
-    passing: set[str] = field(default_factory=set)
-    """Samples, in the view or not, with a trace that nothing rejects."""
-    strata: Counter[str] = field(default_factory=Counter)
-    flags: Flags = field(default_factory=Flags)
-
-    @property
-    def losses(self) -> Counter[tuple[str, str]]:
-        """Rejected samples by stage and reason."""
-        return Counter(self.rejected.values())
-
-    def settle(self, entry: Entry, stage: str, reason: str) -> None:
-        """Count an entry with its trace that counts, rejected or not."""
-        if stage:
-            self.rejected[entry.sample.id] = stage, reason
-        if entry.answers and not trace_outcome(entry.answers):
-            self.strata[stratum_of(entry.answers)] += 1
-        self.flags.add(entry)
-
-    def complete(self, entry: Entry) -> Entry:
-        """The entry with the trace that counts and all that was decided about it."""
-        id_ = entry.sample.id
-        stage, reason = self.rejected.get(id_, ("", ""))
-        heard = () if id_ in self.unheard else entry.judgements
-        faults = self.faults.get(id_)
-        return replace(
-            entry,
-            merged=_that_counts(entry.merged, heard),
-            flagged={} if faults is None else {name: faults.get(name) for name in GATES},
-            judgements=heard,
-            stage=stage,
-            reason=reason,
-        )
-
-
-def _decide(source: _Source, rules: _Rules) -> _Fates:
+def _decide(source: _Source, rules: _Rules) -> Fates:
     """What gates, judges and earlier stages reject."""
-    fates = _Fates()
+    fates = Fates()
     waiting: deque[tuple[Entry, str, str]] = deque()
 
     def cases() -> Iterator[Case]:
@@ -327,12 +290,10 @@ def _decide(source: _Source, rules: _Rules) -> _Fates:
             else:
                 fates.settle(entry, stage, reason)
 
-    for flagged in check_all(cases(), len(source.selected)):
+    for flagged in check_all(cases(), source.n_selected):
         entry, stage, reason = waiting.popleft()
-        entry = _with_flags(fates, entry, flagged, rules)
+        entry, is_heard = _with_flags(entry, flagged, rules)
         objection = rules.objection(entry)
-        if objection is None:
-            fates.passing.add(entry.sample.id)
         if not stage:
             stage, reason = objection or ("", "")
             if not stage and rules.judges and not entry.judgements:
@@ -340,26 +301,22 @@ def _decide(source: _Source, rules: _Rules) -> _Fates:
                     f"{judged_path(source.run)}: sample {entry.sample.id!r} passes the gates but "
                     "was never judged; run `avrt judge` with these build.gates"
                 )
-        fates.settle(entry, stage, reason)
+        fates.settle(entry, stage, reason, is_heard, passes=objection is None)
     return fates
 
 
 def _with_flags(
-    fates: _Fates, entry: Entry, flagged: Mapping[str, str | None], rules: _Rules
-) -> Entry:
-    """Remember the faults of the trace that counts: the merged one, or another try that judges let
-    take its place.
+    entry: Entry, flagged: Mapping[str, str | None], rules: _Rules
+) -> tuple[Entry, bool]:
+    """The entry with the trace that counts, the merged one or another try that judges let take its
+    place, and the faults of it; and whether its judgements count.
     """
-    id_, merged = entry.sample.id, entry.merged
-    if entry.judgements and any(flagged[gate] is not None for gate in rules.gates):
-        fates.unheard.add(id_)
-        entry = replace(entry, judgements=())
-    final = _that_counts(merged, entry.judgements)
-    if final is not None and merged is not None and final.key != merged.key:
+    is_heard = all(flagged[gate] is None for gate in rules.gates)
+    judgements = entry.judgements if is_heard else ()
+    final = that_counts(entry.merged, judgements)
+    if final is not None and entry.merged is not None and final.key != entry.merged.key:
         flagged = check(_case(entry, final))
-    faults = {name: fault for name, fault in flagged.items() if fault is not None}
-    fates.faults[id_] = faults or _NO_FAULTS
-    return replace(entry, merged=final, flagged=flagged)
+    return replace(entry, merged=final, flagged=flagged, judgements=judgements), is_heard
 
 
 def _case(entry: Entry, trace: MergedTrace) -> Case:
@@ -367,67 +324,68 @@ def _case(entry: Entry, trace: MergedTrace) -> Case:
     return case_of(entry.sample, entry.answers, trace)
 
 
-def _that_counts(merged: MergedTrace | None, judgements: Sequence[Judgement]) -> MergedTrace | None:
-    """The merged trace, or the other try that the judges let take its place."""
-    if merged is None or not judgements or judgements[0].key == merged.key:
-        return merged
-    final = judgements[0]
-    return replace(merged, key=final.key, text=final.text, finish_reason=final.finish_reason)
-
-
-def _reject_matches(fates: _Fates, matches: Iterable[Match]) -> None:
+def _reject_matches(fates: Fates, matches: Iterable[Match]) -> None:
     """Reject samples that a benchmark holds too.
 
     The matches have samples outside the view too, since they count when views are cut to a size.
     """
     for match in matches:
-        fates.passing.discard(match.id)
-        fates.rejected.setdefault(match.id, ("gate", "dropped/in_benchmark"))
+        fates.reject(match.id, "gate", "dropped/in_benchmark")
 
 
-def _cut_to_size(fates: _Fates, source: _Source, build: BuildConfig, seed: int) -> None:
+def _cut_to_size(fates: Fates, source: _Source, build: BuildConfig, seed: int) -> None:
     """Cut to the smallest size among the views that are compared, by a seeded draw."""
     if not build.same_size_as:
         return
-    kept = [id_ for id_ in source.samples.ids if id_ not in fates.rejected]
-    sizes = [len(kept)]
+    n_kept = len(source.samples) - fates.losses.total()
+    sizes = [n_kept]
     for reasons in source.others.values():
         sizes.append(
-            sum(reason is None and id_ in fates.passing for id_, reason in reasons.items())
+            sum(reason is None and fates.of[id_].passes for id_, reason in reasons.items())
         )
-    for id_ in sorted(kept, key=lambda id_: _rank(seed, id_))[min(sizes) :]:
-        fates.rejected[id_] = "size", "dropped/over_size"
+    kept = source.samples.where("id", lambda id_: not fates.of[id_].stage).ids
+    size, ranks = min(sizes), np.fromiter((_place(seed, id_) for id_ in kept), np.uint64)
+    if size < n_kept:
+        first = int(np.sort(ranks)[size])
+        for id_ in kept:
+            if _place(seed, id_) >= first:
+                fates.reject(id_, "size", "dropped/over_size")
 
 
-def _rank(seed: int, name: str) -> bytes:
-    return hashlib.sha256(f"{seed}:{name}".encode()).digest()
+def _place(seed: int, name: str) -> int:
+    """The place in an order that the seed decides: the first 8 bytes of a hash."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "big")
 
 
-def _split(
-    fates: _Fates, samples: PreparedSamples, validation_fraction: float, seed: int
-) -> dict[str, set[str]]:
-    """The ids of train and validation."""
-    kept = samples.where("id", lambda id_: id_ not in fates.rejected)
-    held_out = validation_clips(kept.column("video_id"), validation_fraction, seed)
-    return {
-        "train": set(kept.where("video_id", lambda clip: clip not in held_out).ids),
-        "validation": set(kept.where("video_id", held_out.__contains__).ids),
-    }
+def _held_out(
+    fates: Fates, samples: PreparedSamples, validation_fraction: float, seed: int
+) -> set[str]:
+    """The clips of the validation split."""
+    kept = samples.where("id", lambda id_: not fates.of[id_].stage)
+    return validation_clips(kept.column("video_id"), validation_fraction, seed)
 
 
-def _write(folder: Path, source: _Source, fates: _Fates, parts: Mapping[str, set[str]]) -> None:
+def _part(stage: str, clip: str, held_out: Container[str]) -> str:
+    """The file of a sample, which was rejected if there is a stage."""
+    if stage:
+        return "rejected"
+    return "validation" if clip in held_out else "train"
+
+
+def _write(folder: Path, source: _Source, fates: Fates, held_out: Container[str]) -> None:
     """Write the three files side by side, since all is read once for them."""
     with ExitStack() as stack:
         files = {
             name: stack.enter_context(open_parquet(folder / f"{name}.parquet", schema))
             for name, schema in {
-                **dict.fromkeys(parts, DATASET_SCHEMA),
+                **dict.fromkeys(("train", "validation"), DATASET_SCHEMA),
                 "rejected": REJECTED_SCHEMA,
             }.items()
         }
         for entry, *_ in source.entries():
-            part = next((name for name, ids in parts.items() if entry.sample.id in ids), "rejected")
-            files[part].add(to_row(fates.complete(entry)))
+            completed = fates.complete(entry)
+            part = _part(completed.stage, entry.sample.video_id, held_out)
+            files[part].add(to_row(completed))
 
 
 def _check(flags: Flags, rules: _Rules) -> Iterator[Check]:
@@ -437,12 +395,14 @@ def _check(flags: Flags, rules: _Rules) -> Iterator[Check]:
         yield from flags.check_judge(name, rules.findings if rejects else (), rules.exams[name])
 
 
-def _count(fates: _Fates, parts: Mapping[str, Collection[str]]) -> Counter[str]:
-    counts = Counter({name: len(ids) for name, ids in parts.items()})
-    counts["kept"] = counts.total()
-    counts["rejected"] = len(fates.rejected)
+def _count(fates: Fates, samples: PreparedSamples, held_out: Container[str]) -> Counter[str]:
+    counts = Counter({"train": 0, "validation": 0, "rejected": 0})
+    for id_, clip in zip(samples.ids, samples.column("video_id"), strict=True):
+        counts[_part(fates.of[id_].stage, clip, held_out)] += 1
+    counts["kept"] = counts["train"] + counts["validation"]
     counts["read"] = counts["kept"] + counts["rejected"]
-    counts.update(reason for _, reason in fates.rejected.values())
+    for (_, reason), n in fates.losses.items():
+        counts[reason] += n
     counts.update({f"stratum/{name}": fates.strata[name] for name in STRATA})
     return counts
 

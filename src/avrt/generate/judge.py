@@ -12,13 +12,14 @@ gates let through, even if it is no better than the first.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from itertools import chain, islice
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from avrt.ask.budget import Budget
 from avrt.ask.calls import (
@@ -55,12 +56,14 @@ from avrt.generate.records import (
 from avrt.generate.verdict import UNJUDGED, Verdict, describe_judge, draft_votes, read_verdict
 from avrt.prompts import load_prompt
 from avrt.runs import (
+    DiskMap,
+    IdSet,
     Result,
     Stage,
     check_sums,
     fingerprint,
+    iter_parquet,
     open_stage,
-    read_table,
     save_config,
 )
 from avrt.types import Sample
@@ -95,9 +98,9 @@ def run(config: Config, budget: Budget | None = None) -> Result:
         n_failed = counts["again_failed"] + counts["failed_calls"]
         if not n_failed and not any(key.startswith("failed/") for key in counts):
             return Result(f"judge: nothing to do, {path} is judged", counts)
-    columns = read_table(merged_path(path), ["sample_id", "status"]).to_pydict()
-    statuses = dict(zip(columns["sample_id"], columns["status"], strict=True))
-    samples = load_prepared(path).where("id", lambda id_: statuses.get(id_) == "ok")
+    rows = iter_parquet(merged_path(path), ["sample_id", "status"])
+    merged = IdSet(row["sample_id"] for row in rows if row["status"] == "ok")
+    samples = load_prepared(path).where("id", merged.__contains__)
     save_config(config)
     source = config.run.calls_path
     with open_ledger(path, budget.shard, source=source) as ledger, ExitStack() as engines:
@@ -113,14 +116,15 @@ def run(config: Config, budget: Budget | None = None) -> Result:
         tries = _judge_and_repair(bench, chosen, config.generate.leak_retries)
         if budget.stopped_by is None:
             stage.begin()
-            write_judged(path, _judgements(ledger, tries))
+            write_judged(path, _judgements(ledger, chosen.ids, tries))
         reused = reused_text(ledger, "judge", source)
     if budget.stopped_by is not None:
         return Result(budget.summarize("judge") + reused, {})
-    check_failure_rate("judge", chain(*bench.ask.outcomes), config.generate.max_failure_rate)
+    asked = chain.from_iterable(outcomes.values() for outcomes in bench.ask.outcomes)
+    n_failed = check_failure_rate("judge", asked, config.generate.max_failure_rate)
     counts = _count(tries)
     check_sums("judge", len(samples), {**counts, "kept": counts["kept"] + counts[UNJUDGED]})
-    if n_failed := sum(outcome.failure is not None for outcome in chain(*bench.ask.outcomes)):
+    if n_failed:
         counts["failed_calls"] = n_failed  # also single votes, which the next command asks for
     stage.finish(counts)
     return Result(_summarize(counts, config.judges) + reused, counts)
@@ -154,7 +158,7 @@ class _Asker:
     """Closes the engines at the end."""
     cluster: RayConfig | None
     engines: dict[str, LazyEngine | ClusterEngine] = field(default_factory=dict)
-    outcomes: list[Iterable[Outcome]] = field(default_factory=list)
+    outcomes: list[Outcomes] = field(default_factory=list)
 
     def __call__(self, title: str, role: ModelRole, n: int, drafts: Iterable[Draft]) -> Outcomes:
         """The outcomes by draft; less when the budget is spent."""
@@ -164,7 +168,7 @@ class _Asker:
             self.engines[name] = self.stack.enter_context(closing(engine))
         each = Drafts(title, n, drafts, self.media)
         outcomes = call_all(self.ledger, self.engines[name], each, self.budget)
-        self.outcomes.append(outcomes.values())
+        self.outcomes.append(outcomes)
         return outcomes
 
 
@@ -191,7 +195,7 @@ class _Try:
     """The gate that rejects it, or `failed/CLASS` of the merger's call; None: judges read it."""
     judges: tuple[str, ...]
     found: tuple[Verdict, ...]
-    """Of each judge; none where no judge read it. A mapping would take more than all the rest."""
+    """Of each judge; none where no judge read it."""
 
     @property
     def verdicts(self) -> Mapping[str, Verdict]:
@@ -211,39 +215,58 @@ class _Try:
         return self.objection is None and judged and not self.leaks
 
 
-def _judge_and_repair(
-    bench: _Bench, chosen: PreparedSamples, n_retries: int
-) -> dict[str, list[_Try]]:
+_of_verdict = attrgetter(*Verdict.__slots__)
+_Tries: TypeAlias = DiskMap[str, Sequence[_Try]]
+_Again: TypeAlias = Callable[[str], Outcome | None]
+"""The outcome of another try about a sample; None: it was not begun."""
+
+
+def _judge_and_repair(bench: _Bench, chosen: PreparedSamples, n_retries: int) -> _Tries:
     """All tries about each sample, the merged trace first; less when the budget is spent."""
-    tries: dict[str, list[_Try]] = {}
+    tries = _tries(bench)
     waiting, again = chosen, None
     for k in range(n_retries + 1):
-        judged = _judge(bench, waiting, again)
-        for id_, attempt in judged.items():
-            tries.setdefault(id_, []).append(attempt)
-        leaky = waiting.where(
-            "id",
-            lambda id_, judged=judged: (
-                id_ in judged
-                and not judged[id_].is_clean
-                and any(attempt.leaks for attempt in tries[id_])
-            ),
-        )
-        if not leaky or k == n_retries:
+        for id_, attempt in _judge(bench, waiting, again):
+            tries[id_] = [*tries.get(id_, ()), attempt]
+        if k == n_retries:
+            break
+        leaky = waiting.where("id", lambda id_, n=k + 1: _is_leaky(tries.get(id_, ()), n))
+        if not leaky:
             break
         again = _merge_again(bench, leaky, tries, k + 1)
-        waiting = leaky.where("id", again.__contains__)
+        waiting = leaky.where("id", lambda id_, again=again: again(id_) is not None)
     return tries
 
 
+def _tries(bench: _Bench) -> _Tries:
+    """Room on the disk for the tries about each sample."""
+    names = tuple(bench.judges)
+
+    def pack(of_sample: Sequence[_Try]) -> Any:
+        return [(each.key, each.objection, [*map(_of_verdict, each.found)]) for each in of_sample]
+
+    def unpack(packed: Any) -> Sequence[_Try]:
+        return [
+            _Try(key, objection, names, tuple(Verdict(*verdict) for verdict in found))
+            for key, objection, found in packed
+        ]
+
+    return DiskMap(pack, unpack)
+
+
+def _is_leaky(tries: Sequence[_Try], n: int) -> bool:
+    """Whether the `n`-th try was judged and is not clean, and one of them has a leak."""
+    return len(tries) == n and not tries[-1].is_clean and any(attempt.leaks for attempt in tries)
+
+
 def _traces(
-    bench: _Bench, samples: PreparedSamples, again: Mapping[str, Outcome] | None
+    bench: _Bench, samples: PreparedSamples, again: _Again | None
 ) -> Iterator[tuple[Sample, Answers, MergedTrace]]:
     """The trace about each sample with its answers: the merged one, or that of another try."""
     path, ids = bench.run, samples.ids
     pairs = iter_merged(path)
     if again is not None:
-        merged = bench.merger.read_traces(bench.ask.ledger, samples, again.__getitem__)
+        merged = bench.merger.read_traces(bench.ask.ledger, samples, again)
         pairs = ((trace.sample_id, trace) for trace in merged)
     traces = along(ids, pairs, merged_path(path))
     for (sample, answers), trace in zip(answers_about(path, samples), traces, strict=True):
@@ -252,46 +275,53 @@ def _traces(
 
 
 def _judge(
-    bench: _Bench, samples: PreparedSamples, again: Mapping[str, Outcome] | None
-) -> dict[str, _Try]:
+    bench: _Bench, samples: PreparedSamples, again: _Again | None
+) -> Iterator[tuple[str, _Try]]:
     """The verdicts on traces, by sample; samples for which the budget did not reach are absent.
 
     The traces are read anew for gates, judges and verdicts, so that they never lie in memory
     together.
     """
-    keys: dict[str, str] = {}
-    objections: dict[str, str | None] = {}
-
-    def done() -> Iterator[Case]:
-        for sample, answers, trace in _traces(bench, samples, again):
-            keys[sample.id] = trace.key
-            if trace.status == "ok":
-                objections[sample.id] = None
-                yield case_of(shown_sample(sample, trace.order), answers, trace)
-            else:
-                objections[sample.id] = f"failed/{trace.status}"
-
-    flagged = check_all(done(), len(samples))
-    faults = [next((gate for gate in bench.gates if of[gate] is not None), None) for of in flagged]
-    ok = [id_ for id_, objection in objections.items() if objection is None]
-    objections |= zip(ok, faults, strict=True)
-    passing = samples.where("id", lambda id_: objections[id_] is None)
+    gated = _gate(bench, samples, again)
+    passing = samples.where("id", lambda id_: gated[id_][1] is None)
 
     def cases() -> Iterator[tuple[str, Case]]:
         for sample, answers, trace in _traces(bench, passing, again):
             yield sample.id, case_of(shown_sample(sample, trace.order), answers, trace)
 
-    by_judge: list[dict[str, Verdict]] = []
+    found = DiskMap[tuple[str, str], Verdict](_of_verdict, lambda packed: Verdict(*packed))
+    names = tuple(bench.judges)
     for name, judge in bench.judges.items():
         drafts = draft_votes(name, judge, bench.seed, cases())
         outcomes = bench.ask(f"judge {name}", judge, len(passing) * judge.votes, drafts)
-        by_judge.append(dict(_read_verdicts(bench.ask.ledger, judge.votes, cases(), outcomes)))
-    names = tuple(bench.judges)
-    return {
-        id_: _Try(key, objections[id_], names, tuple(of[id_] for of in by_judge if id_ in of))
-        for id_, key in keys.items()
-        if objections[id_] is not None or all(id_ in of for of in by_judge)
-    }
+        verdicts = _read_verdicts(bench.ask.ledger, judge.votes, cases(), outcomes)
+        found.update(((name, id_), verdict) for id_, verdict in verdicts)
+    for id_, (key, objection) in gated.items():
+        of_judges = [found.get((name, id_)) for name in names]
+        verdicts = tuple(verdict for verdict in of_judges if verdict is not None)
+        if objection is not None or len(verdicts) == len(names):
+            yield id_, _Try(key, objection, names, verdicts)
+
+
+def _gate(
+    bench: _Bench, samples: PreparedSamples, again: _Again | None
+) -> Mapping[str, tuple[str, str | None]]:
+    """Of each trace, by sample, its key and its objection as in `_Try`."""
+    gated = DiskMap[str, tuple[str, str | None]]()
+    waiting: deque[tuple[str, str]] = deque()
+
+    def cases() -> Iterator[Case]:
+        for sample, answers, trace in _traces(bench, samples, again):
+            if trace.status == "ok":
+                waiting.append((sample.id, trace.key))
+                yield case_of(shown_sample(sample, trace.order), answers, trace)
+            else:
+                gated[sample.id] = trace.key, f"failed/{trace.status}"
+
+    for flagged in check_all(cases(), len(samples)):
+        id_, key = waiting.popleft()
+        gated[id_] = key, next((gate for gate in bench.gates if flagged[gate] is not None), None)
+    return gated
 
 
 def _read_verdicts(
@@ -314,9 +344,7 @@ def _read_verdicts(
             yield id_, read_verdict(votes, replies, case.text)
 
 
-def _merge_again(
-    bench: _Bench, samples: PreparedSamples, tries: Mapping[str, Sequence[_Try]], k: int
-) -> dict[str, Outcome]:
+def _merge_again(bench: _Bench, samples: PreparedSamples, tries: _Tries, k: int) -> _Again:
     """Where another trace about each sample is, written with the quotes of its latest leak in
     view; less when the budget is spent.
     """
@@ -329,7 +357,7 @@ def _merge_again(
             yield bench.merger.draft(sample, answers, k, f"\n\n{text}")
 
     outcomes = bench.ask("merger, again", bench.merger.role, len(samples), drafts())
-    return {id_: outcomes[id_, k] for id_ in samples.ids if (id_, k) in outcomes}
+    return lambda id_: outcomes.get((id_, k))
 
 
 def _that_counts(tries: Sequence[_Try]) -> _Try:
@@ -338,9 +366,9 @@ def _that_counts(tries: Sequence[_Try]) -> _Try:
     return next((attempt for attempt in read if attempt.is_clean), [tries[0], *read][-1])
 
 
-def _judgements(ledger: Ledger, tries: Mapping[str, Sequence[_Try]]) -> Iterator[Judgement]:
+def _judgements(ledger: Ledger, ids: Iterable[str], tries: _Tries) -> Iterator[Judgement]:
     """Every sample's judgements, by judge; none where a gate rejected the merged trace."""
-    waiting = iter(tries.items())
+    waiting = ((id_, tries[id_]) for id_ in ids)
     while batch := list(islice(waiting, BATCH)):
         replies = ledger.find_all([_that_counts(of).key for _, of in batch])
         for sample_id, of_sample in batch:
@@ -403,7 +431,7 @@ def _check_merged(run: Path, again: Mapping[str, Any], balances: bool) -> None:
         )
 
 
-def _count(tries: Mapping[str, Sequence[_Try]]) -> Counter[str]:
+def _count(tries: _Tries) -> Counter[str]:
     """Every merged trace as kept, unjudged, dropped or failed; then findings, and further tries."""
     counts = Counter({"read": len(tries), "kept": 0, UNJUDGED: 0})
     for of_sample in tries.values():

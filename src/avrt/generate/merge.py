@@ -50,7 +50,7 @@ from avrt.generate.records import (
 from avrt.generate.single import traces_of_teacher
 from avrt.generate.views import Selection, check_views, condition_of
 from avrt.prompts import PromptTemplate, format_options, load_prompt
-from avrt.runs import Result, Stage, check_sums, open_stage, save_config
+from avrt.runs import DiskMap, Result, Stage, check_sums, open_stage, save_config
 from avrt.types import Completion, Sample
 
 __all__ = ["Merger", "make_merger", "plan", "run", "shown_sample"]
@@ -98,7 +98,8 @@ def run(config: Config, budget: Budget | None = None) -> Result:
     with open_ledger(path, budget.shard, source=source) as ledger:
         chosen = budget.take(selected)
         each = (merger.draft(sample, answers) for sample, answers in answers_about(path, chosen))
-        targets = {sample.id: merger.shown(sample).target for sample in chosen}
+        targets = DiskMap[str, str]()
+        targets.update((sample.id, merger.shown(sample).target) for sample in chosen)
         drafts = Drafts("merger", len(chosen), each, config.media, _keeper(targets))
         with closing(role_on(config.cluster, merger.role, merger.media)) as engine:
             outcomes = call_all(ledger, engine, drafts, budget)
@@ -195,22 +196,22 @@ class Merger:
         self,
         ledger: Ledger,
         samples: PreparedSamples,
-        outcome_of: Callable[[str], Outcome],
+        outcome_of: Callable[[str], Outcome | None],
     ) -> Iterator[MergedTrace]:
         """The trace about each sample, in order, by its id; replies are read in batches."""
         for start in range(0, len(samples), BATCH):
             batch = list(samples[start : start + BATCH])
             outcomes = [outcome_of(sample.id) for sample in batch]
-            keys = [outcome.key for outcome in outcomes]
+            keys = [outcome.key for outcome in outcomes if outcome is not None]
             replies = ledger.find_all([key for key in keys if key is not None])
             for sample, outcome in zip(batch, outcomes, strict=True):
                 yield self.to_trace(sample, outcome, replies)
 
     def to_trace(
-        self, sample: Sample, outcome: Outcome, replies: Mapping[str, Completion]
+        self, sample: Sample, outcome: Outcome | None, replies: Mapping[str, Completion]
     ) -> MergedTrace:
         """The trace in a reply, or the failure in its place."""
-        if outcome.key is None:
+        if outcome is None or outcome.key is None:
             raise AssertionError(f"{sample.source}: a call without media has no key")
         completion = outcome.failure or replies[outcome.key]
         return MergedTrace(
@@ -309,7 +310,7 @@ def _check_prompt(
         )
 
 
-def _select(build: BuildConfig, run: Path, samples: PreparedSamples) -> dict[str, str | None]:
+def _select(build: BuildConfig, run: Path, samples: PreparedSamples) -> Mapping[str, str | None]:
     """Why each traced sample is in none of the views to merge; None: it is in one."""
     with Selection(build.views, answers_about(run, samples, with_texts=False)) as selection:
         return selection.reasons(build.view, *build.same_size_as)

@@ -7,7 +7,7 @@ from it is marked as to do again.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -19,11 +19,11 @@ from avrt.config import TeacherRole
 from avrt.datasets.prepared import PreparedSamples
 from avrt.errors import ConfigError, DataError
 from avrt.runs import (
+    IdSet,
     file_digest,
     iter_parquet,
     manifest_path,
     read_manifest,
-    read_table,
     write_parquet,
 )
 from avrt.types import Sample
@@ -226,20 +226,21 @@ def iter_merged(run: Path) -> Iterator[tuple[str, MergedTrace]]:
 
 
 def along(
-    ids: Sequence[str],
+    ids: Iterable[str],
     pairs: Iterable[tuple[str, T]],
     path: Path,
-    known: Collection[str] | None = None,
+    known: Container[str] | None = None,
 ) -> Iterator[T | None]:
     """For each id in turn the value that one of the pairs has for it, else None.
 
     Ids and pairs are in the same order, so that files are read side by side, some rows at a time.
-    `known`: the set of the ids, where it is there already.
+    `known`: the set of the ids, where it is there already; without it, `ids` are gone through
+    twice.
 
     Raises:
         DataError: the pairs of the file `path` are in another order.
     """
-    wanted = set(ids) if known is None else known
+    wanted = IdSet(ids) if known is None else known
     waiting = (pair for pair in pairs if pair[0] in wanted)
     pair = next(waiting, None)
     for id_ in ids:
@@ -276,12 +277,12 @@ def check_traced(run: Path, prepared: PreparedSamples) -> None:
         ConfigError: the run was prepared again after it was traced.
     """
     samples, remedy = run / "samples.parquet", "run `avrt trace` again, or choose another run.name"
-    traced = set(read_table(teachers_path(run), ["sample_id"]).column(0).to_pylist())
+    traced = IdSet(row["sample_id"] for row in iter_parquet(teachers_path(run), ["sample_id"]))
     usable = prepared.where("usable", lambda usable: usable is not None)
-    missing = [sample_id for sample_id in usable.ids if sample_id not in traced]
+    missing = usable.where("id", lambda id_: id_ not in traced)
     if missing:
         raise ConfigError(
-            f"{samples}: {len(missing)} samples, such as {missing[0]!r}, are not in "
+            f"{samples}: {len(missing)} samples, such as {missing[0].id!r}, are not in "
             f"{teachers_path(run)}: the run was prepared again after it was traced; {remedy}"
         )
     manifest = run / "manifests" / "trace.json"

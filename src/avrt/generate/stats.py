@@ -15,14 +15,13 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from sys import intern
 from typing import Any
 
 from avrt.answers import is_well_formed, split_trace
 from avrt.config import Config
 from avrt.errors import ConfigError
 from avrt.generate import strata
-from avrt.runs import Result, alone, iter_parquet, write_json
+from avrt.runs import DiskMap, Result, alone, iter_parquet, write_json
 from avrt.types import LETTERS, RELATIONS
 
 __all__ = ["plan", "run"]
@@ -109,17 +108,19 @@ def plan(config: Config) -> str:
     return f"stats: describe {config.run.path / 'dataset'}, write statistics.json there"
 
 
-def _media(path: Path) -> dict[str, tuple[float | None, str | None]]:
+def _media(path: Path) -> Mapping[str, tuple[float | None, str | None]]:
     """Duration in seconds and size of each file; nothing when the files were never probed."""
-    if not path.is_file():
-        return {}
-    return {
-        row["path"]: (
-            row["duration_s"],
-            intern(f"{row['width']}×{row['height']}") if row["width"] else None,
+    media = DiskMap[str, tuple[float | None, str | None]]()
+    if path.is_file():
+        rows = iter_parquet(path, ["path", "duration_s", "width", "height"])
+        media.update(
+            (
+                row["path"],
+                (row["duration_s"], f"{row['width']}×{row['height']}" if row["width"] else None),
+            )
+            for row in rows
         )
-        for row in iter_parquet(path, ["path", "duration_s", "width", "height"])
-    }
+    return media
 
 
 def _compare(splits: Sequence[_Split]) -> tuple[str, str, str]:

@@ -57,6 +57,7 @@ from avrt.generate.records import (
 from avrt.generate.views import check_views
 from avrt.prompts import format_options, load_prompt
 from avrt.runs import (
+    DiskMap,
     Result,
     Stage,
     check_sums,
@@ -171,7 +172,7 @@ class Teacher:
 
     def id_of(self, place: int, k: int) -> int:
         """Of the draft for the `k`-th answer about the sample in a row of the file; a number takes
-        less memory than a pair.
+        less room than a pair.
         """
         return place * self.role.k + k
 
@@ -206,7 +207,7 @@ class Teacher:
     def drafts(self, samples: PreparedSamples, clips: Clips) -> Iterator[Draft]:
         """The question as text, and only the media that this teacher may have."""
         prompt, given = load_prompt(self.role.prompt), self.role.modality
-        for place, sample in zip(samples.places, samples, strict=True):
+        for place, sample in samples.placed():
             clip = NO_CLIP if given == "none" else clips.of(sample)
             for k in range(self.role.k):
                 options = in_order(sample.options, self.order(sample, k))
@@ -322,9 +323,11 @@ def _is_done(run: Path, stage: Stage) -> bool:
     return not any(key.endswith("/failed") and n for key, n in stage.counts().items())
 
 
-def _known_files(run: Path) -> dict[str, File]:
+def _known_files(run: Path) -> Mapping[str, File]:
+    files = DiskMap[str, File](lambda file: file.sha256, File)
     rows = iter_parquet(run / "media.parquet", ["path", "sha256"])
-    return {row["path"]: File(row["sha256"]) for row in rows}
+    files.update((row["path"], File(row["sha256"])) for row in rows)
+    return files
 
 
 def _can_ask(teacher: TeacherRole, halves: str) -> bool:
@@ -346,10 +349,10 @@ def _read_answers(
     asked about the first `n_asked`.
     """
     for start in range(0, len(samples), BATCH):
-        batch = samples[start : start + BATCH]
+        batch = list(samples[start : start + BATCH].placed())
         by_sample = [
             _outcomes_of(teachers, place, outcomes, ABSENT if number < n_asked else NOT_ASKED)
-            for number, place in enumerate(batch.places, start)
+            for number, (place, _) in enumerate(batch, start)
         ]
         keys = [
             outcome.key
@@ -359,7 +362,7 @@ def _read_answers(
             if outcome.key is not None
         ]
         replies = ledger.find_all(keys)
-        for sample, of_sample in zip(batch, by_sample, strict=True):
+        for (_, sample), of_sample in zip(batch, by_sample, strict=True):
             yield {
                 name: [
                     teachers[name].to_trace(sample, k, outcome, replies)

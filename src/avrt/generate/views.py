@@ -24,6 +24,7 @@ from avrt.generate.records import (
     stratum_of,
     trace_outcome,
 )
+from avrt.runs import DiskMap
 from avrt.types import Sample
 
 __all__ = [
@@ -64,7 +65,7 @@ def condition_of(view: str, own: Mapping[str, str]) -> str:
 class ViewTable:
     """What the teachers answered about each sample, for views to choose from.
 
-    It holds numbers and names of samples, no texts.
+    It has numbers and names of samples, no texts, and lies on the disk.
     """
 
     def __init__(self, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -72,7 +73,8 @@ class ViewTable:
         waiting = iter(rows)
         first = next(waiting, None)
         self._columns = [] if first is None else list(first)
-        self._connection = sqlite3.connect(":memory:")
+        self._connection = sqlite3.connect("")  # a temporary file without a name
+        self._connection.execute("PRAGMA journal_mode = OFF")
         if first is not None:
             names = ", ".join(f'"{name}"' for name in self._columns)
             self._connection.execute(f"CREATE TABLE samples ({names})")
@@ -92,18 +94,22 @@ class ViewTable:
         self._connection.close()
 
     def matching(self, view: str, condition: str) -> set[str]:
-        """The ids of the rows for which `condition` holds.
+        """The ids of the rows for which `condition` holds; see `each_matching`."""
+        return set(self.each_matching(view, condition))
+
+    def each_matching(self, view: str, condition: str) -> Iterator[str]:
+        """The id of one row after another for which `condition` holds.
 
         Raises:
             ConfigError: not a condition over these columns; `view` names it in the message.
         """
         if not self._columns:
-            return set()
+            return
         try:
             if '"' in condition:  # SQLite would take a misspelt column in them for a text
                 raise sqlite3.Error("write texts in single quotes, columns in none")
             query = f"SELECT id FROM samples WHERE ({condition}\n)"
-            return {id_ for (id_,) in self._connection.execute(query)}
+            yield from (id_ for (id_,) in self._connection.execute(query))
         except (sqlite3.Error, sqlite3.Warning) as error:
             raise ConfigError(
                 f"view {view!r}: {condition}: {error}; the packaged views are {', '.join(VIEWS)}, "
@@ -118,9 +124,9 @@ class Selection:
     def __init__(self, own: Mapping[str, str], pairs: Iterable[tuple[Sample, Answers]]) -> None:
         """`own`: the user's views; `pairs`: every sample with its answers, read once."""
         self._own = own
-        self._outcomes: dict[str, str] = {}
+        self._outcomes = DiskMap[str, str]()
         """Samples without answers to merge."""
-        self._outside: dict[str, str] = {}
+        self._outside = DiskMap[str, str]()
         """For the others the reason if they are not in a view."""
         self._table = ViewTable(self._noted(pairs))
 
@@ -139,18 +145,20 @@ class Selection:
                 self._outside[sample.id] = _reason_outside(answers)
             yield view_row(sample, answers)
 
-    def reasons(self, *views: str) -> dict[str, str | None]:
+    def reasons(self, *views: str) -> Mapping[str, str | None]:
         """For every sample the reason why it is in none of the views, as stages count; None: it is
         in one.
 
         Raises:
             ConfigError: neither a view, packaged or of the user's own, nor a condition.
         """
-        ids: set[str] = set()
+        reasons = DiskMap[str, str | None]()
+        for chosen in (self._outcomes, self._outside):
+            reasons.update(chosen.items())
         for view in views:
-            ids |= self._table.matching(view, condition_of(view, self._own))
-        inside = {id_: None if id_ in ids else reason for id_, reason in self._outside.items()}
-        return {**self._outcomes, **inside}
+            ids = self._table.each_matching(view, condition_of(view, self._own))
+            reasons.update((id_, None) for id_ in ids if id_ in self._outside)
+        return reasons
 
 
 def _only_reading(action: int, *_names: str | None) -> int:

@@ -33,7 +33,7 @@ from avrt.generate.records import (
     trace_outcome,
 )
 from avrt.report.item import Asked, Made, answer_entry
-from avrt.runs import iter_parquet, read_table
+from avrt.runs import IdSet, iter_parquet
 from avrt.types import Sample
 
 __all__ = ["DATASET", "Benchmark", "Part", "benchmark_rows", "part_rows", "parts_of_run"]
@@ -116,8 +116,7 @@ def part_rows(
     run: Path, part: Part, benchmarks: Sequence[Benchmark], faults: list[str]
 ) -> Iterator[Made]:
     """Every question of a file with what was made of it."""
-    ids = read_table(part.path, ["id"]).column(0).to_pylist()
-    known = set(ids)
+    known = IdSet(_ids(part.path))
     rows = iter_parquet(part.path)
     sources = (
         (teachers_path(run), iter_teachers(run)),
@@ -125,10 +124,10 @@ def part_rows(
         (judged_path(run), iter_judged(run)),
     )
     streams = [
-        _tolerant(along(ids, pairs if path.is_file() else (), path, known), faults)
+        _tolerant(along(_ids(part.path), pairs if path.is_file() else (), path, known), faults)
         for path, pairs in sources
     ]
-    same = [_replies_to(ids, benchmark, faults) for benchmark in benchmarks]
+    same = [_replies_to(part.path, benchmark, faults) for benchmark in benchmarks]
     for row, *found in _beside(rows, [*streams, *same]):
         answers, merged, judgements, *replies = found
         sample = part.sample(row)
@@ -164,14 +163,18 @@ def benchmark_rows(benchmark: Benchmark, faults: list[str]) -> Iterator[Made]:
         yield Made(benchmark.name, benchmark.sample(id_), replies=replies)
 
 
+def _ids(path: Path) -> Iterator[str]:
+    return (row["id"] for row in iter_parquet(path, ["id"]))
+
+
 def _replies_to(
-    ids: Sequence[str], benchmark: Benchmark, faults: list[str]
+    path: Path, benchmark: Benchmark, faults: list[str]
 ) -> Iterator[tuple[Sample | None, list[dict[str, Any]]]]:
-    """For each id the benchmark's question of that name, and the replies to it."""
+    """For each id in a file the benchmark's question of that name, and the replies to it."""
     asked = set(benchmark.ids)
-    common = [id_ for id_ in ids if id_ in asked]
+    common = [id_ for id_ in _ids(path) if id_ in asked]
     replies = benchmark.replies(common, faults)
-    for id_ in ids:
+    for id_ in _ids(path):
         yield (benchmark.sample(id_), next(replies, [])) if id_ in asked else (None, [])
 
 

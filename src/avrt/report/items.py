@@ -44,7 +44,7 @@ from avrt.report.item_rows import (
     parts_of_run,
 )
 from avrt.report.script import encode, write_list, write_script
-from avrt.runs import iter_parquet
+from avrt.runs import DiskMap, iter_parquet
 from avrt.types import Sample
 
 __all__ = ["ItemSources", "Written", "write_items"]
@@ -346,16 +346,15 @@ def _note_models(index: Index, benchmark: Benchmark) -> None:
         index.add_model(asked, answers)
 
 
-def _durations(run: Path) -> dict[str, float | None]:
+def _durations(run: Path) -> Mapping[str, float | None]:
     """Seconds of every media file of the dataset."""
-    path = run / "media.parquet"
-    if not path.is_file():
-        return {}
-    columns = ("path", "duration_s", "audio_duration_s")
-    return {
-        row["path"]: row["duration_s"] or row["audio_duration_s"]
-        for row in iter_parquet(path, columns)
-    }
+    path, durations = run / "media.parquet", DiskMap[str, float | None]()
+    if path.is_file():
+        rows = iter_parquet(path, ("path", "duration_s", "audio_duration_s"))
+        durations.update(
+            (row["path"], row["duration_s"] or row["audio_duration_s"]) for row in rows
+        )
+    return durations
 
 
 def _sound_s(benchmark: Benchmark, id_: str) -> float | None:

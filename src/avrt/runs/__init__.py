@@ -18,6 +18,7 @@ from typing import Any
 from avrt.config import Config, dump_config
 from avrt.errors import ConfigError
 from avrt.ranks import is_main
+from avrt.runs.disk import DiskMap, IdSet, temporary_folder
 from avrt.runs.files import (
     atomic_file,
     file_digest,
@@ -32,6 +33,7 @@ from avrt.runs.history import commit_of_code, note_command, read_history
 from avrt.runs.locks import alone, held_locks, hold_lock, hold_output, lock_file
 from avrt.runs.parquet import (
     ParquetRows,
+    iter_batches,
     iter_parquet,
     not_written,
     open_parquet,
@@ -43,6 +45,8 @@ from avrt.runs.parquet import (
 from avrt.runs.progress import Ticker, format_duration, quiet_s, say, track
 
 __all__ = [
+    "DiskMap",
+    "IdSet",
     "ParquetRows",
     "Result",
     "Stage",
@@ -57,6 +61,7 @@ __all__ = [
     "held_locks",
     "hold_lock",
     "hold_output",
+    "iter_batches",
     "iter_parquet",
     "kept_checkpoints",
     "lock_file",
@@ -74,6 +79,7 @@ __all__ = [
     "save_config",
     "say",
     "student_path",
+    "temporary_folder",
     "track",
     "unreadable_parquet",
     "write_atomic",

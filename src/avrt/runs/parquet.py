@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ParquetRows",
+    "iter_batches",
     "iter_parquet",
     "not_written",
     "open_parquet",
@@ -126,6 +127,12 @@ def iter_parquet(path: Path, columns: Sequence[str] | None = None) -> Iterator[d
     with _reading(path) as file:
         for batch in file.iter_batches(_BATCH_ROWS, columns=columns):
             yield from batch.to_pylist()
+
+
+def iter_batches(path: Path, columns: Sequence[str], n_rows: int) -> Iterator[pa.RecordBatch]:
+    """As `iter_parquet`, at most `n_rows` rows together, as columns."""
+    with _reading(path) as file:
+        yield from file.iter_batches(n_rows, columns=columns)
 
 
 def read_table(path: Path, columns: Sequence[str]) -> pa.Table:

@@ -181,7 +181,7 @@ def _split(
     for row in rows:
         (parts["rejected"] if row.get("reason") else kept).append(row)
     held_out = validation_clips(
-        (row["video_id"] for row in kept if not row["split"]),
+        [row["video_id"] for row in kept if not row["split"]],
         fraction,
         seed,
     )
