@@ -15,6 +15,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "EngineError",
+    "LaunchError",
     "MediaError",
     "install_command",
     "machine_fault",
@@ -71,6 +72,10 @@ class DataError(AvrtError):
 
 class EngineError(AvrtError):
     """A model server or model that cannot be used at all (one failed prompt is data)."""
+
+
+class LaunchError(AvrtError):
+    """Another process of the launch ended, or does not answer."""
 
 
 class MediaError(AvrtError):

@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -47,8 +48,8 @@ from avrt.cli.stages import (
 )
 from avrt.cli.view import view, watch
 from avrt.cli.world import world
-from avrt.errors import AvrtError, install_command, machine_fault
-from avrt.ranks import is_main
+from avrt.errors import AvrtError, LaunchError, install_command, machine_fault
+from avrt.ranks import first_to_say, is_launched, is_main
 
 __all__ = ["cli", "main"]
 
@@ -73,6 +74,9 @@ class MethodGroup(OrderedGroup):
         threading.Thread(target=_say_still_here, args=(over,), daemon=True).start()
         try:
             return super().invoke(ctx)
+        except LaunchError as error:
+            _say_once(str(error))
+            ctx.exit(error.exit_code)
         except AvrtError as error:
             _stop(ctx, str(error), error.exit_code)
         except ModuleNotFoundError as error:
@@ -100,8 +104,9 @@ def _say_still_here(over: threading.Event) -> None:
 
 def _stop_interrupted(ctx: click.Context) -> None:
     what = f"stopped by {signal.Signals(_stopped_by[0]).name}" if _stopped_by else "interrupted"
-    message = f"{what}; the same command goes on or starts this stage again"
-    echo(f"avrt: error: {message}", err=True)
+    if _stopped_by and is_launched():
+        what += ", as a launcher does to all processes when one has ended"
+    _say_once(f"{what}; the same command goes on or starts this stage again")
     ctx.exit(128 + (_stopped_by[0] if _stopped_by else signal.SIGINT))
 
 
@@ -123,9 +128,19 @@ def _end_as_interrupted(number: int, frame: FrameType | None) -> None:
 def _stop(ctx: click.Context, message: str, exit_code: int) -> None:
     if not is_main():
         # What fails here mostly fails in the main process too, whose end ends this one.
-        time.sleep(GRACE_S)
-    echo(f"avrt: error: {message}", err=True)
+        with suppress(KeyboardInterrupt):
+            time.sleep(GRACE_S)
+    _say_once(message)
     ctx.exit(exit_code)
+
+
+def _say_once(message: str) -> None:
+    """Print why this command ends, unless another process of its launch has said why."""
+    if is_launched():
+        for each in _ENDING:  # the launcher's, now that a process ends
+            signal.signal(each, signal.SIG_IGN)
+    if first_to_say():
+        echo(f"avrt: error: {message}", err=True)
 
 
 def _install_advice(error: ModuleNotFoundError) -> str:

@@ -191,6 +191,11 @@ class StudentConfig(Section):
     """Train with DeepSpeed: `zero2` (ZeRO stage 2, optimizer on the CPU), or a file of DeepSpeed's
     settings. Needs the extra `deepspeed` and torchrun.
     """
+    process_timeout_s: float = Field(default=600.0, ge=1)
+    """Of a training of several processes: how long each waits for the others, in seconds, before
+    it ends the training; longer than the longest rollout and the writing of a checkpoint. One that
+    was killed is noticed at once.
+    """
 
     @field_validator("dtype", mode="before")
     @classmethod

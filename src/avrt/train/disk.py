@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 
 from avrt.errors import AvrtError
 
-__all__ = ["complete_checkpoints", "naming_full_disks"]
+__all__ = ["complete_checkpoints", "describe_last", "naming_full_disks"]
 
 
 def complete_checkpoints(folder: Path) -> list[Path]:
@@ -46,12 +46,17 @@ def naming_full_disks(folder: Path) -> Iterator[None]:
     except (OSError, RuntimeError, SafetensorError) as error:
         if not _is_about_space(error):
             raise
-        complete = complete_checkpoints(folder / "checkpoints")
-        kept = f"the last good checkpoint is {complete[-1]}" if complete else "no checkpoint yet"
         raise AvrtError(
             f"{folder}: the disk is full, or a limit on the size of files was reached: {error}; "
-            f"{kept}; free space and run the same command again: it continues from there"
+            f"{describe_last(folder)}; free space and run the same command again: it continues "
+            "from there"
         ) from error
+
+
+def describe_last(folder: Path) -> str:
+    """Say which checkpoint a stage's folder would be continued from."""
+    complete = complete_checkpoints(folder / "checkpoints")
+    return f"the last good checkpoint is {complete[-1]}" if complete else "no checkpoint yet"
 
 
 def _is_about_space(error: BaseException) -> bool:

@@ -64,11 +64,13 @@ from avrt.train.judge_reward import choose_judge, open_judge
 from avrt.train.kept import KeepCheckpoints
 from avrt.train.launch import on_cpu, require_launch
 from avrt.train.log import CompletionLog, TrainingLog, read_log, warning_lines
+from avrt.train.lost import naming_lost_processes
 from avrt.train.omni_grpo import OmniGRPOTrainer
 from avrt.train.plan import describe_inputs, prompt_limit
 from avrt.train.rewards import REWARDS, reward_weights
 from avrt.train.room import require_room
 from avrt.train.server_rollouts import DIFFERENCE, ServerRollouts, require_plain, require_server
+from avrt.train.split import as_started
 from avrt.train.trainer import activation_checkpointing, common_arguments, train_logged
 from avrt.types import Sample
 
@@ -134,6 +136,7 @@ SHOWN = {"reward": "reward", "kl": "kl", "eval_accuracy": "held-out accuracy"}
 
 
 @alone(lambda config: config.run.path / config.grpo.output)
+@naming_lost_processes(lambda config: config.run.path / config.grpo.output)
 def run(config: Config) -> Result:
     """Train the policy; continue an interrupted training, and skip a finished one."""
     grpo, student, run_folder = config.grpo, config.student, config.run.path
@@ -154,6 +157,7 @@ def run(config: Config) -> Result:
         _require_graph(student)
     settings = student_settings(policy, student, config.media, config.run.seed)
     settings["grpo"] = _settings(grpo)
+    settings = as_started(settings, "grpo", run_folder, folder)
     judge = choose_judge(grpo, config.judges)
     if judge is not None:
         settings["judge"] = describe_judge(config.judges[judge], config.media)

@@ -46,7 +46,7 @@ from avrt.train.feed import Take
 from avrt.train.formats import reference_of
 from avrt.train.log import Completions
 from avrt.train.order import ByEpoch
-from avrt.train.rollout import Sampler, sample_groups
+from avrt.train.rollout import Sampler, draws_of, sample_groups
 from avrt.train.server_rollouts import DIFFERENCE, ServerRollouts
 from avrt.train.shared_prefix import Media, group_inputs, n_prompt_of, share_attention
 from avrt.train.towers import States, has_frozen_layers, states_given, tower_states
@@ -177,6 +177,7 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
         self._share_prompts, self._cuda_graph = share_prompts, cuda_graph
         self._kl_steps = kl_steps
         self._resampling_rounds = resampling_rounds
+        self._names: list[str] = []
         self._media: list[Media] = []
         self._states: list[States] = []
         self._states_of: dict[str, States] = {}
@@ -216,6 +217,7 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
         return ByEpoch(super()._get_train_sampler(dataset), self)
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        self._names = prompts
         self._media = [self._encoded[prompt].media for prompt in prompts]
         prompt_ids = [self._encoded[prompt].input_ids.tolist() for prompt in prompts]
         model: Any = self.accelerator.unwrap_model(self.model)
@@ -269,14 +271,22 @@ class OmniGRPOTrainer(EndsAtLastStep, GRPOTrainer):
             # As many at a time as a step takes, however many steps the rollout is for.
             passes = self.args.gradient_accumulation_steps
             n = self.args.per_device_train_batch_size * passes // self._group_size
-            parts = zip(*(_split(rows, n) for rows in (prompts, media, states)), strict=True)
+            names = self._draw_names()
+            parts = zip(*(_split(rows, n) for rows in (prompts, media, states, names)), strict=True)
             completions = []
-            for part, of_part, given in parts:
+            for part, of_part, given, named in parts:
+                draws = draws_of([name for group in named for name in group], self._n_new)
                 with states_given(model, given):
                     completions += sample_groups(
-                        model, part, of_part, self._group_size, sampler, self._cuda_graph
+                        model, part, of_part, self._group_size, sampler, self._cuda_graph, draws
                     )
         return completions, None
+
+    def _draw_names(self) -> list[list[str]]:
+        """Name what the random numbers of each completion follow from, by groups."""
+        start = f"{self.args.seed}:{self.state.global_step}"
+        groups = _split(self._names, self._group_size)
+        return [[f"{start}:{name}:{k}" for k, name in enumerate(group)] for group in groups]
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         names = list(dict.fromkeys(row["prompt"] for row in inputs))

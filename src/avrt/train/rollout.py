@@ -2,13 +2,16 @@
 
 A prompt goes through towers and language model once; its G completions are decoded together and
 share its keys and values. The distribution is not truncated; it only excludes the tokens that may
-never be written. Sampling uses torch's global random state, so a resumed training repeats it.
+never be written. A training draws each completion's tokens from random numbers that follow from
+what the completion is of (`draws_of`), so neither the other rows of its batch, nor the number of
+processes, nor a restart changes them.
 
 Shapes: N prompts, G completions of each, P longest prompt, V vocabulary.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -28,7 +31,7 @@ from avrt.train.shared_prefix import (
     thinker_of,
 )
 
-__all__ = ["Sampler", "sample_groups"]
+__all__ = ["Sampler", "draws_of", "sample_groups"]
 
 CHECK_EVERY = 8
 """Tokens between two looks at which completions have ended; each look waits for the GPU."""
@@ -48,13 +51,27 @@ class Sampler:
     suppress_ids: tuple[int, ...] = ()
     """Tokens that are never written."""
 
-    def choose(self, logits: Tensor) -> Tensor:
-        """Choose a token (B,) for each row of logits (B, V)."""
+    def choose(self, logits: Tensor, drawn: Tensor) -> Tensor:
+        """Choose a token (B,) for each row of logits (B, V) by numbers `drawn` (B,) in [0, 1)."""
         logits = logits.float()
         logits[:, list(self.suppress_ids)] = -torch.inf
         if self.temperature == 0:
             return logits.argmax(-1)
-        return torch.multinomial(torch.softmax(logits / self.temperature, -1), 1)[:, 0]
+        # In float32 a sum near 1 would swallow the unlikely tokens.
+        sums = torch.softmax(logits / self.temperature, -1).cumsum(-1, dtype=torch.float64)
+        wanted = drawn.to(sums)[:, None] * sums[:, -1:]
+        # The first token beyond it; one of no probability adds nothing and is never that.
+        return torch.searchsorted(sums, wanted, right=True)[:, 0].clamp_(max=sums.shape[1] - 1)
+
+
+def draws_of(names: Sequence[str], n: int) -> Tensor:
+    """Give n random numbers in [0, 1) for each name, which follow from the name alone, (B, n)."""
+    rows = []
+    for name in names:
+        seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
+        generator = torch.Generator().manual_seed(seed)
+        rows.append(torch.rand(n, generator=generator, dtype=torch.float64))
+    return torch.stack(rows)
 
 
 class _Cache:
@@ -178,11 +195,13 @@ def sample_groups(
     group_size: int,
     sampler: Sampler,
     fixed: bool = False,
+    draws: Tensor | None = None,
 ) -> list[list[int]]:
     """Sample G completions of each of N prompts (T,), in the prompts' order, as token ids.
 
     Completions that have ended leave the batch. With `fixed` the pass for a next token has tensors
-    of fixed shape and address, which a GPU records as a CUDA graph.
+    of fixed shape and address, which a GPU records as a CUDA graph. `draws` (N G, max_new_tokens)
+    are the numbers in [0, 1) that choose the tokens, by default of torch's global random state.
 
     Raises:
         EngineError: the model's attention cannot be shared.
@@ -199,8 +218,11 @@ def sample_groups(
     written = torch.zeros(rows.numel(), sampler.max_new_tokens, dtype=torch.long, device=device)
     logits = thinker.lm_head(last).repeat_interleave(group_size, 0)
     ends = torch.tensor(sampler.end_ids, device=device)
+    if draws is None:
+        draws = torch.rand(written.shape, dtype=torch.float64)
+    draws = draws.to(device)
     for step in range(sampler.max_new_tokens):
-        tokens = sampler.choose(logits).view_as(rows)
+        tokens = sampler.choose(logits, draws[rows.flatten(), step]).view_as(rows)
         written[rows, step] = tokens
         ended |= torch.isin(tokens, ends)
         if step + 1 == sampler.max_new_tokens:

@@ -59,9 +59,11 @@ from avrt.train.kept import KeepCheckpoints
 from avrt.train.launch import require_launch
 from avrt.train.lengths import count_tokens
 from avrt.train.log import TrainingLog, read_log, warning_lines
+from avrt.train.lost import naming_lost_processes
 from avrt.train.order import ByLength
 from avrt.train.plan import describe_inputs
 from avrt.train.room import require_room
+from avrt.train.split import as_started, chunk_of
 from avrt.train.trainer import (
     EndsAtLastStep,
     activation_checkpointing,
@@ -152,14 +154,13 @@ class OmniSFTTrainer(EndsAtLastStep, SFTTrainer):
     bfloat16 those of late frames would be off by several.
     """
 
-    def __init__(self, *args: Any, lengths: Sequence[int], **kwargs: Any) -> None:
-        """`lengths`: tokens of each training sample."""
-        self._lengths = lengths
+    def __init__(self, *args: Any, lengths: Sequence[int], chunk: int, **kwargs: Any) -> None:
+        """`lengths`: tokens of each training sample; `chunk`: samples of about the same length."""
+        self._lengths, self._chunk = lengths, chunk
         super().__init__(*args, **kwargs)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> ByLength:  # noqa: ARG002
-        chunk = self.args.per_device_train_batch_size * self.accelerator.num_processes
-        return ByLength(self._lengths, chunk, self)
+        return ByLength(self._lengths, self._chunk, self)
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         exact = {
@@ -173,6 +174,7 @@ class OmniSFTTrainer(EndsAtLastStep, SFTTrainer):
 
 
 @alone(lambda config: config.run.path / "sft")
+@naming_lost_processes(lambda config: config.run.path / "sft")
 def run(config: Config) -> Result:
     """Fine-tune the student; continue an interrupted training, and skip a finished one."""
     sft, student, run_folder = config.sft, config.student, config.run.path
@@ -184,6 +186,7 @@ def run(config: Config) -> Result:
     settings = student_settings(student.model, student, config.media, config.run.seed)
     dumped = sft.model_dump(exclude=FREE).items()
     settings["sft"] = dict(item for item in dumped if item not in ADDED.items())
+    settings = as_started(settings, "sft", run_folder, folder)
     stage = open_stage(run_folder, "sft", settings, [train_path, validation_path])
     if stage.done and (folder / "model" / "config.json").is_file():
         return Result(f"sft: already done, {folder / 'model'}", stage.counts())
@@ -218,7 +221,10 @@ def run(config: Config) -> Result:
         if sft.eval_samples:
             answered = spread(validation.kept, sft.eval_samples, "sft.eval_samples")
 
-        trainer = make_trainer(config, model, processor, collator, train.kept, validation.kept)
+        trainer = make_trainer(
+            *(config, model, processor, collator, train.kept, validation.kept),
+            chunk=chunk_of(settings),
+        )
         log = TrainingLog(folder / "log.jsonl", LOG_FIELDS, partial(doubt_sft, sft))
         parameters = count_parameters(trainer.model)
         held_out = HeldOut(trainer, config.eval, feed, answered, sft.save_steps)
@@ -249,8 +255,12 @@ def make_trainer(
     collator: TraceCollator,
     train: Sequence[Example],
     validation: Sequence[Example] = (),
+    chunk: int | None = None,
 ) -> SFTTrainer:
-    """Build TRL's trainer with the paper's settings; its datasets hold only sample ids."""
+    """Build TRL's trainer with the paper's settings; its datasets hold only sample ids.
+
+    `chunk`: the samples of a pass that decide the order, by default those of this launch.
+    """
     sft = config.sft
     arguments = SFTConfig(
         **common_arguments(config.run, config.student, "sft"),
@@ -273,6 +283,7 @@ def make_trainer(
     with old_names_allowed():
         return OmniSFTTrainer(
             lengths=[collator.length(example) for example in train],
+            chunk=chunk or sft.per_device_batch_size * n_processes(),
             model=model,
             args=arguments,
             data_collator=collator,

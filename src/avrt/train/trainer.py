@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from avrt.train.kept import RESUMABLE
 from avrt.train.launch import deepspeed_settings, on_cpu, require_launch
 from avrt.train.log import TrainingLog
 from avrt.train.optimizer import has_cpu_adam, optimizer_name, use_cpu_adam
+from avrt.train.reshard import resharded
 
 __all__ = ["EndsAtLastStep", "activation_checkpointing", "common_arguments", "train_logged"]
 
@@ -28,8 +30,13 @@ __all__ = ["EndsAtLastStep", "activation_checkpointing", "common_arguments", "tr
 class EndsAtLastStep(Trainer):
     """A trainer that trains no more when it is resumed from the checkpoint of its last step.
 
-    The library's own adds a step, unless that was also the last of an epoch.
+    The library's own adds a step, unless that was also the last of an epoch. And a checkpoint is
+    complete, which its last file says, only when all processes have written their parts.
     """
+
+    def _save_rng_state(self, *args: Any, **kwargs: Any) -> None:
+        super()._save_rng_state(*args, **kwargs)
+        self.accelerator.wait_for_everyone()
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         if self.state.global_step < self.state.max_steps:
@@ -66,6 +73,7 @@ def common_arguments(run: RunConfig, student: StudentConfig, stage: str) -> dict
         "project": "avrt",
         "remove_unused_columns": False,
         "dataloader_pin_memory": not on_cpu(student),
+        "ddp_timeout": math.ceil(student.process_timeout_s),
         # Every parameter that trains is used in every pass.
         "ddp_find_unused_parameters": False,
         # Its content, because TRL stores it, and a path is of this machine.
@@ -109,5 +117,5 @@ def train_logged(
     trainer.add_callback(held_out)
     if checkpoint is not None:
         restore_weights(trainer.model, checkpoint)
-    with naming_full_disks(log.folder):
+    with naming_full_disks(log.folder), resharded(trainer, checkpoint):
         trainer.train(resume_from_checkpoint=checkpoint)
