@@ -64,7 +64,7 @@ from avrt.train.judge_reward import choose_judge, open_judge
 from avrt.train.kept import KeepCheckpoints
 from avrt.train.launch import on_cpu, require_launch
 from avrt.train.log import CompletionLog, TrainingLog, read_log, warning_lines
-from avrt.train.lost import naming_lost_processes
+from avrt.train.lost import LimitWaiting, naming_lost_processes
 from avrt.train.omni_grpo import OmniGRPOTrainer
 from avrt.train.plan import describe_inputs, prompt_limit
 from avrt.train.rewards import REWARDS, reward_weights
@@ -206,6 +206,7 @@ def run(config: Config) -> Result:
         parameters = count_parameters(trainer.model)
         held_out = HeldOut(trainer, config.eval, feed, validation.kept, grpo.eval_steps)
         trainer.add_callback(KeepCheckpoints(folder, grpo.keep_checkpoints))
+        trainer.add_callback(LimitWaiting(student.process_timeout_s))
         if grpo.logged_groups:
             every = grpo.updates_per_rollout
             path, rollout = folder / "completions.jsonl", trainer.last_rollout

@@ -7,18 +7,22 @@ library's own; which one depends on the device, the version and the moment.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, TypeVar
 
-import torch
+from torch import distributed
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from typing_extensions import override
 
 from avrt.config import Config
 from avrt.errors import LaunchError
 from avrt.ranks import is_launched
 from avrt.train.disk import describe_last
 
-__all__ = ["naming_lost_processes"]
+__all__ = ["LimitWaiting", "naming_lost_processes"]
 
 SIGNS = (
     *("Connection closed by peer", "Connection reset by peer", "Broken pipe"),
@@ -26,7 +30,6 @@ SIGNS = (
 )
 """What gloo and NCCL write into a `RuntimeError` when a process does not answer."""
 
-Parameters = ParamSpec("Parameters")
 Outcome = TypeVar("Outcome")
 
 
@@ -46,9 +49,9 @@ def naming_lost_processes(
                 path = folder(config)
                 raise LaunchError(
                     f"{path}: another process of this launch ended, or did not answer for "
-                    f"student.process_timeout_s = {config.student.process_timeout_s:g} s (here: "
-                    f"{str(error).splitlines()[0]}); {describe_last(path)}; end what is left of "
-                    "the launch and run the same command again: it continues from there"
+                    f"student.process_timeout_s = {config.student.process_timeout_s:g} s "
+                    f"({_first_sentence(error)}); {describe_last(path)}; end what is left of the "
+                    "launch and run the same command again: it continues from there"
                 ) from error
 
         return run_and_name
@@ -56,7 +59,33 @@ def naming_lost_processes(
     return decorate
 
 
+def _first_sentence(error: RuntimeError) -> str:
+    """Without the place in the library's source that stands before it."""
+    return re.sub(r"^\[\S+:\d+\] ", "", str(error)).partition(". ")[0].partition("\n")[0]
+
+
 def _is_about_a_process(error: RuntimeError) -> bool:
-    return isinstance(error, torch.distributed.DistError) or any(
+    return isinstance(error, distributed.DistError) or any(
         sign in str(error) for sign in SIGNS
     )
+
+
+class LimitWaiting(TrainerCallback):
+    """Lets processes wait for each other for so long from the first step on.
+
+    The trainer's own limit reaches no group of processes on a CPU, and none of DeepSpeed's. Before
+    the first step processes wait as long as the libraries let them: half an hour.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout = timedelta(seconds=timeout_s)
+
+    @override
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if not distributed.is_initialized():
+            return
+        torch_own: Any = distributed.distributed_c10d
+        for group in torch_own._world.pg_map:
+            torch_own._set_pg_timeout(self._timeout, group)

@@ -59,7 +59,7 @@ from avrt.train.kept import KeepCheckpoints
 from avrt.train.launch import require_launch
 from avrt.train.lengths import count_tokens
 from avrt.train.log import TrainingLog, read_log, warning_lines
-from avrt.train.lost import naming_lost_processes
+from avrt.train.lost import LimitWaiting, naming_lost_processes
 from avrt.train.order import ByLength
 from avrt.train.plan import describe_inputs
 from avrt.train.room import require_room
@@ -229,6 +229,7 @@ def run(config: Config) -> Result:
         parameters = count_parameters(trainer.model)
         held_out = HeldOut(trainer, config.eval, feed, answered, sft.save_steps)
         trainer.add_callback(KeepCheckpoints(folder, sft.keep_checkpoints))
+        trainer.add_callback(LimitWaiting(student.process_timeout_s))
         train_logged(trainer, log, SHOWN, checkpoint, held_out, feed)
         # Not from the log, which another process may not find written yet.
         evaluated = [row["step"] for row in trainer.state.log_history if "eval_loss" in row]

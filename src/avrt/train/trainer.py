@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from collections.abc import Mapping
@@ -73,7 +72,6 @@ def common_arguments(run: RunConfig, student: StudentConfig, stage: str) -> dict
         "project": "avrt",
         "remove_unused_columns": False,
         "dataloader_pin_memory": not on_cpu(student),
-        "ddp_timeout": math.ceil(student.process_timeout_s),
         # Every parameter that trains is used in every pass.
         "ddp_find_unused_parameters": False,
         # Its content, because TRL stores it, and a path is of this machine.
