@@ -1,39 +1,18 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import subprocess
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from click.testing import CliRunner
 from pydantic import ValidationError
-from safetensors.torch import load_file
 
-import launched
 from avrt.cli import cli
 from avrt.config import Config, StudentConfig, dump_config
 from avrt.errors import ConfigError
 from avrt.train import grpo, launch, sft
 from avrt.train.data import PromptEncoder, read_examples, split_path
-
-SCRIPT = Path(launched.__file__)
-
-
-def torchrun(*command: str, n: int = 2) -> subprocess.CompletedProcess[str]:
-    """Start a Python program in several processes of this machine."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    return subprocess.run(
-        [*launcher, f"--nproc-per-node={n}", *command],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
 
 
 def write(config: Config) -> str:
@@ -41,102 +20,6 @@ def write(config: Config) -> str:
     path = config.run.dir / f"{config.run.name}.yaml"
     path.write_text(dump_config(config))
     return str(path)
-
-
-def losses(read_jsonl, folder: Path) -> list[dict[str, float]]:
-    # Not kl, which TRL takes as the mean of the means over processes' tokens.
-    names = ("step", "loss", "eval_loss", "grad_norm", "reward", "dropped_groups")
-    return [
-        {name: row[name] for name in names if name in row}
-        for row in read_jsonl(folder / "log.jsonl")
-    ]
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "model" / "model.safetensors")
-
-
-def assert_same_training(read_jsonl, first: Path, second: Path) -> None:
-    rows = [losses(read_jsonl, folder) for folder in (first, second)]
-    assert rows[0]
-    assert [row["step"] for row in rows[0]] == [row["step"] for row in rows[1]]
-    for one, two in zip(*rows, strict=True):
-        assert two == pytest.approx(one, rel=1e-4, abs=1e-5)
-    models = [weights(folder) for folder in (first, second)]
-    for name, tensor in models[0].items():
-        torch.testing.assert_close(models[1][name], tensor, atol=2e-4, rtol=0)
-
-
-def sft_pair(make_config, **student) -> tuple[Config, Config]:
-    """One process, and two, with the same samples in each pass."""
-    often = {"epochs": 2, "gradient_accumulation_steps": 2}
-    one = make_config(run={"name": "one"}, sft={**often, "per_device_batch_size": 2})
-    two = make_config(
-        run={"name": "two"}, sft={**often, "per_device_batch_size": 1}, student=student
-    )
-    return one, two
-
-
-def grpo_pair(make_config, settings=None, **student) -> tuple[Config, Config]:
-    of_one, of_two = ({"prompts_per_step": n, **(settings or {})} for n in (4, 2))
-    one = make_config(run={"name": "one"}, grpo=of_one)
-    two = make_config(run={"name": "two"}, grpo=of_two, student=student)
-    return one, two
-
-
-@pytest.mark.slow
-def test_sft_on_two_processes_is_sft_on_one(make_config, read_jsonl):
-    one, two = sft_pair(make_config)
-    sft.run(one)
-    ended = torchrun("-m", "avrt", "sft", write(two))
-    assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.count("sft: 8 samples") == 1, "more than one process speaks"
-    assert_same_training(read_jsonl, one.run.path / "sft", two.run.path / "sft")
-    with pytest.raises(ConfigError, match=r"already done here with other settings \(processes\)"):
-        sft.run(two)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"num_iterations": 2, "max_steps": 4, "save_steps": 2, "loss_type": "dapo"},
-        {"drop_zero_spread": True, "max_steps": 4},
-    ],
-)
-def test_grpo_on_two_processes_is_grpo_on_one(make_config, read_jsonl, monkeypatch, settings):
-    one, two = grpo_pair(make_config, settings)
-    launched.script_rollouts(monkeypatch.setattr)
-    grpo.run(one)
-    ended = torchrun(str(SCRIPT), write(two))
-    assert ended.returncode == 0, ended.stderr
-    assert losses(read_jsonl, one.run.path / "grpo")[0]["grad_norm"] > 0
-    assert_same_training(read_jsonl, one.run.path / "grpo", two.run.path / "grpo")
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="deepspeed is absent")
-def test_deepspeed_gives_the_same_training(make_config, read_jsonl, monkeypatch):
-    one, two = sft_pair(make_config, deepspeed="zero2")
-    sft.run(one)
-    ended = torchrun("-m", "avrt", "sft", write(two))
-    assert ended.returncode == 0, ended.stderr
-    assert_same_training(read_jsonl, one.run.path / "sft", two.run.path / "sft")
-    one, two = grpo_pair(make_config, deepspeed="zero2")
-    launched.script_rollouts(monkeypatch.setattr)
-    grpo.run(one)
-    ended = torchrun(str(SCRIPT), write(two))
-    assert ended.returncode == 0, ended.stderr
-    assert_same_training(read_jsonl, one.run.path / "grpo", two.run.path / "grpo")
-
-
-@pytest.mark.slow
-def test_a_launch_that_cannot_train_says_so_once(make_config):
-    ended = torchrun("-m", "avrt", "sft", write(make_config()), "student.dtype=float16")
-    assert ended.returncode != 0
-    assert ended.stderr.count("avrt: error: ") == 1
-    assert "float16 holds too small a range" in ended.stderr
 
 
 def test_only_the_main_process_writes(make_config, monkeypatch):

@@ -65,9 +65,7 @@ def _first_sentence(error: RuntimeError) -> str:
 
 
 def _is_about_a_process(error: RuntimeError) -> bool:
-    return isinstance(error, distributed.DistError) or any(
-        sign in str(error) for sign in SIGNS
-    )
+    return isinstance(error, distributed.DistError) or any(sign in str(error) for sign in SIGNS)
 
 
 class LimitWaiting(TrainerCallback):
