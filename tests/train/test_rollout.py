@@ -6,7 +6,7 @@ import torch
 from avrt.engines.encode import merge_media, suppress_token_ids
 from avrt.train import rollout
 from avrt.train.data import PromptEncoder, read_examples, split_path
-from avrt.train.rollout import Sampler, _Cache, sample_groups
+from avrt.train.rollout import Sampler, _Cache, draws_of, sample_groups
 
 N_NEW = 12
 
@@ -84,6 +84,27 @@ def test_tokens_are_drawn_with_the_models_probabilities(student, prompts, sample
     assert deviation[probabilities > 0.01].max() < 4.5
 
 
+def test_a_completion_follows_from_its_own_draws_whatever_else_is_in_the_batch(student, prompts):
+    model, sampler = student[0].eval(), Sampler(N_NEW, 1.0, ())
+    ids, media = [row.input_ids for row in prompts], [row.media for row in prompts]
+    draws = draws_of([f"0:7:{name}:{k}" for name in ("first", "second") for k in range(3)], N_NEW)
+    assert torch.equal(draws[4:5], draws_of(["0:7:second:1"], N_NEW))
+    together = sample_groups(model, ids, media, 3, sampler, draws=draws)
+    assert len({tuple(rollout) for rollout in together}) == 6
+    alone = sample_groups(model, ids[1:], media[1:], 3, sampler, draws=draws[3:])
+    assert alone == together[3:]
+
+
+def test_no_draw_chooses_a_token_without_probability():
+    logits = torch.full((4, 100_000), -18.0)  # each below what float32 can add to a sum near 1
+    logits[:, 50_000] = 0.0
+    sampler = Sampler(1, 1.0, (), suppress_ids=(0, 1, 99_998, 99_999))
+    drawn = torch.tensor([0.0, 0.5, 1 - 1e-6, 1 - 2**-53], dtype=torch.float64)
+    tokens = sampler.choose(logits, drawn).tolist()
+    assert tokens[:2] == [2, 50_000]
+    assert 50_000 < tokens[2] < tokens[3] == 99_997
+
+
 def test_a_completion_ends_with_the_first_end_token_and_holds_no_suppressed_one(sample):
     torch.manual_seed(0)
     plain = sample(8)
@@ -99,7 +120,7 @@ def test_a_completion_ends_with_the_first_end_token_and_holds_no_suppressed_one(
 class Branching(Sampler):
     """The completions of a group begin with different tokens, and go on with the likeliest."""
 
-    def choose(self, logits: torch.Tensor) -> torch.Tensor:
+    def choose(self, logits: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
         logits[:, list(self.suppress_ids)] = -torch.inf
         if self.begun:
             return logits.argmax(-1)
