@@ -1,18 +1,24 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from click.testing import CliRunner
 from pydantic import ValidationError
 
 from avrt.cli import cli
-from avrt.config import Config, StudentConfig, dump_config
+from avrt.cli.options import split_settings
+from avrt.config import Config, StudentConfig, dump_config, load_config
 from avrt.errors import ConfigError
 from avrt.train import grpo, launch, sft
 from avrt.train.data import PromptEncoder, read_examples, split_path
+from avrt.train.split import as_started
 
 
 def write(config: Config) -> str:
@@ -141,3 +147,74 @@ def test_seconds_per_frame_keep_their_precision_where_deepspeed_rounds_inputs(ma
     prepared = trainer._prepare_inputs(batch)
     assert prepared["pixel_values_videos"].dtype == torch.bfloat16
     assert prepared["video_second_per_grid"].equal(seconds)
+
+
+LAUNCH = Path(__file__).parents[2] / "configs" / "launch"
+
+
+@pytest.mark.parametrize("path", sorted(LAUNCH.glob("*-?.sh")), ids=lambda path: path.stem)
+def test_a_launch_file_starts_a_batch_of_32_by_accelerate(path, tmp_path, monkeypatch):
+    """What it would start, in the place of accelerate, is parsed by accelerate and by AVRT."""
+    stub = tmp_path / "accelerate"
+    stub.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    stub.chmod(0o755)
+    nodes = ("0", "1") if path.stem.startswith("nodes") else (None,)
+    for node in nodes:
+        environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        if node is not None:
+            environment |= {"HEAD": "10.0.0.1", "NODE": node}
+        command = [str(path), "sft", "configs/paper.yaml", "student.model=thinker"]
+        command += ["sft.learning_rate=1"]
+        ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        program, *words = ran.stdout.splitlines()
+        assert program == "launch"
+        given, found, is_from_file = _validate_launch_command(
+            launch_command_parser().parse_args(words)
+        )
+        assert (given.training_script, is_from_file) == ("avrt", True)
+        stage, *rest = given.training_script_args
+        files, settings = split_settings(rest)
+        config = load_config([LAUNCH.parents[1] / file for file in files], settings)
+        n = given.num_processes
+        assert (stage, config.student.model) == ("sft", "thinker")
+        assert config.sft.learning_rate == 1
+        sft_batch = config.sft.per_device_batch_size * config.sft.gradient_accumulation_steps * n
+        assert sft_batch == config.grpo.prompts_per_step * n == 32
+        assert (config.student.deepspeed is not None) == (n > 1)
+        assert found.num_machines == len(nodes)
+        assert given.machine_rank == int(node or 0)
+        assert (n, len(nodes)) == {
+            "gpus-1": (1, 1),
+            "gpus-4": (4, 1),
+            "gpus-8": (8, 1),
+            "nodes-2": (16, 2),
+        }[path.stem]
+
+
+def test_a_launch_of_two_nodes_asks_for_their_addresses():
+    ran = subprocess.run(
+        [str(LAUNCH / "nodes-2.sh"), "sft", "paper.yaml"],
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode != 0
+    assert "HEAD: set it to the address of the first machine" in ran.stderr
+
+
+def test_another_number_of_processes_keeps_the_split_of_the_start(make_config, monkeypatch):
+    config = make_config(sft={"epochs": 0.5})
+    sft.run(config)
+    settings = {"processes": 4, "sft": {"gradient_accumulation_steps": 2, "epochs": 0.5}}
+    run, folder = config.run.path, config.run.path / "sft"
+    with pytest.raises(ConfigError, match=r"1 processes x sft\.grad\w+ = 2, .* start as many proc"):
+        as_started(settings, "sft", run, folder)
+    same = {**settings, "processes": 1}
+    assert as_started(same, "sft", run, folder) == same
+    half = {"processes": 2, "sft": {"gradient_accumulation_steps": 1, "epochs": 0.5}}
+    assert as_started(half, "sft", run, folder) == same
+    twice = {"processes": 2, "sft": {"gradient_accumulation_steps": 2, "epochs": 0.5}}
+    with pytest.raises(ConfigError, match=r"another batch; set sft\.grad\w+=1 to go on"):
+        as_started(twice, "sft", run, folder)
+    assert as_started(twice, "sft", run, run / "elsewhere") == twice

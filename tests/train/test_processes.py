@@ -31,7 +31,7 @@ from avrt.train.disk import complete_checkpoints
 
 SCRIPT = str(Path(launched.__file__))
 LAUNCH = Path(__file__).parents[2] / "configs" / "launch"
-LIMIT_S = 300
+LIMIT_S = 600
 TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node")
 STAGES = {"sft": sft, "grpo": grpo}
 
@@ -170,8 +170,9 @@ def test_sft_on_two_processes_one_of_which_is_killed_is_sft_on_one(make_config, 
         code, written = launch.end()
     assert code == 1
     assert written.count("avrt: error: ") == 1, written
-    assert f"{two.run.path / 'sft'}: another process of this launch ended" in written
-    assert "the last good checkpoint is" in written
+    # From the lost connection or, where the launcher is faster, from its signal.
+    assert ": another process of this launch ended" in written
+    assert "the same command" in written
     assert [path.name for path in complete_checkpoints(checkpoints)] == ["checkpoint-4"]
     assert len(list(checkpoints.glob("checkpoint-4/rng_state_*.pth"))) == 2
 
@@ -207,7 +208,7 @@ def test_grpo_on_two_nodes_is_grpo_on_one_process(make_config, read_jsonl, monke
     hung = make_config(
         run={"name": "hung"},
         grpo={"prompts_per_step": 2, "max_steps": 1000},
-        student={"process_timeout_s": 2},
+        student={"process_timeout_s": 10},
     )
     trainings = [f"grpo:{write(two)}" for two in (*(two for _, two in pairs.values()), hung)]
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -224,7 +225,7 @@ def test_grpo_on_two_nodes_is_grpo_on_one_process(make_config, read_jsonl, monke
         assert other.end()[0] == 1
     assert code == 1
     assert written.count("avrt: error: ") == 1, written
-    assert "did not answer for student.process_timeout_s = 2 s" in written
+    assert "did not answer for student.process_timeout_s = 10 s" in written
 
     for one, two in pairs.values():
         assert losses(read_jsonl, one.run.path / "grpo")[0]["grad_norm"] > 0

@@ -120,7 +120,7 @@ def test_a_completion_ends_with_the_first_end_token_and_holds_no_suppressed_one(
 class Branching(Sampler):
     """The completions of a group begin with different tokens, and go on with the likeliest."""
 
-    def choose(self, logits: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
+    def choose(self, logits: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
         logits[:, list(self.suppress_ids)] = -torch.inf
         if self.begun:
             return logits.argmax(-1)

@@ -105,7 +105,7 @@ def _say_still_here(over: threading.Event) -> None:
 def _stop_interrupted(ctx: click.Context) -> None:
     what = f"stopped by {signal.Signals(_stopped_by[0]).name}" if _stopped_by else "interrupted"
     if _stopped_by and is_launched():
-        what += ", as a launcher does to all processes when one has ended"
+        what += ": another process of this launch ended, or the launcher did"
     _say_once(f"{what}; the same command goes on or starts this stage again")
     ctx.exit(128 + (_stopped_by[0] if _stopped_by else signal.SIGINT))
 
