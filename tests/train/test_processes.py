@@ -225,7 +225,7 @@ def test_grpo_on_two_nodes_is_grpo_on_one_process(make_config, read_jsonl, monke
         assert other.end()[0] == 1
     assert code == 1
     assert written.count("avrt: error: ") == 1, written
-    assert "did not answer for student.process_timeout_s = 10 s" in written
+    assert "student.process_timeout_s (Timed out waiting 10000ms" in written
 
     for one, two in pairs.values():
         assert losses(read_jsonl, one.run.path / "grpo")[0]["grad_norm"] > 0

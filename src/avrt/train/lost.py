@@ -11,13 +11,12 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from torch import distributed
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from typing_extensions import override
 
-from avrt.config import Config
 from avrt.errors import LaunchError
 from avrt.ranks import is_launched
 from avrt.train.disk import describe_last
@@ -30,28 +29,31 @@ SIGNS = (
 )
 """What gloo and NCCL write into a `RuntimeError` when a process does not answer."""
 
+Parameters = ParamSpec("Parameters")
 Outcome = TypeVar("Outcome")
 
 
 def naming_lost_processes(
-    folder: Callable[[Config], Path],
-) -> Callable[[Callable[[Config], Outcome]], Callable[[Config], Outcome]]:
-    """Let a training that loses a process say so in one message about its `folder`."""
+    output: Callable[[Any], Path],
+) -> Callable[[Callable[Parameters, Outcome]], Callable[Parameters, Outcome]]:
+    """Let a training that loses a process say so in one message about its `output`, which is made
+    of the function's first argument.
+    """
 
-    def decorate(run: Callable[[Config], Outcome]) -> Callable[[Config], Outcome]:
+    def decorate(run: Callable[Parameters, Outcome]) -> Callable[Parameters, Outcome]:
         @functools.wraps(run)
-        def run_and_name(config: Config) -> Outcome:
+        def run_and_name(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Outcome:
             try:
-                return run(config)
+                return run(*args, **kwargs)
             except RuntimeError as error:
                 if not is_launched() or not _is_about_a_process(error):
                     raise
-                path = folder(config)
+                path = output(args[0])
                 raise LaunchError(
-                    f"{path}: another process of this launch ended, or did not answer for "
-                    f"student.process_timeout_s = {config.student.process_timeout_s:g} s "
-                    f"({_first_sentence(error)}); {describe_last(path)}; end what is left of the "
-                    "launch and run the same command again: it continues from there"
+                    f"{path}: another process of this launch ended, or did not answer within "
+                    f"student.process_timeout_s ({_first_sentence(error)}); {describe_last(path)}; "
+                    "end what is left of the launch and run the same command again: it continues "
+                    "from there"
                 ) from error
 
         return run_and_name
