@@ -204,6 +204,8 @@ def test_every_command_is_accepted(shown: Shown, tmp_path: Path) -> None:
     elif program in ("python", "torchrun"):
         start = words.index("-m") if program == "torchrun" else 1
         check_python(words[start:])
+    elif program in {path.name for path in (ROOT / "configs" / "launch").glob("*-?.sh")}:
+        check_avrt(shown, words[1:])
     elif program == "pip":
         check_pip(words[2:])
     elif program == "make":

@@ -43,7 +43,7 @@ def first_to_say() -> bool:
     """
     if not is_launched() or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return True
-    from torch.distributed import TCPStore
+    from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
     key = f"avrt-said-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
