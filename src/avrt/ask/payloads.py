@@ -1,7 +1,8 @@
 """From the files of a clip to the media of a prompt: the part of a call that worker processes do.
 
-For a server the media are encoded, and kept in RUN/payloads; for a model in this process they stay
-pixels and samples. A clip whose picture and sound are wanted from one file is read in one pass.
+For a server the media are encoded, and kept in RUN/payloads or `media.payloads`; for a model in
+this process they stay pixels and samples. A clip whose picture and sound are wanted from one file
+is read in one pass.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from typing import Any, Literal, TypeAlias, TypeVar
 from avrt.config import MediaConfig
 from avrt.errors import MediaError
 from avrt.media import SAMPLE_RATE_HZ, read_clip
+from avrt.media.cache import file_stamp, local_file
 from avrt.media.payloads import encode_frames, encode_sound
-from avrt.media.probe import file_stamp
 from avrt.media.processes import map_files
 from avrt.media.store import PayloadStore
 from avrt.runs import file_digest
@@ -227,15 +228,16 @@ def _decode(
     """Pixels and samples of one file, or why it has none; the error holds no path of a machine."""
     source = sources[0]
     try:
-        if _is_changed(source):
-            raise MediaError(
-                "missing",
-                source.name,
-                "another file has the name of the one that was prepared; bring that back, or run "
-                "`avrt prepare` again",
-            )
         modality: Modality = "av" if len(sources) == 2 else _LETTERS[source.kind]
-        clip = read_clip(source.path, settings, modality)
+        with local_file(source.path, settings, source.file.sha256) as local:
+            if _is_changed(source, local):
+                raise MediaError(
+                    "missing",
+                    source.name,
+                    "another file has the name of the one that was prepared; bring that back, or "
+                    "run `avrt prepare` again",
+                )
+            clip = read_clip(local, settings, modality)
     except MediaError as error:
         return MediaError(
             error.error_class, source.name, error.detail.replace(f"{source.root}/", "")
@@ -265,13 +267,14 @@ def _encode_all(
     return encoded
 
 
-def _is_changed(source: Source) -> bool:
-    """Whether another file than the known one has its name."""
+def _is_changed(source: Source, local: Path) -> bool:
+    """Whether another file than the known one has its name; `local` holds its content."""
     if source.file.sha256 is None:
         return False
+    is_copy = local != source.path
     try:
-        if source.file.stamp is not None and file_stamp(source.path) == source.file.stamp:
+        if not is_copy and source.file.stamp and file_stamp(local) == source.file.stamp:
             return False
-        return source.file.sha256 != file_digest(source.path)
+        return source.file.sha256 != file_digest(local)
     except OSError:
         return False  # reading the file says what is wrong with it

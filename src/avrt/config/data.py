@@ -9,11 +9,20 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from avrt.config.section import Section, check_name
+from avrt.stores import StorePath, to_path
 
 __all__ = [
+    "WITHOUT_EFFECT",
     "BenchmarkConfig",
     "DataConfig",
     "GivenMedia",
@@ -21,6 +30,10 @@ __all__ = [
     "PrepareConfig",
     "RunConfig",
 ]
+
+
+StoreOrFolder = Annotated[Path, BeforeValidator(to_path)]
+"""A folder of this machine, or of a store, as an address."""
 
 
 class RunConfig(Section):
@@ -50,6 +63,16 @@ class RunConfig(Section):
     copied into this run's ledger.
     """
 
+    @field_validator("dir", mode="before")
+    @classmethod
+    def _is_of_this_machine(cls, value: Any) -> Any:
+        if isinstance(to_path(value), StorePath):
+            raise ValueError(
+                "the ledger and checkpoints need a folder of this machine or a mounted disk; of a "
+                "store there may be data.root, media.payloads and the output of an export"
+            )
+        return value
+
     @property
     def path(self) -> Path:
         """The run directory."""
@@ -76,6 +99,7 @@ class DataConfig(Section):
     format: Literal[
         "avqa",
         "parquet",
+        "webdataset",
         "omnibench",
         "daily_omni",
         "mmar",
@@ -88,17 +112,20 @@ class DataConfig(Section):
         "rivabench_academic",
         "avhbench",
     ] = "avqa"
-    """Annotation format: AVQA's JSON list, AVRT's own Parquet, or a benchmark as its authors
-    publish it (`avrt list benchmarks` lists them).
+    """Annotation format: AVQA's JSON list, AVRT's own Parquet, WebDataset shards with questions and
+    clips, or a benchmark as its authors publish it (`avrt list benchmarks` lists them).
     """
-    root: Path = Path("data")
-    """Folder with the annotations; media paths are relative to it."""
+    root: StoreOrFolder = Path("data")
+    """Folder with the annotations; media paths are relative to it. It may be in a store, as
+    `s3://BUCKET/FOLDER` (also `gs://`, `az://`, `hf://datasets/NAME`, and what else fsspec knows).
+    """
     hub: str | None = None
     """Dataset on the Hugging Face Hub whose annotation files are fetched into `root` when they are
     not there; never its media.
     """
     split: str = "train"
-    """`train` reads train_qa.json (avqa), train.parquet (parquet) or, of RivaBench's parts where
+    """`train` reads train_qa.json (avqa), train.parquet (parquet), train*.tar (webdataset) or, of
+    RivaBench's parts where
     they have another name than their own, train.json; the other formats have no splits.
     """
     sample: int | None = Field(default=None, ge=1)
@@ -107,6 +134,19 @@ class DataConfig(Section):
     """
     limit: int | None = Field(default=None, ge=1)
     """Read only the first N questions, of the sample where there is one."""
+
+    @model_validator(mode="after")
+    def _hub_has_a_folder(self) -> Self:
+        if self.hub is not None and isinstance(self.root, StorePath):
+            raise ValueError(
+                f"hub fetches into a folder of this machine, and root = {self.root} is in a store; "
+                "leave hub out, or set root to a folder"
+            )
+        return self
+
+
+WITHOUT_EFFECT = ("timeout_s", "workers", "read_ahead", "cache_dir", "cache_gb", "payloads")
+"""Settings of `media` that change no result."""
 
 
 class MediaConfig(Section):
@@ -157,6 +197,17 @@ class MediaConfig(Section):
     the processors for each process of a launch on this machine.
     """
 
+    cache_dir: Path | None = None
+    """Folder of this machine for copies of files from a store and out of shards, shared by all its
+    processes; null: avrt/media in the user's cache folder.
+    """
+    cache_gb: float = Field(default=20.0, gt=0)
+    """Most GiB of those copies; the ones whose last use is longest ago go."""
+    payloads: StoreOrFolder | None = None
+    """Folder for the pictures and sounds that servers get, which several runs and machines may
+    share; it may be in a store; null: `payloads` in the run directory.
+    """
+
     @model_validator(mode="after")
     def _rate_has_room(self) -> Self:
         if self.lacks_room:
@@ -181,8 +232,7 @@ class MediaConfig(Section):
 
     def decoding(self) -> dict[str, Any]:
         """The settings that decide how a file is decoded, or that it is refused."""
-        free = {"jpeg_quality", "audio_format", "timeout_s", "workers", "read_ahead"}
-        settings = self.model_dump(exclude=free)
+        settings = self.model_dump(exclude={"jpeg_quality", "audio_format", *WITHOUT_EFFECT})
         if self.opposite_phase == "mix":  # as before there was this setting
             del settings["opposite_phase"]
         if self.fps is None:

@@ -34,6 +34,7 @@ from avrt.datasets.parquet import (
 from avrt.datasets.rivabench import read_rivabench_academic, read_rivabench_standup
 from avrt.datasets.video_holmes import read_video_holmes
 from avrt.datasets.video_mme import read_video_mme
+from avrt.datasets.webdataset import read_webdataset
 from avrt.datasets.worldsense import read_worldsense
 from avrt.errors import ConfigError
 from avrt.texts import shown
@@ -65,7 +66,7 @@ class Format:
     """Names below the root, the usual name first; `{split}` is `data.split`."""
     read: Callable[..., Iterator[BenchmarkItem]] | None = None
     """Gives the items of the annotation file, called with `MediaNames` and `Path`; None for AVQA's
-    and AVRT's own files.
+    and AVRT's own files, and for shards.
     """
     counts: bool = False
     """Whether `read` takes the counter of rows that it leaves out, too."""
@@ -74,6 +75,7 @@ class Format:
 FORMATS: dict[str, Format] = {
     "avqa": Format(("{split}_qa.json",)),
     "parquet": Format(("{split}.parquet",)),
+    "webdataset": Format(("{split}*.tar",)),
     "omnibench": Format(
         ("dataset/batch-5_1142_20240817.jsonl", "batch-5_1142_20240817.jsonl"), read_omnibench
     ),
@@ -167,10 +169,12 @@ def _find_annotations(data: DataConfig) -> Path:
     if not data.root.is_dir():
         raise ConfigError(f"{data.root}: no such folder; set data.root to the dataset's folder")
     for name in names:
+        if "*" in name and (shards := sorted(data.root.glob(name))):
+            return shards[0]
         if (data.root / name).is_file():
             return data.root / name
-    pattern = FORMATS[data.format].files[0]
-    present = sorted(file.name for file in data.root.glob(pattern.format(split="*")))
+    pattern = FORMATS[data.format].files[0].format(split="*").replace("**", "*")
+    present = sorted(file.name for file in data.root.glob(pattern))[:5]
     if not present:  # of another format, perhaps
         kinds = ("*.json", "*.jsonl", "*.parquet")
         present = sorted(file.name for kind in kinds for file in data.root.glob(kind))[:5]
@@ -213,6 +217,8 @@ def _own_items(
     """Yield AVQA's and AVRT's own questions; the fields of the sample are their groups."""
     if data.format == "avqa":
         samples = read_avqa(data.root, data.split, counts, names)
+    elif data.format == "webdataset":
+        samples = read_webdataset(data.root, data.split, names)
     else:
         samples = read_avrt_parquet(data.root, data.split, names)
     for sample in samples:

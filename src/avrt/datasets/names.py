@@ -17,6 +17,9 @@ from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
+from avrt.errors import AvrtError
+from avrt.media.shards import read_index
+from avrt.stores import StorePath
 from avrt.texts import shown
 
 __all__ = ["MediaNames", "nearest_names", "split_ending"]
@@ -98,12 +101,28 @@ class MediaNames:
 
     def _listing(self, folder: str) -> _Listing:
         if folder not in self._listed:
-            try:
-                files = sorted(path.name for path in (self._root / folder).iterdir())
-            except (OSError, ValueError):  # no such folder, or a name that no folder can have
-                files = []
-            self._listed[folder] = _Listing(files)
+            self._listed[folder] = _Listing(_list_names(self._root / folder))
         return self._listed[folder]
+
+
+def _list_names(folder: Path) -> list[str]:
+    """The names in a folder or a shard.
+
+    Raises:
+        AvrtError: the store does not list it now.
+    """
+    try:
+        if folder.suffix == ".tar" and not folder.is_dir():
+            return list(read_index(folder))
+        return sorted(path.name for path in folder.iterdir())
+    except (OSError, ValueError) as error:  # no such folder, or a name that no folder can have
+        if isinstance(folder, StorePath) and not isinstance(error, FileNotFoundError):
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            raise AvrtError(
+                f"{folder}: cannot be listed: {reason}; check the address, the credentials and the "
+                "network, then repeat the command"
+            ) from error
+        return []
 
 
 class _Listing:

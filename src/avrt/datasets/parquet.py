@@ -20,6 +20,7 @@ from avrt.datasets.names import MediaNames
 from avrt.datasets.rows import identifier, options_and_gold, read_annotations, text
 from avrt.errors import DataError
 from avrt.runs import unreadable_parquet, write_parquet
+from avrt.stores import StorePath
 from avrt.texts import clean_value, shown
 from avrt.types import RELATIONS, BenchmarkItem, Sample
 
@@ -163,7 +164,7 @@ def open_foreign_parquet(path: Path, remedy: str = "name another file") -> Itera
         DataError: no such file, or not a readable one.
     """
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(_source(path)) as file:
             yield file
     except FileNotFoundError as error:
         raise DataError(f"{path}: not found; {remedy}") from error
@@ -182,7 +183,7 @@ def check_unpacked(path: Path, columns: Sequence[str]) -> None:
         OSError, pa.ArrowException: not a readable Parquet file.
     """
     allowed = max(MAX_UNPACKED, MAX_RATIO * path.stat().st_size)
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(_source(path)) as file:
         leaves = [
             group.column(place)
             for group in map(file.metadata.row_group, range(file.metadata.num_row_groups))
@@ -195,7 +196,8 @@ def check_unpacked(path: Path, columns: Sequence[str]) -> None:
             raise _too_large(path, f"column {leaf.path_in_schema}")
     texts = {leaf.path_in_schema for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"}
     n_bytes = n_rows = 0
-    with pq.ParquetFile(path, read_dictionary=sorted(texts), buffer_size=1 << 20) as file:
+    source = _source(path)
+    with pq.ParquetFile(source, read_dictionary=sorted(texts), buffer_size=1 << 20) as file:
         for batch in file.iter_batches(BATCH_ROWS, columns=list(columns)):
             n_rows += batch.num_rows
             for name, column in zip(batch.schema.names, batch.columns, strict=True):
@@ -208,6 +210,11 @@ def check_unpacked(path: Path, columns: Sequence[str]) -> None:
                 n_bytes += total
             if n_bytes > allowed:
                 raise _too_large(path, f"the first {n_rows:,} rows")
+
+
+def _source(path: Path) -> Any:
+    """What the library reads: the path, or the handle of a copy."""
+    return path.open("rb") if isinstance(path, StorePath) else path
 
 
 def _text_sizes(column: pa.Array) -> tuple[int, int]:

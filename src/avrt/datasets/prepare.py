@@ -13,6 +13,7 @@ sample.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -21,7 +22,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from avrt.config import Config, DataConfig, MediaConfig, PrepareConfig
+from avrt.config import Config, DataConfig, PrepareConfig
 from avrt.datasets import (
     SAMPLE_SCHEMA,
     annotation_path,
@@ -40,10 +41,12 @@ from avrt.runs import (
     Stage,
     alone,
     check_sums,
+    fingerprint,
     open_stage,
     save_config,
     write_parquet,
 )
+from avrt.stores import listed_once
 from avrt.texts import counted
 from avrt.types import Sample
 
@@ -100,6 +103,7 @@ N_EXAMPLES = 3
 
 
 @alone(lambda config: config.run.path / FILES[0])
+@listed_once()
 def run(config: Config) -> Result:
     """Prepare the dataset of `config.data` for the run.
 
@@ -113,8 +117,8 @@ def run(config: Config) -> Result:
     run_folder, policies = config.run.path, config.prepare
     counts: Counter[str] = Counter()
     files = MediaNames(config.data.root)
-    names, n_samples = _survey(config.data, counts, files)
-    stage = _open(run_folder, config.data, policies, config.media)
+    names, n_samples, rows_digest = _survey(config.data, counts, files)
+    stage = _open(config, rows_digest)
     known = known_probes(run_folder, config.data.root, names, config.media)
     if _is_done(run_folder, stage, names, known):
         return Result(f"prepare: nothing to do, {run_folder} is prepared", stage.counts())
@@ -155,12 +159,13 @@ def _unread_text(infos: Mapping[str, MediaInfo]) -> str:
     )
 
 
+@listed_once()
 def plan(config: Config) -> str:
     """Describe what `run` would do; read the annotations, open no media, write nothing."""
     counts: Counter[str] = Counter()
     present = MediaNames(config.data.root)
-    names, n_samples = _survey(config.data, counts, present)
-    stage = _open(config.run.path, config.data, config.prepare, config.media)
+    names, n_samples, rows_digest = _survey(config.data, counts, present)
+    stage = _open(config, rows_digest)
     known = known_probes(config.run.path, config.data.root, names, config.media)
     if _is_done(config.run.path, stage, names, known):
         return f"prepare: nothing to do, {config.run.path} is prepared"
@@ -200,16 +205,22 @@ def refuse_faults(policies: PrepareConfig, counts: Mapping[str, int], strict: bo
         raise AvrtError(f"prepare: questions with faults: {numbers}; {rule}")
 
 
-def _open(run: Path, data: DataConfig, policies: PrepareConfig, media: MediaConfig) -> Stage:
+def _open(config: Config, rows_digest: str) -> Stage:
+    """Open the stage; shards hold the clips too, so of them the questions are digested, not the
+    files.
+    """
+    data, is_packed = config.data, config.data.format == "webdataset"
     settings = {
         "format": data.format,
         "split": data.split,
         "limit": data.limit,
         **({} if data.sample is None else {"sample": data.sample}),
-        "policies": policies.model_dump(),
-        "media": probe_settings(media),
+        "policies": config.prepare.model_dump(),
+        "media": probe_settings(config.media),
+        **({"questions": rows_digest} if is_packed else {}),
     }
-    return open_stage(run, "prepare", settings, [annotation_path(data)])
+    inputs = [] if is_packed else [annotation_path(data)]
+    return open_stage(config.run.path, "prepare", settings, inputs)
 
 
 def _is_done(run: Path, stage: Stage, names: Sequence[str], known: Mapping[str, MediaInfo]) -> bool:
@@ -218,19 +229,25 @@ def _is_done(run: Path, stage: Stage, names: Sequence[str], known: Mapping[str, 
     return stage.done and len(known) == len(names) and written
 
 
-def _survey(data: DataConfig, counts: Counter[str], files: MediaNames) -> tuple[list[str], int]:
-    """Read all annotations once: the media files that they name, and the number of samples."""
-    n_samples = 0
+def _survey(
+    data: DataConfig, counts: Counter[str], files: MediaNames
+) -> tuple[list[str], int, str]:
+    """Read all annotations once: the media files that they name, the number of samples, and a
+    digest of those in shards.
+    """
+    n_samples, digest = 0, hashlib.sha256()
 
     def counted() -> Iterator[Sample]:
         nonlocal n_samples
         for sample in read_samples(data, counts, files):
             n_samples += 1
+            if data.format == "webdataset":
+                digest.update(fingerprint(sample_to_row(sample)).encode())
             yield sample
 
     names = media_paths(counted())
     require_files(data.root, names)
-    return names, n_samples
+    return names, n_samples, digest.hexdigest()
 
 
 @dataclass(frozen=True)

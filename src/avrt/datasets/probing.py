@@ -22,7 +22,8 @@ from typing import Any
 from avrt.config import MediaConfig, RayConfig
 from avrt.errors import MediaError
 from avrt.media import MediaInfo, probe
-from avrt.media.probe import PROBE_SETTINGS, PROBE_VERSION, file_stamp
+from avrt.media.cache import file_stamp
+from avrt.media.probe import PROBE_SETTINGS, PROBE_VERSION
 from avrt.media.processes import map_files
 from avrt.runs import fingerprint, track
 from avrt.scale.files import map_files_on

@@ -19,8 +19,8 @@ from typing import Any, TypeAlias
 from avrt.answers import PARSER_VERSION
 from avrt.datasets import media_paths
 from avrt.errors import AvrtError
+from avrt.media.cache import file_stamp
 from avrt.media.failures import NO_SUCH_FILE
-from avrt.media.probe import file_stamp
 from avrt.runs import file_digest, fingerprint, track
 from avrt.types import Sample
 

@@ -10,6 +10,7 @@ from av.stream import Discard
 
 from avrt.config import MediaConfig
 from avrt.errors import MediaError
+from avrt.media.cache import local_file
 from avrt.media.failures import decoding
 from avrt.media.files import (
     MediaFile,
@@ -73,15 +74,15 @@ def read_clip(path: Path, media: MediaConfig, modality: Modality) -> Decoded:
     Raises:
         MediaError: a requested modality is absent (no_video, no_audio), or the file failed.
     """
-    with decoding(path):
-        kind = picture_kind(check_file(path, media))
+    with local_file(path, media) as local, decoding(local):
+        kind = picture_kind(check_file(local, media))
         if kind is None:
-            return _read_tracks(path, media, modality)
+            return _read_tracks(local, media, modality)
         if "a" in modality:
             raise MediaError(
-                "no_audio", str(path), "is a picture; name the sound file in the sample's `audio`"
+                "no_audio", str(local), "is a picture; name the sound file in the sample's `audio`"
             )
-        return Decoded(read_picture(path, kind, media), None)
+        return Decoded(read_picture(local, kind, media), None)
 
 
 def _read_tracks(path: Path, media: MediaConfig, modality: Modality) -> Decoded:

@@ -19,6 +19,7 @@ from av.error import FFmpegError
 from PIL import Image
 
 from avrt.errors import MediaError
+from avrt.stores import StorePath
 
 __all__ = ["NO_MEMORY", "NO_SUCH_FILE", "decoding", "is_short_of_memory", "machine_failure"]
 
@@ -68,6 +69,8 @@ def machine_failure(path: Path, error: Exception) -> MediaError | None:
         return MediaError("permission", str(path), "may not be read; change its permissions")
     if number in (errno.EMFILE, errno.ENFILE):
         remedy = "raise the limit (`ulimit -n`), or use fewer media.workers"
+    elif isinstance(path, StorePath):
+        remedy = "check the network and the store"
     else:
         remedy = "check the disk or the network drive"
     reason = getattr(error, "strerror", None) or str(error)

@@ -39,6 +39,8 @@ __all__ = [
     "MediaFile",
     "audio_stream",
     "check_file",
+    "check_kind",
+    "check_size",
     "open_file",
     "read_packets",
     "video_stream",
@@ -78,20 +80,38 @@ def check_file(path: Path, media: MediaConfig) -> bytes:
         raise MediaError("missing", str(path), "no such file: a NUL in its name")
     with decoding(path):
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise MediaError(
-                "not_media", str(path), "a folder or device, not a file; name the media file itself"
-            )
-        if status.st_size == 0:
-            raise MediaError("not_media", str(path), "the file is empty; download it again")
-        if status.st_size > media.max_file_mb * 2**20:
-            detail = (
-                f"{status.st_size / 2**20:.0f} MiB, more than media.max_file_mb = "
-                f"{media.max_file_mb}; cut out the clip in question, or raise the limit"
-            )
-            raise MediaError("too_large", str(path), detail)
+        check_kind(path, status.st_mode)
+        check_size(path, status.st_size, media)
         with path.open("rb") as file:
             return file.read(HEAD_BYTES)
+
+
+def check_kind(path: Path, mode: int) -> None:
+    """Refuse what is no regular file, before it is read or fetched.
+
+    Raises:
+        MediaError: not_media.
+    """
+    if not stat.S_ISREG(mode):
+        raise MediaError(
+            "not_media", str(path), "a folder or device, not a file; name the media file itself"
+        )
+
+
+def check_size(path: Path, n_bytes: int, media: MediaConfig) -> None:
+    """Refuse an empty file, and one over the limit.
+
+    Raises:
+        MediaError: not_media or too_large.
+    """
+    if n_bytes == 0:
+        raise MediaError("not_media", str(path), "the file is empty; download it again")
+    if n_bytes > media.max_file_mb * 2**20:
+        detail = (
+            f"{n_bytes / 2**20:.0f} MiB, more than media.max_file_mb = {media.max_file_mb}; cut "
+            "out the clip in question, or raise the limit"
+        )
+        raise MediaError("too_large", str(path), detail)
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from avrt.config import MediaConfig
 from avrt.errors import PASSING_CLASSES, MediaError
+from avrt.media.cache import file_stamp, local_file
 from avrt.media.failures import decoding, is_short_of_memory
 from avrt.media.files import (
     MediaFile,
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 
     from avrt.types import Waveform
 
-__all__ = ["PROBE_SETTINGS", "PROBE_VERSION", "MediaInfo", "file_stamp", "probe"]
+__all__ = ["PROBE_SETTINGS", "PROBE_VERSION", "MediaInfo", "probe"]
 
 PROBE_VERSION = 2
 """Increase it when the same file would give another result."""
@@ -149,26 +150,18 @@ def probe(path: Path, media: MediaConfig) -> MediaInfo:
     """
     size_bytes, mtime_ns = file_stamp(path)  # first: a file that changes meanwhile is noticed
     info = MediaInfo(path=str(path), size_bytes=size_bytes, mtime_ns=mtime_ns)
+    stamp = None if size_bytes is None or mtime_ns is None else (size_bytes, mtime_ns)
     try:
-        with decoding(path):
-            kind = picture_kind(check_file(path, media))
-            with path.open("rb") as file:
+        with local_file(path, media, stamp=stamp) as local, decoding(local):
+            kind = picture_kind(check_file(local, media))
+            with local.open("rb") as file:
                 info = replace(info, sha256=hashlib.file_digest(file, "sha256").hexdigest())
-            found = _probe(path, media) if kind is None else _probe_picture(path, kind, media)
+            found = _probe(local, media) if kind is None else _probe_picture(local, kind, media)
             return replace(info, **found)
     except MediaError as error:
         if error.error_class in PASSING_CLASSES:
             raise
         return replace(info, status=error.error_class, reason=error.detail)
-
-
-def file_stamp(path: Path) -> tuple[int | None, int | None]:
-    """Give size and time of the last change, which differ in another file of the same name."""
-    try:
-        status = path.stat()
-    except (OSError, ValueError):
-        return None, None
-    return status.st_size, status.st_mtime_ns
 
 
 def _probe_picture(path: Path, kind: str, media: MediaConfig) -> dict[str, Any]:

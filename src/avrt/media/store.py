@@ -4,8 +4,9 @@
     FOLDER/cd/cd34….json             a file's payload: its blobs and their properties
 
 An entry is named by the file's sha256, the recipe and the versions of all libraries that take part.
-The folder can be deleted at any time; AVRT then makes its files again. Several processes may write
-at once: every file is written under a temporary name of its own in FOLDER/new, then renamed.
+The folder can be deleted at any time; AVRT then makes its files again. It may be in a
+store. Several processes may write at once: on a disk every file is written under a temporary name
+of its own in FOLDER/new, then renamed.
 
 The decision to question: files are not flushed to disk, which would cost more than the decoding. A
 power cut may leave torn files; every blob is compared with its name and every entry with its
@@ -34,6 +35,7 @@ from PIL import features
 import avrt
 from avrt.errors import AvrtError
 from avrt.runs import fingerprint
+from avrt.stores import StorePath
 from avrt.types import EncodedFrames, EncodedSound
 
 __all__ = ["PayloadStore"]
@@ -97,6 +99,8 @@ class PayloadStore:
 
     def remove_leftovers(self) -> None:
         """Remove the temporary files of writers that were killed; another may write now."""
+        if isinstance(self._folder, StorePath):
+            return  # a store shows whole files alone
         with contextlib.suppress(OSError):
             for path in (self._folder / _TEMPORARY).iterdir():
                 if time.time() - path.stat().st_mtime > _ABANDONED_S:
@@ -118,6 +122,9 @@ class PayloadStore:
         return name
 
     def _write(self, path: Path, content: bytes) -> None:
+        if isinstance(path, StorePath):
+            path.write_bytes(content)
+            return
         for folder in (path.parent, self._folder / _TEMPORARY):
             folder.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=self._folder / _TEMPORARY)
