@@ -23,20 +23,20 @@ import re
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path, PosixPath
 from typing import IO, TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from avrt.errors import ConfigError, install_command
+from avrt.errors import AvrtError, ConfigError, install_command
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-__all__ = ["Listing", "Stamp", "StorePath", "listed_once", "to_path"]
+__all__ = ["Listing", "Stamp", "StorePath", "list_folders", "listed_once", "not_listed", "to_path"]
 
 T = TypeVar("T")
 Stamp = tuple[int, int]
@@ -84,6 +84,31 @@ def listed_once() -> Iterator[None]:
         yield
     finally:
         _listed.reset(token)
+
+
+def list_folders(root: Path, names: Iterable[str]) -> None:
+    """List the folders of these files below a store's root, inside `listed_once`.
+
+    Raises:
+        AvrtError: one cannot be listed now.
+    """
+    if isinstance(root, StorePath):
+        for folder in {(root / name.partition(".tar/")[0]).parent for name in names}:
+            try:
+                folder.scan()
+            except FileNotFoundError:
+                pass  # its files are missing
+            except OSError as error:
+                raise not_listed(folder, error) from error
+
+
+def not_listed(folder: Path, error: Exception) -> AvrtError:
+    """Why a folder of a store cannot be listed now, for a person."""
+    reason = getattr(error, "strerror", None) or type(error).__name__
+    return AvrtError(
+        f"{folder}: cannot be listed: {reason}; check the address, the credentials and the "
+        "network, then repeat the command"
+    )
 
 
 def to_path(value: Any) -> Any:
@@ -244,6 +269,11 @@ class StorePath(PosixPath):
         except FileNotFoundError:
             if not missing_ok:
                 raise
+
+    def remove_tree(self) -> None:
+        """Remove a folder and all that is in it, if it is there."""
+        with suppress(FileNotFoundError):
+            self._try(lambda store, path: store.rm(path, recursive=True))
 
     def fetch(
         self, local: Path, size: int, start: int | None = None, limit_s: float | None = None

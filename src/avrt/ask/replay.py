@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,10 @@ from avrt.ask.ledger import LedgerReader, read_ledger
 from avrt.ask.rows import StoredCall
 from avrt.config import MediaConfig
 from avrt.engines import Engine, complete
-from avrt.errors import DataError
+from avrt.errors import DataError, MediaError
 from avrt.media import read_frames, read_waveform
-from avrt.runs import file_digest, read_parquet
+from avrt.media.cache import copy_digest
+from avrt.runs import read_parquet
 from avrt.texts import clean
 from avrt.types import Completion, Prompt, Sampling
 
@@ -64,11 +65,18 @@ class MediaFile:
         return known and self.sha256_now != self.sha256
 
 
-def replay(run: Path, name: str, roots: Mapping[str, Path], sender: Sender | None = None) -> str:
+def replay(
+    run: Path,
+    name: str,
+    roots: Mapping[str, Path],
+    sender: Sender | None = None,
+    media: MediaConfig | None = None,
+) -> str:
     """Every call behind the row `name`, or the one call whose key begins with it, as text.
 
     `roots` holds the folder of each evaluation set by name, and that of the run's own dataset under
     the empty name. With a sender each call is made again, and its new reply follows the stored one.
+    `media` says where files of a store are copied to.
 
     Raises:
         DataError: no such row or call, no ledger, or (with a sender) media that are not those of
@@ -80,7 +88,7 @@ def replay(run: Path, name: str, roots: Mapping[str, Path], sender: Sender | Non
         calls = _find(run, ledger, name)
     parts: list[str] = []
     for number, call in enumerate(calls, start=1):
-        files = _files(call, roots)
+        files = _files(call, roots, media or MediaConfig())
         parts.append(f"# Call {number} of {len(calls)}: {call.stage}, {call.role}")
         parts.append(_describe(call, files))
         if sender is not None:
@@ -147,12 +155,14 @@ def _unknown(run: Path, name: str) -> str:
     )
 
 
-def _files(call: StoredCall, roots: Mapping[str, Path]) -> list[MediaFile]:
+def _files(call: StoredCall, roots: Mapping[str, Path], media: MediaConfig) -> list[MediaFile]:
     """The files of the media in the request, each compared with the file of then."""
     files: list[MediaFile] = []
     for kind, (name, sha256) in call.files.items():
         path = roots[call.dataset] / name if call.dataset in roots else None
-        now = file_digest(path) if path is not None and path.is_file() else None
+        now = None
+        with suppress(OSError, MediaError):
+            now = None if path is None else copy_digest(path, media)
         files.append(MediaFile(kind, name, path, sha256, now))
     return files
 

@@ -11,9 +11,9 @@ from avrt.cli.options import (
     echo,
     echo_json,
     echo_result,
-    folder_type,
     json_option,
     load_settings,
+    output_type,
     settings_argument,
 )
 
@@ -118,7 +118,11 @@ def import_set(name: str, folder: str, settings: tuple[str, ...], hub: bool) -> 
     type=click.Choice(["trl", "ms-swift", "llamafactory", "video-r1", "webdataset", "hf"]),
     help="Tool that will read the files.",
 )
-@click.option("--output", type=folder_type, help="Write to this folder, which may not exist yet.")
+@click.option(
+    "--output",
+    type=output_type,
+    help="Write to this folder, which may not exist yet; it may be in a store: s3://BUCKET/FOLDER.",
+)
 @click.option("--with-media", is_flag=True, help="Put frames, sound or clips into the folder.")
 @click.option("--grpo", is_flag=True, help="Write prompts with solutions instead of traces.")
 @click.option("--absolute", is_flag=True, help="Write absolute paths, for this machine only.")

@@ -20,6 +20,7 @@ import click
 
 from avrt.cli.options import echo, echo_result, settings_argument, split_settings
 from avrt.errors import AvrtError, ConfigError
+from avrt.stores import StorePath
 
 if TYPE_CHECKING:
     from avrt.config import Config, DataConfig
@@ -200,6 +201,10 @@ class RlOnly:
 
 def _check_roots(root: Path, benchmarks: Mapping[str, DataConfig]) -> None:
     """The demo makes one world: training and evaluation must both read that one."""
+    if isinstance(root, StorePath):
+        raise ConfigError(
+            f"data.root = {root}: the demo makes its world here; set it to a folder of this machine"
+        )
     elsewhere = {
         f"eval.benchmarks.{name}.root": str(data.root)
         for name, data in benchmarks.items()

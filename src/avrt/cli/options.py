@@ -17,6 +17,7 @@ from click.shell_completion import CompletionItem
 
 from avrt.errors import AvrtError, ConfigError
 from avrt.ranks import is_main
+from avrt.stores import StorePath, to_path
 from avrt.texts import printable
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ __all__ = [
     "json_option",
     "load_settings",
     "others_option",
+    "output_type",
     "print_plan",
     "run_argument",
     "run_or_plan",
@@ -51,7 +53,28 @@ __all__ = [
     "stop_on_fault",
 ]
 
-folder_type = click.Path(file_okay=False, path_type=Path)
+
+class _FolderType(click.Path):
+    """A folder of this machine; where `in_stores`, also one of a store."""
+
+    def __init__(self, in_stores: bool = False) -> None:
+        super().__init__(file_okay=False, path_type=Path)
+        self._in_stores = in_stores
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            path = to_path(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if not isinstance(path, StorePath):
+            return super().convert(path, param, ctx)
+        if not self._in_stores:
+            self.fail(f"{path} is in a store; name a folder of this machine", param, ctx)
+        return path
+
+
+folder_type = _FolderType()
+output_type = _FolderType(in_stores=True)
 
 
 _GENERATING = ("teachers", "merger", "judges", "generate", "build")

@@ -27,7 +27,7 @@ def replay_row(config: Config, name: str, send: bool = False) -> str:
     roots = {"": config.data.root}
     roots |= {benchmark: data.root for benchmark, data in config.eval.benchmarks.items()}
     sender = Sender(partial(_engine_of, config), config.media) if send else None
-    return replay(config.run.path, name, roots, sender)
+    return replay(config.run.path, name, roots, sender, config.media)
 
 
 def _engine_of(config: Config, call: StoredCall) -> Engine:

@@ -14,6 +14,7 @@ import click
 
 from avrt.cli.options import echo, find_run, run_argument, stay_silent
 from avrt.errors import ConfigError
+from avrt.stores import StorePath
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -129,7 +130,12 @@ def _clip_roots(
     """By the lists of samples that the run has, the folder of their clips."""
     roots = {run / "samples.parquet": data.root}
     roots |= {run / "eval" / name / "samples.parquet": b.root for name, b in benchmarks.items()}
-    return {samples: root for samples, root in roots.items() if samples.is_file()}
+    # Clips in a store are not served: the page shows their frames and sound, as it has them.
+    return {
+        samples: root
+        for samples, root in roots.items()
+        if samples.is_file() and not isinstance(root, StorePath)
+    }
 
 
 def _has_browser() -> bool:

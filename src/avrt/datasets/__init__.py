@@ -37,6 +37,7 @@ from avrt.datasets.video_mme import read_video_mme
 from avrt.datasets.webdataset import read_webdataset
 from avrt.datasets.worldsense import read_worldsense
 from avrt.errors import ConfigError
+from avrt.runs import file_digest, fingerprint
 from avrt.texts import shown
 from avrt.types import BenchmarkItem, Sample
 
@@ -44,6 +45,7 @@ __all__ = [
     "FORMATS",
     "SAMPLE_SCHEMA",
     "annotation_path",
+    "annotations_digest",
     "dataset_row_to_sample",
     "media_paths",
     "read_avqa",
@@ -182,6 +184,20 @@ def _find_annotations(data: DataConfig) -> Path:
     raise ConfigError(
         f"{data.root / names[0]}: no such file; {has}; set data.split, data.format or data.root"
     )
+
+
+def annotations_digest(data: DataConfig) -> str:
+    """Of the annotation file; of shards, which hold the clips too, of their questions.
+
+    Raises:
+        ConfigError, DataError: as `read_items`.
+    """
+    if data.format != "webdataset":
+        return file_digest(annotation_path(data))
+    digest = sha256()
+    for sample in read_samples(data):
+        digest.update(fingerprint(sample_to_row(sample)).encode())
+    return digest.hexdigest()
 
 
 def media_paths(samples: Iterable[Sample]) -> list[str]:

@@ -17,9 +17,8 @@ from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from avrt.errors import AvrtError
 from avrt.media.shards import read_index
-from avrt.stores import StorePath
+from avrt.stores import StorePath, not_listed
 from avrt.texts import shown
 
 __all__ = ["MediaNames", "nearest_names", "split_ending"]
@@ -117,11 +116,7 @@ def _list_names(folder: Path) -> list[str]:
         return sorted(path.name for path in folder.iterdir())
     except (OSError, ValueError) as error:  # no such folder, or a name that no folder can have
         if isinstance(folder, StorePath) and not isinstance(error, FileNotFoundError):
-            reason = getattr(error, "strerror", None) or type(error).__name__
-            raise AvrtError(
-                f"{folder}: cannot be listed: {reason}; check the address, the credentials and the "
-                "network, then repeat the command"
-            ) from error
+            raise not_listed(folder, error) from error
         return []
 
 

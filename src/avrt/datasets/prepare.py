@@ -13,7 +13,6 @@ sample.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -26,6 +25,7 @@ from avrt.config import Config, DataConfig, PrepareConfig
 from avrt.datasets import (
     SAMPLE_SCHEMA,
     annotation_path,
+    annotations_digest,
     media_paths,
     read_samples,
     require_files,
@@ -41,7 +41,6 @@ from avrt.runs import (
     Stage,
     alone,
     check_sums,
-    fingerprint,
     open_stage,
     save_config,
     write_parquet,
@@ -117,8 +116,8 @@ def run(config: Config) -> Result:
     run_folder, policies = config.run.path, config.prepare
     counts: Counter[str] = Counter()
     files = MediaNames(config.data.root)
-    names, n_samples, rows_digest = _survey(config.data, counts, files)
-    stage = _open(config, rows_digest)
+    names, n_samples = _survey(config.data, counts, files)
+    stage = _open(config)
     known = known_probes(run_folder, config.data.root, names, config.media)
     if _is_done(run_folder, stage, names, known):
         return Result(f"prepare: nothing to do, {run_folder} is prepared", stage.counts())
@@ -164,8 +163,8 @@ def plan(config: Config) -> str:
     """Describe what `run` would do; read the annotations, open no media, write nothing."""
     counts: Counter[str] = Counter()
     present = MediaNames(config.data.root)
-    names, n_samples, rows_digest = _survey(config.data, counts, present)
-    stage = _open(config, rows_digest)
+    names, n_samples = _survey(config.data, counts, present)
+    stage = _open(config)
     known = known_probes(config.run.path, config.data.root, names, config.media)
     if _is_done(config.run.path, stage, names, known):
         return f"prepare: nothing to do, {config.run.path} is prepared"
@@ -205,7 +204,7 @@ def refuse_faults(policies: PrepareConfig, counts: Mapping[str, int], strict: bo
         raise AvrtError(f"prepare: questions with faults: {numbers}; {rule}")
 
 
-def _open(config: Config, rows_digest: str) -> Stage:
+def _open(config: Config) -> Stage:
     """Open the stage; shards hold the clips too, so of them the questions are digested, not the
     files.
     """
@@ -217,7 +216,7 @@ def _open(config: Config, rows_digest: str) -> Stage:
         **({} if data.sample is None else {"sample": data.sample}),
         "policies": config.prepare.model_dump(),
         "media": probe_settings(config.media),
-        **({"questions": rows_digest} if is_packed else {}),
+        **({"questions": annotations_digest(data)} if is_packed else {}),
     }
     inputs = [] if is_packed else [annotation_path(data)]
     return open_stage(config.run.path, "prepare", settings, inputs)
@@ -229,25 +228,19 @@ def _is_done(run: Path, stage: Stage, names: Sequence[str], known: Mapping[str, 
     return stage.done and len(known) == len(names) and written
 
 
-def _survey(
-    data: DataConfig, counts: Counter[str], files: MediaNames
-) -> tuple[list[str], int, str]:
-    """Read all annotations once: the media files that they name, the number of samples, and a
-    digest of those in shards.
-    """
-    n_samples, digest = 0, hashlib.sha256()
+def _survey(data: DataConfig, counts: Counter[str], files: MediaNames) -> tuple[list[str], int]:
+    """Read all annotations once: the media files that they name, and the number of samples."""
+    n_samples = 0
 
     def counted() -> Iterator[Sample]:
         nonlocal n_samples
         for sample in read_samples(data, counts, files):
             n_samples += 1
-            if data.format == "webdataset":
-                digest.update(fingerprint(sample_to_row(sample)).encode())
             yield sample
 
     names = media_paths(counted())
     require_files(data.root, names)
-    return names, n_samples, digest.hexdigest()
+    return names, n_samples
 
 
 @dataclass(frozen=True)

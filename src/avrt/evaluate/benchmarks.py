@@ -447,6 +447,17 @@ BENCHMARKS: dict[str, Benchmark] = {
         licence="your own",
         media="as the columns video, image and audio say",
     ),
+    "webdataset": Benchmark(
+        title="WebDataset shards of your own, as `avrt export --to webdataset` writes them",
+        groups=OWN_GROUPS,
+        n_items=None,
+        version="your own",
+        modalities=("a", "v", "av"),
+        rule="letter of the gold index",
+        official=official.letter,
+        licence="your own",
+        media="the files beside each row in its shard",
+    ),
 }
 """By `data.format`."""
 assert BENCHMARKS.keys() == FORMATS.keys()

@@ -12,16 +12,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import closing
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from avrt.answers import PARSER_VERSION
+from avrt.config import MediaConfig
 from avrt.datasets import media_paths
-from avrt.errors import AvrtError
-from avrt.media.cache import file_stamp
+from avrt.errors import PASSING_CLASSES, AvrtError, MediaError
+from avrt.media.cache import copy_digest, file_stamp, is_here
 from avrt.media.failures import NO_SUCH_FILE
+from avrt.media.processes import map_files
 from avrt.runs import file_digest, fingerprint, track
+from avrt.stores import list_folders, listed_once
 from avrt.types import Sample
 
 __all__ = [
@@ -73,19 +78,26 @@ def questions_digest(samples: Sequence[Sample]) -> str:
     return fingerprint([[s.id, s.question, s.options, s.answer_index] for s in samples])
 
 
-def read_files(samples: Sequence[Sample], root: Path, cache: Path) -> Files:
-    """Every media file that the questions name; the digest of a missing file is `ABSENT`.
+@listed_once()
+def read_files(samples: Sequence[Sample], root: Path, cache: Path, media: MediaConfig) -> Files:
+    """Every media file that the questions name; the digest of a missing file is `ABSENT`. Files of
+    a store are fetched in worker processes, as `media` says.
 
     Raises:
         AvrtError: files could not be read now, for a reason that says nothing about them.
     """
     known = _read_cache(cache)
     files: Files = {}
-    unread: dict[str, OSError] = {}
+    unread: dict[str, OSError | MediaError] = {}
     names = media_paths(samples)
+    list_folders(root, names)
+    if any(not is_here(root / name) for name in names):
+        known |= _fetched(names, root, known, media, unread)
     tracked = track(names, "eval: digest media", "files")
     for name in chain(tracked, unread):  # what failed is tried once more, after all others
         stamp, entry = list(file_stamp(root / name)), known.get(name)
+        if name in unread and not is_here(root / name):
+            continue
         if entry is None or entry[0] != stamp:
             try:
                 entry = [stamp, _digest(root / name)]
@@ -100,6 +112,37 @@ def read_files(samples: Sequence[Sample], root: Path, cache: Path) -> Files:
             "nothing was asked about their set; mend that, then repeat the command"
         )
     return {name: files[name] for name in names}
+
+
+def _fetched(
+    names: Sequence[str],
+    root: Path,
+    known: Files,
+    media: MediaConfig,
+    unread: dict[str, OSError | MediaError],
+) -> Files:
+    """The entries of files of a store or a shard that are not known; `unread` gets the others."""
+    stamps = {name: list(file_stamp(root / name)) for name in names}
+    unknown = {
+        root / name: name for name in names if name not in known or known[name][0] != stamps[name]
+    }
+    files: Files = {}
+    results = map_files(
+        partial(copy_digest, media=media),
+        unknown,
+        timeout_s=media.timeout_s,
+        workers=media.workers,
+    )
+    with closing(results):
+        for path, digest in track(results, "eval: fetch media", "files", len(unknown)):
+            name = unknown[path]
+            if isinstance(digest, str):
+                files[name] = [stamps[name], digest]
+            elif digest.error_class in PASSING_CLASSES:
+                unread[name] = digest
+            else:
+                files[name] = [stamps[name], ABSENT]
+    return files
 
 
 def files_digest(files: Files) -> str:

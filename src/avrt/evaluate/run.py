@@ -216,7 +216,7 @@ def _tasks(config: Config, choice: Choice) -> list[Task]:
     tasks = []
     for benchmark in benchmarks:
         cache = media_cache(config.run.path, benchmark.name)
-        files = read_files(benchmark.samples, benchmark.data.root, cache)
+        files = read_files(benchmark.samples, benchmark.data.root, cache, config.media)
         digests = {"questions": benchmark.questions_digest, "media": files_digest(files)}
         for model in models:
             media = model.media_of(benchmark, config.media)

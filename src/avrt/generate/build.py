@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from avrt.config import BuildConfig, Config, JudgeRole
-from avrt.datasets import annotation_path
+from avrt.datasets import annotations_digest
 from avrt.datasets.faults import reason_of
 from avrt.datasets.prepared import PreparedSamples, load_samples
 from avrt.errors import AvrtError, ConfigError
@@ -54,7 +54,6 @@ from avrt.runs import (
     Stage,
     alone,
     check_sums,
-    file_digest,
     open_parquet,
     open_stage,
     save_config,
@@ -175,7 +174,7 @@ def _open(run: Path, build: BuildConfig, seed: int, rules: _Rules) -> Stage:
         "exams": dict(rules.exams),
         "findings": list(rules.findings) if rules.judges else [],
         "decontaminate": {
-            name: file_digest(annotation_path(data)) for name, data in build.decontaminate.items()
+            name: annotations_digest(data) for name, data in build.decontaminate.items()
         },
     }
     inputs = [run / "samples.parquet", teachers_path(run), merged_path(run)]

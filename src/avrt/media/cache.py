@@ -35,7 +35,7 @@ from avrt.media.shards import find_member
 from avrt.runs import file_digest
 from avrt.stores import Stamp, StorePath
 
-__all__ = ["file_stamp", "is_here", "local_file"]
+__all__ = ["copy_digest", "file_stamp", "is_here", "local_file"]
 
 FREED = 0.1
 """Share of the limit that is freed at once."""
@@ -84,6 +84,12 @@ def local_file(
         raise MediaError(error.error_class, str(path), detail) from error
     finally:
         os.close(held.descriptor)
+
+
+def copy_digest(path: Path, media: MediaConfig) -> str:
+    """sha256 of a file's content, wherever it lies; raises as `local_file`."""
+    with local_file(path, media) as local:
+        return file_digest(local)
 
 
 def _default_folder() -> Path:

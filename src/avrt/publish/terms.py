@@ -72,7 +72,7 @@ def questions_term(role: str, data: DataConfig) -> Term:
     """The term of a set of questions; that of a set of one's own is not known."""
     if (data.root / "world.json").is_file():
         return Term(role, "AVRT's world", _OWN)
-    is_own = data.format == "parquet"
+    is_own = data.format in ("parquet", "webdataset")
     return Term(role, data.format, None if is_own else BENCHMARKS[data.format].licence)
 
 

@@ -25,11 +25,13 @@ from PIL import Image
 from PIL import __version__ as pillow_version
 
 from avrt.config import MediaConfig
+from avrt.config.data import WITHOUT_EFFECT
 from avrt.errors import DataError, MediaError
 from avrt.media import load_media
+from avrt.media.cache import copy_digest
 from avrt.media.payloads import encode_flac
 from avrt.media.processes import map_files
-from avrt.runs import file_digest, fingerprint, track, write_atomic, write_json
+from avrt.runs import fingerprint, track, write_atomic, write_json
 from avrt.texts import read_json, shown
 from avrt.types import Frames, Sample, Waveform
 
@@ -171,10 +173,10 @@ def _write(content: bytes, file: Any) -> None:
 def _stem(kind: str, path: Path, media: MediaConfig) -> str | None:
     """The name of a medium's files; None: the file cannot be read."""
     try:
-        content = file_digest(path)
-    except OSError:
+        content = copy_digest(path, media)
+    except (OSError, MediaError):
         return None
-    recipe = media.model_dump(mode="json", exclude={"workers", "read_ahead", "timeout_s"})
+    recipe = media.model_dump(mode="json", exclude={*WITHOUT_EFFECT})
     return fingerprint([VERSION, kind, content, recipe, _versions()])[:16]
 
 

@@ -25,8 +25,10 @@ from avrt.datasets.probing import probe_files, probe_settings
 from avrt.engines.encode import chat_texts
 from avrt.errors import EngineError, MediaError
 from avrt.media import MediaInfo, count_frames, fit_size, probe
+from avrt.media.cache import file_stamp
 from avrt.media.processes import map_files
 from avrt.runs import fingerprint, manifest_path, read_parquet
+from avrt.stores import list_folders, listed_once
 from avrt.train.data import PromptEncoder
 from avrt.types import Sample
 
@@ -68,6 +70,7 @@ def count_tokens(processor: Any, texts: Iterable[str]) -> Iterator[int]:
         yield from map(len, encode(batch, add_special_tokens=False))
 
 
+@listed_once()
 def media_infos(
     run: Path, root: Path, samples: Iterable[Sample], media: MediaConfig, keep: bool = True
 ) -> dict[str, MediaInfo]:
@@ -76,11 +79,12 @@ def media_infos(
     A file that is absent has the status `missing`. With `keep`, new probes go into the journal.
     """
     names = media_paths(samples)
+    list_folders(root, names)
     known = _prepared_infos(run, media)
     infos: dict[str, MediaInfo] = {}
     unknown: list[str] = []
     for name in names:
-        size_bytes = _size_bytes(root / name)
+        size_bytes, _ = file_stamp(root / name)
         if size_bytes is None:
             detail = "no such file; download it, or correct the path"
             infos[name] = MediaInfo(name, status="missing", reason=detail)
@@ -195,10 +199,3 @@ def _prepared_infos(run: Path, media: MediaConfig) -> dict[str, MediaInfo]:
 def _has_length(info: MediaInfo) -> bool:
     """False for a probe of an earlier version, without the length of its sound."""
     return info.audio_codec is None or info.n_audio_samples is not None
-
-
-def _size_bytes(path: Path) -> int | None:
-    try:
-        return path.stat().st_size
-    except (OSError, ValueError):
-        return None

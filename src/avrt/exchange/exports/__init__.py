@@ -15,6 +15,7 @@ from __future__ import annotations
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,13 +24,28 @@ from avrt.config import Config
 from avrt.datasets import dataset_row_to_sample
 from avrt.errors import PASSING_CLASSES, AvrtError, ConfigError, DataError
 from avrt.exchange.exports.chat import LLAMAFACTORY, MS_SWIFT, TRL
-from avrt.exchange.exports.clips import extract_clip, extract_clips
-from avrt.exchange.exports.formats import Entry, ExportFormat, ExportOptions, drop_reason
+from avrt.exchange.exports.clips import LazyClips, extract_clip, extract_clips
+from avrt.exchange.exports.formats import (
+    INCOMPLETE,
+    Entry,
+    ExportFormat,
+    ExportOptions,
+    drop_reason,
+    send_all,
+)
 from avrt.exchange.exports.hub import HUB
 from avrt.exchange.exports.r1 import VIDEO_R1
 from avrt.exchange.exports.shards import WEBDATASET
 from avrt.prompts import PromptTemplate, format_options, load_prompt
-from avrt.runs import Result, check_sums, iter_parquet, remove_folder, replace_folder
+from avrt.runs import (
+    Result,
+    check_sums,
+    fingerprint,
+    iter_parquet,
+    remove_folder,
+    replace_folder,
+)
+from avrt.stores import StorePath
 
 __all__ = ["FORMATS", "run"]
 
@@ -43,8 +59,6 @@ FORMATS: dict[str, ExportFormat] = {
     "hf": HUB,
 }
 N_EXAMPLES = 3
-INCOMPLETE = "INCOMPLETE.md"
-"""Its name is one that no loader reads."""
 
 
 def run(config: Config, name: str, options: ExportOptions, output: Path | None = None) -> Result:
@@ -65,9 +79,8 @@ def run(config: Config, name: str, options: ExportOptions, output: Path | None =
         for split in SPLITS
     }
     kept: dict[str, Collection[Entry]] = dict(entries)
-    with replace_folder(folder) as out:
-        if folder.exists() and not (folder / INCOMPLETE).is_file():
-            raise ConfigError(f"{folder}: already exists; delete it, or name another --output")
+    is_lazy = options.with_media and form.is_sharded  # clips come and go with their shard
+    with _output(folder, run_folder) as out:
         if options.with_media:
             extract = partial(
                 extract_clip,
@@ -76,10 +89,17 @@ def run(config: Config, name: str, options: ExportOptions, output: Path | None =
                 settings=config.media,
                 takes_file=form.takes_files,
             )
-            kept.update(extract_clips(kept, lost, extract, config.media))
+            if is_lazy:
+                kept = {
+                    split: LazyClips(kept[split], lost, extract, config.media) for split in kept
+                }
+            else:
+                kept.update(extract_clips(kept, lost, extract, config.media))
+        if not is_lazy:
+            _refuse_empty(dataset, _count(entries, kept, lost), lost)
+        form.write(out, kept, options.with_roots(root, folder), run_folder)
         counts = _count(entries, kept, lost)
         _refuse_empty(dataset, counts, lost)
-        form.write(out, kept, options.with_roots(root, folder), run_folder)
         if not form.keeps_clips:
             remove_folder(out / "media")  # nothing of it may stay in what is published
         _copy_card(dataset / "README.md", out)
@@ -87,6 +107,38 @@ def run(config: Config, name: str, options: ExportOptions, output: Path | None =
         if fault:
             (out / INCOMPLETE).write_text(f"{fault}\n", encoding="utf-8")
     return Result(_summarize(name, form, folder, counts, lost, options), counts, fault)
+
+
+@contextmanager
+def _output(folder: Path, run_folder: Path) -> Iterator[Path]:
+    """The folder to write into; for a store, one of this machine whose files are sent at the end.
+
+    Until all are there, the store's folder holds the file INCOMPLETE.md.
+
+    Raises:
+        ConfigError: the folder exists, and is whole.
+        AvrtError: the store cannot be written.
+    """
+    is_sent = isinstance(folder, StorePath)
+    here = run_folder / "export" / f".{fingerprint(str(folder))[:16]}" if is_sent else folder
+    with replace_folder(here) as out:
+        if folder.exists() and not (folder / INCOMPLETE).is_file():
+            raise ConfigError(f"{folder}: already exists; delete it, or name another --output")
+        if not isinstance(folder, StorePath):
+            yield out
+            return
+        try:
+            folder.remove_tree()
+            (folder / INCOMPLETE).write_bytes(b"This export is being written.\n")
+            yield out
+            send_all(out, folder)
+            if not (out / INCOMPLETE).is_file():
+                (folder / INCOMPLETE).unlink()
+        except OSError as error:
+            raise AvrtError(
+                f"{folder}: cannot be written: {error.strerror}; mend that, then repeat the command"
+            ) from error
+    remove_folder(here)
 
 
 def _format(name: str, options: ExportOptions) -> ExportFormat:

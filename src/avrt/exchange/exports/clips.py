@@ -9,21 +9,29 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from avrt.config import MediaConfig
 from avrt.errors import MediaError
 from avrt.exchange.exports.formats import Entry, ExtractedClip
 from avrt.media import encode_jpegs, load_media
+from avrt.media.cache import local_file
 from avrt.media.payloads import encode_flac
 from avrt.media.processes import map_files
-from avrt.runs import track
+from avrt.media.shards import OWN_SOUND
+from avrt.runs import remove_folder, track
 from avrt.types import Sample
 
-__all__ = ["extract_clip", "extract_clips", "safe_name"]
+__all__ = ["LazyClips", "extract_clip", "extract_clips", "safe_name"]
+
+
+AT_ONCE = 1000
+"""Entries whose clips lie on the disk together."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,35 @@ def extract_clips(
     return kept
 
 
+@dataclass
+class LazyClips(Collection[Entry]):
+    """The entries of a split with their media, whose files are there for `AT_ONCE` of them at a
+    time: neither memory nor the disk grows with the dataset. They are read once.
+    """
+
+    entries: Collection[Entry]
+    lost: Mapping[str, list[str]]
+    """Gets the ids of entries whose clip cannot be read."""
+    extract: partial[ExtractedClip]
+    """`extract_clip` with its settings."""
+    limits: MediaConfig
+    n_kept: int = 0
+
+    def __len__(self) -> int:
+        return self.n_kept
+
+    def __contains__(self, entry: object) -> bool:
+        raise AssertionError("they are read once, in order")
+
+    def __iter__(self) -> Iterator[Entry]:
+        rest = iter(self.entries)
+        while batch := list(islice(rest, AT_ONCE)):
+            kept = extract_clips({"": batch}, self.lost, self.extract, self.limits)[""]
+            self.n_kept += len(kept)
+            yield from kept
+            remove_folder(self.extract.keywords["out"] / "media")
+
+
 def extract_clip(
     clip: Clip, root: Path, out: Path, settings: MediaConfig, takes_file: bool
 ) -> ExtractedClip:
@@ -87,11 +124,17 @@ def extract_clip(
     sound = f"{clip.name}.flac"
     (folder / sound).write_bytes(encode_flac(waveform))
     names: list[str] = []
-    file = None
+    file = own_sound = None
     if takes_file:
         source = root / (clip.sample.picture_path or "")
         file = f"{clip.name}{source.suffix.lower()}"
-        shutil.copyfile(source, folder / file)
+        with local_file(source, settings) as local:
+            shutil.copyfile(local, folder / file)
+        if clip.sample.audio:
+            source = root / clip.sample.audio
+            own_sound = f"{clip.name}.{OWN_SOUND}{source.suffix.lower()}"
+            with local_file(source, settings) as local:
+                shutil.copyfile(local, folder / own_sound)
     else:
         (folder / clip.name).mkdir(exist_ok=True)
         for number, jpeg in enumerate(encode_jpegs(frames, settings.jpeg_quality)):
@@ -102,6 +145,7 @@ def extract_clip(
         fps=frames.fps,
         sound=f"media/{sound}",
         file=file and f"media/{file}",
+        own_sound=own_sound and f"media/{own_sound}",
     )
 
 

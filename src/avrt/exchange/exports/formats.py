@@ -10,10 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from avrt.runs import atomic_file
+from avrt.stores import StorePath
 from avrt.types import Sample
 
-__all__ = ["Entry", "ExportFormat", "ExportOptions", "ExtractedClip", "drop_reason", "write_list"]
+__all__ = [
+    "INCOMPLETE",
+    "Entry",
+    "ExportFormat",
+    "ExportOptions",
+    "ExtractedClip",
+    "drop_reason",
+    "send_all",
+    "write_list",
+]
 
+INCOMPLETE = "INCOMPLETE.md"
+"""Its name is one that no loader reads."""
 _SPECIAL = re.compile(r"<\|[A-Za-z_]+\|>")
 """Texts that a tokenizer reads as a special token, such as the token for a picture."""
 _PLACEHOLDER = re.compile(r"<(?:image|video|audio|bbox|ref-object|start-image|cot-process)>")
@@ -30,6 +42,8 @@ class ExtractedClip:
     """FLAC, at most `media.max_audio_s` long."""
     file: str | None
     """The picture or video as it is, where the format takes whole files."""
+    own_sound: str | None = None
+    """The sound file as it is, where the format takes whole files and the sample has one."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +76,13 @@ class ExportOptions:
     """The dataset's folder, which paths of its files begin with; set by `with_roots`."""
     folder: Path | None = None
     """The export's folder, which paths of its files begin with; set by `with_roots`."""
+    store: StorePath | None = None
+    """The export's folder, when it is in a store; set by `with_roots`."""
 
     def with_roots(self, root: Path, folder: Path) -> ExportOptions:
         """Give the options with the folders that absolute paths begin with."""
-        return replace(self, root=root.resolve(), folder=folder.resolve())
+        store = folder if isinstance(folder, StorePath) else None
+        return replace(self, root=root.resolve(), folder=folder.resolve(), store=store)
 
     def source(self, path: str) -> str:
         """Give the path of a file of the dataset as the export writes it."""
@@ -100,6 +117,8 @@ class ExportFormat:
     """With media it exports whole clips, not frames."""
     keeps_clips: bool = True
     """With media its folder `media` stays; other formats hold the bytes in their own files."""
+    is_sharded: bool = False
+    """With media it takes the clips one by one, and needs them no longer than for a shard."""
     note: str = ""
     """A hint for the user, printed after the export."""
 
@@ -123,6 +142,18 @@ def drop_reason(entry: Entry, form: ExportFormat, options: ExportOptions) -> str
     if is_separate and not form.separate_sound and (form.takes_files or not options.with_media):
         return "separate_sound"
     return None
+
+
+def send_all(out: Path, store: StorePath) -> None:
+    """Move the files of a folder into a store.
+
+    Raises:
+        OSError: the store cannot be written.
+    """
+    for path in sorted(path for path in out.rglob("*") if path.is_file()):
+        (store / path.relative_to(out)).put(path)
+        if path.name != INCOMPLETE:
+            path.unlink()
 
 
 def write_list(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
