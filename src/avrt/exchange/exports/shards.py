@@ -7,10 +7,9 @@ out, packed and, for a store, sent shard by shard.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tarfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from io import BytesIO
 from itertools import chain, islice
 from pathlib import Path
@@ -30,12 +29,12 @@ def _write(
     out: Path, entries: Mapping[str, Collection[Entry]], options: ExportOptions, _run: Path
 ) -> None:
     for split, of_split in entries.items():
-        rest, number = iter(of_split), 0
+        rest, number = _named(of_split), 0
         while (first := next(rest, None)) is not None:
             path = out / f"{split}-{number:06d}.tar"
             with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
-                for entry in chain([first], islice(rest, ROWS - 1)):
-                    _add(tar, out, entry)
+                for name, entry in chain([first], islice(rest, ROWS - 1)):
+                    _add(tar, out, name, entry)
             write_index(path)
             number += 1
             if options.store is not None:
@@ -44,8 +43,16 @@ def _write(
                     file.unlink()
 
 
-def _add(tar: tarfile.TarFile, out: Path, entry: Entry) -> None:
-    name = _name(entry.sample.id)
+def _named(entries: Iterable[Entry]) -> Iterator[tuple[str, Entry]]:
+    """Give ids without dots, which end a name in this format; equal results get a number."""
+    used: set[str] = set()
+    for number, entry in enumerate(entries, start=1):
+        name = safe_name(entry.sample.id)
+        used.add(name := name if name not in used else f"{name}-{number}")
+        yield name, entry
+
+
+def _add(tar: tarfile.TarFile, out: Path, name: str, entry: Entry) -> None:
     row = json.dumps(dict(entry.row), ensure_ascii=False, sort_keys=True).encode()
     _add_file(tar, f"{name}.json", BytesIO(row), len(row))
     for member, file in _files(name, entry):
@@ -67,12 +74,6 @@ def _files(name: str, entry: Entry) -> Iterator[tuple[str, str]]:
         yield f"{name}.flac", media.sound
         if media.own_sound is not None:
             yield f"{name}.{OWN_SOUND}{Path(media.own_sound).suffix}", media.own_sound
-
-
-def _name(id_: str) -> str:
-    """An id without dots, which end a name in this format; others that would read alike differ."""
-    name = safe_name(id_)
-    return name if name == id_ else f"{name}-{hashlib.sha256(id_.encode()).hexdigest()[:8]}"
 
 
 WEBDATASET = ExportFormat(
