@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,7 +16,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from moto.server import ThreadedMotoServer
+from s3fs import S3FileSystem
 
 BUCKET = "clips"
 
@@ -24,11 +27,13 @@ class S3:
     def __init__(self, port: int) -> None:
         self.port = port
         self.faults: deque[str] = deque()
-        """`slow`, `503`, `truncated`, `cut`, or `ok` for none, each for one request."""
+        """`slow`, `503`, `403`, `truncated`, `cut`, or `ok` for none, each for one request."""
         self.always: str | None = None
         """A fault of every request."""
         self.n_gets = self.n_heads = self.n_lists = 0
         self.slow_s = 1.0
+        self.after_get: Callable[[], None] | None = None
+        """Runs once the server has given a content, before the client has it."""
         self.proxy = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.proxy.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.proxy.server_port}"
@@ -40,8 +45,8 @@ class S3:
         return f"s3://{BUCKET}/data"
 
     def put(self, key: str, content: bytes) -> None:
-        status, _, _ = self.ask("PUT", f"/{BUCKET}/{key}", content)
-        assert status == 200
+        status, _, text = self.ask("PUT", f"/{BUCKET}/{key}", content)
+        assert status == 200, (status, text)
 
     def upload(self, folder: Path, key: str = "data") -> None:
         """Every file of a folder, below `key`."""
@@ -53,11 +58,12 @@ class S3:
         self.ask("DELETE", f"/{BUCKET}/{key}")
 
     def ask(
-        self, method: str, path: str, body: bytes | None = None, headers: Any = {}
+        self, method: str, path: str, body: bytes | None = None, headers: Any = ()
     ) -> tuple[int, list[tuple[str, str]], bytes]:
         """Ask the server itself, without faults."""
         connection = HTTPConnection("127.0.0.1", self.port)
-        connection.request(method, path, body, dict(headers))
+        own = {"Authorization": "AWS4-HMAC-SHA256 Credential=testing/20260101/us-east-1/s3"}
+        connection.request(method, path, body, {**own, **dict(headers)})
         response = connection.getresponse()
         content = response.read()
         connection.close()
@@ -89,11 +95,17 @@ class S3:
                     text = b"<Error><Code>SlowDown</Code><Message>Please wait</Message></Error>"
                     self.reply(503, [("Content-Type", "application/xml")], text, len(text))
                     return
+                if fault == "403":
+                    text = b"<Error><Code>AccessDenied</Code></Error>"
+                    self.reply(403, [("Content-Type", "application/xml")], text, len(text))
+                    return
                 if fault == "slow":
                     time.sleep(s3.slow_s)
                 kept = ("Host", "Content-Length", "Connection")
                 headers = {k: v for k, v in self.headers.items() if k not in kept}
                 status, found, content = s3.ask(self.command, self.path, body, headers)
+                if is_get and s3.after_get is not None:
+                    s3.after_get()
                 length = len(content)
                 if self.command == "HEAD":
                     length = int(dict(found).get("Content-Length", 0))
@@ -126,9 +138,11 @@ class S3:
 @contextmanager
 def serve_s3() -> Iterator[S3]:
     """Serve a bucket; the environment names its address and credentials."""
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    _, port = server.get_host_and_port()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     s3 = S3(port)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {
@@ -140,9 +154,17 @@ def serve_s3() -> Iterator[S3]:
             "AWS_EC2_METADATA_DISABLED": "true",
         }.items():
             patch.setenv(name, value)
-        s3.ask("PUT", f"/{BUCKET}")
+        S3FileSystem.clear_instance_cache()  # of a server before
+        while True:
+            assert server.poll() is None
+            with suppress(ConnectionRefusedError):
+                s3.ask("PUT", f"/{BUCKET}")
+                break
+            time.sleep(0.05)
         try:
             yield s3
         finally:
+            S3FileSystem.clear_instance_cache()
             s3.close()
-            server.stop()
+            server.kill()
+            server.wait()

@@ -305,16 +305,17 @@ def _own(new: Path) -> int:
 
 def _lock_copy(copy: Path) -> _Held | None:
     """Hold a copy, and note that it is used now."""
-    try:
-        descriptor = os.open(copy, os.O_RDWR)
-    except FileNotFoundError:
-        return None
-    fcntl.flock(descriptor, fcntl.LOCK_SH)  # waits for a process that is about to remove it
-    if not _is_at(descriptor, copy):
-        os.close(descriptor)
-        return None
-    os.utime(descriptor)
-    return _Held(copy, descriptor)
+    with _writing():
+        try:
+            descriptor = os.open(copy, os.O_RDWR)
+        except FileNotFoundError:
+            return None
+        fcntl.flock(descriptor, fcntl.LOCK_SH)  # waits for a process that is about to remove it
+        if not _is_at(descriptor, copy):
+            os.close(descriptor)
+            return None
+        os.utime(descriptor)
+        return _Held(copy, descriptor)
 
 
 def _remove_unused(copy: Path) -> bool:
