@@ -30,6 +30,8 @@ class S3:
         """`slow`, `503`, `403`, `truncated`, `cut`, or `ok` for none, each for one request."""
         self.always: str | None = None
         """A fault of every request."""
+        self.broken: Callable[[str], bool] | None = None
+        """The paths whose contents are always refused with 503."""
         self.n_gets = self.n_heads = self.n_lists = 0
         self.slow_s = 1.0
         self.after_get: Callable[[], None] | None = None
@@ -91,6 +93,8 @@ class S3:
                 fault = s3.always
                 if fault is None and is_get and s3.faults:
                     fault = s3.faults.popleft()
+                if is_get and s3.broken is not None and s3.broken(self.path):
+                    fault = "503"
                 if fault == "503":
                     text = b"<Error><Code>SlowDown</Code><Message>Please wait</Message></Error>"
                     self.reply(503, [("Content-Type", "application/xml")], text, len(text))

@@ -54,7 +54,7 @@ def s3(server: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
     monkeypatch.setattr(stores, "PAUSE_S", 0.01)
     monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
     server.faults.clear()
-    server.always = server.after_get = None
+    server.always = server.after_get = server.broken = None
     server.slow_s = 1.0
     server.put("data/clip.mp4", CONTENT)
     server.n_gets = server.n_heads = server.n_lists = 0

@@ -6,7 +6,7 @@ Media paths are relative to the dataset's folder and may not leave it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, fields
 from pathlib import Path, PurePosixPath
 from sys import intern
@@ -164,7 +164,7 @@ def open_foreign_parquet(path: Path, remedy: str = "name another file") -> Itera
         DataError: no such file, or not a readable one.
     """
     try:
-        with pq.ParquetFile(_source(path)) as file:
+        with _source(path) as source, pq.ParquetFile(source) as file:
             yield file
     except FileNotFoundError as error:
         raise DataError(f"{path}: not found; {remedy}") from error
@@ -183,7 +183,7 @@ def check_unpacked(path: Path, columns: Sequence[str]) -> None:
         OSError, pa.ArrowException: not a readable Parquet file.
     """
     allowed = max(MAX_UNPACKED, MAX_RATIO * path.stat().st_size)
-    with pq.ParquetFile(_source(path)) as file:
+    with _source(path) as source, pq.ParquetFile(source) as file:
         leaves = [
             group.column(place)
             for group in map(file.metadata.row_group, range(file.metadata.num_row_groups))
@@ -196,8 +196,8 @@ def check_unpacked(path: Path, columns: Sequence[str]) -> None:
             raise _too_large(path, f"column {leaf.path_in_schema}")
     texts = {leaf.path_in_schema for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"}
     n_bytes = n_rows = 0
-    source = _source(path)
-    with pq.ParquetFile(source, read_dictionary=sorted(texts), buffer_size=1 << 20) as file:
+    options: dict[str, Any] = {"read_dictionary": sorted(texts), "buffer_size": 1 << 20}
+    with _source(path) as source, pq.ParquetFile(source, **options) as file:
         for batch in file.iter_batches(BATCH_ROWS, columns=list(columns)):
             n_rows += batch.num_rows
             for name, column in zip(batch.schema.names, batch.columns, strict=True):
@@ -212,9 +212,9 @@ def check_unpacked(path: Path, columns: Sequence[str]) -> None:
                 raise _too_large(path, f"the first {n_rows:,} rows")
 
 
-def _source(path: Path) -> Any:
+def _source(path: Path) -> AbstractContextManager[Any]:
     """What the library reads: the path, or the handle of a copy."""
-    return path.open("rb") if isinstance(path, StorePath) else path
+    return path.open("rb") if isinstance(path, StorePath) else nullcontext(path)
 
 
 def _text_sizes(column: pa.Array) -> tuple[int, int]:

@@ -31,7 +31,7 @@ from avrt.config import MediaConfig
 from avrt.errors import AvrtError, MediaError
 from avrt.media.failures import machine_failure
 from avrt.media.files import check_kind, check_size
-from avrt.media.shards import find_member
+from avrt.media.shards import find_member, is_member
 from avrt.runs import file_digest
 from avrt.stores import Stamp, StorePath
 
@@ -46,7 +46,7 @@ FETCH_SHARE = 2 / 3
 
 def is_here(path: Path) -> bool:
     """Whether it is a plain file of this machine, or of a mounted disk."""
-    return not isinstance(path, StorePath) and find_member(path) is None
+    return not isinstance(path, StorePath) and not is_member(path)
 
 
 def file_stamp(path: Path) -> Stamp | tuple[None, None]:

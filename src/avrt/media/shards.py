@@ -20,7 +20,7 @@ from pathlib import Path
 from avrt.errors import DataError
 from avrt.stores import Stamp, StorePath
 
-__all__ = ["OWN_SOUND", "Member", "Place", "find_member", "read_index", "stem_of", "write_index"]
+__all__ = ["OWN_SOUND", "Member", "Place", "find_member", "is_member", "read_index", "stem_of", "write_index"]
 
 Place = tuple[int, int]
 """Where a member's bytes begin in its tar, and their number."""
@@ -59,6 +59,19 @@ class Member:
                 left -= len(chunk)
 
 
+def is_member(path: Path) -> bool:
+    """Whether a path leads into a tar, whatever it holds."""
+    if _TAR not in str(path):
+        return False
+    tar, _ = _split(path)
+    return isinstance(tar, StorePath) or tar.is_file()  # else a folder of that name
+
+
+def _split(path: Path) -> tuple[Path, str]:
+    head, _, name = str(path).rpartition(_TAR)
+    return type(path)(head + _TAR[:-1]), name
+
+
 def find_member(path: Path) -> Member | None:
     """Find the member that a path names; None where it names a plain file.
 
@@ -66,12 +79,9 @@ def find_member(path: Path) -> Member | None:
         FileNotFoundError: the tar has no such member.
         OSError, DataError: the tar or its index cannot be read.
     """
-    head, found, name = str(path).rpartition(_TAR)
-    if not found:
+    if not is_member(path):
         return None
-    tar = type(path)(head + _TAR[:-1])
-    if not isinstance(tar, StorePath) and not tar.is_file():  # a folder of that name, or nothing
-        return None
+    tar, name = _split(path)
     status = tar.stat()
     stamp = status.st_size, status.st_mtime_ns
     place = _index(tar, stamp).get(name)
