@@ -140,8 +140,8 @@ class S3:
 
 
 @contextmanager
-def serve_s3() -> Iterator[S3]:
-    """Serve a bucket; the environment names its address and credentials."""
+def serve_s3(with_faults: bool = True) -> Iterator[S3]:
+    """Serve a bucket; the environment names its address, behind the proxy, and its credentials."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -150,7 +150,7 @@ def serve_s3() -> Iterator[S3]:
     s3 = S3(port)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {
-            "AWS_ENDPOINT_URL": s3.url,
+            "AWS_ENDPOINT_URL": s3.url if with_faults else f"http://127.0.0.1:{port}",
             "AWS_ACCESS_KEY_ID": "testing",
             "AWS_SECRET_ACCESS_KEY": "testing-secret",
             "AWS_DEFAULT_REGION": "us-east-1",
