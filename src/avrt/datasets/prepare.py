@@ -21,7 +21,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from avrt.config import Config, DataConfig, PrepareConfig
+from avrt.config import Config, DataConfig, MediaConfig, PrepareConfig
 from avrt.datasets import (
     SAMPLE_SCHEMA,
     annotation_path,
@@ -117,7 +117,7 @@ def run(config: Config) -> Result:
     counts: Counter[str] = Counter()
     files = MediaNames(config.data.root)
     names, n_samples = _survey(config.data, counts, files)
-    stage = _open(config)
+    stage = _open(config.run.path, config.data, config.prepare, config.media)
     known = known_probes(run_folder, config.data.root, names, config.media)
     if _is_done(run_folder, stage, names, known):
         return Result(f"prepare: nothing to do, {run_folder} is prepared", stage.counts())
@@ -164,7 +164,7 @@ def plan(config: Config) -> str:
     counts: Counter[str] = Counter()
     present = MediaNames(config.data.root)
     names, n_samples = _survey(config.data, counts, present)
-    stage = _open(config)
+    stage = _open(config.run.path, config.data, config.prepare, config.media)
     known = known_probes(config.run.path, config.data.root, names, config.media)
     if _is_done(config.run.path, stage, names, known):
         return f"prepare: nothing to do, {config.run.path} is prepared"
@@ -204,22 +204,22 @@ def refuse_faults(policies: PrepareConfig, counts: Mapping[str, int], strict: bo
         raise AvrtError(f"prepare: questions with faults: {numbers}; {rule}")
 
 
-def _open(config: Config) -> Stage:
+def _open(run: Path, data: DataConfig, policies: PrepareConfig, media: MediaConfig) -> Stage:
     """Open the stage; shards hold the clips too, so of them the questions are digested, not the
     files.
     """
-    data, is_packed = config.data, config.data.format == "webdataset"
+    is_packed = data.format == "webdataset"
     settings = {
         "format": data.format,
         "split": data.split,
         "limit": data.limit,
         **({} if data.sample is None else {"sample": data.sample}),
-        "policies": config.prepare.model_dump(),
-        "media": probe_settings(config.media),
+        "policies": policies.model_dump(),
+        "media": probe_settings(media),
         **({"questions": annotations_digest(data)} if is_packed else {}),
     }
     inputs = [] if is_packed else [annotation_path(data)]
-    return open_stage(config.run.path, "prepare", settings, inputs)
+    return open_stage(run, "prepare", settings, inputs)
 
 
 def _is_done(run: Path, stage: Stage, names: Sequence[str], known: Mapping[str, MediaInfo]) -> bool:

@@ -20,7 +20,16 @@ from pathlib import Path
 from avrt.errors import DataError
 from avrt.stores import Stamp, StorePath
 
-__all__ = ["OWN_SOUND", "Member", "Place", "find_member", "is_member", "read_index", "stem_of", "write_index"]
+__all__ = [
+    "OWN_SOUND",
+    "Member",
+    "Place",
+    "find_member",
+    "is_member",
+    "read_index",
+    "stem_of",
+    "write_index",
+]
 
 Place = tuple[int, int]
 """Where a member's bytes begin in its tar, and their number."""
