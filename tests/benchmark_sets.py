@@ -8,12 +8,14 @@ rows.
 from __future__ import annotations
 
 import copy
+import io
 import json
+import tarfile
 from pathlib import Path
 from typing import Any
 
 from avrt.config import BenchmarkConfig
-from avrt.datasets import write_samples
+from avrt.datasets import sample_to_row, write_samples
 from avrt.types import Sample
 
 __all__ = ["FILES", "NESTED", "ROWS", "SETS", "rows_of", "write_set"]
@@ -301,6 +303,7 @@ FILES = {
     "avhbench": "QA.json",
     "avqa": "val_qa.json",
     "parquet": "val.parquet",
+    "webdataset": "val-000000.tar",
 }
 SETS = tuple(FILES)
 """Every format of `data.format`."""
@@ -320,6 +323,14 @@ def write_set(root: Path, name: str, content: Any = None) -> BenchmarkConfig:
     data = BenchmarkConfig.model_validate({"format": name, "root": root, "split": "val"})
     if name == "parquet":
         write_samples(path, [_own(1, 0), _own(2, 2)])
+        return data
+    if name == "webdataset":
+        with tarfile.open(path, "w") as tar:
+            for sample in (_own(1, 0), _own(2, 2)):
+                row = json.dumps(sample_to_row(sample)).encode()
+                info = tarfile.TarInfo(f"{sample.id}.json")
+                info.size = len(row)
+                tar.addfile(info, io.BytesIO(row))
         return data
     content = rows_of(name) if content is None else content
     as_lines = path.suffix == ".jsonl" and isinstance(content, list)

@@ -206,6 +206,7 @@ RESTATED = {
     "rivabench_academic": {"official": letter},
     "avhbench": {"official": avhbench_of_option, "raw": avhbench},
     "parquet": {"official": letter},
+    "webdataset": {"official": letter},
 }
 
 PIECES = (

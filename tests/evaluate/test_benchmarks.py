@@ -47,6 +47,7 @@ def test_gold_in_the_form_that_the_prompt_asks_for_is_right_by_the_authors_rule(
             "video_holmes": f"<think>x</think><answer>{sample.target}</answer>",
             "avqa": f"<answer>{sample.target}</answer>",
             "parquet": f"<answer>{sample.target}</answer>",
+            "webdataset": f"<answer>{sample.target}</answer>",
             "avhbench": f"{sample.target_text}.",
         }.get(name, sample.target)
         rule = BENCHMARKS[name].variants.get("gold_by_index", BENCHMARKS[name].official)

@@ -97,6 +97,7 @@ OWN_IDS = {
     "avhbench": ["00017", "00017", "00018"],
     "worldsense": ["aBcDeFgH", "iJkLmNoP", "iJkLmNoP"],
     "parquet": ["own-1", "own-2"],
+    "webdataset": ["own-1", "own-2"],
 }
 
 
