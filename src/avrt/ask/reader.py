@@ -23,6 +23,7 @@ from avrt.errors import MediaError
 from avrt.media.processes import Pool, may_pass
 from avrt.media.store import PayloadStore
 from avrt.scale.worker import Emit, broken
+from avrt.stores import StorePath
 from avrt.types import Completion, Request
 
 __all__ = ["Asked", "Piece", "Read", "Reader", "Replied"]
@@ -153,7 +154,7 @@ class Reader:
 
 
 def _usable(payloads: Path) -> Path:
-    """The folder of the run, where this node has it; else one of this node."""
-    if payloads.parent.is_dir():
+    """The folder of the run, where this node has it, or in a store; else one of this node."""
+    if isinstance(payloads, StorePath) or payloads.parent.is_dir():
         return payloads
     return Path(tempfile.gettempdir()) / "avrt-payloads"
