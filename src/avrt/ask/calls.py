@@ -121,7 +121,8 @@ def call_all(
     if budget.is_spent:
         budget.stop()
         return outcomes
-    groups, payloads = chain([first], missing), drafts.media.payloads or ledger.folder / "payloads"
+    groups = chain([first], missing)
+    payloads = drafts.media.payloads or ledger.folder / "payloads"
     with closing(progress):
         if isinstance(engine, DistantEngine):
             engine.ask(work, groups, drafts.media, payloads)

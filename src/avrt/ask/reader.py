@@ -154,7 +154,7 @@ class Reader:
 
 
 def _usable(payloads: Path) -> Path:
-    """The folder of the run or in a store, where this node has it; else one of this node."""
+    """The folder of the run, where this node has it, or in a store; else one of this node."""
     if isinstance(payloads, StorePath) or payloads.parent.is_dir():
         return payloads
     return Path(tempfile.gettempdir()) / "avrt-payloads"
