@@ -31,6 +31,7 @@ from avrt.cli.evaluate import difficulty, evaluate, rubric, tables
 from avrt.cli.experiment import experiment
 from avrt.cli.options import OrderedGroup, echo
 from avrt.cli.packages import extra_of
+from avrt.cli.plan import plan
 from avrt.cli.publish import publish
 from avrt.cli.serve import serve
 from avrt.cli.stages import (
@@ -189,7 +190,7 @@ def completion(shell: str) -> None:
 
 
 PARTS = {
-    "Data": (prepare, import_set, export),
+    "Data": (plan, prepare, import_set, export),
     "Asking models": (serve, trace, merge, judge, build, generate, stats, ledger, replay_row),
     "Training": (sft, grpo, checkpoint),
     "Evaluation": (evaluate, rubric, difficulty, tables),

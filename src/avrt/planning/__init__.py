@@ -1,0 +1,122 @@
+"""`avrt plan`: what a configuration takes for so many clips on so many GPUs, before it is started.
+
+Reads the configuration, and the run that it names where there is one; asks nothing, writes nothing.
+The formulas are in `arithmetic.py`, the numbers in `rates.py` and `rates.yaml`, and what a run
+measured in `measured.py`.
+
+The decision to question: the stages run one after the other, each on all GPUs, and replicas of a
+server share the calls evenly. Starting up and repeated calls are not counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from avrt.config import Config, EvalConfig
+from avrt.errors import ConfigError
+from avrt.evaluate.benchmarks import BENCHMARKS
+from avrt.planning.asked import asked_models
+from avrt.planning.generation import Generation
+from avrt.planning.measured import measured_rates
+from avrt.planning.rates import Rate, Rates, model_rates, stated_rates
+from avrt.planning.rows import Stage, Store
+from avrt.planning.training import Training
+from avrt.types import Given
+
+__all__ = ["Plan", "check_size", "make_plan"]
+
+MAX_CLIPS = 10**12
+MAX_GPUS = 10**6
+UNPUBLISHED = {"avqa": (17_208, "the validation questions of the paper's second version")}
+"""Sizes of sets of which sources disagree, by their format."""
+OWN_ITEMS = (1_000, "assumed; the set's size is your own")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All of a plan."""
+
+    clips: int
+    samples: float
+    gpus: int
+    stages: tuple[Stage, ...]
+    stores: tuple[Store, ...]
+    rates: dict[str, Rate] = field(default_factory=dict)
+    """All that it was reckoned with."""
+
+    @property
+    def gb(self) -> float:
+        return sum(store.gb for store in self.stores)
+
+    @property
+    def storage_price(self) -> float:
+        """Per month."""
+        return self.gb / 1e3 * self.rates["storage.price"].value
+
+
+def check_size(clips: float, gpus: int) -> int:
+    """The number of clips as a whole number.
+
+    Raises:
+        ConfigError: no plan can be made for so many clips or GPUs.
+    """
+    if not 1 <= clips <= MAX_CLIPS:  # also NaN
+        raise ConfigError(f"--clips {clips:g}: expected a number from 1 to 1e12, such as 1e6")
+    if not 1 <= gpus <= MAX_GPUS:
+        raise ConfigError(f"--gpus {gpus}: expected a number from 1 to 1,000,000, such as 64")
+    return round(clips)
+
+
+def make_plan(config: Config, clips: float, gpus: int, given: dict[str, Rate]) -> Plan:
+    """Reckon a plan.
+
+    Raises:
+        ConfigError: a size that cannot be, no teacher, a model whose size is not known or that fits
+            on no such GPU, a hosted model without prices.
+        DataError: the run that the configuration names is damaged.
+    """
+    n_clips = check_size(clips, gpus)
+    if not any(teacher.modality != "none" for teacher in config.teachers.values()):
+        raise ConfigError("teachers: there is none with media, so nothing can be traced; add one")
+    asked = asked_models(config)
+    stated = stated_rates() | model_rates("student", config.student.model) | _items(config.eval)
+    for each in asked:
+        stated |= model_rates(each.name, each.model)
+    rates = Rates(given, measured_rates(config.run.path, asked), stated)
+    benchmarks = list(_benchmarks(config.eval, rates))
+    generation = Generation(rates, config.media, asked, benchmarks, n_clips, gpus)
+    training = Training(rates, config.student, config.media, gpus)
+    n_rows = generation.n_dataset * (1 - config.build.validation_fraction)
+    stages = (
+        generation.prepare(),
+        *generation.calls(),
+        generation.build(),
+        training.sft(config.sft, n_rows),
+        training.grpo(config.grpo),
+        *generation.evaluations(),
+    )
+    n_steps = training.sft_steps(config.sft, n_rows)
+    stores = (*generation.stores(), *training.stores(config.sft, config.grpo, n_steps))
+    rates.get("storage.price")
+    return Plan(n_clips, generation.n_samples, gpus, stages, stores, dict(rates.used))
+
+
+def _items(settings: EvalConfig) -> dict[str, Rate]:
+    """The rates for the questions of each benchmark."""
+    rates = {}
+    for name, benchmark in settings.benchmarks.items():
+        if size := benchmark.limit or settings.limit or BENCHMARKS[benchmark.format].n_items:
+            found = (size, "the published set, or a `limit`")
+        else:
+            found = UNPUBLISHED.get(benchmark.format, OWN_ITEMS)
+        rates[f"eval.{name}.items"] = Rate(float(found[0]), "stated", found[1])
+    return rates
+
+
+def _benchmarks(settings: EvalConfig, rates: Rates) -> Iterator[tuple[float, set[Given]]]:
+    """The questions of each benchmark, and the modalities in which they are asked."""
+    for name, benchmark in settings.benchmarks.items():
+        known = (*BENCHMARKS[benchmark.format].modalities, "none")
+        givens = {given for given in settings.modalities if given in known}
+        yield rates.get(f"eval.{name}.items"), givens
