@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from avrt.config import Config, EvalConfig
+from avrt.engines.servers import needed_servers
 from avrt.errors import ConfigError
 from avrt.evaluate.benchmarks import BENCHMARKS
-from avrt.planning.asked import asked_models
+from avrt.planning.asked import evaluated_models, generating_models
 from avrt.planning.generation import Generation
 from avrt.planning.measured import measured_rates
 from avrt.planning.rates import Rate, Rates, model_rates, stated_rates
@@ -79,7 +80,12 @@ def make_plan(config: Config, clips: float, gpus: int, given: dict[str, Rate]) -
     n_clips = check_size(clips, gpus)
     if not any(teacher.modality != "none" for teacher in config.teachers.values()):
         raise ConfigError("teachers: there is none with media, so nothing can be traced; add one")
-    asked = asked_models(config)
+    servers = needed_servers(config)
+    merger = config.merger if config.generate.traces_of is None else None
+    asked = [
+        *generating_models(servers, config.teachers, merger, config.judges),
+        *evaluated_models(servers, config.eval, config.student.prompt),
+    ]
     stated = stated_rates() | model_rates("student", config.student.model) | _items(config.eval)
     for each in asked:
         stated |= model_rates(each.name, each.model)
@@ -118,5 +124,5 @@ def _benchmarks(settings: EvalConfig, rates: Rates) -> Iterator[tuple[float, set
     """The questions of each benchmark, and the modalities in which they are asked."""
     for name, benchmark in settings.benchmarks.items():
         known = (*BENCHMARKS[benchmark.format].modalities, "none")
-        givens = {given for given in settings.modalities if given in known}
+        givens: set[Given] = {given for given in settings.modalities if given in known}
         yield rates.get(f"eval.{name}.items"), givens

@@ -1,18 +1,18 @@
 """The models that a configuration asks, with all that decides what a call of each costs.
 
-Reads the packaged prompts. Nothing is asked or loaded.
+Nothing is read, asked or loaded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from avrt.config import Config, EngineConfig, EvalModel
-from avrt.engines.servers import Server, needed_servers
+from avrt.config import EngineConfig, EvalConfig, EvalModel, JudgeRole, ModelRole, TeacherRole
+from avrt.engines.servers import Server
 from avrt.types import Given
 
-__all__ = ["Asked", "asked_models"]
+__all__ = ["Asked", "evaluated_models", "generating_models"]
 
 
 @dataclass(frozen=True)
@@ -76,49 +76,53 @@ class Asked:
         return max(1, self.engine.concurrency // max(1, len(self.servers)))
 
 
-def asked_models(config: Config) -> list[Asked]:
-    """All models that the configuration asks, in the order of the stages.
-
-    Raises:
-        ConfigError: two models at one address.
-    """
-    servers: dict[str, list[Server]] = {}
-    for server in needed_servers(config):
-        for setting in server.roles:
-            servers.setdefault(setting, []).append(server)
-    return [*_generating(config, servers), *_evaluated(config, servers)]
-
-
-def _generating(config: Config, servers: Mapping[str, list[Server]]) -> Iterator[Asked]:
-    for name, teacher in config.teachers.items():
+def generating_models(
+    servers: Sequence[Server],
+    teachers: Mapping[str, TeacherRole],
+    merger: ModelRole | None,
+    judges: Mapping[str, JudgeRole],
+) -> Iterator[Asked]:
+    """The teachers, the merger if there is one, and the judges; `servers`: of all roles."""
+    for name, teacher in teachers.items():
         setting = f"teachers.{name}"
-        yield Asked(
-            "trace", setting, teacher.model, teacher.prompt, teacher.modality, teacher.engine,
-            teacher.k, teacher.max_new_tokens, tuple(servers.get(setting, ())),
-            not teacher.merge_thought,
-        )  # fmt: skip
-    if config.generate.traces_of is None:
-        merger = config.merger
-        yield Asked(
-            "merge", "merger", merger.model, merger.prompt, "none", merger.engine, 1,
-            merger.max_new_tokens, tuple(servers.get("merger", ())),
-        )  # fmt: skip
-    for name, judge in config.judges.items():
-        setting = f"judges.{name}"
-        yield Asked(
-            "judge", setting, judge.model, judge.prompt, "none", judge.engine, judge.votes,
-            judge.max_new_tokens, tuple(servers.get(setting, ())),
-        )  # fmt: skip
+        asked = _asked("trace", setting, teacher, teacher.modality, teacher.k, servers)
+        yield replace(asked, hides_thought=not teacher.merge_thought)
+    if merger is not None:
+        yield _asked("merge", "merger", merger, "none", 1, servers)
+    for name, judge in judges.items():
+        yield _asked("judge", f"judges.{name}", judge, "none", judge.votes, servers)
 
 
-def _evaluated(config: Config, servers: Mapping[str, list[Server]]) -> Iterator[Asked]:
-    kind = "transformers" if config.eval.engine == "auto" else config.eval.engine
-    own = EngineConfig(kind=kind, batch_size=config.eval.batch_size)
-    for name, value in config.eval.models.items():
+def _asked(
+    stage: str, setting: str, role: ModelRole, given: Given, n: int, servers: Sequence[Server]
+) -> Asked:
+    own = _servers_of(setting, servers)
+    return Asked(
+        stage, setting, role.model, role.prompt, given, role.engine, n, role.max_new_tokens, own
+    )
+
+
+def evaluated_models(
+    servers: Sequence[Server], settings: EvalConfig, student_prompt: str
+) -> Iterator[Asked]:
+    """The models of `eval.models`; those that name no engine are in this process."""
+    kind = "transformers" if settings.engine == "auto" else settings.engine
+    own = EngineConfig(kind=kind, batch_size=settings.batch_size)
+    for name, value in settings.models.items():
         role = EvalModel(model=value) if isinstance(value, str) else value
         setting = f"eval.models.{name}"
         yield Asked(
-            "eval", setting, role.model, role.prompt or config.student.prompt,
-            role.modality, role.engine or own, role.k,
-            role.max_new_tokens or config.eval.max_new_tokens, tuple(servers.get(setting, ())),
-        )  # fmt: skip
+            stage="eval",
+            name=setting,
+            model=role.model,
+            prompt=role.prompt or student_prompt,
+            given=role.modality,
+            engine=role.engine or own,
+            n_answers=role.k,
+            max_new_tokens=role.max_new_tokens or settings.max_new_tokens,
+            servers=_servers_of(setting, servers),
+        )
+
+
+def _servers_of(setting: str, servers: Sequence[Server]) -> tuple[Server, ...]:
+    return tuple(server for server in servers if setting in server.roles)
