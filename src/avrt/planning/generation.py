@@ -151,7 +151,7 @@ class Generation:
                 hours = hours_of(gpu_s, core_s, gpus, rates.get("gpu.cores"))
                 money = hours * self._gpus * rates.get("gpu.price")
             return Stage(
-                f"{each.stage} {each.role}" if each.stage != each.role else each.role,
+                each.stage if each.stage == "merge" else f"{each.stage} {each.role}",
                 *(n_calls, n_calls * prompt, n_calls * reply, gpu_s / 3600, core_s / 3600),
                 *(hours, money),
                 rates=tuple(used),
