@@ -303,7 +303,7 @@ def test_a_damaged_run_is_refused_by_name(tmp_path):
     write_measured_run(run, n_calls=1, seconds=1)
     (run / "manifests" / "merge.json").write_text("{")
     code, output = run_plan(PAPER, f"run.dir={tmp_path}", *SIZE)
-    assert code == 1
+    assert code == 2
     assert "merge.json" in output
 
 
