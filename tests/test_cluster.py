@@ -2,8 +2,9 @@
 
 The scripts run to their end with stand-ins for the cluster's programs (srun, sbatch, ray, torchrun,
 curl, ...), which write down how they were called and run what they are to start. Every command of
-AVRT that comes out goes through the real command line, and its configuration loads. Ray's own checks
-read what is Ray's; shellcheck, kubernetes-validate and SkyPilot check theirs where they are installed.
+AVRT that comes out goes through the real command line, and its configuration loads. Ray's own
+checks read what is Ray's; shellcheck, kubernetes-validate and SkyPilot check theirs where they are
+installed.
 """
 
 from __future__ import annotations

@@ -47,7 +47,18 @@ PAGES = sorted(
         ROOT / "integrations" / "lmms_eval" / "README.md",
     )
 )
-FOREIGN = ("cd", "git", "vllm", "llama-server", "source")
+FOREIGN = (
+    "cd",
+    "git",
+    "vllm",
+    "llama-server",
+    "source",
+    "docker",
+    "kubectl",
+    "ray",
+    "sbatch",
+    "sky",
+)
 """Programs whose commands are not checked."""
 TOPS = ("src", "tests", "benchmarks", "tools", "integrations")
 """Folders with code."""
@@ -203,7 +214,7 @@ def test_every_command_is_accepted(shown: Shown, tmp_path: Path) -> None:
         assert names <= set(known)
     elif program == "pre-commit":
         assert (ROOT / ".pre-commit-config.yaml").is_file()
-    else:
+    elif not (ROOT / words[0]).is_file():
         assert program in FOREIGN, f"unknown program {program!r}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -311,3 +312,25 @@ def test_a_plan_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make_plan(load_config(Path(PAPER)), 1e6, 64, {})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_tables_of_the_page_are_those_of_the_command(tmp_path):
+    page = (CONFIGS.parent / "docs" / "scale.md").read_text(encoding="utf-8")
+    tables = re.findall(r"^```text\n(plan of .*?)\n```", page, re.MULTILINE | re.DOTALL)
+    for clips, table in zip(("1e6", "5e7"), tables, strict=True):
+        words = (PAPER, f"run.dir={tmp_path}", "--clips", clips, "--gpus", "64")
+        code, output = run_plan(*words)
+        assert code == 0
+        command = f"avrt plan configs/paper.yaml --clips {clips} --gpus 64"
+        assert output.startswith(f"{table}\n\nrate "), f"put what `{command}` prints into the page"
+
+
+def test_the_page_says_what_the_rates_say():
+    page = (CONFIGS.parent / "docs" / "scale.md").read_text(encoding="utf-8")
+    one, other = (plan_of(str(CONFIGS / f"{n}.yaml"), *SIZE) for n in ("paper", "recommended"))
+    assert round(other["total"]["money"] / one["total"]["money"]) == 15
+    assert "cost 15 times as much" in page
+    asked = [s for s in one["stages"] if s["name"].split()[0] in ("trace", "merge")]
+    share = stage_of(one, "trace vision")["gpu_hours"] / sum(s["gpu_hours"] for s in asked)
+    assert share == pytest.approx(0.75, abs=0.01)
+    assert "the vision teacher has three quarters" in page
