@@ -26,7 +26,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-# Processes that run tests side by side; a file's tests stay in one.
+# Processes that run tests side by side; a file's tests stay in one, slow files come first.
 JOBS := $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
 
 # The page that gets the section of `make gpu-smoke`; ARGS are options and settings of the script.
@@ -81,7 +81,7 @@ experiment-%: $(READY)
 	$(BIN)/avrt experiment $* --write docs/experiments.md
 
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 check: $(READY)
 	$(BIN)/ruff check .

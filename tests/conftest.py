@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -26,6 +28,16 @@ DEMO = REPOSITORY / "configs" / "demo.yaml"
 # How long a machine takes is no property of the code.
 settings.register_profile("avrt", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("avrt")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let files with slow tests come first where several processes divide the files, so that none
+    of them is left alone with one at the end (`--dist loadfile --no-loadscope-reorder`).
+    """
+    if not hasattr(config, "workerinput"):  # one process, in the order of the files
+        return
+    n_slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -n_slow[item.path])
 
 
 @pytest.fixture(autouse=True)
@@ -59,14 +71,39 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def make_once(
+    tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]
+) -> Path:
+    """A folder that `make` fills: in one process of the tests, of which the others get copies."""
+    own = tmp_path_factory.mktemp(name)
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        make(own)
+        return own
+    made = tmp_path_factory.getbasetemp().parent / name
+    with made.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            fresh = made.with_suffix(".new")
+            shutil.rmtree(fresh, ignore_errors=True)  # of a process that failed in it
+            fresh.mkdir()
+            make(fresh)
+            fresh.rename(made)
+        shutil.copytree(made, own, symlinks=True, dirs_exist_ok=True)
+    return own
+
+
 @pytest.fixture(scope="session")
 def quick_demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A folder in which `avrt demo --quick` was run, for tests that go there; and its last words.
     Tests leave the run as it is.
     """
-    folder = tmp_path_factory.mktemp("demo")
-    with contextlib.chdir(folder):
-        return folder, demo.run([DEMO], demo.QUICK).summary
+
+    def make(folder: Path) -> None:
+        with contextlib.chdir(folder):
+            (folder / "summary.txt").write_text(demo.run([DEMO], demo.QUICK).summary)
+
+    folder = make_once(tmp_path_factory, "demo", make)
+    return folder, (folder / "summary.txt").read_text()
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from avrt.cli.demo import QUICK
 from avrt.config import Config, load_config
 from avrt.errors import AvrtError, ConfigError
 
+pytestmark = pytest.mark.slow  # the demo itself
 DEMO = Path(__file__).parents[2] / "configs" / "demo.yaml"
 
 
