@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from avrt.ask.ledger import open_ledger
-from avrt.ask.rows import Call
+from avrt.ask.rows import Call, Carried
 from avrt.cli import cli
 from avrt.config import load_config
 from avrt.planning import make_plan
@@ -243,7 +243,7 @@ def write_measured_run(run: Path, n_calls: int, seconds: int) -> None:
             for n in range(n_calls):
                 sampling = Sampling(0.0, 1.0, 9, seed=n)
                 call = Call(stage, f"s{n}", role, {"model": "m"}, None, f"{role}?", sampling)
-                ledger.record(call.key, call, Prompt("?"), reply)
+                ledger.record(call.key, call, Carried.by(Prompt("?")), reply)
     start = datetime(2026, 1, 1, tzinfo=UTC)
     with sqlite3.connect(run / "ledger.sqlite") as connection:
         for row, (key,) in enumerate(
