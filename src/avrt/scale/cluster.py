@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +46,8 @@ def connect(settings: RayConfig) -> ModuleType:
     try:
         _check_head(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address)
         with_dashboard = False if address == "local" else None  # may not be said of another's
-        ray.init(address, logging_level=logging.ERROR, include_dashboard=with_dashboard)
+        with _own_signals():
+            ray.init(address, logging_level=logging.ERROR, include_dashboard=with_dashboard)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         words = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise ConfigError(
@@ -50,6 +55,20 @@ def connect(settings: RayConfig) -> ModuleType:
             "`ray start --head`, give HOST:PORT of its head, or set ray.address=local"
         ) from error
     return ray
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep what this process does at SIGTERM, where Ray would set handlers of its own."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before is not None:  # else it is none of Python's
+            signal.signal(signal.SIGTERM, before)
 
 
 def _check_head(address: str) -> None:

@@ -77,6 +77,7 @@ class Workers:
             scheduling_strategy="SPREAD",
         )(Worker)
         self._version = code_version()
+        say(f"starting workers on {describe_nodes(self._ray)}")
         self._hands: dict[Any, Hand] = {}
         """By what each is collecting."""
         self._n_started = self._n_dead_in_row = 0
