@@ -35,6 +35,7 @@ def test_wrong_use_exits_with_2_and_a_failure_with_1():
         "ConfigError": 2,
         "DataError": 2,
         "EngineError": 1,
+        "LaunchError": 1,
         "MediaError": 1,
     }
 

@@ -62,7 +62,7 @@ def test_help_lists_every_command_in_the_order_of_the_method(avrt):
     parts = {title: re.findall(r"^  (\w+) ", lines, re.MULTILINE) for title, lines in parts}
     del parts["Options"]
     assert parts == {
-        "Data": ["prepare", "import", "export"],
+        "Data": ["plan", "prepare", "import", "export"],
         "Asking models": [
             *("serve", "trace", "merge", "judge", "build", "generate", "stats", "ledger", "replay")
         ],
@@ -367,7 +367,7 @@ def test_a_dry_run_prints_settings_and_plan_and_writes_nothing(avrt, tmp_path, c
     assert changed.startswith("# Differs from the defaults:\n")
     assert yaml.safe_load(changed)["run"]["name"] == "dry"
     unchanged = yaml.safe_load(rest)
-    assert unchanged["run"] == {"seed": 0, "report_to": [], "calls_from": None}
+    assert unchanged["run"] == {"on": "local", "seed": 0, "report_to": [], "calls_from": None}
     own = {"generate": "build", "stats": "data"}.get(command, command)
     section = {"trace": "teachers", "merge": "merger", "judge": "judges"}.get(own, own)
     assert section in unchanged

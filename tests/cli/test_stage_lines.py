@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from avrt.config import MediaConfig
 from avrt.evaluate.protocol import read_files
 from avrt.runs import progress
 from avrt.types import Sample
@@ -56,7 +57,7 @@ def test_the_files_of_an_evaluation_are_counted(tmp_path, capsys):
         id="a", question="What?", options=("x", "y"), answer_index=0, question_type="Which",
         question_relation="both", video_id="a", video="a.mp4", image=None, audio=None, source="a:1",
     )  # fmt: skip
-    read_files([sample], tmp_path, tmp_path / "cache.json")
+    read_files([sample], tmp_path, tmp_path / "cache.json", MediaConfig())
     assert "eval: digest media: 1/1 files, " in capsys.readouterr().err
 
 

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from avrt import answers
-from avrt.config import load_config
+from avrt.config import MediaConfig, load_config
 from avrt.datasets import read_samples
 from avrt.evaluate import plan, protocol
 from avrt.evaluate.protocol import (
@@ -93,35 +93,35 @@ def test_another_parser_is_another_protocol(monkeypatch):
 
 def test_a_changed_media_file_changes_the_digest(config, own_root, tmp_path):
     samples, cache = samples_of(config), tmp_path / "media.json"
-    before = read_files(samples, own_root, cache)
+    before = read_files(samples, own_root, cache, MediaConfig())
     (own_root / "silent.mp4").write_bytes((own_root / "clip.mp4").read_bytes())
-    changed = read_files(samples, own_root, cache)
+    changed = read_files(samples, own_root, cache, MediaConfig())
     assert files_digest(changed) != files_digest(before)
     (own_root / "silent.mp4").unlink()
-    absent = read_files(samples, own_root, cache)
+    absent = read_files(samples, own_root, cache, MediaConfig())
     assert len({files_digest(files) for files in (before, changed, absent)}) == 3
 
 
 def test_a_copied_folder_has_the_same_digest(config, bench_root, own_root, tmp_path):
     samples, cache = samples_of(config), tmp_path / "media.json"
     (own_root / "clip.mp4").touch()
-    one, two = (read_files(samples, root, cache) for root in (bench_root, own_root))
+    one, two = (read_files(samples, root, cache, MediaConfig()) for root in (bench_root, own_root))
     assert files_digest(one) == files_digest(two)
 
 
 def test_a_file_that_is_known_is_not_read_again(config, bench_root, tmp_path, monkeypatch):
     samples, cache = samples_of(config), tmp_path / "media.json"
-    write_json(cache, read_files(samples, bench_root, cache))
+    write_json(cache, read_files(samples, bench_root, cache, MediaConfig()))
     monkeypatch.setattr(protocol, "file_digest", lambda path: pytest.fail(f"{path} was read"))
-    assert set(read_files(samples, bench_root, cache)) == {"clip.mp4", "silent.mp4"}
+    assert set(read_files(samples, bench_root, cache, MediaConfig())) == {"clip.mp4", "silent.mp4"}
 
 
 def test_a_broken_cache_is_made_again(config, bench_root, tmp_path):
     samples, cache = samples_of(config), tmp_path / "media.json"
-    whole = read_files(samples, bench_root, cache)
+    whole = read_files(samples, bench_root, cache, MediaConfig())
     for text in ("", "[1]", '{"clip.mp4": 5}', '{"clip.mp4": [[1, 2], "x"]}'):
         cache.write_text(text)
-        assert read_files(samples, bench_root, cache) == whole
+        assert read_files(samples, bench_root, cache, MediaConfig()) == whole
 
 
 def test_questions_are_known_by_options_and_gold(config):

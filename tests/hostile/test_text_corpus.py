@@ -105,7 +105,7 @@ R1 = {
     "path": "v.mp4",
 }
 KINDS = [
-    *map(annotations, [name for name in FILES if name != "parquet"]),
+    *map(annotations, [name for name in FILES if name not in ("parquet", "webdataset")]),
     Kind(
         "import",
         "omni_rl_format_train.json",

@@ -12,7 +12,7 @@ import pytest
 
 from avrt.ask.budget import Shard
 from avrt.ask.ledger import Ledger, open_ledger
-from avrt.ask.rows import Call
+from avrt.ask.rows import Call, Carried
 from avrt.generate import merge, trace
 from avrt.live.expected import Group
 from avrt.live.page import to_html
@@ -32,7 +32,7 @@ def record(ledger: Ledger, name: str, error: str | None = None, text: str = "Ans
     reason = "stop" if error is None else "error"
     failure = {} if error is None else {"error_class": error, "error": f"{error}: {HOSTILE}"}
     completion = Completion(text if error is None else "", reason, 5, 7, **failure)
-    ledger.record(call.key, call, Prompt("ask"), completion)
+    ledger.record(call.key, call, Carried(), completion)
 
 
 def asked(state: State, stage: str, role: str) -> tuple[int, int, int | None, bool]:

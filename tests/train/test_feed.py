@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from contextlib import closing
 
 import pytest
@@ -24,7 +26,8 @@ from avrt.train.lengths import count_prompt_tokens
 from avrt.train.log import TrainingLog
 from clips import encode_clip
 from train.conftest import write_clip
-from train.test_launch import torchrun, write
+from train.test_launch import write
+from train.test_processes import TORCHRUN
 
 STAGES = {"sft": sft, "grpo": grpo}
 
@@ -321,7 +324,9 @@ def test_processes_stay_in_step_when_a_clip_fails_in_one_of_them(
         media={"n_frames": 8},
         sft={"epochs": 2, "per_device_batch_size": 1},
     )
-    ended = torchrun("-m", "avrt", "sft", write(config))
+    command = [sys.executable, "-m", *TORCHRUN, "2", "-m", "avrt", "sft", write(config)]
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(command, env=one_thread, capture_output=True, text=True, timeout=600)
     assert ended.returncode == 0, ended.stderr
     folder = config.run.path / "sft"
     assert [row["step"] for row in read_jsonl(folder / "log.jsonl") if "loss" in row] == [

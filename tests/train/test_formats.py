@@ -112,7 +112,7 @@ def half_config(make_config, monkeypatch):
 def test_grpo_in_bfloat16_starts_at_no_kl_and_has_one_set_of_towers(
     half_config, read_jsonl, monkeypatch
 ):
-    launched.script_rollouts(monkeypatch.setattr)
+    launched.tell_apart(monkeypatch.setattr)
     trainers = []
 
     def saved(trainer, *rest):

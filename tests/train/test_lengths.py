@@ -165,7 +165,8 @@ def test_tokens_and_features_of_sounds_of_any_length(student):
         n_valid = int(np.asarray(whole["feature_attention_mask"]).sum())
         expected = torch.as_tensor(whole["input_features"])[..., :n_valid]
         assert encoded["feature_attention_mask"].sum() == n_valid
-        assert encoded["input_features"].equal(expected), "bit for bit"
+        # Bit for bit on most processors; on some, a transform differs in its last bits.
+        torch.testing.assert_close(encoded["input_features"], expected, rtol=0, atol=2e-6)
 
 
 def test_tokens_of_sounds_of_qwen3_omni(student):

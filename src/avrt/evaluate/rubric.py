@@ -264,7 +264,7 @@ def _drafts(
             system, text = ask(reply.item, reply.line.text, template)
             sample_id, k = reply.line.id
             yield Draft(
-                id=(reply.log, sample_id, k),
+                id=(str(reply.log), sample_id, k),
                 stage="rubric",
                 sample_id=sample_id,
                 role="rubric",
@@ -284,7 +284,7 @@ def _score_all(
     """The scores by log, in the order of its lines; replies that were not scored are left out."""
     scores: dict[Path, list[RubricScore]] = {reply.log: [] for reply in replies}
     for reply in replies:
-        outcome = outcomes.get((reply.log, *reply.line.id))
+        outcome = outcomes.get((str(reply.log), *reply.line.id))
         key = None if outcome is None or outcome.failure is not None else outcome.key
         if reply.is_empty or key is not None:
             completion = None if key is None else completions[key]
