@@ -182,6 +182,27 @@ def test_twice_the_clips_take_twice_the_calls_and_files_but_not_twice_the_traini
     assert stage_of(two, "sft")["hours"] == pytest.approx(2 * stage_of(one, "sft")["hours"], 0.01)
 
 
+def test_a_run_reads_and_asks_no_more_than_its_limits():
+    size, questions = ("--clips", "1000", "--gpus", "8"), ("--rate", "clip.questions=2")
+    plan = plan_of(PAPER, "data.sample=900", "data.limit=500", *size, *questions)
+    assert (plan["clips"], plan["samples"]) == (250, 500)
+    assert stage_of(plan, "trace vision")["calls"] == 500
+    some = plan_of(PAPER, "data.limit=500", "generate.limit=100", *size, *questions)
+    assert (some["clips"], some["samples"]) == (250, 500)
+    assert stage_of(some, "trace vision")["calls"] == 100
+    assert stage_of(some, "merge")["calls"] == 48
+    assert stage_of(some, "prepare")["hours"] == stage_of(plan, "prepare")["hours"]
+    gb = [{store["name"]: store["gb"] for store in each["storage"]} for each in (plan, some)]
+    assert gb[1]["media"] == gb[0]["media"]
+    for name in ("payloads", "traces", "dataset"):
+        assert gb[1][name] == pytest.approx(gb[0][name] / 5)
+    _, output = run_plan(PAPER, "data.limit=500", "generate.limit=100", *size, *questions)
+    assert "data.limit=500: 500 samples of 250 clips are read" in output
+    assert "generate.limit=100: teachers are asked about 100 samples" in output
+    wide = plan_of(PAPER, "data.limit=5000", "generate.limit=3000", *size, *questions)
+    assert (wide["clips"], wide["samples"], wide["notes"]) == (1000, 2000, [])
+
+
 def test_traces_of_one_teacher_ask_no_merger_and_a_script_no_gpu(tmp_path):
     plan = plan_of(PAPER, "generate.traces_of=audio", *SIZE)
     assert not [stage for stage in plan["stages"] if stage["name"].startswith("merge")]

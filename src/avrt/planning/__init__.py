@@ -10,6 +10,7 @@ server share the calls evenly. Starting up and repeated calls are not counted.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -18,7 +19,7 @@ from avrt.engines.servers import needed_servers
 from avrt.errors import ConfigError
 from avrt.evaluate.benchmarks import BENCHMARKS
 from avrt.planning.asked import evaluated_models, generating_models
-from avrt.planning.generation import Generation
+from avrt.planning.generation import Generation, Size
 from avrt.planning.measured import measured_rates
 from avrt.planning.rates import Rate, Rates, model_rates, stated_rates
 from avrt.planning.rows import Stage, Store
@@ -45,6 +46,8 @@ class Plan:
     stores: tuple[Store, ...]
     rates: dict[str, Rate] = field(default_factory=dict)
     """All that it was reckoned with."""
+    notes: tuple[str, ...] = ()
+    """What the settings make of the size that was asked for."""
 
     @property
     def gb(self) -> float:
@@ -91,7 +94,8 @@ def make_plan(config: Config, clips: float, gpus: int, given: dict[str, Rate]) -
         stated |= model_rates(each.name, each.model)
     rates = Rates(given, measured_rates(config.run.path, asked), stated)
     benchmarks = list(_benchmarks(config.eval, rates))
-    generation = Generation(rates, config.media, asked, benchmarks, n_clips, gpus)
+    size, notes = _size(config, n_clips, rates)
+    generation = Generation(rates, config.media, asked, benchmarks, size, gpus)
     training = Training(rates, config.student, config.media, gpus)
     n_rows = generation.n_dataset * (1 - config.build.validation_fraction)
     stages = (
@@ -105,7 +109,27 @@ def make_plan(config: Config, clips: float, gpus: int, given: dict[str, Rate]) -
     n_steps = training.sft_steps(config.sft, n_rows)
     stores = (*generation.stores(), *training.stores(config.sft, config.grpo, n_steps))
     rates.get("storage.price")
-    return Plan(n_clips, generation.n_samples, gpus, stages, stores, dict(rates.used))
+    return Plan(size.clips, size.samples, gpus, stages, stores, dict(rates.used), tuple(notes))
+
+
+def _size(config: Config, n_clips: int, rates: Rates) -> tuple[Size, list[str]]:
+    """What the run reads and asks about, at most what the settings allow, and a line on each limit.
+
+    samples = min(clips x questions, data.sample, data.limit), clips = samples / questions,
+    asked samples = min(samples, generate.limit)
+    """
+    each, data, notes = rates.get("clip.questions"), config.data, []
+    samples = n_clips * each
+    for name, limit in (("data.sample", data.sample), ("data.limit", data.limit)):
+        if limit is not None and limit < samples:
+            samples = float(limit)
+            n_clips = min(n_clips, math.ceil(samples / each))
+            notes.append(f"{name}={limit}: {limit:,} samples of {n_clips:,} clips are read")
+    asked, limit = samples, config.generate.limit
+    if limit is not None and limit < samples:
+        asked = float(limit)
+        notes.append(f"generate.limit={limit}: teachers are asked about {limit:,} samples")
+    return Size(n_clips, samples, asked), notes
 
 
 def _items(settings: EvalConfig) -> dict[str, Rate]:

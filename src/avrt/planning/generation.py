@@ -9,6 +9,7 @@ the settings (frames, pixels, seconds of sound) and from the words of its prompt
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from avrt.config import MediaConfig
 from avrt.errors import ConfigError
@@ -26,7 +27,7 @@ from avrt.planning.rows import Stage, Store
 from avrt.prompts import load_prompt
 from avrt.types import Given
 
-__all__ = ["Generation", "gpu_of", "media_tokens"]
+__all__ = ["Generation", "Size", "gpu_of", "media_tokens"]
 
 SOUND_S = 10.0
 """Where `media.max_audio_s` is null."""
@@ -55,6 +56,16 @@ def media_tokens(rates: Rates, media: MediaConfig, given: Given, per_frame: int 
     return tokens
 
 
+@dataclass(frozen=True)
+class Size:
+    """How much a run reads, and about how much of that it asks its teachers."""
+
+    clips: int
+    samples: float
+    asked: float
+    """Samples."""
+
+
 class Generation:
     """prepare, trace, merge, judge, build and eval of so many clips on so many GPUs."""
 
@@ -64,14 +75,13 @@ class Generation:
         media: MediaConfig,
         asked: Sequence[Asked],
         benchmarks: Sequence[tuple[float, set[Given]]],
-        clips: int,
+        size: Size,
         gpus: int,
     ) -> None:
         """`benchmarks`: the items of each, and the modalities in which they are asked."""
         self._rates, self._media, self._asked = rates, media, asked
-        self._clips, self._gpus = clips, gpus
-        self.n_samples = clips * rates.get("clip.questions")
-        self.n_merged = self.n_samples * rates.get("kept.merged")
+        self._size, self._gpus = size, gpus
+        self.n_merged = size.asked * rates.get("kept.merged")
         self.n_dataset = self.n_merged * rates.get("kept.dataset")
         self._asking = {stage: [a for a in asked if a.stage == stage] for stage in ASKING}
         self._benchmarks = benchmarks
@@ -79,13 +89,13 @@ class Generation:
     def prepare(self) -> Stage:
         """clips x core seconds of reading and probing a file."""
         with self._rates.noted() as used:
-            core_s = self._clips * self._rates.get("clip.probe_core_s")
+            core_s = self._size.clips * self._rates.get("clip.probe_core_s")
             return self._on_cores("prepare", core_s, used)
 
     def build(self) -> Stage:
         """samples x core seconds of gates and tables."""
         with self._rates.noted() as used:
-            core_s = self.n_samples * self._rates.get("sample.build_core_s")
+            core_s = self._size.samples * self._rates.get("sample.build_core_s")
             return self._on_cores("build", core_s, used)
 
     def _on_cores(self, name: str, core_s: float, used: Iterable[str]) -> Stage:
@@ -105,13 +115,13 @@ class Generation:
             yield self._ask(each)
 
     def _n_calls(self, each: Asked) -> float:
-        """samples x k of a teacher, merged samples of the merger, merged samples x votes of a
+        """asked samples x k of a teacher, merged samples of the merger, merged samples x votes of a
         judge; items x modalities that set and model have x k in an evaluation.
         """
         if each.stage == "eval":
             n = sum(n * len(self._givens(each, givens)) for n, givens in self._benchmarks)
         else:
-            n = self.n_samples if each.stage == "trace" else self.n_merged
+            n = self._size.asked if each.stage == "trace" else self.n_merged
         return n * each.n_answers
 
     def _givens(self, each: Asked, givens: set[Given]) -> set[Given]:
@@ -246,27 +256,28 @@ class Generation:
     def stores(self) -> Iterator[Store]:
         """The files of generation and evaluation.
 
-        media: clips x size. payloads: clips x (frames + sound) of the teachers that servers
-        answer. ledger: calls x (overhead + bytes of prompt and reply). traces and dataset: bytes
-        of the replies, packed; the dataset holds them once more.
+        media: clips x size. payloads: clips of asked samples x (frames + sound) of the teachers
+        that servers answer. ledger: calls x (overhead + bytes of prompt and reply). traces and
+        dataset: bytes of the replies, packed; the dataset holds them once more.
         """
         with self._rates.noted() as used:
-            yield Store("media", self._clips * self._rates.get("clip.mb") / 1e3, tuple(used))
+            yield Store("media", self._size.clips * self._rates.get("clip.mb") / 1e3, tuple(used))
+        share = self._size.asked / self._size.samples
         sent = {half for each in self._asking["trace"] if each.engine.takes_encoded
                 for half in each.given or ""}  # fmt: skip
         with self._rates.noted() as used:
-            gb = self._clips * self._payload_mb(sent) / 1e3
+            gb = self._size.clips * share * self._payload_mb(sent) / 1e3
             yield Store("payloads", gb, tuple(used))
         with self._rates.noted() as used:
             yield Store("ledger", self._ledger_gb(), tuple(used))
         with self._rates.noted() as used:
-            rows = self._clips * self._rates.get("clip.rows_kb")
-            rows += self.n_samples * self._rates.get("sample.rows_kb")
+            rows = self._size.clips * self._rates.get("clip.rows_kb")
+            rows += self._size.samples * self._rates.get("sample.rows_kb")
             yield Store("samples", rows / 1e6, tuple(used))
         for name in ("traces", "dataset"):
             with self._rates.noted() as used:
                 kb = self._rates.get(f"sample.{name}_kb", self._packed_kb)
-                yield Store(name, self.n_samples * kb / 1e6, tuple(used))
+                yield Store(name, self._size.asked * kb / 1e6, tuple(used))
 
     def _payload_mb(self, sent: set[str]) -> float:
         rates, mb = self._rates, 0.0
@@ -295,7 +306,7 @@ class Generation:
         """Bytes of all replies about a sample x the share that packing leaves."""
         asked = [each for each in self._asked if each.stage != "eval"]
         tokens = sum(self._n_calls(each) * self._reply_tokens(each) for each in asked)
-        tokens /= self.n_samples
+        tokens /= self._size.asked
         packed = self._rates.get("text.bytes_per_token") * self._rates.get("text.packed")
         return tokens * packed / 1e3, "the replies about a sample, packed"
 

@@ -39,6 +39,7 @@ def render_plan(plan: Plan, name: str) -> str:
     return "\n".join(
         [
             f"plan of {name}: {sized}",
+            *plan.notes,
             *("", *_table(HEAD, stages, words=(0, 8)), *notes),
             *("", *_table(("storage", "size", "rates"), stores, words=(0, 2))),
             *(
@@ -55,6 +56,7 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
         "clips": plan.clips,
         "samples": plan.samples,
         "gpus": plan.gpus,
+        "notes": plan.notes,
         "stages": [asdict(stage) for stage in plan.stages],
         "total": asdict(_total(plan)),
         "storage": [asdict(store) for store in plan.stores],
