@@ -197,7 +197,7 @@ def test_a_run_reads_and_asks_no_more_than_its_limits():
     for name in ("payloads", "traces", "dataset"):
         assert gb[1][name] == pytest.approx(gb[0][name] / 5)
     _, output = run_plan(PAPER, "data.limit=500", "generate.limit=100", *size, *questions)
-    assert "data.limit=500: 500 samples of 250 clips are read" in output
+    assert "data.limit=500: 500 samples of 250 clips\n" in output
     assert "generate.limit=100: teachers are asked about 100 samples" in output
     wide = plan_of(PAPER, "data.limit=5000", "generate.limit=3000", *size, *questions)
     assert (wide["clips"], wide["samples"], wide["notes"]) == (1000, 2000, [])
@@ -249,6 +249,52 @@ def test_given_rates_win_over_measured_over_stated_and_the_command_line_over_the
     assert [rates.get(name) for name in "abc"] == [1, 2, 3]
     assert rates.get("d", lambda: (4.0, "a formula")) == 4
     assert rates.used["d"] == Rate(4.0, "reckoned", "a formula")
+
+
+@pytest.mark.parametrize(
+    ("gpus", "batch", "sft", "grpo"),
+    [
+        (1, 32, "571 steps with a batch of 32 samples", "571 steps with a batch of 32 prompts"),
+        (
+            8,
+            256,
+            "(32 on one GPU; sft.gradient_accumulation_steps=4 keeps 32)",
+            "(32 on one GPU; grpo.prompts_per_step=4 keeps 32)",
+        ),
+        (
+            64,
+            2048,
+            "sft.gradient_accumulation_steps=1 makes it 64",
+            "grpo.prompts_per_step=1 makes",
+        ),
+    ],
+)
+def test_a_training_says_its_batch_and_what_keeps_it(gpus, batch, sft, grpo):
+    words = ("sft.gradient_accumulation_steps=32", "grpo.prompts_per_step=32", "--clips", "40050")
+    plan = plan_of(PAPER, *words, "--gpus", str(gpus), "--rate", "clip.questions=1")
+    assert stage_of(plan, "sft")["batch"] == stage_of(plan, "grpo")["batch"] == batch
+    assert sft in stage_of(plan, "sft")["note"]
+    assert grpo in stage_of(plan, "grpo")["note"]
+    assert ("on one GPU" in stage_of(plan, "sft")["note"]) == (gpus > 1)
+    _, output = run_plan(PAPER, "--clips", "1", "--gpus", "1", "--rate", "clip.questions=1")
+    assert "1 clip (1 sample) on 1 GPU\n" in output
+    assert "sft: 1 step with" in output
+
+
+def test_checkpoints_of_adapters_have_the_adapters_alone_and_the_model_all_of_its_weights():
+    text = (CONFIGS.parent / "docs" / "gpus.md").read_text(encoding="utf-8")
+    assert "| trained weights, float32 | 12.7 | 12.7 | 0.1 |" in text
+    words = (PAPER, "student.lora.rank=16", "student.deepspeed=null", "sft.keep_checkpoints=4")
+    plan = plan_of(*words, *SIZE)
+    adapters = 16 * plan["rates"]["student.adapter_m"]["value"] * 1e6
+    assert 4 * adapters / 2**30 == pytest.approx(0.1, abs=0.02)
+    sizes = {store["name"]: store["gb"] for store in plan["storage"]}
+    model = 4 * 4.7
+    assert sizes["checkpoints of grpo"] == pytest.approx(3 * 16 * adapters / 1e9 + model)
+    assert sizes["checkpoints of sft"] == pytest.approx((3 * 16 + 2 * 4) * adapters / 1e9 + model)
+    unknown = ("student.model=mine", "--rate", "student.parameters_b=4", "--rate")
+    rates = plan_of(*words, *unknown, "student.trained_b=3", *SIZE)["rates"]
+    assert rates["student.adapter_m"]["origin"] == "reckoned"
 
 
 # What a run measures

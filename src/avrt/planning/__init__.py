@@ -22,7 +22,7 @@ from avrt.planning.asked import evaluated_models, generating_models
 from avrt.planning.generation import Generation, Size
 from avrt.planning.measured import measured_rates
 from avrt.planning.rates import Rate, Rates, model_rates, stated_rates
-from avrt.planning.rows import Stage, Store
+from avrt.planning.rows import Stage, Store, counted
 from avrt.planning.training import Training
 from avrt.types import Given
 
@@ -124,11 +124,13 @@ def _size(config: Config, n_clips: int, rates: Rates) -> tuple[Size, list[str]]:
         if limit is not None and limit < samples:
             samples = float(limit)
             n_clips = min(n_clips, math.ceil(samples / each))
-            notes.append(f"{name}={limit}: {limit:,} samples of {n_clips:,} clips are read")
+            notes.append(
+                f"{name}={limit}: {counted(limit, 'sample')} of {counted(n_clips, 'clip')}"
+            )
     asked, limit = samples, config.generate.limit
     if limit is not None and limit < samples:
         asked = float(limit)
-        notes.append(f"generate.limit={limit}: teachers are asked about {limit:,} samples")
+        notes.append(f"generate.limit={limit}: teachers are asked about {counted(limit, 'sample')}")
     return Size(n_clips, samples, asked), notes
 
 

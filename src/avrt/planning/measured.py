@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from avrt.ask.database import ledger_paths
 from avrt.ask.ledger import read_ledger
 from avrt.errors import DataError
+from avrt.generate.records import NOT_ASKED
 from avrt.planning.asked import Asked
 from avrt.planning.rates import Rate
 from avrt.runs import read_manifest
@@ -123,7 +124,8 @@ def _of_sizes(run: Path) -> Iterator[Found]:
         path = run / "manifests" / f"{stage}.json"
         if path.is_file():
             counts[stage] = read_manifest(path)["counts"]
-    read = counts.get("merge", {}).get("read", 0)
+    of_merge = counts.get("merge", {})
+    read = of_merge.get("read", 0) - of_merge.get(f"dropped/{NOT_ASKED}", 0)
     if read < MIN_PIECES:
         return
     merged = counts["merge"].get("kept", 0)

@@ -28,7 +28,7 @@ __all__ = ["Rate", "Rates", "given_rates", "model_rates", "stated_rates"]
 
 OF_ROLE = (
     *("prompt_tokens", "reply_tokens", "gpu_s", "prompt_price", "reply_price"),
-    *("parameters_b", "active_b", "trained_b", "cache_kb"),
+    *("parameters_b", "active_b", "trained_b", "cache_kb", "adapter_m"),
 )
 """Rates of a role, such as `teachers.vision.reply_tokens`, and of the student."""
 OTHERS = (

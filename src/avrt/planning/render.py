@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from avrt.planning import Plan
-from avrt.planning.rows import Stage
+from avrt.planning.rows import Stage, counted
 
 __all__ = ["plan_to_json", "render_plan"]
 
@@ -34,7 +34,8 @@ def render_plan(plan: Plan, name: str) -> str:
         (rate_name, _number(rate.value), rate.unit, f"{rate.origin}: {rate.source}")
         for rate_name, rate in plan.rates.items()
     ]
-    sized = f"{plan.clips:,} clips ({plan.samples:,.0f} samples) on {plan.gpus:,} GPUs"
+    samples = counted(round(plan.samples), "sample")
+    sized = f"{counted(plan.clips, 'clip')} ({samples}) on {counted(plan.gpus, 'GPU')}"
     notes = [f"{stage.name}: {stage.note}" for stage in plan.stages if stage.note]
     return "\n".join(
         [
