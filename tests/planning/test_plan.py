@@ -79,7 +79,7 @@ def test_a_number_of_gpus_that_cannot_be_is_refused(gpus):
         (["teachers.vision.model=mine"], "--rate teachers.vision.reply_tokens=300"),
         (
             ["merger.model=mine", "--rate", "merger.reply_tokens=9"],
-            "nothing is known about the model mine; give --rate merger.parameters_b=8",
+            "too little is known about the model mine; give --rate merger.parameters_b=8",
         ),
         (["merger.engine.base_url=https://api.example/v1"], "--rate merger.prompt_price=0.5"),
         (["merger.engine.base_url=http://127.0.0.1:8000/v1"], "a server has one model"),
@@ -100,6 +100,22 @@ def test_what_no_plan_can_be_made_of_is_refused_with_the_remedy(words, complaint
     code, output = run_plan(PAPER, *words, *SIZE)
     assert code == 2
     assert complaint in output
+
+
+def test_all_missing_rates_are_named_at_once_and_suffice():
+    words = (PAPER, "teachers.vision.model=mine", "merger.model=yours", "student.model=ours")
+    code, output = run_plan(*words, *SIZE)
+    assert code == 2
+    options = re.findall(r"--rate [a-z._]+=[0-9.]+", output)
+    assert [option.split()[1].partition("=")[0] for option in options] == [
+        "teachers.vision.reply_tokens",
+        "teachers.vision.parameters_b",
+        "merger.reply_tokens",
+        "merger.parameters_b",
+        "student.parameters_b",
+        "student.trained_b",
+    ]
+    plan_of(*words, *SIZE, *(word for option in options for word in option.split()))
 
 
 def test_fewer_gpus_than_a_server_needs_are_refused():
@@ -209,9 +225,14 @@ def test_traces_of_one_teacher_ask_no_merger_and_a_script_no_gpu(tmp_path):
     script = tmp_path / "script.jsonl"
     script.write_text('{"match": "", "reply": "x"}\n')
     engine = f"teachers.vision.engine={json.dumps({'kind': 'scripted', 'script': str(script)})}"
-    vision = stage_of(plan_of(PAPER, engine, *SIZE), "trace vision")
+    plan = plan_of(PAPER, engine, *SIZE)
+    vision = stage_of(plan, "trace vision")
     assert vision["gpu_hours"] == 0
     assert vision["core_hours"] > 0
+    assert vision["no_gpu"] == "scripted"
+    assert not [name for name in plan["rates"] if name.startswith("teachers.vision.")]
+    row = next(x for x in run_plan(PAPER, engine, *SIZE)[1].splitlines() if "trace vision " in x)
+    assert row.endswith(" scripted")
 
 
 def test_a_hosted_model_costs_its_tokens():
@@ -364,6 +385,14 @@ def test_pauses_between_replies_are_no_part_of_a_pace_and_few_replies_are_none(t
     rates = plan_of(PAPER, f"run.dir={tmp_path / 'few'}", *SIZE)["rates"]
     assert rates["teachers.vision.gpu_s"]["origin"] == "reckoned"
     assert rates["teachers.vision.reply_tokens"]["origin"] == "stated"
+    assert "paper has 19 replies: too few to measure" in rates["merger.reply_tokens"]["source"]
+    pq.write_table(
+        pa.table({"size_bytes": [2_000_000] * 4}), tmp_path / "few" / "paper" / "media.parquet"
+    )
+    code, output = run_plan(PAPER, f"run.dir={tmp_path / 'few'}", *SIZE)
+    assert code == 0
+    clip = next(line for line in output.splitlines() if line.startswith("clip.mb "))
+    assert clip.endswith("paper has 4 clips: too few to measure")
 
 
 def test_a_damaged_run_is_refused_by_name(tmp_path):

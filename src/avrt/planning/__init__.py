@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from avrt.config import Config, EvalConfig
 from avrt.engines.servers import needed_servers
@@ -20,6 +20,7 @@ from avrt.errors import ConfigError
 from avrt.evaluate.benchmarks import BENCHMARKS
 from avrt.planning.asked import evaluated_models, generating_models
 from avrt.planning.generation import Generation, Size
+from avrt.planning.known import check_known
 from avrt.planning.measured import measured_rates
 from avrt.planning.rates import Rate, Rates, model_rates, stated_rates
 from avrt.planning.rows import Stage, Store, counted
@@ -91,8 +92,11 @@ def make_plan(config: Config, clips: float, gpus: int, given: dict[str, Rate]) -
     ]
     stated = stated_rates() | model_rates("student", config.student.model) | _items(config.eval)
     for each in asked:
-        stated |= model_rates(each.name, each.model)
-    rates = Rates(given, measured_rates(config.run.path, asked), stated)
+        if each.engine.kind != "scripted":
+            stated |= model_rates(each.name, each.model)
+    measured, too_few = measured_rates(config.run.path, asked)
+    rates = Rates(given, measured, stated)
+    check_known(rates, asked, config.student.model)
     benchmarks = list(_benchmarks(config.eval, rates))
     size, notes = _size(config, n_clips, rates)
     generation = Generation(rates, config.media, asked, benchmarks, size, gpus)
@@ -109,7 +113,19 @@ def make_plan(config: Config, clips: float, gpus: int, given: dict[str, Rate]) -
     n_steps = training.sft_steps(config.sft, n_rows)
     stores = (*generation.stores(), *training.stores(config.sft, config.grpo, n_steps))
     rates.get("storage.price")
-    return Plan(size.clips, size.samples, gpus, stages, stores, dict(rates.used), tuple(notes))
+    return Plan(
+        size.clips, size.samples, gpus, stages, stores, _explained(rates, too_few), tuple(notes)
+    )
+
+
+def _explained(rates: Rates, too_few: dict[str, str]) -> dict[str, Rate]:
+    """The rates that were used; one that a run could not measure says so."""
+    return {
+        name: replace(rate, source=f"{rate.source}; {too_few[name]}")
+        if name in too_few and rate.origin in ("stated", "reckoned")
+        else rate
+        for name, rate in rates.used.items()
+    }
 
 
 def _size(config: Config, n_clips: int, rates: Rates) -> tuple[Size, list[str]]:

@@ -144,6 +144,7 @@ class Generation:
             for half, rate in (("v", "frames.core_s"), ("a", "sound.core_s")):
                 share = sum(half in one for one in given) / len(given)
                 core_s += n_calls * share * rates.get(rate) if share else 0.0
+            no_gpu = "hosted" if each.is_hosted else "" if each.n_gpus else "scripted"
             gpu_s, hours = 0.0, core_s / 3600 / (self._gpus * rates.get("gpu.cores"))
             if each.is_hosted:
                 money = self._hosted_price(each, n_calls * prompt, n_calls * reply)
@@ -164,6 +165,7 @@ class Generation:
                 each.stage if each.stage == "merge" else f"{each.stage} {each.role}",
                 *(n_calls, n_calls * prompt, n_calls * reply, gpu_s / 3600, core_s / 3600),
                 *(hours, money),
+                no_gpu=no_gpu,
                 rates=tuple(used),
             )
 
@@ -171,15 +173,16 @@ class Generation:
         """As stated for the model, at most the longest completion."""
         rate = f"{each.name}.reply_tokens"
         if each.engine.kind == "scripted":
-            return self._rates.get(rate, lambda: (0.0, "a script, which counts no tokens"))
+            return self._rates.get(rate) if self._rates.has(rate) else 0.0
         if each.sizes == "student" and not self._rates.has(rate):
             return min(self._rates.get("eval.reply_tokens"), each.max_new_tokens)
-        self._require(each.name, each.model, "reply_tokens", "300")
         return min(self._rates.get(rate), each.max_new_tokens)
 
     def _prompt_tokens(self, each: Asked, given: Sequence[Given]) -> float:
         """The prompt's text, a question, the media, and the texts of others that it quotes."""
         rates = self._rates
+        if each.engine.kind == "scripted" and not rates.has(f"{each.name}.prompt_tokens"):
+            return 0.0
 
         def reckon() -> tuple[float, str]:
             media = [media_tokens(rates, self._media, one) for one in given]
@@ -214,7 +217,6 @@ class Generation:
         rate = f"{each.name}.gpu_s"
         if rates.has(rate):
             return rates.get(rate)
-        self._require(sizes, each.model, "parameters_b", "8")
         parameters = rates.get(f"{sizes}.parameters_b")
         active = rates.get(f"{sizes}.active_b", lambda: (parameters, "all parameters"))
         cache = rates.get(f"{sizes}.cache_kb", lambda: (150.0, "assumed of a model of 8 B"))
@@ -236,22 +238,8 @@ class Generation:
 
     def _hosted_price(self, each: Asked, prompt: float, reply: float) -> float:
         """Tokens x the prices of a million of them."""
-        for rate in ("prompt_price", "reply_price"):
-            if not self._rates.has(f"{each.name}.{rate}"):
-                raise ConfigError(
-                    f"{each.name}: {each.model} is hosted, and its price is not known; give the "
-                    f"money for a million tokens: --rate {each.name}.prompt_price=0.5 "
-                    f"--rate {each.name}.reply_price=1.5"
-                )
         prompt_price = self._rates.get(f"{each.name}.prompt_price")
         return (prompt * prompt_price + reply * self._rates.get(f"{each.name}.reply_price")) / 1e6
-
-    def _require(self, name: str, model: str, rate: str, example: str) -> None:
-        if not self._rates.has(f"{name}.{rate}"):
-            raise ConfigError(
-                f"{name}: nothing is known about the model {model}; give --rate "
-                f"{name}.{rate}={example}, or name a run that has asked it"
-            )
 
     def stores(self) -> Iterator[Store]:
         """The files of generation and evaluation.

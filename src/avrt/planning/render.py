@@ -37,6 +37,7 @@ def render_plan(plan: Plan, name: str) -> str:
     samples = counted(round(plan.samples), "sample")
     sized = f"{counted(plan.clips, 'clip')} ({samples}) on {counted(plan.gpus, 'GPU')}"
     notes = [f"{stage.name}: {stage.note}" for stage in plan.stages if stage.note]
+    notes += [f"{s.name}: {s.no_gpu}, so it takes no GPU here" for s in plan.stages if s.no_gpu]
     return "\n".join(
         [
             f"plan of {name}: {sized}",
@@ -82,7 +83,7 @@ def _stage_row(plan: Plan, stage: Stage) -> tuple[str, ...]:
         *(_count(value) for value in whole),
         *(_hours(value) for value in hours),
         f"{stage.money:,.0f}",
-        _origins(plan, stage.rates),
+        stage.no_gpu if stage.no_gpu == "scripted" else _origins(plan, stage.rates),
     )
 
 

@@ -20,6 +20,8 @@ class Stage:
     hours: float = 0.0
     money: float = 0.0
     note: str = ""
+    no_gpu: str = ""
+    """Why the model that is asked takes no GPU hours: `scripted` or `hosted`."""
     batch: int = 0
     """Of a training: samples, or prompts, of a step on all GPUs."""
     rates: tuple[str, ...] = ()
@@ -37,4 +39,5 @@ class Store:
 
 def counted(n: int, noun: str) -> str:
     """A number with its noun, such as 1 GPU or 2,000 GPUs."""
-    return f"{n:,} {noun}{'s' * (n != 1)}"
+    many = f"{noun[:-1]}ies" if noun.endswith("ply") else f"{noun}s"
+    return f"{n:,} {noun if n == 1 else many}"

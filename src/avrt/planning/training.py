@@ -127,13 +127,7 @@ class Training:
 
     def _sizes(self) -> tuple[float, float, float]:
         """Billions of parameters: all, trained, and those that a token passes."""
-        rates, model = self._rates, self._student.model
-        for rate in ("parameters_b", "trained_b"):
-            if not rates.has(f"student.{rate}"):
-                raise ConfigError(
-                    f"student.model: the size of {model} is not known; give its parameters in "
-                    "billions, such as --rate student.parameters_b=4.7 --rate student.trained_b=3.4"
-                )
+        rates = self._rates
         trained = rates.get("student.trained_b")
         active = rates.get("student.active_b", lambda: (trained, "the trained parameters"))
         return rates.get("student.parameters_b"), trained, active
