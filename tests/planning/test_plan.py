@@ -64,7 +64,27 @@ def test_a_number_of_clips_that_cannot_be_is_refused_with_one_that_can(clips):
     assert "such as 1e6" in output
 
 
-@pytest.mark.parametrize("gpus", ["0", "-1", "99999999"])
+def test_sizes_are_whole_numbers_in_either_notation():
+    for clips, gpus, name in (("1.5", "4", "--clips 1.5"), ("4", "1.5", "--gpus 1.5")):
+        code, output = run_plan(PAPER, "--clips", clips, "--gpus", gpus)
+        assert code == 2
+        assert f"{name}: expected a whole number, such as 2" in output
+    words = (PAPER, "--clips", "1e1")
+    plan = plan_of(*words, "--gpus", "1e1")
+    assert plan == plan_of(*words, "--gpus", "10")
+    for row in (*plan["stages"], plan["total"]):
+        assert all(type(row[n]) is int for n in ("calls", "prompt_tokens", "reply_tokens", "batch"))
+    assert type(plan["samples"]) is type(plan["clips"]) is type(plan["gpus"]) is int
+
+
+def test_very_large_sizes_have_units_of_their_own():
+    code, output = run_plan(PAPER, "--clips", "1e12", "--gpus", "64")
+    assert code == 0
+    assert re.search(r"^media +850\.0 PB", output, re.MULTILINE)
+    assert re.search(r"^all +[0-9.]+ EB", output, re.MULTILINE)
+
+
+@pytest.mark.parametrize("gpus", ["0", "-1", "nan", "99999999"])
 def test_a_number_of_gpus_that_cannot_be_is_refused(gpus):
     code, output = run_plan(PAPER, "--clips", "1e6", "--gpus", gpus)
     assert code == 2
@@ -87,6 +107,8 @@ def test_a_number_of_gpus_that_cannot_be_is_refused(gpus):
         (["student.deepspeed=null", "--rate", "gpu.memory_gb=40"], "student.deepspeed=zero2"),
         (["--rate", "gpu.prise=3"], "did you mean gpu.price"),
         (["--rate", "teachers.second.gpu_s=3"], "there is none of this name"),
+        (["--rate", "=3"], "--rate =3: expected NAME=VALUE"),
+        (["--rate", "gpu.price=1e300"], "expected a number from 0 on, below 1e15"),
         (["--rate", "gpu.price"], "expected NAME=VALUE, such as gpu.price=2.5"),
         (["--rate", "gpu.price=nan"], "expected a number from 0 on"),
         (["--rate", "gpu.price=-1"], "expected a number from 0 on"),
@@ -406,7 +428,7 @@ def test_a_damaged_run_is_refused_by_name(tmp_path):
 
 def test_a_plan_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    make_plan(load_config(Path(PAPER)), 1e6, 64, {})
+    make_plan(load_config(Path(PAPER)), 1_000_000, 64, {})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -429,4 +451,8 @@ def test_the_page_says_what_the_rates_say():
     asked = [s for s in one["stages"] if s["name"].split()[0] in ("trace", "merge")]
     share = stage_of(one, "trace vision")["gpu_hours"] / sum(s["gpu_hours"] for s in asked)
     assert share == pytest.approx(0.75, abs=0.01)
-    assert "the vision teacher has three quarters" in page
+    assert "Of the GPU hours of trace and merge, the vision teacher has three quarters" in page
+    assert share * sum(s["gpu_hours"] for s in asked) == pytest.approx(
+        0.25 * one["total"]["gpu_hours"], rel=0.05
+    )
+    assert "of all GPU hours a quarter" in page

@@ -60,28 +60,31 @@ class Plan:
         return self.gb / 1e3 * self.rates["storage.price"].value
 
 
-def check_size(clips: float, gpus: int) -> int:
-    """The number of clips as a whole number.
+def check_size(clips: float, gpus: float) -> tuple[int, int]:
+    """The numbers of clips and GPUs as whole numbers.
 
     Raises:
         ConfigError: no plan can be made for so many clips or GPUs.
     """
     if not 1 <= clips <= MAX_CLIPS:  # also NaN
         raise ConfigError(f"--clips {clips:g}: expected a number from 1 to 1e12, such as 1e6")
+    if clips != int(clips):
+        raise ConfigError(f"--clips {clips}: expected a whole number, such as {math.ceil(clips)}")
     if not 1 <= gpus <= MAX_GPUS:
-        raise ConfigError(f"--gpus {gpus}: expected a number from 1 to 1,000,000, such as 64")
-    return round(clips)
+        raise ConfigError(f"--gpus {gpus:g}: expected a number from 1 to 1,000,000, such as 64")
+    if gpus != int(gpus):
+        raise ConfigError(f"--gpus {gpus}: expected a whole number, such as {math.ceil(gpus)}")
+    return int(clips), int(gpus)
 
 
-def make_plan(config: Config, clips: float, gpus: int, given: dict[str, Rate]) -> Plan:
+def make_plan(config: Config, clips: int, gpus: int, given: dict[str, Rate]) -> Plan:
     """Reckon a plan.
 
     Raises:
-        ConfigError: a size that cannot be, no teacher, a model whose size is not known or that fits
+        ConfigError: no teacher, a model whose size is not known or that fits
             on no such GPU, a hosted model without prices.
         DataError: the run that the configuration names is damaged.
     """
-    n_clips = check_size(clips, gpus)
     if not any(teacher.modality != "none" for teacher in config.teachers.values()):
         raise ConfigError("teachers: there is none with media, so nothing can be traced; add one")
     servers = needed_servers(config)
@@ -98,7 +101,7 @@ def make_plan(config: Config, clips: float, gpus: int, given: dict[str, Rate]) -
     rates = Rates(given, measured, stated)
     check_known(rates, asked, config.student.model)
     benchmarks = list(_benchmarks(config.eval, rates))
-    size, notes = _size(config, n_clips, rates)
+    size, notes = _size(config, clips, rates)
     generation = Generation(rates, config.media, asked, benchmarks, size, gpus)
     training = Training(rates, config.student, config.media, gpus)
     n_rows = generation.n_dataset * (1 - config.build.validation_fraction)

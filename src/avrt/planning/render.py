@@ -23,6 +23,7 @@ HEAD = (
     "USD",
     "rates",
 )
+COUNTS = ("calls", "prompt_tokens", "reply_tokens")
 
 
 def render_plan(plan: Plan, name: str) -> str:
@@ -56,11 +57,11 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
     """All numbers, each row with the names of its rates, and the rates with their sources."""
     return {
         "clips": plan.clips,
-        "samples": plan.samples,
+        "samples": round(plan.samples),
         "gpus": plan.gpus,
         "notes": plan.notes,
-        "stages": [asdict(stage) for stage in plan.stages],
-        "total": asdict(_total(plan)),
+        "stages": [_counts_whole(stage) for stage in plan.stages],
+        "total": _counts_whole(_total(plan)),
         "storage": [asdict(store) for store in plan.stores],
         "storage_gb": plan.gb,
         "storage_usd_per_month": plan.storage_price,
@@ -68,8 +69,13 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
     }
 
 
+def _counts_whole(stage: Stage) -> dict[str, Any]:
+    row = asdict(stage)
+    return row | {field: round(row[field]) for field in COUNTS}
+
+
 def _total(plan: Plan) -> Stage:
-    fields = ("calls", "prompt_tokens", "reply_tokens", "gpu_hours", "core_hours", "hours", "money")
+    fields = (*COUNTS, "gpu_hours", "core_hours", "hours", "money")
     sums = {field: sum(getattr(stage, field) for stage in plan.stages) for field in fields}
     names = dict.fromkeys(name for stage in plan.stages for name in stage.rates)
     return replace(Stage("all", rates=tuple(names)), **sums)
@@ -108,10 +114,13 @@ def _table(
 
 
 def _count(value: float) -> str:
-    """Calls and tokens: whole, or in millions and billions."""
+    """Calls and tokens: whole, or in millions, billions (1e9) and trillions (1e12)."""
     if value < 1e7:
         return f"{value:,.0f}" if value else "-"
-    return f"{value / 1e9:,.1f} B" if value >= 1e9 else f"{value / 1e6:,.1f} M"
+    for unit, size in (("T", 1e12), ("B", 1e9)):
+        if value >= size:
+            return f"{value / size:,.1f} {unit}"
+    return f"{value / 1e6:,.1f} M"
 
 
 def _hours(value: float) -> str:
@@ -121,7 +130,10 @@ def _hours(value: float) -> str:
 
 
 def _size(gb: float) -> str:
-    return f"{gb / 1e3:,.1f} TB" if gb >= 1e3 else f"{gb:,.1f} GB"
+    for unit, size in (("EB", 1e9), ("PB", 1e6), ("TB", 1e3)):
+        if gb >= size:
+            return f"{gb / size:,.1f} {unit}"
+    return f"{gb:,.1f} GB"
 
 
 def _number(value: float) -> str:
