@@ -38,11 +38,12 @@ def check_known(rates: Rates, asked: Sequence[Asked], student: str) -> None:
         examples = EXAMPLES | ({"parameters_b": "4.7"} if name == "student" else {})
         if lacking:
             options = " ".join(f"--rate {name}.{rate}={examples[rate]}" for rate in lacking)
-            price = ", money for a million tokens" * lacking[-1].endswith("_price")
+            more = "" if name == "student" else ", or name a run that has asked it"
+            if lacking[-1].endswith("_price"):
+                more = ", prices of a million tokens"
             known = f"too little is known about the model {models[name]}"
-            lines.append(f"{name}: {known}; give {options}{price}")
+            lines.append(f"{name}: {known}; give {options}{more}")
     if lines:
-        lines[-1] += ", or name a run that has asked it" * (not lines[-1].startswith("student"))
         raise ConfigError("\n".join(lines))
 
 
