@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from avrt.config import Config, EvalConfig
+from avrt.config import Config, DataConfig, EvalConfig
 from avrt.engines.servers import needed_servers
 from avrt.errors import ConfigError
 from avrt.evaluate.benchmarks import BENCHMARKS
@@ -101,7 +101,7 @@ def make_plan(config: Config, clips: int, gpus: int, given: dict[str, Rate]) -> 
     rates = Rates(given, measured, stated)
     check_known(rates, asked, config.student.model)
     benchmarks = list(_benchmarks(config.eval, rates))
-    size, notes = _size(config, clips, rates)
+    size, notes = _size(config.data, config.generate.limit, clips, rates)
     generation = Generation(rates, config.media, asked, benchmarks, size, gpus)
     training = Training(rates, config.student, config.media, gpus)
     n_rows = generation.n_dataset * (1 - config.build.validation_fraction)
@@ -131,13 +131,15 @@ def _explained(rates: Rates, too_few: dict[str, str]) -> dict[str, Rate]:
     }
 
 
-def _size(config: Config, n_clips: int, rates: Rates) -> tuple[Size, list[str]]:
+def _size(
+    data: DataConfig, limit_asked: int | None, n_clips: int, rates: Rates
+) -> tuple[Size, list[str]]:
     """What the run reads and asks about, at most what the settings allow, and a line on each limit.
 
     samples = min(clips x questions, data.sample, data.limit), clips = samples / questions,
     asked samples = min(samples, generate.limit)
     """
-    each, data, notes = rates.get("clip.questions"), config.data, []
+    each, notes = rates.get("clip.questions"), []
     samples = n_clips * each
     for name, limit in (("data.sample", data.sample), ("data.limit", data.limit)):
         if limit is not None and limit < samples:
@@ -146,10 +148,12 @@ def _size(config: Config, n_clips: int, rates: Rates) -> tuple[Size, list[str]]:
             notes.append(
                 f"{name}={limit}: {counted(limit, 'sample')} of {counted(n_clips, 'clip')}"
             )
-    asked, limit = samples, config.generate.limit
-    if limit is not None and limit < samples:
-        asked = float(limit)
-        notes.append(f"generate.limit={limit}: teachers are asked about {counted(limit, 'sample')}")
+    asked = samples
+    if limit_asked is not None and limit_asked < samples:
+        asked = float(limit_asked)
+        notes.append(
+            f"generate.limit={limit_asked}: teachers are asked about {counted(limit_asked, 'sample')}"
+        )
     return Size(n_clips, samples, asked), notes
 
 
