@@ -152,7 +152,8 @@ def _size(
     if limit_asked is not None and limit_asked < samples:
         asked = float(limit_asked)
         notes.append(
-            f"generate.limit={limit_asked}: teachers are asked about {counted(limit_asked, 'sample')}"
+            f"generate.limit={limit_asked}: teachers are asked about "
+            f"{counted(limit_asked, 'sample')}"
         )
     return Size(n_clips, samples, asked), notes
 
