@@ -64,7 +64,27 @@ def test_a_number_of_clips_that_cannot_be_is_refused_with_one_that_can(clips):
     assert "such as 1e6" in output
 
 
-@pytest.mark.parametrize("gpus", ["0", "-1", "99999999"])
+def test_sizes_are_whole_numbers_in_either_notation():
+    for clips, gpus, name in (("1.5", "4", "--clips 1.5"), ("4", "1.5", "--gpus 1.5")):
+        code, output = run_plan(PAPER, "--clips", clips, "--gpus", gpus)
+        assert code == 2
+        assert f"{name}: expected a whole number, such as 2" in output
+    words = (PAPER, "--clips", "1e1")
+    plan = plan_of(*words, "--gpus", "1e1")
+    assert plan == plan_of(*words, "--gpus", "10")
+    for row in (*plan["stages"], plan["total"]):
+        assert all(type(row[n]) is int for n in ("calls", "prompt_tokens", "reply_tokens", "batch"))
+    assert type(plan["samples"]) is type(plan["clips"]) is type(plan["gpus"]) is int
+
+
+def test_very_large_sizes_have_units_of_their_own():
+    code, output = run_plan(PAPER, "--clips", "1e12", "--gpus", "64")
+    assert code == 0
+    assert re.search(r"^media +850\.0 PB", output, re.MULTILINE)
+    assert re.search(r"^all +[0-9.]+ EB", output, re.MULTILINE)
+
+
+@pytest.mark.parametrize("gpus", ["0", "-1", "nan", "99999999"])
 def test_a_number_of_gpus_that_cannot_be_is_refused(gpus):
     code, output = run_plan(PAPER, "--clips", "1e6", "--gpus", gpus)
     assert code == 2
@@ -79,7 +99,7 @@ def test_a_number_of_gpus_that_cannot_be_is_refused(gpus):
         (["teachers.vision.model=mine"], "--rate teachers.vision.reply_tokens=300"),
         (
             ["merger.model=mine", "--rate", "merger.reply_tokens=9"],
-            "nothing is known about the model mine; give --rate merger.parameters_b=8",
+            "too little is known about the model mine; give --rate merger.parameters_b=8",
         ),
         (["merger.engine.base_url=https://api.example/v1"], "--rate merger.prompt_price=0.5"),
         (["merger.engine.base_url=http://127.0.0.1:8000/v1"], "a server has one model"),
@@ -87,6 +107,8 @@ def test_a_number_of_gpus_that_cannot_be_is_refused(gpus):
         (["student.deepspeed=null", "--rate", "gpu.memory_gb=40"], "student.deepspeed=zero2"),
         (["--rate", "gpu.prise=3"], "did you mean gpu.price"),
         (["--rate", "teachers.second.gpu_s=3"], "there is none of this name"),
+        (["--rate", "=3"], "--rate =3: expected NAME=VALUE"),
+        (["--rate", "gpu.price=1e300"], "expected a number from 0 on, below 1e15"),
         (["--rate", "gpu.price"], "expected NAME=VALUE, such as gpu.price=2.5"),
         (["--rate", "gpu.price=nan"], "expected a number from 0 on"),
         (["--rate", "gpu.price=-1"], "expected a number from 0 on"),
@@ -100,6 +122,22 @@ def test_what_no_plan_can_be_made_of_is_refused_with_the_remedy(words, complaint
     code, output = run_plan(PAPER, *words, *SIZE)
     assert code == 2
     assert complaint in output
+
+
+def test_all_missing_rates_are_named_at_once_and_suffice():
+    words = (PAPER, "teachers.vision.model=mine", "merger.model=yours", "student.model=ours")
+    code, output = run_plan(*words, *SIZE)
+    assert code == 2
+    options = re.findall(r"--rate [a-z._]+=[0-9.]+", output)
+    assert [option.split()[1].partition("=")[0] for option in options] == [
+        "teachers.vision.reply_tokens",
+        "teachers.vision.parameters_b",
+        "merger.reply_tokens",
+        "merger.parameters_b",
+        "student.parameters_b",
+        "student.trained_b",
+    ]
+    plan_of(*words, *SIZE, *(word for option in options for word in option.split()))
 
 
 def test_fewer_gpus_than_a_server_needs_are_refused():
@@ -182,15 +220,41 @@ def test_twice_the_clips_take_twice_the_calls_and_files_but_not_twice_the_traini
     assert stage_of(two, "sft")["hours"] == pytest.approx(2 * stage_of(one, "sft")["hours"], 0.01)
 
 
+def test_a_run_reads_and_asks_no_more_than_its_limits():
+    size, questions = ("--clips", "1000", "--gpus", "8"), ("--rate", "clip.questions=2")
+    plan = plan_of(PAPER, "data.sample=900", "data.limit=500", *size, *questions)
+    assert (plan["clips"], plan["samples"]) == (250, 500)
+    assert stage_of(plan, "trace vision")["calls"] == 500
+    some = plan_of(PAPER, "data.limit=500", "generate.limit=100", *size, *questions)
+    assert (some["clips"], some["samples"]) == (250, 500)
+    assert stage_of(some, "trace vision")["calls"] == 100
+    assert stage_of(some, "merge")["calls"] == 48
+    assert stage_of(some, "prepare")["hours"] == stage_of(plan, "prepare")["hours"]
+    gb = [{store["name"]: store["gb"] for store in each["storage"]} for each in (plan, some)]
+    assert gb[1]["media"] == gb[0]["media"]
+    for name in ("payloads", "traces", "dataset"):
+        assert gb[1][name] == pytest.approx(gb[0][name] / 5)
+    _, output = run_plan(PAPER, "data.limit=500", "generate.limit=100", *size, *questions)
+    assert "data.limit=500: 500 samples of 250 clips\n" in output
+    assert "generate.limit=100: teachers are asked about 100 samples" in output
+    wide = plan_of(PAPER, "data.limit=5000", "generate.limit=3000", *size, *questions)
+    assert (wide["clips"], wide["samples"], wide["notes"]) == (1000, 2000, [])
+
+
 def test_traces_of_one_teacher_ask_no_merger_and_a_script_no_gpu(tmp_path):
     plan = plan_of(PAPER, "generate.traces_of=audio", *SIZE)
     assert not [stage for stage in plan["stages"] if stage["name"].startswith("merge")]
     script = tmp_path / "script.jsonl"
     script.write_text('{"match": "", "reply": "x"}\n')
     engine = f"teachers.vision.engine={json.dumps({'kind': 'scripted', 'script': str(script)})}"
-    vision = stage_of(plan_of(PAPER, engine, *SIZE), "trace vision")
+    plan = plan_of(PAPER, engine, *SIZE)
+    vision = stage_of(plan, "trace vision")
     assert vision["gpu_hours"] == 0
     assert vision["core_hours"] > 0
+    assert vision["no_gpu"] == "scripted"
+    assert not [name for name in plan["rates"] if name.startswith("teachers.vision.")]
+    row = next(x for x in run_plan(PAPER, engine, *SIZE)[1].splitlines() if "trace vision " in x)
+    assert row.endswith(" scripted")
 
 
 def test_a_hosted_model_costs_its_tokens():
@@ -228,6 +292,52 @@ def test_given_rates_win_over_measured_over_stated_and_the_command_line_over_the
     assert [rates.get(name) for name in "abc"] == [1, 2, 3]
     assert rates.get("d", lambda: (4.0, "a formula")) == 4
     assert rates.used["d"] == Rate(4.0, "reckoned", "a formula")
+
+
+@pytest.mark.parametrize(
+    ("gpus", "batch", "sft", "grpo"),
+    [
+        (1, 32, "571 steps with a batch of 32 samples", "571 steps with a batch of 32 prompts"),
+        (
+            8,
+            256,
+            "(32 on one GPU; sft.gradient_accumulation_steps=4 keeps 32)",
+            "(32 on one GPU; grpo.prompts_per_step=4 keeps 32)",
+        ),
+        (
+            64,
+            2048,
+            "sft.gradient_accumulation_steps=1 makes it 64",
+            "grpo.prompts_per_step=1 makes",
+        ),
+    ],
+)
+def test_a_training_says_its_batch_and_what_keeps_it(gpus, batch, sft, grpo):
+    words = ("sft.gradient_accumulation_steps=32", "grpo.prompts_per_step=32", "--clips", "40050")
+    plan = plan_of(PAPER, *words, "--gpus", str(gpus), "--rate", "clip.questions=1")
+    assert stage_of(plan, "sft")["batch"] == stage_of(plan, "grpo")["batch"] == batch
+    assert sft in stage_of(plan, "sft")["note"]
+    assert grpo in stage_of(plan, "grpo")["note"]
+    assert ("on one GPU" in stage_of(plan, "sft")["note"]) == (gpus > 1)
+    _, output = run_plan(PAPER, "--clips", "1", "--gpus", "1", "--rate", "clip.questions=1")
+    assert "1 clip (1 sample) on 1 GPU\n" in output
+    assert "sft: 1 step with" in output
+
+
+def test_checkpoints_of_adapters_have_the_adapters_alone_and_the_model_all_of_its_weights():
+    text = (CONFIGS.parent / "docs" / "gpus.md").read_text(encoding="utf-8")
+    assert "| trained weights, float32 | 12.7 | 12.7 | 0.1 |" in text
+    words = (PAPER, "student.lora.rank=16", "student.deepspeed=null", "sft.keep_checkpoints=4")
+    plan = plan_of(*words, *SIZE)
+    adapters = 16 * plan["rates"]["student.adapter_m"]["value"] * 1e6
+    assert 4 * adapters / 2**30 == pytest.approx(0.1, abs=0.02)
+    sizes = {store["name"]: store["gb"] for store in plan["storage"]}
+    model = 4 * 4.7
+    assert sizes["checkpoints of grpo"] == pytest.approx(3 * 16 * adapters / 1e9 + model)
+    assert sizes["checkpoints of sft"] == pytest.approx((3 * 16 + 2 * 4) * adapters / 1e9 + model)
+    unknown = ("student.model=mine", "--rate", "student.parameters_b=4", "--rate")
+    rates = plan_of(*words, *unknown, "student.trained_b=3", *SIZE)["rates"]
+    assert rates["student.adapter_m"]["origin"] == "reckoned"
 
 
 # What a run measures
@@ -297,6 +407,14 @@ def test_pauses_between_replies_are_no_part_of_a_pace_and_few_replies_are_none(t
     rates = plan_of(PAPER, f"run.dir={tmp_path / 'few'}", *SIZE)["rates"]
     assert rates["teachers.vision.gpu_s"]["origin"] == "reckoned"
     assert rates["teachers.vision.reply_tokens"]["origin"] == "stated"
+    assert "paper has 19 replies: too few to measure" in rates["merger.reply_tokens"]["source"]
+    pq.write_table(
+        pa.table({"size_bytes": [2_000_000] * 4}), tmp_path / "few" / "paper" / "media.parquet"
+    )
+    code, output = run_plan(PAPER, f"run.dir={tmp_path / 'few'}", *SIZE)
+    assert code == 0
+    clip = next(line for line in output.splitlines() if line.startswith("clip.mb "))
+    assert clip.endswith("paper has 4 clips: too few to measure")
 
 
 def test_a_damaged_run_is_refused_by_name(tmp_path):
@@ -310,7 +428,7 @@ def test_a_damaged_run_is_refused_by_name(tmp_path):
 
 def test_a_plan_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    make_plan(load_config(Path(PAPER)), 1e6, 64, {})
+    make_plan(load_config(Path(PAPER)), 1_000_000, 64, {})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -333,4 +451,8 @@ def test_the_page_says_what_the_rates_say():
     asked = [s for s in one["stages"] if s["name"].split()[0] in ("trace", "merge")]
     share = stage_of(one, "trace vision")["gpu_hours"] / sum(s["gpu_hours"] for s in asked)
     assert share == pytest.approx(0.75, abs=0.01)
-    assert "the vision teacher has three quarters" in page
+    assert "Of the GPU hours of trace and merge, the vision teacher has three quarters" in page
+    assert share * sum(s["gpu_hours"] for s in asked) == pytest.approx(
+        0.25 * one["total"]["gpu_hours"], rel=0.05
+    )
+    assert "of all GPU hours a quarter" in page

@@ -14,7 +14,7 @@ __all__ = ["plan"]
 @click.command()
 @settings_argument
 @click.option("--clips", type=float, required=True, metavar="N", help="Clips, such as 1e6.")
-@click.option("--gpus", type=int, required=True, metavar="N", help="GPUs that all stages have.")
+@click.option("--gpus", type=float, required=True, metavar="N", help="GPUs that all stages have.")
 @click.option(
     "--rates",
     "path",
@@ -33,7 +33,7 @@ __all__ = ["plan"]
 def plan(
     settings: tuple[str, ...],
     clips: float,
-    gpus: int,
+    gpus: float,
     path: Path | None,
     options: tuple[str, ...],
     as_json: bool,
@@ -49,7 +49,7 @@ def plan(
     from avrt.planning.rates import given_rates
     from avrt.planning.render import plan_to_json, render_plan
 
-    check_size(clips, gpus)
+    n_clips, n_gpus = check_size(clips, gpus)
     config = load_settings(settings)
     roles = [
         *(f"teachers.{name}" for name in config.teachers),
@@ -57,7 +57,7 @@ def plan(
         *(f"eval.models.{name}" for name in config.eval.models),
         *("merger", "student"),
     ]
-    result = make_plan(config, clips, gpus, given_rates(path, options, roles))
+    result = make_plan(config, n_clips, n_gpus, given_rates(path, options, roles))
     if as_json:
         echo_json(plan_to_json(result))
     else:

@@ -10,18 +10,20 @@ server share the calls evenly. Starting up and repeated calls are not counted.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from avrt.config import Config, EvalConfig
+from avrt.config import Config, DataConfig, EvalConfig
 from avrt.engines.servers import needed_servers
 from avrt.errors import ConfigError
 from avrt.evaluate.benchmarks import BENCHMARKS
 from avrt.planning.asked import evaluated_models, generating_models
-from avrt.planning.generation import Generation
+from avrt.planning.generation import Generation, Size
+from avrt.planning.known import check_known
 from avrt.planning.measured import measured_rates
 from avrt.planning.rates import Rate, Rates, model_rates, stated_rates
-from avrt.planning.rows import Stage, Store
+from avrt.planning.rows import Stage, Store, counted
 from avrt.planning.training import Training
 from avrt.types import Given
 
@@ -45,6 +47,8 @@ class Plan:
     stores: tuple[Store, ...]
     rates: dict[str, Rate] = field(default_factory=dict)
     """All that it was reckoned with."""
+    notes: tuple[str, ...] = ()
+    """What the settings make of the size that was asked for."""
 
     @property
     def gb(self) -> float:
@@ -56,28 +60,31 @@ class Plan:
         return self.gb / 1e3 * self.rates["storage.price"].value
 
 
-def check_size(clips: float, gpus: int) -> int:
-    """The number of clips as a whole number.
+def check_size(clips: float, gpus: float) -> tuple[int, int]:
+    """The numbers of clips and GPUs as whole numbers.
 
     Raises:
         ConfigError: no plan can be made for so many clips or GPUs.
     """
     if not 1 <= clips <= MAX_CLIPS:  # also NaN
         raise ConfigError(f"--clips {clips:g}: expected a number from 1 to 1e12, such as 1e6")
+    if clips != int(clips):
+        raise ConfigError(f"--clips {clips}: expected a whole number, such as {math.ceil(clips)}")
     if not 1 <= gpus <= MAX_GPUS:
-        raise ConfigError(f"--gpus {gpus}: expected a number from 1 to 1,000,000, such as 64")
-    return round(clips)
+        raise ConfigError(f"--gpus {gpus:g}: expected a number from 1 to 1,000,000, such as 64")
+    if gpus != int(gpus):
+        raise ConfigError(f"--gpus {gpus}: expected a whole number, such as {math.ceil(gpus)}")
+    return int(clips), int(gpus)
 
 
-def make_plan(config: Config, clips: float, gpus: int, given: dict[str, Rate]) -> Plan:
+def make_plan(config: Config, clips: int, gpus: int, given: dict[str, Rate]) -> Plan:
     """Reckon a plan.
 
     Raises:
-        ConfigError: a size that cannot be, no teacher, a model whose size is not known or that fits
+        ConfigError: no teacher, a model whose size is not known or that fits
             on no such GPU, a hosted model without prices.
         DataError: the run that the configuration names is damaged.
     """
-    n_clips = check_size(clips, gpus)
     if not any(teacher.modality != "none" for teacher in config.teachers.values()):
         raise ConfigError("teachers: there is none with media, so nothing can be traced; add one")
     servers = needed_servers(config)
@@ -88,10 +95,14 @@ def make_plan(config: Config, clips: float, gpus: int, given: dict[str, Rate]) -
     ]
     stated = stated_rates() | model_rates("student", config.student.model) | _items(config.eval)
     for each in asked:
-        stated |= model_rates(each.name, each.model)
-    rates = Rates(given, measured_rates(config.run.path, asked), stated)
+        if each.engine.kind != "scripted":
+            stated |= model_rates(each.name, each.model)
+    measured, too_few = measured_rates(config.run.path, asked)
+    rates = Rates(given, measured, stated)
+    check_known(rates, asked, config.student.model)
     benchmarks = list(_benchmarks(config.eval, rates))
-    generation = Generation(rates, config.media, asked, benchmarks, n_clips, gpus)
+    size, notes = _size(config.data, config.generate.limit, clips, rates)
+    generation = Generation(rates, config.media, asked, benchmarks, size, gpus)
     training = Training(rates, config.student, config.media, gpus)
     n_rows = generation.n_dataset * (1 - config.build.validation_fraction)
     stages = (
@@ -105,7 +116,46 @@ def make_plan(config: Config, clips: float, gpus: int, given: dict[str, Rate]) -
     n_steps = training.sft_steps(config.sft, n_rows)
     stores = (*generation.stores(), *training.stores(config.sft, config.grpo, n_steps))
     rates.get("storage.price")
-    return Plan(n_clips, generation.n_samples, gpus, stages, stores, dict(rates.used))
+    return Plan(
+        size.clips, size.samples, gpus, stages, stores, _explained(rates, too_few), tuple(notes)
+    )
+
+
+def _explained(rates: Rates, too_few: dict[str, str]) -> dict[str, Rate]:
+    """The rates that were used; one that a run could not measure says so."""
+    return {
+        name: replace(rate, source=f"{rate.source}; {too_few[name]}")
+        if name in too_few and rate.origin in ("stated", "reckoned")
+        else rate
+        for name, rate in rates.used.items()
+    }
+
+
+def _size(
+    data: DataConfig, limit_asked: int | None, n_clips: int, rates: Rates
+) -> tuple[Size, list[str]]:
+    """What the run reads and asks about, at most what the settings allow, and a line on each limit.
+
+    samples = min(clips x questions, data.sample, data.limit), clips = samples / questions,
+    asked samples = min(samples, generate.limit)
+    """
+    each, notes = rates.get("clip.questions"), []
+    samples = n_clips * each
+    for name, limit in (("data.sample", data.sample), ("data.limit", data.limit)):
+        if limit is not None and limit < samples:
+            samples = float(limit)
+            n_clips = min(n_clips, math.ceil(samples / each))
+            notes.append(
+                f"{name}={limit}: {counted(limit, 'sample')} of {counted(n_clips, 'clip')}"
+            )
+    asked = samples
+    if limit_asked is not None and limit_asked < samples:
+        asked = float(limit_asked)
+        notes.append(
+            f"generate.limit={limit_asked}: teachers are asked about "
+            f"{counted(limit_asked, 'sample')}"
+        )
+    return Size(n_clips, samples, asked), notes
 
 
 def _items(settings: EvalConfig) -> dict[str, Rate]:

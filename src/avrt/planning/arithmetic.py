@@ -17,6 +17,7 @@ from dataclasses import dataclass
 __all__ = [
     "Gpu",
     "Model",
+    "adapter_gb",
     "call_gpu_s",
     "checkpoint_gb",
     "hours_of",
@@ -116,6 +117,15 @@ def checkpoint_gb(parameters_b: float, trained_b: float) -> tuple[float, float]:
     """
     frozen = 2 * (parameters_b - trained_b)
     return 16 * trained_b + frozen, 4 * trained_b + frozen
+
+
+def adapter_gb(parameters_b: float, adapters_b: float) -> tuple[float, float, float]:
+    """GB of a checkpoint of adapters that can be resumed, of its weights, and of the merged model.
+
+    resumable: adapters x 16, as above; weights: adapters x 4. The frozen weights are in neither.
+    model: parameters x 4, as adapters are merged in float32
+    """
+    return 16 * adapters_b, 4 * adapters_b, 4 * parameters_b
 
 
 def usable_gpus(gpus: int, n_gpus: int) -> int:

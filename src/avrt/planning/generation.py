@@ -9,6 +9,7 @@ the settings (frames, pixels, seconds of sound) and from the words of its prompt
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from avrt.config import MediaConfig
 from avrt.errors import ConfigError
@@ -26,7 +27,7 @@ from avrt.planning.rows import Stage, Store
 from avrt.prompts import load_prompt
 from avrt.types import Given
 
-__all__ = ["Generation", "gpu_of", "media_tokens"]
+__all__ = ["Generation", "Size", "gpu_of", "media_tokens"]
 
 SOUND_S = 10.0
 """Where `media.max_audio_s` is null."""
@@ -55,6 +56,16 @@ def media_tokens(rates: Rates, media: MediaConfig, given: Given, per_frame: int 
     return tokens
 
 
+@dataclass(frozen=True)
+class Size:
+    """How much a run reads, and about how much of that it asks its teachers."""
+
+    clips: int
+    samples: float
+    asked: float
+    """Samples."""
+
+
 class Generation:
     """prepare, trace, merge, judge, build and eval of so many clips on so many GPUs."""
 
@@ -64,14 +75,13 @@ class Generation:
         media: MediaConfig,
         asked: Sequence[Asked],
         benchmarks: Sequence[tuple[float, set[Given]]],
-        clips: int,
+        size: Size,
         gpus: int,
     ) -> None:
         """`benchmarks`: the items of each, and the modalities in which they are asked."""
         self._rates, self._media, self._asked = rates, media, asked
-        self._clips, self._gpus = clips, gpus
-        self.n_samples = clips * rates.get("clip.questions")
-        self.n_merged = self.n_samples * rates.get("kept.merged")
+        self._size, self._gpus = size, gpus
+        self.n_merged = size.asked * rates.get("kept.merged")
         self.n_dataset = self.n_merged * rates.get("kept.dataset")
         self._asking = {stage: [a for a in asked if a.stage == stage] for stage in ASKING}
         self._benchmarks = benchmarks
@@ -79,13 +89,13 @@ class Generation:
     def prepare(self) -> Stage:
         """clips x core seconds of reading and probing a file."""
         with self._rates.noted() as used:
-            core_s = self._clips * self._rates.get("clip.probe_core_s")
+            core_s = self._size.clips * self._rates.get("clip.probe_core_s")
             return self._on_cores("prepare", core_s, used)
 
     def build(self) -> Stage:
         """samples x core seconds of gates and tables."""
         with self._rates.noted() as used:
-            core_s = self.n_samples * self._rates.get("sample.build_core_s")
+            core_s = self._size.samples * self._rates.get("sample.build_core_s")
             return self._on_cores("build", core_s, used)
 
     def _on_cores(self, name: str, core_s: float, used: Iterable[str]) -> Stage:
@@ -105,13 +115,13 @@ class Generation:
             yield self._ask(each)
 
     def _n_calls(self, each: Asked) -> float:
-        """samples x k of a teacher, merged samples of the merger, merged samples x votes of a
+        """asked samples x k of a teacher, merged samples of the merger, merged samples x votes of a
         judge; items x modalities that set and model have x k in an evaluation.
         """
         if each.stage == "eval":
             n = sum(n * len(self._givens(each, givens)) for n, givens in self._benchmarks)
         else:
-            n = self.n_samples if each.stage == "trace" else self.n_merged
+            n = self._size.asked if each.stage == "trace" else self.n_merged
         return n * each.n_answers
 
     def _givens(self, each: Asked, givens: set[Given]) -> set[Given]:
@@ -134,6 +144,7 @@ class Generation:
             for half, rate in (("v", "frames.core_s"), ("a", "sound.core_s")):
                 share = sum(half in one for one in given) / len(given)
                 core_s += n_calls * share * rates.get(rate) if share else 0.0
+            no_gpu = "hosted" if each.is_hosted else "" if each.n_gpus else "scripted"
             gpu_s, hours = 0.0, core_s / 3600 / (self._gpus * rates.get("gpu.cores"))
             if each.is_hosted:
                 money = self._hosted_price(each, n_calls * prompt, n_calls * reply)
@@ -154,6 +165,7 @@ class Generation:
                 each.stage if each.stage == "merge" else f"{each.stage} {each.role}",
                 *(n_calls, n_calls * prompt, n_calls * reply, gpu_s / 3600, core_s / 3600),
                 *(hours, money),
+                no_gpu=no_gpu,
                 rates=tuple(used),
             )
 
@@ -161,15 +173,16 @@ class Generation:
         """As stated for the model, at most the longest completion."""
         rate = f"{each.name}.reply_tokens"
         if each.engine.kind == "scripted":
-            return self._rates.get(rate, lambda: (0.0, "a script, which counts no tokens"))
+            return self._rates.get(rate) if self._rates.has(rate) else 0.0
         if each.sizes == "student" and not self._rates.has(rate):
             return min(self._rates.get("eval.reply_tokens"), each.max_new_tokens)
-        self._require(each.name, each.model, "reply_tokens", "300")
         return min(self._rates.get(rate), each.max_new_tokens)
 
     def _prompt_tokens(self, each: Asked, given: Sequence[Given]) -> float:
         """The prompt's text, a question, the media, and the texts of others that it quotes."""
         rates = self._rates
+        if each.engine.kind == "scripted" and not rates.has(f"{each.name}.prompt_tokens"):
+            return 0.0
 
         def reckon() -> tuple[float, str]:
             media = [media_tokens(rates, self._media, one) for one in given]
@@ -204,7 +217,6 @@ class Generation:
         rate = f"{each.name}.gpu_s"
         if rates.has(rate):
             return rates.get(rate)
-        self._require(sizes, each.model, "parameters_b", "8")
         parameters = rates.get(f"{sizes}.parameters_b")
         active = rates.get(f"{sizes}.active_b", lambda: (parameters, "all parameters"))
         cache = rates.get(f"{sizes}.cache_kb", lambda: (150.0, "assumed of a model of 8 B"))
@@ -226,47 +238,34 @@ class Generation:
 
     def _hosted_price(self, each: Asked, prompt: float, reply: float) -> float:
         """Tokens x the prices of a million of them."""
-        for rate in ("prompt_price", "reply_price"):
-            if not self._rates.has(f"{each.name}.{rate}"):
-                raise ConfigError(
-                    f"{each.name}: {each.model} is hosted, and its price is not known; give the "
-                    f"money for a million tokens: --rate {each.name}.prompt_price=0.5 "
-                    f"--rate {each.name}.reply_price=1.5"
-                )
         prompt_price = self._rates.get(f"{each.name}.prompt_price")
         return (prompt * prompt_price + reply * self._rates.get(f"{each.name}.reply_price")) / 1e6
-
-    def _require(self, name: str, model: str, rate: str, example: str) -> None:
-        if not self._rates.has(f"{name}.{rate}"):
-            raise ConfigError(
-                f"{name}: nothing is known about the model {model}; give --rate "
-                f"{name}.{rate}={example}, or name a run that has asked it"
-            )
 
     def stores(self) -> Iterator[Store]:
         """The files of generation and evaluation.
 
-        media: clips x size. payloads: clips x (frames + sound) of the teachers that servers
-        answer. ledger: calls x (overhead + bytes of prompt and reply). traces and dataset: bytes
-        of the replies, packed; the dataset holds them once more.
+        media: clips x size. payloads: clips of asked samples x (frames + sound) of the teachers
+        that servers answer. ledger: calls x (overhead + bytes of prompt and reply). traces and
+        dataset: bytes of the replies, packed; the dataset holds them once more.
         """
         with self._rates.noted() as used:
-            yield Store("media", self._clips * self._rates.get("clip.mb") / 1e3, tuple(used))
+            yield Store("media", self._size.clips * self._rates.get("clip.mb") / 1e3, tuple(used))
+        share = self._size.asked / self._size.samples
         sent = {half for each in self._asking["trace"] if each.engine.takes_encoded
                 for half in each.given or ""}  # fmt: skip
         with self._rates.noted() as used:
-            gb = self._clips * self._payload_mb(sent) / 1e3
+            gb = self._size.clips * share * self._payload_mb(sent) / 1e3
             yield Store("payloads", gb, tuple(used))
         with self._rates.noted() as used:
             yield Store("ledger", self._ledger_gb(), tuple(used))
         with self._rates.noted() as used:
-            rows = self._clips * self._rates.get("clip.rows_kb")
-            rows += self.n_samples * self._rates.get("sample.rows_kb")
+            rows = self._size.clips * self._rates.get("clip.rows_kb")
+            rows += self._size.samples * self._rates.get("sample.rows_kb")
             yield Store("samples", rows / 1e6, tuple(used))
         for name in ("traces", "dataset"):
             with self._rates.noted() as used:
                 kb = self._rates.get(f"sample.{name}_kb", self._packed_kb)
-                yield Store(name, self.n_samples * kb / 1e6, tuple(used))
+                yield Store(name, self._size.asked * kb / 1e6, tuple(used))
 
     def _payload_mb(self, sent: set[str]) -> float:
         rates, mb = self._rates, 0.0
@@ -295,7 +294,7 @@ class Generation:
         """Bytes of all replies about a sample x the share that packing leaves."""
         asked = [each for each in self._asked if each.stage != "eval"]
         tokens = sum(self._n_calls(each) * self._reply_tokens(each) for each in asked)
-        tokens /= self.n_samples
+        tokens /= self._size.asked
         packed = self._rates.get("text.bytes_per_token") * self._rates.get("text.packed")
         return tokens * packed / 1e3, "the replies about a sample, packed"
 

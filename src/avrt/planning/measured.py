@@ -21,8 +21,10 @@ import pyarrow.parquet as pq
 from avrt.ask.database import ledger_paths
 from avrt.ask.ledger import read_ledger
 from avrt.errors import DataError
+from avrt.generate.records import NOT_ASKED
 from avrt.planning.asked import Asked
 from avrt.planning.rates import Rate
+from avrt.planning.rows import counted
 from avrt.runs import read_manifest
 
 __all__ = ["measured_rates"]
@@ -37,26 +39,39 @@ PREFIXES = 16
 """Of the 256 folders of the payloads, those whose files are added up."""
 
 
-def measured_rates(run: Path, asked: Sequence[Asked]) -> dict[str, Rate]:
-    """What a run tells; nothing where there is none.
+def measured_rates(run: Path, asked: Sequence[Asked]) -> tuple[dict[str, Rate], dict[str, str]]:
+    """What a run tells, and of which rates it has too few pieces; nothing where there is none.
 
     Raises:
         DataError: a file of the run is damaged.
     """
     if not (run / "config.yaml").is_file():
-        return {}
+        return {}, {}
     rates = dict(_of_clips(run))
     rates |= _of_calls(run, asked)
     rates |= _of_sizes(run)
     rates |= _of_trainings(run)
-    return {
+    measured = {
         name: Rate(value, "measured", f"in {run.name}, {source}")
         for name, (value, source) in rates.items()
+        if value is not None
     }
+    too_few = {
+        name: f"{run.name} has {source}: too few to measure"
+        for name, (value, source) in rates.items()
+        if value is None
+    }
+    return measured, too_few
 
 
-Found = tuple[str, tuple[float, str]]
-"""A rate: its name, value and what it was measured on."""
+Found = tuple[str, tuple[float | None, str]]
+"""A rate: its name, value and what it was measured on; None: on too few pieces."""
+
+
+def _too_few(names: Iterable[str], n: int, noun: str) -> Iterator[Found]:
+    """Rates of which a run has only `n` pieces; a run with none says nothing."""
+    if n:
+        yield from ((name, (None, counted(n, noun))) for name in names)
 
 
 def _of_clips(run: Path) -> Iterator[Found]:
@@ -65,6 +80,8 @@ def _of_clips(run: Path) -> Iterator[Found]:
     sizes = pq.read_table(run / "media.parquet", columns=["size_bytes"]).column(0)
     n_clips, n_samples = len(sizes), pq.read_metadata(run / "samples.parquet").num_rows
     if n_clips < MIN_PIECES:
+        names = ("clip.mb", "clip.questions", "frame.mb", "sound.mb_per_s")
+        yield from _too_few(names, n_clips, "clip")
         return
     known = [size for size in sizes.to_pylist() if size]
     yield "clip.mb", (sum(known) / max(1, len(known)) / 1e6, f"{len(known):,} files")
@@ -103,17 +120,22 @@ def _of_calls(run: Path, asked: Sequence[Asked]) -> Iterator[Found]:
         n, prompt, reply = (sum(row[column] or 0 for row in own) for column in (3, 4, 5))
         busy_s = STEP_S * len({row[2] for row in own})
         if n < MIN_PIECES:
+            names = (f"{each.name}.{rate}" for rate in ("prompt_tokens", "reply_tokens", "gpu_s"))
+            yield from _too_few(names, n, "reply")
             continue
         if prompt and reply:  # else a script, or a server that counts nothing
             yield f"{each.name}.prompt_tokens", (prompt / n, f"{n:,} replies")
             yield f"{each.name}.reply_tokens", (reply / n, f"{n:,} replies")
-        if busy_s >= MIN_S and (gpus := each.n_gpus_in_all):
-            source = f"{n:,} replies in {busy_s:,} s on {gpus} GPU{'s' * (gpus > 1)}"
-            yield f"{each.name}.gpu_s", (busy_s * gpus / n, source)
+        if gpus := each.n_gpus_in_all:
+            source = f"{n:,} replies in {busy_s:,} s on {counted(gpus, 'GPU')}"
+            value = busy_s * gpus / n if busy_s >= MIN_S else None
+            yield f"{each.name}.gpu_s", (value, source)
     n_calls = sum(row[3] for row in rows)
     if n_calls >= MIN_PIECES:
         total = sum(path.stat().st_size for path in ledger_paths(run))
         yield "call.stored_kb", (total / n_calls / 1e3, f"{n_calls:,} calls with their texts")
+    else:
+        yield from _too_few(["call.ledger_kb"], n_calls, "call")
 
 
 def _of_sizes(run: Path) -> Iterator[Found]:
@@ -123,8 +145,11 @@ def _of_sizes(run: Path) -> Iterator[Found]:
         path = run / "manifests" / f"{stage}.json"
         if path.is_file():
             counts[stage] = read_manifest(path)["counts"]
-    read = counts.get("merge", {}).get("read", 0)
+    of_merge = counts.get("merge", {})
+    read = of_merge.get("read", 0) - of_merge.get(f"dropped/{NOT_ASKED}", 0)
     if read < MIN_PIECES:
+        names = ("kept.merged", "kept.dataset", "sample.traces_kb", "sample.dataset_kb")
+        yield from _too_few(names, read, "sample")
         return
     merged = counts["merge"].get("kept", 0)
     yield "kept.merged", (merged / read, f"{merged:,} of {read:,} samples")
@@ -149,9 +174,12 @@ def _of_trainings(run: Path) -> Iterator[Found]:
         with log.open(encoding="utf-8") as lines:
             rows = (json.loads(line) for line in islice(lines, 10_000) if line.endswith("\n"))
             steps = [row["step_time_s"] for row in rows if "step_time_s" in row]
-        if each and len(steps) >= MIN_STEPS:
-            source = f"median of {len(steps)} steps, {each} {unit}s of each process"
-            yield f"{stage}.{unit}_gpu_s", (median(steps) / each, source)
+        rate = f"{stage}.{unit}_gpu_s"
+        if len(steps) < MIN_STEPS:
+            yield from _too_few([rate], len(steps), "step")
+        elif each:
+            source = f"median of {len(steps)} steps, {counted(each, unit)} of each process"
+            yield rate, (median(steps) / each, source)
     if (model := run / "sft" / "model").is_dir():
         yield "model.gb", (_bytes(model) / 1e9, "sft/model")
         checkpoints = sorted((run / "sft" / "checkpoints").glob("checkpoint-*"))

@@ -28,7 +28,7 @@ __all__ = ["Rate", "Rates", "given_rates", "model_rates", "stated_rates"]
 
 OF_ROLE = (
     *("prompt_tokens", "reply_tokens", "gpu_s", "prompt_price", "reply_price"),
-    *("parameters_b", "active_b", "trained_b", "cache_kb"),
+    *("parameters_b", "active_b", "trained_b", "cache_kb", "adapter_m"),
 )
 """Rates of a role, such as `teachers.vision.reply_tokens`, and of the student."""
 OTHERS = (
@@ -128,7 +128,7 @@ def given_rates(path: Path | None, options: Sequence[str], roles: Sequence[str])
     rates = _read_file(path) if path is not None else {}
     for option in options:
         name, equals, text = option.partition("=")
-        if not equals:
+        if not equals or not name.strip():
             raise ConfigError(f"--rate {option}: expected NAME=VALUE, such as gpu.price=2.5")
         rates[name.strip()] = (text.strip(), "--rate")
     known = {*stated_rates(), *OTHERS, *(f"{role}.{key}" for role in roles for key in OF_ROLE)}
@@ -152,7 +152,7 @@ def _checked(name: str, value: Any, known: set[str]) -> float:
     except (TypeError, ValueError):
         number = math.nan
     if isinstance(value, bool) or not 0 <= number < 1e15:
-        raise ConfigError(f"rate {name} = {value}: expected a number from 0 on")
+        raise ConfigError(f"rate {name} = {value}: expected a number from 0 on, below 1e15")
     is_share = name.endswith("_share") or name.startswith("kept.") or name == "text.packed"
     if is_share and number > 1:
         raise ConfigError(f"rate {name} = {value}: it is a share, from 0 to 1")

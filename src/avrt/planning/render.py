@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from avrt.planning import Plan
-from avrt.planning.rows import Stage
+from avrt.planning.rows import Stage, counted
 
 __all__ = ["plan_to_json", "render_plan"]
 
@@ -23,6 +23,7 @@ HEAD = (
     "USD",
     "rates",
 )
+COUNTS = ("calls", "prompt_tokens", "reply_tokens")
 
 
 def render_plan(plan: Plan, name: str) -> str:
@@ -34,11 +35,14 @@ def render_plan(plan: Plan, name: str) -> str:
         (rate_name, _number(rate.value), rate.unit, f"{rate.origin}: {rate.source}")
         for rate_name, rate in plan.rates.items()
     ]
-    sized = f"{plan.clips:,} clips ({plan.samples:,.0f} samples) on {plan.gpus:,} GPUs"
+    samples = counted(round(plan.samples), "sample")
+    sized = f"{counted(plan.clips, 'clip')} ({samples}) on {counted(plan.gpus, 'GPU')}"
     notes = [f"{stage.name}: {stage.note}" for stage in plan.stages if stage.note]
+    notes += [f"{s.name}: {s.no_gpu}, so it takes no GPU here" for s in plan.stages if s.no_gpu]
     return "\n".join(
         [
             f"plan of {name}: {sized}",
+            *plan.notes,
             *("", *_table(HEAD, stages, words=(0, 8)), *notes),
             *("", *_table(("storage", "size", "rates"), stores, words=(0, 2))),
             *(
@@ -53,10 +57,11 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
     """All numbers, each row with the names of its rates, and the rates with their sources."""
     return {
         "clips": plan.clips,
-        "samples": plan.samples,
+        "samples": round(plan.samples),
         "gpus": plan.gpus,
-        "stages": [asdict(stage) for stage in plan.stages],
-        "total": asdict(_total(plan)),
+        "notes": plan.notes,
+        "stages": [_counts_whole(stage) for stage in plan.stages],
+        "total": _counts_whole(_total(plan)),
         "storage": [asdict(store) for store in plan.stores],
         "storage_gb": plan.gb,
         "storage_usd_per_month": plan.storage_price,
@@ -64,8 +69,13 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
     }
 
 
+def _counts_whole(stage: Stage) -> dict[str, Any]:
+    row = asdict(stage)
+    return row | {field: round(row[field]) for field in COUNTS}
+
+
 def _total(plan: Plan) -> Stage:
-    fields = ("calls", "prompt_tokens", "reply_tokens", "gpu_hours", "core_hours", "hours", "money")
+    fields = (*COUNTS, "gpu_hours", "core_hours", "hours", "money")
     sums = {field: sum(getattr(stage, field) for stage in plan.stages) for field in fields}
     names = dict.fromkeys(name for stage in plan.stages for name in stage.rates)
     return replace(Stage("all", rates=tuple(names)), **sums)
@@ -79,7 +89,7 @@ def _stage_row(plan: Plan, stage: Stage) -> tuple[str, ...]:
         *(_count(value) for value in whole),
         *(_hours(value) for value in hours),
         f"{stage.money:,.0f}",
-        _origins(plan, stage.rates),
+        stage.no_gpu if stage.no_gpu == "scripted" else _origins(plan, stage.rates),
     )
 
 
@@ -104,10 +114,13 @@ def _table(
 
 
 def _count(value: float) -> str:
-    """Calls and tokens: whole, or in millions and billions."""
+    """Calls and tokens: whole, or in millions, billions (1e9) and trillions (1e12)."""
     if value < 1e7:
         return f"{value:,.0f}" if value else "-"
-    return f"{value / 1e9:,.1f} B" if value >= 1e9 else f"{value / 1e6:,.1f} M"
+    for unit, size in (("T", 1e12), ("B", 1e9)):
+        if value >= size:
+            return f"{value / size:,.1f} {unit}"
+    return f"{value / 1e6:,.1f} M"
 
 
 def _hours(value: float) -> str:
@@ -117,7 +130,10 @@ def _hours(value: float) -> str:
 
 
 def _size(gb: float) -> str:
-    return f"{gb / 1e3:,.1f} TB" if gb >= 1e3 else f"{gb:,.1f} GB"
+    for unit, size in (("EB", 1e9), ("PB", 1e6), ("TB", 1e3)):
+        if gb >= size:
+            return f"{gb / size:,.1f} {unit}"
+    return f"{gb:,.1f} GB"
 
 
 def _number(value: float) -> str:

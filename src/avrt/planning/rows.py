@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Stage", "Store"]
+__all__ = ["Stage", "Store", "counted"]
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,10 @@ class Stage:
     hours: float = 0.0
     money: float = 0.0
     note: str = ""
+    no_gpu: str = ""
+    """Why the model that is asked takes no GPU hours: `scripted` or `hosted`."""
+    batch: int = 0
+    """Of a training: samples, or prompts, of a step on all GPUs."""
     rates: tuple[str, ...] = ()
     """Names of the rates behind these numbers."""
 
@@ -31,3 +35,9 @@ class Store:
     name: str
     gb: float
     rates: tuple[str, ...] = ()
+
+
+def counted(n: int, noun: str) -> str:
+    """A number with its noun, such as 1 GPU or 2,000 GPUs."""
+    many = f"{noun[:-1]}ies" if noun.endswith("ply") else f"{noun}s"
+    return f"{n:,} {noun if n == 1 else many}"

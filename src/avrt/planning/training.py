@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping
 
 from avrt.config import GrpoConfig, MediaConfig, SftConfig, StudentConfig
 from avrt.errors import ConfigError
-from avrt.planning.arithmetic import checkpoint_gb, sample_tflop, training_gb
+from avrt.planning.arithmetic import adapter_gb, checkpoint_gb, sample_tflop, training_gb
 from avrt.planning.generation import gpu_of, media_tokens
 from avrt.planning.rates import Rate, Rates
-from avrt.planning.rows import Stage, Store
+from avrt.planning.rows import Stage, Store, counted
 
 __all__ = ["Training"]
 
@@ -24,6 +24,9 @@ FRAMES = 8
 """Of `train.towers_tflop`."""
 PER_GROUP = 2
 """Frames that the student's picture tower puts into one."""
+
+ADAPTER_SHARE = 0.00055
+"""Adapters of rank 1 on the default layers, of the trained weights: 1.871 M of 3.397 B."""
 
 
 class Training:
@@ -50,7 +53,10 @@ class Training:
             n_steps = self.sft_steps(sft, n_dataset)
             reply = rates.get("sft.trace_tokens")
             each_s = rates.get("sft.sample_gpu_s", lambda: self._reckon(n, reply, 0, 0))
-            return self._stage("sft", n_steps, each_s * n, f"{n * self._gpus:,} samples", used)
+            note = counted(n * self._gpus, "sample")
+            setting = "sft.gradient_accumulation_steps"
+            note += self._keeping(n, sft.per_device_batch_size, setting, 1)
+            return self._stage("sft", n_steps, n, each_s, note, used)
 
     def grpo(self, grpo: GrpoConfig) -> Stage:
         """Hours of all steps.
@@ -72,18 +78,34 @@ class Training:
                 return seconds + reply * step_s / n, f"{formula}, and decoding"
 
             each_s = rates.get("grpo.prompt_gpu_s", reckon)
-            note = f"{n * self._gpus:,} prompts"
-            return self._stage("grpo", grpo.max_steps, each_s * n, note, used)
+            rows = grpo.per_device_batch_size
+            least = rows // math.gcd(rows, grpo.group_size)  # whole passes
+            note = counted(n * self._gpus, "prompt")
+            note += self._keeping(n, least, "grpo.prompts_per_step", least)
+            return self._stage("grpo", grpo.max_steps, n, each_s, note, used)
+
+    def _keeping(self, n: int, least: int, setting: str, value: int) -> str:
+        """Which setting keeps the batch `n` of one GPU, or comes nearest to it.
+
+        A process has a multiple of `least` in a step; for `least` the setting has `value`.
+        """
+        if self._gpus == 1:
+            return ""
+        times = max(1, round(n / (least * self._gpus)))
+        batch = times * least * self._gpus
+        kept = f"keeps {n:,}" if batch == n else f"makes it {batch:,}, which comes nearest"
+        return f" ({n:,} on one GPU; {setting}={times * value} {kept})"
 
     def _stage(
-        self, name: str, n_steps: int, step_s: float, of: str, used: Mapping[str, Rate]
+        self, name: str, n_steps: int, n: int, each_s: float, of: str, used: Mapping[str, Rate]
     ) -> Stage:
-        hours = n_steps * step_s / 3600
+        """`n`: of a process in a step, `each_s`: the seconds of one, `of`: words on the batch."""
+        hours = n_steps * n * each_s / 3600
         money = hours * self._gpus * self._rates.get("gpu.price")
-        note = f"{n_steps:,} steps of {of}"
+        note = f"{counted(n_steps, 'step')} with a batch of {of}"
         return Stage(
             name, gpu_hours=hours * self._gpus, hours=hours, money=money, note=note,
-            rates=tuple(used),
+            batch=n * self._gpus, rates=tuple(used),
         )  # fmt: skip
 
     def _reckon(
@@ -105,13 +127,7 @@ class Training:
 
     def _sizes(self) -> tuple[float, float, float]:
         """Billions of parameters: all, trained, and those that a token passes."""
-        rates, model = self._rates, self._student.model
-        for rate in ("parameters_b", "trained_b"):
-            if not rates.has(f"student.{rate}"):
-                raise ConfigError(
-                    f"student.model: the size of {model} is not known; give its parameters in "
-                    "billions, such as --rate student.parameters_b=4.7 --rate student.trained_b=3.4"
-                )
+        rates = self._rates
         trained = rates.get("student.trained_b")
         active = rates.get("student.active_b", lambda: (trained, "the trained parameters"))
         return rates.get("student.parameters_b"), trained, active
@@ -142,18 +158,36 @@ class Training:
         }
         for name, (keep, n_written) in kept.items():
             with self._rates.noted() as used:
-                resumable, model = self._checkpoint_gb()
+                resumable, weights, model = self._checkpoint_gb()
                 stay = n_written if keep == "all" else min(int(keep), n_written)
                 older = max(0, stay - 2)
-                gb = 3 * resumable + (1 + older) * model
+                gb = 3 * resumable + older * weights + model
                 yield Store(f"checkpoints of {name}", gb, tuple(used))
 
-    def _checkpoint_gb(self) -> tuple[float, float]:
-        """Of a checkpoint that can be resumed, and of a model."""
+    def _checkpoint_gb(self) -> tuple[float, float, float]:
+        """Of a checkpoint that can be resumed, of its weights, and of the model at the end."""
         parameters, trained, _ = self._sizes()
+        if self._student.lora is not None:
+            adapters = self._adapters_b(self._student.lora.rank, trained)
+            resumable, weights, model = adapter_gb(parameters, adapters)
+            each, whole = "16 bytes per adapter weight", "4 bytes per parameter, adapters merged"
+            return (
+                self._rates.get("checkpoint.gb", lambda: (resumable, each)),
+                weights,
+                self._rates.get("model.gb", lambda: (model, whole)),
+            )
         resumable, model = checkpoint_gb(parameters, trained)
         frozen = "and 2 per frozen parameter"
+        of_model = self._rates.get("model.gb", lambda: (model, f"4 bytes per trained {frozen}"))
         return (
             self._rates.get("checkpoint.gb", lambda: (resumable, f"16 bytes per trained {frozen}")),
-            self._rates.get("model.gb", lambda: (model, f"4 bytes per trained {frozen}")),
+            *(of_model, of_model),
         )
+
+    def _adapters_b(self, rank: int, trained_b: float) -> float:
+        """Billions of adapter weights: rank x (inputs + outputs) of all layers that have one."""
+        per_rank = self._rates.get(
+            "student.adapter_m",
+            lambda: (ADAPTER_SHARE * trained_b * 1e3, "the share of Qwen2.5-Omni-3B"),
+        )
+        return rank * per_rank / 1e3
