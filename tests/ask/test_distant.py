@@ -41,7 +41,7 @@ class Here:
     n_ready = 1
 
     def _begin(self) -> None:
-        self._hand = Hand(None, "worker", "id", None, is_ready=True)
+        self._hand = Hand(None, "worker", "id", is_ready=True)
         hand = self._hand
         self._servers.append(self._make(lambda message: self._messages.put((hand, message))))
 

@@ -20,7 +20,7 @@ from avrt.config import MediaConfig
 from avrt.engines import make_engine
 from avrt.engines.shared_limits import Limits
 from avrt.errors import MediaError
-from avrt.media.processes import Pool, may_pass
+from avrt.media.processes import Pool, may_pass, named
 from avrt.media.store import PayloadStore
 from avrt.scale.worker import Emit, broken
 from avrt.stores import StorePath
@@ -115,8 +115,7 @@ class Reader:
             self._read(piece, anew=True)
             return
         sources = sources_of(piece.drafts)
-        if isinstance(media, MediaError) and not media.path:
-            media = MediaError(media.error_class, sources[0].name, media.detail)
+        media = named(media, sources, lambda sources: sources[0].name)
         self._pieces[piece.number] = piece.drafts, by_kind(sources, media)
         self._emit(Read(piece.number, digests_of(media)))
 

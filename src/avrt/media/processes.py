@@ -36,7 +36,7 @@ from typing import Any, TypeVar
 from avrt.errors import PASSING_CLASSES, AvrtError, MediaError
 from avrt.media.failures import NO_MEMORY
 
-__all__ = ["Pool", "map_files", "map_once", "may_pass"]
+__all__ = ["Pool", "map_files", "map_once", "may_pass", "named"]
 
 Item = TypeVar("Item")
 Output = TypeVar("Output")
@@ -88,10 +88,10 @@ def map_files(
             if may_pass(result):
                 again.append(item)
             else:
-                yield item, _named(result, item, path_of)
+                yield item, named(result, item, path_of)
     with closing(map_once(function, again, timeout_s, n_workers, ahead)) as results:
         for item, result in results:
-            yield item, _named(result, item, path_of)
+            yield item, named(result, item, path_of)
 
 
 def may_pass(result: object) -> bool:
@@ -106,7 +106,8 @@ def may_pass(result: object) -> bool:
     )
 
 
-def _named(result: Output, item: Item, path_of: Callable[[Item], str]) -> Output | MediaError:
+def named(result: Output, item: Item, path_of: Callable[[Item], str]) -> Output | MediaError:
+    """The result; a MediaError that came without a path gets that of its item."""
     if isinstance(result, MediaError) and not result.path:  # only this process knows it
         return MediaError(result.error_class, path_of(item), result.detail)
     return result

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from avrt.config.cluster import RayConfig
 from avrt.errors import MediaError
-from avrt.media.processes import Pool, may_pass
+from avrt.media.processes import Pool, may_pass, named
 from avrt.scale.worker import Emit, broken
 from avrt.scale.workers import Died, Hand, Workers
 
@@ -82,11 +82,8 @@ def map_files_on(
                     elif may_pass(result) and job.n_tries < _MOST_TRIES:
                         job.n_tries += 1
                         again.append(job)
-                    elif isinstance(result, MediaError) and not result.path:
-                        path = path_of(job.item)
-                        yield job.item, MediaError(result.error_class, path, result.detail)
                     else:
-                        yield job.item, result
+                        yield job.item, named(result, job.item, path_of)
     finally:
         workers.close()
 

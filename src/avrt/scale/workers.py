@@ -36,8 +36,6 @@ class Hand:
     name: str
     id: str
     """Ray's name of the actor."""
-    collecting: Any
-    """The messages that are waited for; at first, its version."""
     is_ready: bool = False
     weight: int = 0
     """Of the pieces that it holds."""
@@ -79,7 +77,7 @@ class Workers:
         self._version = code_version()
         say(f"starting workers on {describe_nodes(self._ray)}")
         self._hands: dict[Any, Hand] = {}
-        """By what each is collecting."""
+        """By the messages that each is asked for; at first, its version."""
         self._n_started = self._n_dead_in_row = 0
         self._started_s = time.monotonic()
         self._looked_s = -_GROW_S
@@ -162,7 +160,7 @@ class Workers:
         self._n_started += 1
         name = f"worker {self._n_started}"
         actor = self._actor.remote(*self._arguments)
-        hand = Hand(actor, name, actor._actor_id.hex(), None)
+        hand = Hand(actor, name, actor._actor_id.hex())
         self._hands[actor.version.remote()] = hand
 
     def _bury(self, hand: Hand, error: Exception) -> Died:
