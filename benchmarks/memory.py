@@ -200,7 +200,7 @@ def measure(place: Path, folder: Path, case: str) -> None:
     prompt, frames, trace = sample_length(config, folder)
     n_tokens = prompt + trace if stage is sft else prompt
     estimate = estimate_memory(
-        model, load_of(section, n_tokens, frames), Way(config.student, on_gpu=False)
+        model, load_of(section, n_tokens, frames, trace), Way(config.student, on_gpu=False)
     )
     print(json.dumps({"estimate": sum(estimate.values()), "peak": watch.peak, "parts": estimate}))
 

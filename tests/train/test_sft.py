@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from trl.trainer import utils as trl_utils
 
 from avrt.config import SftConfig
 from avrt.engines.encode import merge_media
@@ -59,6 +60,24 @@ def test_loss_of_a_ragged_batch_equals_single_sample_forwards(make_config, stude
     for row, mask, logprobs in zip(outputs.log_probs, outputs.label_mask, expected, strict=True):
         torch.testing.assert_close(row[mask], logprobs, atol=1e-4, rtol=0)
     torch.testing.assert_close(loss, -torch.cat(expected).mean(), atol=1e-4, rtol=0)
+
+
+def test_the_head_computes_logits_of_tokens_with_a_label_alone(make_config, student, monkeypatch):
+    examples, _, collator, trainer = prepared(make_config(), student)
+    batch = collator([{"sample_id": example.sample.id} for example in examples])
+    head, n_scored = trl_utils._ChunkedLogProbFunction, []
+
+    class Counted:
+        @staticmethod
+        def apply(hidden, *rest):
+            n_scored.append(len(hidden))
+            return head.apply(hidden, *rest)
+
+    monkeypatch.setattr(trl_utils, "_ChunkedLogProbFunction", Counted)
+    trainer.compute_loss(trainer.model, dict(batch)).backward()
+    n_labels = int((batch["labels"][:, 1:] != sft.IGNORED).sum())
+    assert n_scored == [n_labels]
+    assert n_labels < batch["attention_mask"].sum() / 2
 
 
 def test_loss_of_an_effective_batch_is_the_mean_over_all_its_trace_tokens(make_config, student):

@@ -88,10 +88,12 @@ def longest_sample(media: MediaConfig, vision: Any) -> tuple[int, int]:
     return frames + sound + WORDS_OF_SAMPLE, frames
 
 
-def load_of(section: SftConfig | GrpoConfig, n_tokens: int, n_frames: int) -> Load:
+def load_of(
+    section: SftConfig | GrpoConfig, n_tokens: int, n_frames: int, n_trace: int = WORDS_OF_SAMPLE
+) -> Load:
     """The load of a stage whose samples all have `n_tokens` tokens, `n_frames` of them of frames.
 
-    A sample of SFT ends with its trace, one of GRPO is a prompt.
+    A sample of SFT ends with its trace, of at most `n_trace` tokens; one of GRPO is a prompt.
     """
     rows = section.per_device_batch_size
     if isinstance(section, SftConfig):
@@ -99,7 +101,7 @@ def load_of(section: SftConfig | GrpoConfig, n_tokens: int, n_frames: int) -> Lo
         return Load(
             tokens=rows * n_tokens,
             keys=rows * n_tokens,
-            scored=rows * n_tokens,
+            scored=rows * min(n_tokens - n_frames, n_trace),
             media=rows * n_frames,
             checkpointing=section.gradient_checkpointing,
             accumulates=section.gradient_accumulation_steps > 1,
@@ -258,15 +260,14 @@ def _inner(text: Any, load: Load, each: int, residual: int) -> int:
 
 
 def _head(load: Load, way: Way, words: int, n_copies: int) -> int:
-    """Bytes of a tile of logits.
+    """Bytes of a tile of logits; without Triton there are `n_copies` of it in float32.
 
-    Without Triton it has all tokens, also those without a loss, and `n_copies` in float32.
+    A host gives a tile the memory of the words that are written, a GPU that of a whole tile.
     """
     each = HALF if way.half else FLOAT
-    if way.on_gpu:
-        return min(load.scored, HEAD_TOKENS) * HEAD_WORDS * each
-    n = min(load.tokens, HEAD_TOKENS)
-    return n * (HEAD_WORDS * each + n_copies * FLOAT * min(words, HEAD_WORDS))
+    written = min(words, HEAD_WORDS)
+    of_token = HEAD_WORDS * each if way.on_gpu else written * (each + n_copies * FLOAT)
+    return min(load.scored, HEAD_TOKENS) * of_token
 
 
 def _rollout(text: Any, load: Load, way: Way) -> int:

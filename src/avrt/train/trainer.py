@@ -10,6 +10,7 @@ from typing import Any
 
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from trl.trainer import utils as trl_utils
 
 from avrt.config import RunConfig, StudentConfig
 from avrt.train.callbacks import Meter, PlainLines, ProgressBar
@@ -33,6 +34,10 @@ class EndsAtLastStep(Trainer):
     complete, which its last file says, only when all processes have written their parts.
     """
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        _score_labels_alone()
+        super().__init__(*args, **kwargs)
+
     def _save_rng_state(self, *args: Any, **kwargs: Any) -> None:
         super()._save_rng_state(*args, **kwargs)
         self.accelerator.wait_for_everyone()
@@ -40,6 +45,16 @@ class EndsAtLastStep(Trainer):
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         if self.state.global_step < self.state.max_steps:
             super()._run_epoch(*args, **kwargs)
+
+
+def _score_labels_alone() -> None:
+    """Let TRL's fused head compute logits only where a token has a label, on every device.
+
+    Without Triton it computes them for the whole prompt as well, for the sake of compilers that
+    want fixed shapes: on a CPU a large part of the work and the memory of a step.
+    """
+    names: Any = trl_utils
+    names._use_triton = lambda _device: True  # asked for this alone; the kernels ask their own
 
 
 def common_arguments(run: RunConfig, student: StudentConfig, stage: str) -> dict[str, Any]:
