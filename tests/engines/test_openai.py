@@ -355,6 +355,22 @@ def test_that_media_arrive_is_checked_once_per_engine(server, make_request, make
     assert sum(body["max_tokens"] == 1 for body in server.bodies) == 1
 
 
+def test_each_modality_is_checked_though_another_one_was_before(
+    server, make_request, make_frames, make_sound, collect
+):
+    def deaf(body: dict, _n: int) -> Reply:
+        content = body["messages"][-1]["content"]
+        types = [] if isinstance(content, str) else [part["type"] for part in content]
+        return chat("fine", n_prompt_tokens=1 + 10 * types.count("image_url"))
+
+    server.answer = deaf
+    engine = engine_for(server)
+    frames, sound = make_frames(0), make_sound(0)
+    collect(engine, [make_request("v", Prompt("what?", frames=frames))])
+    with pytest.raises(EngineError, match="got no audio"):
+        collect(engine, [make_request("av", Prompt("what?", frames=frames, audio=sound))])
+
+
 def test_requests_are_pulled_lazily_and_replies_delivered_as_they_finish_in_this_thread(
     server, make_request
 ):

@@ -31,6 +31,7 @@ def finding(firsts: Sequence[float], seconds: Sequence[float], **claim: Any) -> 
         ((60, 70, 50), (61, 60, 59), {}, "not shown: no gain, but that is within the interval"),
         ((60, 70, 62), (61, 60, 59), {}, "not shown: p = "),
         ((60,), (50,), {}, "not shown: one seed"),
+        ((60, 62), (50, 52), {}, "not shown: the same difference with every seed"),
         ((4, 5, 6), (10, 12, 13), {"metric": "errors.walk", "factor": 0.5}, "holds"),
         (
             (9, 10, 12),

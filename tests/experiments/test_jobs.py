@@ -6,6 +6,7 @@ import copy
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,32 @@ def finish(job: Job) -> None:
 
 def with_limit(tree: dict[str, Any], limit: int) -> dict[str, Any]:
     return copy.deepcopy(tree) | {"settings": {"eval.benchmarks.world-bench.limit": limit}}
+
+
+def test_a_damaged_record_or_a_model_that_is_gone_is_made_again(resolve: Resolve) -> None:
+    job = next(job for job in plan_jobs(resolve(SMALL)) if job.title == "sft, seed 0: sft")
+    finish(job)
+    for path in (job.folder / "manifests/sft.json", job.folder / "sft/model/config.json"):
+        assert not job.is_done
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    assert job.is_done
+    job.record.write_text('{"done": tr')
+    assert not job.is_done
+    finish(job)
+    assert job.is_done
+
+
+def test_an_attempt_that_failed_adds_nothing_to_what_was_evaluated(resolve: Resolve) -> None:
+    job = evaluation(resolve, SMALL)
+    process = subprocess.Popen(["true"])
+    process.wait()
+    job.record.parent.mkdir(parents=True)
+    for done in (False, True):
+        running = jobs._Running(job, process, [], ExitStack(), 0.0)
+        jobs._write_record(running, done)
+        assert jobs.read_record(job)["asks"] == (job.asks if done else {})
+    assert job.is_done
 
 
 def test_another_set_of_items_is_evaluated_anew(resolve: Resolve) -> None:

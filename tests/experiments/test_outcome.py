@@ -67,7 +67,7 @@ def measured_of(
         }
         for arm, each in courses.items()
     }
-    return Measured(runs, values, steps, Cost({"data": 1.0, "sft": 2.0, "rl": 3.0}), (), None, 0)
+    return Measured(runs, values, steps, Cost({"data": 1.0, "sft": 2.0, "rl": 3.0}), (), None, ())
 
 
 SFT = [(True, False, False, False), (True, True, False, False)]
@@ -81,13 +81,17 @@ def test_claims_are_tested_over_seeds_and_beside_it_over_the_items_of_all_seeds(
     assert first.difference is not None
     assert first.difference.mean == 50.0
     assert (first.b, first.c, first.n_items, first.p_items) == (0, 4, 8, 0.125)
-    assert first.p == second.p == 0.0, "equal differences have no spread"
+    assert first.p is second.p is None, "equal differences have no spread"
 
 
 def test_a_seed_that_one_arm_lacks_is_left_out_of_the_test(runs: Runs):
-    finding, _ = find_all(measured_of(runs, {"sft": SFT[:1], "rl": RL}))
+    measured = measured_of(runs, {"sft": SFT[:1], "rl": RL})
+    finding, _ = find_all(measured)
     assert list(finding.seeds) == [0]
     assert finding.p is None
+    text = markdown(replace(measured, missing=[("sft", 1)]), [])
+    assert "| sft | – | 25.0 (of 1) |" in text
+    assert "**Not complete**; evaluations that are not there yet: sft, seed 1." in text
 
 
 def test_p_values_are_corrected_for_all_claims(runs: Runs):
@@ -98,15 +102,38 @@ def test_p_values_are_corrected_for_all_claims(runs: Runs):
     assert first.p == second.p == pytest.approx(2 * first.difference.p)
 
 
+def test_a_claim_that_cannot_be_tested_makes_no_other_one_more_certain(runs: Runs):
+    unequal = [(True, True, True, False), (True, True, True, False)]
+    claims = runs.experiment.claims
+    asked = (claims[0], claims[0].model_copy(update={"better": "base av"}))
+    known = replace(runs, experiment=runs.experiment.model_copy(update={"claims": asked}))
+    tested, untested = find_all(measured_of(known, {"sft": SFT, "rl": unequal}))
+    assert untested.p is None
+    assert tested.difference is not None
+    assert tested.p == pytest.approx(2 * tested.difference.p)
+
+
+def test_items_that_all_seeds_share_are_not_counted_once_for_each(runs: Runs):
+    measured = measured_of(runs, {"sft": SFT, "rl": RL})
+    shared = {
+        key: {
+            seed: replace(value, run=replace(value.run, world=None)) for seed, value in of.items()
+        }
+        for key, of in measured.values.items()
+    }
+    first, _ = find_all(replace(measured, values=shared))
+    assert (first.n_items, first.p_items) == (0, None)
+
+
 def test_tables_have_means_by_arm_group_and_step(runs: Runs):
     course = {"rl": {0: SFT, 40: RL}}
     measured = measured_of(runs, {"sft": SFT, "rl": RL}, course)
     text = markdown(measured, find_all(measured))
-    assert "| SFT + RL | – | 87.5 [-71.3, 246.3] | 0.0 |" in text
+    assert "| SFT + RL | – | 87.5 [0.0, 100.0] | 0.0 |" in text
     assert "|  | easy | medium | hard |" in text
     easy, medium, hard = measured.by_group(("rl", "world-bench", "av"), "difficulty").values()
     assert (easy.mean, medium.mean, hard.mean) == (100.0, 100.0, 50.0)
-    assert "| 40 | 87.5 [-71.3, 246.3] |" in text
+    assert "| 40 | 87.5 [0.0, 100.0] |" in text
     assert "Cost: 6 core-minutes (data 1, sft 2, SFT + RL 3)." in text
 
 

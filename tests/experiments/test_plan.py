@@ -50,12 +50,48 @@ CLAIM = {"claim": "RL helps", "better": "rl av", "than": "sft av"}
         (changed("claims", value=[CLAIM | {"factor": 0.5, "at_least": 1}]), r"leave out at_least"),
         (changed("claims", value=[CLAIM | {"factor": 0.5}]), r"factor is for .* unlike accuracy"),
         (changed("claims", value=[CLAIM | {"than": "rl av"}]), r"better and than are the same"),
+        (changed("claims", value=[CLAIM | {"than": "rl av world-bench"}]), r"are the same"),
         (changed("claims", value=[CLAIM | {"at_least": 101}]), r"at most 100"),
+        (changed("claims", value=[CLAIM | {"at_least": -5}]), r"greater than or equal to 0"),
+        (
+            changed("claims", value=[CLAIM | {"factor": 1.5, "metric": "tokens"}]),
+            r"factor = 1\.5: must be less than or equal to 1",
+        ),
+        (
+            changed("claims", value=[{"claim": "short", "better": "rl av", "metric": "minutes"}]),
+            r"less of minutes is better, so name in `than`",
+        ),
+        (
+            changed("claims", value=[{"claim": "moves", "better": "rl av", "metric": "kl"}])
+            | {"settings": {"grpo.beta": 0.0}},
+            r"arm 'rl' measures none; set grpo\.kl_steps",
+        ),
+        (changed("seeds", value=[True, False]), r"seeds\.0 = true: must be a valid integer"),
+        (
+            changed("arms", "sft", "settings", value={"sft": {"limit": 3}}),
+            r"arms\.sft\.settings\.sft: a section as a whole .* such as sft\.limit",
+        ),
+        (
+            changed("settings", value={"eval.models.x": "base"}),
+            r"settings: eval\.models\.x: models of an arm's own stand in that arm's settings",
+        ),
+        (
+            changed("arms", "sft", "settings", value={"eval.models": {"x": "base"}}),
+            r"arms\.sft\.settings: eval\.models: models of an arm's own",
+        ),
+        (
+            changed("arms", "base", value={"stages": ["eval"]}),
+            r"benchmarks\.world-bench: arms rl and base would get other items, of .*/seed-0 and",
+        ),
+        (
+            changed("arms", "sft", "settings", value={"student.model": "{RL}/grpo/model"}),
+            r"\{RL\} is no other arm",
+        ),
         (changed("claims", value=[CLAIM | {"claim": "a\nb"}]), r"a text of one line"),
         (changed("title", value="x <!-- end -->"), r"title.*a text of one line, without"),
         (changed("arms", "sft", "about", value="rl"), r"arms\.rl is called 'rl'.* and so is sft"),
         (changed("benchmarks", value={"world-bench": ["av", "av"]}), r"modalities, each once"),
-        (changed("benchmarks", value={}), r"benchmarks.*at least 1"),
+        (changed("benchmarks", value={}), r"benchmarks.*is empty; name one or more"),
         (changed("benchmarks", value={"world-bench": []}), r"world-bench: name one or more"),
         (changed("benchmarks", value={"world-audio": ["a", "av"]}), r"sound alone, so av would"),
         (changed("seeds", value="1, 2"), r"seeds = \"1, 2\": must be a list"),
@@ -123,6 +159,20 @@ def test_an_unknown_experiment_is_refused_with_the_nearest_name() -> None:
 def test_a_file_whose_name_is_no_folder_of_its_own_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="the file's name names the results' folder"):
         read_experiment(str(write_experiment(tmp_path, SMALL, name)))
+
+
+def test_a_file_named_as_a_packaged_experiment_is_refused(tmp_path: Path) -> None:
+    path = write_experiment(tmp_path, SMALL, "stages")
+    with pytest.raises(ConfigError, match=r"stages is an experiment of the package.*another name"):
+        read_experiment(str(path))
+    known = packaged_experiments()["stages"]
+    assert read_experiment(str(known)) == read_experiment("stages")
+
+
+def test_a_file_after_itself_by_another_path_is_refused(tmp_path: Path) -> None:
+    path = write_experiment(tmp_path, {**SMALL, "after": f"../{tmp_path.name}/small.yaml"})
+    with pytest.raises(ConfigError, match="leads back to itself"):
+        read_experiment(str(path))
 
 
 def test_every_packaged_experiment_resolves_and_those_about_the_stages_share_their_trainings() -> (

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from avrt.datasets import prepare
 from avrt.engines.encode import as_floats
-from avrt.errors import AvrtError
+from avrt.errors import AvrtError, MediaError
 from avrt.media import processes
 from avrt.runs import manifest_path
 from avrt.train import feed as feed_module
@@ -255,6 +255,22 @@ def test_a_training_goes_on_without_clips_that_fail_and_repeats_that_when_resume
         for run in (straight, config)
     ]
     assert all(models[0][name].equal(models[1][name]) for name in models[0])
+
+
+def test_earlier_failures_do_not_end_a_training_that_goes_on(tmp_path):
+    checkpoint, path = tmp_path / "checkpoint-5", tmp_path / "dropped.jsonl"
+    earlier = [{"sample_id": f"e{n}", "reason": "failed/damaged", "step": 3} for n in range(10)]
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in earlier))
+    dropped = Dropped(path, 0.2, str(checkpoint))
+    dropped.begin([])
+    for n in range(20):
+        dropped.tried(f"s{n}")
+    dropped.add("s20", MediaError("damaged", "s20.mp4", "no picture"))
+    assert "e3" in dropped
+    for n in range(21, 27):
+        dropped.add(f"s{n}", MediaError("damaged", f"s{n}.mp4", "no picture"))
+    with pytest.raises(AvrtError, match="the clips of 8 of 28 samples"):
+        dropped.add("s27", MediaError("damaged", "s27.mp4", "no picture"))
 
 
 def test_clips_that_vanish_while_training_end_the_stage_with_a_fault(

@@ -32,6 +32,16 @@ VISION = {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_head
 AUDIO = {"encoder_layers": 32, "d_model": 1280, "encoder_attention_heads": 20}
 
 
+def test_a_rollout_of_several_steps_is_decoded_step_by_step():
+    one = load_of(GrpoConfig(), 3000, 2000)
+    several = load_of(GrpoConfig(steps_per_rollout=16, save_steps=64), 3000, 2000)
+    assert (several.rollout_rows, several.rollout_prompts) == (
+        one.rollout_rows,
+        one.rollout_prompts,
+    )
+    assert several.accumulates == one.accumulates
+
+
 @pytest.fixture(scope="session")
 def large(tmp_path_factory) -> Path:
     """Configuration and processor of a thinker of 4.7 B parameters; there are no weights."""

@@ -117,7 +117,7 @@ class OpenAIEngine:
         self._open_servers = open_servers
         self._model = model
         self._media = media
-        self._checked: set[str] = set()
+        self._checked: set[tuple[str, str]] = set()
         """Servers that pass media on to the model."""
         self._n_unclear: Counter[str] = Counter()
         """Checks of each server that said nothing."""
@@ -327,7 +327,8 @@ class OpenAIEngine:
             "audio": 0 if prompt.audio is None else 1,
         }
         present = [name for name, n in n_items.items() if n]
-        if replica.url in self._checked or not present:
+        present = [name for name in present if (replica.url, name) not in self._checked]
+        if not present:
             return
         if not self._config.check_media:
             self._note(replica, present, "engine.check_media is off")
@@ -336,9 +337,9 @@ class OpenAIEngine:
             self._note(replica, present, "its replies have no usage")
             return
         async with replica.media_lock:
-            if replica.url in self._checked:
-                return
             for name in present:
+                if (replica.url, name) in self._checked:
+                    continue
                 sampling = replace(request.sampling, max_new_tokens=1)
                 without = Request(request.key, replace(prompt, **{name: None}), sampling)
                 response = await self._post(session, replica, self._encode(without))
@@ -358,11 +359,11 @@ class OpenAIEngine:
                         f"takes {name}, with a server that passes it on; if the server counts text "
                         "alone in `usage`, set engine.check_media=false"
                     )
-            self._checked.add(replica.url)
+                self._checked.add((replica.url, name))
 
     def _note(self, replica: Replica, present: list[str], reason: str) -> None:
         """Say once per server that nobody knows whether media reach its model."""
-        self._checked.add(replica.url)
+        self._checked |= {(replica.url, name) for name in present}
         print(
             f"{_shown(replica)}: not checked that {' and '.join(present)} reach model "
             f"{self._model!r}: {reason}",

@@ -19,6 +19,9 @@ from avrt.scale.cluster import connect
 
 __all__ = ["Limits", "share_limits"]
 
+MOST_WAITING = 100_000
+"""Calls of all workers that may wait for a slot at the same time."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -46,9 +49,15 @@ def share_limits(cluster: RayConfig, engine: EngineConfig) -> Iterator[Limits | 
         ray.get_runtime_context().get_node_id(), soft=True
     )
     urls = [chat_url(url) for url in engine.base_urls]
-    actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)(
-        _Shared
-    ).remote(urls, engine.concurrency, engine.timeout_s)
+    options: dict[str, Any] = {
+        "num_cpus": 0,
+        "max_restarts": -1,
+        "max_task_retries": -1,
+        "scheduling_strategy": here,
+        # Every call that waits for a slot is one; Ray's 1,000 could keep out those that free slots.
+        "max_concurrency": MOST_WAITING,
+    }
+    actor = ray.remote(**options)(_Shared).remote(urls, engine.concurrency, engine.timeout_s)
     try:
         yield Limits(actor)
     finally:

@@ -231,8 +231,8 @@ def compare_seeds(first: Sequence[float], second: Sequence[float]) -> SeedDiffer
     """Compare two arms that had the same seeds, in the same order.
 
     Seeds share nothing (training, data and items are each seed's own), so that their differences
-    are independent and the paired t test is exact for normal ones. Equal differences have no spread
-    at all: then p is 0, or 1 if they are zero.
+    are independent and the paired t test is exact for normal ones. Without a spread, of one seed or
+    of equal differences, nothing can be tested: p is None.
     """
     from scipy import stats
 
@@ -240,8 +240,8 @@ def compare_seeds(first: Sequence[float], second: Sequence[float]) -> SeedDiffer
     mean, n = fmean(differences), len(differences)
     if n < 2:
         return SeedDifference(mean, None, None, n)
-    if len(set(differences)) == 1:
-        return SeedDifference(mean, (mean, mean), float(not mean), n)
+    if len({round(difference, 9) for difference in differences}) == 1:
+        return SeedDifference(mean, (mean, mean), None, n)
     test: Any = stats.ttest_1samp(differences, 0.0)  # its result has no types
     return SeedDifference(mean, t_interval(differences), float(test.pvalue), n)
 

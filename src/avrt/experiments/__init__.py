@@ -63,7 +63,7 @@ def run(
     }
     for file_name, text in texts.items():
         write_atomic(folder / file_name, lambda file, text=text: file.write(text.encode()))
-    if page is not None:
+    if page is not None and not lost:
         write_section(page, name, section(measured, tables, f"figures/{name}.svg"), figure)
     parts = [tables, by_seed_table(measured) if by_seed else "", f"written: {folder}"]
     n_failed = sum(job.is_failed for job in lost)
@@ -71,6 +71,8 @@ def run(
         f"{n_failed} of {len(jobs)} jobs failed, and {len(lost) - n_failed} that need them were "
         "skipped; mend what their logs say, then repeat the command"
     )
+    if page is not None:
+        fault += f"; {page} is left as it was"
     counts = {"kept": len(jobs) - len(lost), "failed/job": len(lost)}
     return Result("\n\n".join(filter(None, parts)), counts, fault if lost else "")
 

@@ -33,7 +33,7 @@ from avrt.world.text import draw_question
 __all__ = ["ROOT", "Run", "Runs", "resolve_runs", "settings_of"]
 
 ROOT = Path("runs/experiments")
-_PLACE = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+_PLACE = re.compile(r"\{ *(\w+) *\}")
 _WORLD_SETS: tuple[WorldSet, ...] = ("train", "bench", "audio")
 _SECTIONS: dict[StageName, tuple[str, ...]] = {
     "prepare": ("data", "prepare", "media"),

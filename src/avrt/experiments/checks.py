@@ -33,7 +33,7 @@ _BY_AVRT = {
 
 
 def check_settings(experiment: Experiment) -> None:
-    """Refuse settings that would be overridden.
+    """Refuse settings that would be overridden, or would override what they do not name.
 
     Raises:
         ConfigError: names the setting and what to use in its place.
@@ -44,6 +44,7 @@ def check_settings(experiment: Experiment) -> None:
         for key in _dotted(settings):
             if key in _BY_AVRT:
                 raise ConfigError(f"{where}.{key}: set by the experiment; {_BY_AVRT[key]}")
+        _check_dotted(where, settings)
     for name in experiment.arms:
         chain = chain_of(experiment, name)
         layers = [experiment.settings, *(arm.settings for arm in chain)]
@@ -51,6 +52,21 @@ def check_settings(experiment: Experiment) -> None:
             raise ConfigError(
                 f"arms.{name}: data.root is set, but its stage world makes a world of its own for "
                 "each seed; leave out one of the two"
+            )
+
+
+def _check_dotted(where: str, settings: Mapping[str, Any]) -> None:
+    for key, value in settings.items():
+        if "." not in key and isinstance(value, Mapping):
+            example = next(iter(value), "KEY")
+            raise ConfigError(
+                f"{where}.{key}: a section as a whole would set back what it does not name; write "
+                f"dotted names, such as {key}.{example}"
+            )
+        if key == "eval.models" or (where == "settings" and key.startswith("eval.models.")):
+            raise ConfigError(
+                f"{where}: {key}: models of an arm's own stand in that arm's settings, each as "
+                "eval.models.NAME"
             )
 
 
@@ -75,6 +91,7 @@ def check_runs(runs: Runs) -> None:
         if "eval" in run.stages:
             _check_media(experiment, run)
     _refuse_two_evaluations_in_one(runs)
+    _refuse_other_items(runs)
     if experiment.errors and "av" not in experiment.benchmarks.get("world-bench", ()):
         raise ConfigError("errors: they are told apart on world-bench av, not among benchmarks")
     for place, claim in enumerate(experiment.claims):
@@ -161,9 +178,25 @@ def _refuse_two_evaluations_in_one(runs: Runs) -> None:
             )
 
 
+def _refuse_other_items(runs: Runs) -> None:
+    """Arms are compared on the same items: all of them in the worlds, or none."""
+    measured = [runs.of(name)[0] for name in runs.measured]
+    for benchmark in runs.experiment.benchmarks:
+        roots = {run.config.eval.benchmarks[benchmark].root: run for run in measured}
+        if len(roots) > 1:
+            one, other = list(roots.values())[:2]
+            places = " and ".join(str(root) for root in list(roots)[:2])
+            raise ConfigError(
+                f"benchmarks.{benchmark}: arms {one.arm} and {other.arm} would get other items, of "
+                f"{places}; begin both with the stage world, or with arms that do"
+            )
+
+
 def _check_metric(where: str, metric: str, run: Run) -> None:
     """Refuse a metric that the runs of an arm will not have."""
     if metric == "kl" and not str(run.model).startswith("grpo"):
         raise ConfigError(f"{where}: metric kl: arm {run.arm!r} evaluates no model of GRPO")
+    if metric == "kl" and not run.config.grpo.has_reference:
+        raise ConfigError(f"{where}: metric kl: arm {run.arm!r} measures none; set grpo.kl_steps")
     if metric.startswith("errors") and run.world is None:
         raise ConfigError(f"{where}: metric {metric}: arm {run.arm!r} has no world of its own")

@@ -46,7 +46,7 @@ class Finding:
     c: int = 0
     """Items of all seeds that only the first has right."""
     n_items: int = 0
-    """Items of all seeds; 0 where the metric is no accuracy."""
+    """Items of all seeds; 0 where the metric is no accuracy, and where seeds share items."""
 
     @property
     def p_items(self) -> float | None:
@@ -60,12 +60,16 @@ class Finding:
 
 
 def find_all(measured: Measured) -> list[Finding]:
-    """Test every claim; p values are corrected for all that could be tested."""
+    """Test every claim; p values are corrected for their number, also of those without a p, so
+    that a job that failed makes no other claim more certain.
+    """
     findings = [_test(measured, claim) for claim in measured.runs.experiment.claims]
-    tested = [f for f in findings if f.difference is not None and f.difference.p is not None]
-    ps = [f.difference.p for f in tested if f.difference and f.difference.p is not None]
-    corrected = dict(zip(map(id, tested), holm(ps), strict=True))
-    return [replace(finding, p=corrected.get(id(finding))) for finding in findings]
+    ps = [finding.difference.p if finding.difference else None for finding in findings]
+    corrected = holm([1.0 if p is None else p for p in ps])
+    return [
+        replace(finding, p=None if p is None else both)
+        for finding, p, both in zip(findings, ps, corrected, strict=True)
+    ]
 
 
 def _test(measured: Measured, claim: Claim) -> Finding:
@@ -79,8 +83,9 @@ def _test(measured: Measured, claim: Claim) -> Finding:
         return finding
     pair = (seconds, firsts) if is_lower_better(claim.metric) else (firsts, seconds)
     finding = replace(finding, difference=compare_seeds(*pair))
-    if claim.metric != "accuracy" or not second:
-        return finding
+    shares_items = any(value.run.world is None for value in first.values())
+    if claim.metric != "accuracy" or not second or shares_items:
+        return finding  # an item that all seeds share counts once, not once for each
     tests = [compare_paired(second[s].result.correct, first[s].result.correct) for s in seeds]
     known = [test for test in tests if test is not None]
     b, c, n = (sum(numbers) for numbers in zip(*((t.b, t.c, t.n) for t in known), strict=True))
@@ -99,8 +104,10 @@ def verdict(finding: Finding) -> str:
     claim, difference = finding.claim, finding.difference
     if difference is None:
         return "not measured"
-    if difference.p is None or finding.p is None:
+    if difference.n < 2:
         return "not shown: one seed"
+    if finding.p is None:
+        return "not shown: the same difference with every seed, so its spread is unknown"
     short = _short_of(finding)
     if short is not None and short.is_sure:
         return f"does not hold: {short.text}"
@@ -144,4 +151,4 @@ def _short_of(finding: Finding) -> _Short | None:
 
 def digits(name: str) -> int:
     """Decimals with which a metric is shown."""
-    return 4 if name == "kl" else 1
+    return {"kl": 4, "minutes": 2}.get(name, 1)

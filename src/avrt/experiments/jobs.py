@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from avrt import __version__
-from avrt.errors import ConfigError
+from avrt.errors import ConfigError, DataError
 from avrt.experiments.arms import Run, Runs
 from avrt.experiments.plan import EVALUATIONS, STAGES, StageName
 from avrt.runs import (
@@ -32,6 +32,7 @@ from avrt.runs import (
     held_locks,
     hold_output,
     manifest_path,
+    quiet_s,
     save_config,
     say,
     write_json,
@@ -43,6 +44,8 @@ __all__ = ["Job", "plan_jobs", "run_jobs"]
 _WAIT_S = 0.1
 _GRACE_S = 20.0
 """How long a job may take to end after it was asked to."""
+_QUIET_S = 30.0
+"""Without a line for so long, the jobs under way are named."""
 _TAIL = 15
 """Lines of a failed job's log that are shown."""
 _OUTPUTS: dict[StageName, tuple[str, ...]] = {
@@ -104,11 +107,13 @@ class Job:
     @property
     def is_done(self) -> bool:
         """Whether it was finished, and what it made is still there."""
-        made = {
-            "world": self.folder / "world.json",
-            "grpo": manifest_path(self.folder, self.run.config.grpo.output),
-        }.get(self.stage, manifest_path(self.folder, self.stage))
-        has_made = self.stage in EVALUATIONS or made.is_file()
+        output = self.run.config.grpo.output if self.stage == "grpo" else self.stage
+        made = [manifest_path(self.folder, output)]
+        if self.stage == "world":
+            made = [self.folder / "world.json"]
+        elif self.stage in ("sft", "grpo"):
+            made.append(self.folder / output / "model" / "config.json")
+        has_made = self.stage in EVALUATIONS or all(path.is_file() for path in made)
         known = read_record(self)
         return has_made and known.get("done", False) and _holds(known["asks"], self.asks)
 
@@ -143,8 +148,13 @@ def _joined(done: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]
 
 
 def read_record(job: Job) -> dict[str, Any]:
-    """What a job took; empty before its first attempt."""
-    return read_json(job.record) if job.record.is_file() else {}
+    """What a job took; empty before its first attempt, and of a damaged record: the job is then run
+    again, and its command finds what is done.
+    """
+    try:
+        return read_json(job.record) if job.record.is_file() else {}
+    except DataError:
+        return {}
 
 
 def plan_jobs(runs: Runs) -> list[Job]:
@@ -252,11 +262,16 @@ class _Pool:
         self._started_s = time.monotonic()
 
     def run(self) -> list[Job]:
-        if self._done:
-            say(f"experiment: {len(self._done)} of {self._n_jobs} jobs are done already")
+        say(
+            f"experiment: {self._n_jobs} jobs, {len(self._done)} of them done already; "
+            f"{self._size} side by side"
+        )
         try:
             while self._waiting or self._running:
                 self._start_ready()
+                if quiet_s() > _QUIET_S:
+                    at_work = "; ".join(running.job.title for running in self._running)
+                    say(f"{self._so_far()} at work: {at_work or 'waiting'}")
                 time.sleep(_WAIT_S)
                 for running in list(self._running):
                     self._look_at(running)
@@ -324,9 +339,14 @@ class _Pool:
         job.is_failed = not done
         (self._done.add if done else self._failed.append)(job)
         took_s = time.monotonic() - running.started_s
-        elapsed = format_duration(time.monotonic() - self._started_s)
         what = f"done in {format_duration(took_s)}" if done else _failure(running)
-        say(f"[{len(self._done)}/{self._n_jobs}, {elapsed}] {job.title}: {what}")
+        say(f"{self._so_far()} {job.title}: {what}")
+        for line in _warnings(job):
+            say(f"    {line}")
+
+    def _so_far(self) -> str:
+        elapsed = format_duration(time.monotonic() - self._started_s)
+        return f"[{len(self._done)}/{self._n_jobs}, {elapsed}]"
 
     def _end_all(self) -> None:
         """End the commands under way as Ctrl-C does; those that do not end are killed."""
@@ -376,16 +396,25 @@ def _failure(running: _Running) -> str:
     return "\n".join([ended, *(f"    {line}" for line in lines)])
 
 
+def _warnings(job: Job) -> list[str]:
+    """The warnings of a training, such as that it cannot show anything."""
+    if job.stage not in ("sft", "grpo"):
+        return []
+    text = job.record.with_suffix(".log").read_text(encoding="utf-8", errors="replace")
+    return [line for line in text.splitlines() if line.startswith(f"{job.stage}: warning: ")]
+
+
 def _write_record(running: _Running, done: bool) -> None:
     """What the job took, over all attempts, and what did it."""
     job = running.job
     before = read_record(job)
+    was = before.get("asks", {})  # an attempt that failed adds nothing to what was done
     write_json(
         job.record,
         {
             "stage": job.stage,
             "done": done,
-            "asks": _joined(before.get("asks", {}), job.asks) if done else job.asks,
+            "asks": _joined(was, job.asks) if done else was,
             "commands": [["avrt", *command] for command in job.commands],
             "wall_s": round(time.monotonic() - running.started_s + before.get("wall_s", 0.0), 2),
             "cpu_s": round(running.cpu_s + before.get("cpu_s", 0.0), 2),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ __all__ = ["check_page", "section", "write_section"]
 
 _END = "<!-- end -->"
 _FIRST = re.compile(r"^(?:## |<!-- experiment )", re.MULTILINE)
+_CODE = re.compile(r"^(```+|~~~+).*?(?:^\1|\Z)", re.MULTILINE | re.DOTALL)
 
 
 def section(measured: Measured, tables: str, figure: str) -> str:
@@ -78,7 +80,10 @@ def write_section(page: Path, name: str, text: str, figure: Figure) -> None:
     drawn = figure.svg.encode()
     after = with_section(_read_page(page), name, text)
     write_atomic(page.parent / "figures" / f"{name}.svg", lambda file: file.write(drawn))
-    write_atomic(page, lambda file: file.write(after.encode()))
+    mode = page.stat().st_mode if page.exists() else None
+    write_atomic(page.resolve(), lambda file: file.write(after.encode()))
+    if mode is not None:
+        page.chmod(mode)
 
 
 def check_page(page: Path, name: str) -> None:
@@ -87,6 +92,8 @@ def check_page(page: Path, name: str) -> None:
         with_section(_read_page(page), name, "")
     except ConfigError as error:
         raise ConfigError(f"{page}: {error}") from error
+    if page.exists() and not page.stat().st_mode & stat.S_IWUSR:
+        raise ConfigError(f"--write {page}: the page is for reading only; name another page")
     folder = page.parent
     while not folder.exists():
         folder = folder.parent
@@ -105,17 +112,26 @@ def with_section(page: str, name: str, text: str) -> str:
     """The page with the section of this name.
 
     Raises:
-        ConfigError: the section begins in the page, but does not end.
+        ConfigError: the section begins in the page, but does not end, or it begins twice.
     """
     start = f"<!-- experiment {name} -->"
     block = f"{start}\n{text.strip()}\n{_END}"
-    if start in page:
-        head, _, tail = page.partition(start)
+    places = _places(page, re.compile(rf"^{re.escape(start)}$", re.MULTILINE))
+    if len(places) > 1:
+        raise ConfigError(f"{start} stands there {len(places)} times; leave one of them")
+    if places:
+        head, tail = page[: places[0]], page[places[0] + len(start) :]
         old, end, rest = tail.partition(_END)
         if not end or "<!-- experiment " in old:
             raise ConfigError(f"{start} has no {_END} behind it; add it where the section ends")
         return f"{head}{block}{rest}"
-    first = _FIRST.search(page)
-    place = first.start() if first else len(page)
+    place = (*_places(page, _FIRST), len(page))[0]
     head, rest = page[:place].rstrip(), page[place:]
     return f"{head}\n\n{block}\n" + (f"\n{rest}" if rest else "")
+
+
+def _places(page: str, pattern: re.Pattern[str]) -> list[int]:
+    """Where lines begin that match, outside of blocks of code."""
+    code = [found.span() for found in _CODE.finditer(page)]
+    starts = (found.start() for found in pattern.finditer(page))
+    return [at for at in starts if not any(first <= at < end for first, end in code)]

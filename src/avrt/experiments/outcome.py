@@ -97,8 +97,8 @@ class Measured:
     """Of the code that ran the jobs."""
     ended: str | None
     """When the last job ended."""
-    n_missing: int
-    """Evaluations that are not there."""
+    missing: Sequence[tuple[str, int]]
+    """Arms and seeds of which an evaluation is not there."""
 
     def accuracy(self, key: Key) -> Cell | None:
         """Per cent, over seeds; None where nothing is measured."""
@@ -135,7 +135,7 @@ def read_measured(runs: Runs, jobs: Sequence[Job]) -> Measured:
     results = {(arm, run.seed): _read(run, runs) for arm in experiment.arms for run in runs.of(arm)}
     values: dict[Key, dict[int, Value]] = {}
     courses: dict[Key, dict[int, dict[int, ModelResult]]] = {}
-    n_missing = 0
+    missing: list[tuple[str, int]] = []
     done = {job.key for job in jobs if job.stage == "eval" and job.is_done}
     for arm, settings in experiment.arms.items():
         follows = "checkpoints" in settings.stages  # else another experiment evaluated them
@@ -149,9 +149,10 @@ def read_measured(runs: Runs, jobs: Sequence[Job]) -> Measured:
                 if arm in runs.measured:
                     is_done = (run.folder, f"eval-{run.model}") in done
                     value = _find(run, known, benchmark, modality) if is_done else None
-                    n_missing += value is None
                     if value is not None:
                         values.setdefault(key, {})[run.seed] = value
+                    elif (arm, run.seed) not in missing:
+                        missing.append((arm, run.seed))
     records = [record for job in jobs if (record := read_record(job))]
     return Measured(
         runs=runs,
@@ -160,7 +161,7 @@ def read_measured(runs: Runs, jobs: Sequence[Job]) -> Measured:
         cost=_cost(runs, jobs),
         commits=sorted({record["commit"] for record in records if record["commit"]}),
         ended=max((record["ended"] for record in records), default=None),
-        n_missing=n_missing,
+        missing=missing,
     )
 
 

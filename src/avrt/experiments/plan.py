@@ -109,9 +109,9 @@ class Claim(Section):
     """Arm and modality, as `sft_rl av`; behind them a benchmark that is not the first one."""
     than: str | None = None
     """The same of what it is compared with; null: with zero."""
-    at_least: float | None = None
+    at_least: float | None = Field(default=None, ge=0)
     """Smallest difference that the claim asks for, in points of the metric."""
-    factor: float | None = Field(default=None, gt=0)
+    factor: float | None = Field(default=None, gt=0, le=1)
     """Largest ratio of the first to the second that the claim asks for, as 0.5: at most half."""
     p: float = Field(default=0.05, gt=0, lt=1)
     """Largest p, after the correction for all claims of the experiment."""
@@ -128,10 +128,10 @@ class Claim(Section):
             raise ValueError("factor compares two arms: name `than`, and leave out at_least")
         if self.factor is not None and not is_lower_better(self.metric):
             raise ValueError(f"factor is for metrics of which less is better, unlike {self.metric}")
-        if self.than is not None and self.than.split() == self.better.split():
-            raise ValueError("better and than are the same")
+        if self.than is None and is_lower_better(self.metric):
+            raise ValueError(f"less of {self.metric} is better, so name in `than` less than what")
         is_share = self.metric in ("accuracy", "format") or self.metric.startswith("errors.")
-        if is_share and abs(self.at_least or 0) > 100:
+        if is_share and (self.at_least or 0) > 100:
             raise ValueError("at_least is in points of per cent, so at most 100")
         known = (*_METRICS, *(f"errors.{name}" for name in ERROR_CLASSES))
         _require("metric", self.metric, known)
@@ -154,7 +154,7 @@ class Experiment(Section):
     """Configurations of all arms: packaged names, or files; later ones win."""
     settings: dict[str, Any] = Field(default={})
     """Settings of all arms, by dotted name."""
-    seeds: tuple[Annotated[int, Field(ge=0, lt=2**32)], ...] = (0, 1, 2, 3, 4)
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**32, strict=True)], ...] = (0, 1, 2, 3, 4)
     """A repetition each: the run's seed, and that of a world of its own."""
     world: World = World()
     benchmarks: dict[str, tuple[Given, ...]] = Field(
@@ -187,6 +187,8 @@ class Experiment(Section):
             for key, text in (("better", claim.better), ("than", claim.than)):
                 if text is not None:
                     self._check_side(f"claims.{place}.{key}", text, measured, claim.metric)
+            if claim.than is not None and self.side(claim.than) == self.side(claim.better):
+                raise ValueError(f"claims.{place}: better and than are the same")
         levels = [name for name, arm in self.arms.items() if "difficulty" in arm.stages]
         if "difficulty" in self.groups and len(levels) != 1:
             raise ValueError(
@@ -279,6 +281,11 @@ def read_experiment(name_or_path: str) -> tuple[str, Experiment]:
             f"{path}: the file's name names the results' folder, so it has letters, digits, `_`, "
             "`.` and `-`, and is neither `arms` nor `worlds`, the folders of all experiments"
         )
+    if path.stem in known and path.resolve() != known[path.stem].resolve():
+        raise ConfigError(
+            f"{path}: {path.stem} is an experiment of the package, whose results this one would "
+            "replace; give the file another name"
+        )
     tree = _read_tree(path)
     try:
         return path.stem, Experiment.model_validate(tree)
@@ -300,7 +307,7 @@ def _read_tree(path: Path, readers: Sequence[Path] = ()) -> dict[str, Any]:
         close = difflib.get_close_matches(str(name), known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known) or 'none'}"
         raise ConfigError(f"{path}: after = {name}: no such experiment; {hint}")
-    if other in (path, *readers):
+    if other.resolve() in {each.resolve() for each in (path, *readers)}:
         raise ConfigError(f"{path}: after = {name}: leads back to itself; leave it out")
     shared = ("configs", "settings", "seeds", "world", "benchmarks", "arms")
     before = _read_tree(other, (*readers, path))
@@ -332,6 +339,8 @@ def _explain(path: Path, error: ValidationError) -> Iterable[str]:
             message = problem["msg"].removeprefix("Value error, ")
             message = message.replace("Input should be", "must be")
             message = message.replace("valid tuple", "list").replace("valid dictionary", "mapping")
+            if problem["type"] == "too_short":
+                message = "is empty; name one or more"
             is_whole = isinstance(problem["input"], Mapping)
             given = "" if is_whole else f" = {json.dumps(problem['input'], default=str)}"
             yield f"{path}: {where or 'experiment'}{given}: {message}"

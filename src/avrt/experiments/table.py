@@ -80,7 +80,8 @@ def _accuracy_table(measured: Measured) -> Table:
     for arm in runs.measured:
         cells = [measured.accuracy((arm, *column)) for column in experiment.columns]
         minutes = fmean(training_minutes(run) for run in runs.of(arm))
-        rows.append((label_of(measured, arm), *map(_cell_text, cells), f"{minutes:.1f}"))
+        texts = (_cell_text(cell, len(experiment.seeds)) for cell in cells)
+        rows.append((label_of(measured, arm), *texts, f"{minutes:.1f}"))
     items = {
         benchmark: next(iter(values.values())).result.n_items
         for (_, benchmark, _), values in measured.values.items()
@@ -92,8 +93,11 @@ def _accuracy_table(measured: Measured) -> Table:
             known = {name for each in _results(measured) for name in each.groups}
             named = ", ".join(sorted(known)) or "none"
             notes.append(f"No item has the column {group}, of groups; there are: {named}.")
-    if measured.n_missing:
-        notes.append(f"{measured.n_missing} evaluations are not there yet.")
+    if measured.missing:
+        named = "; ".join(
+            f"{label_of(measured, arm)}, seed {seed}" for arm, seed in measured.missing
+        )
+        notes.append(f"**Not complete**; evaluations that are not there yet: {named}.")
     return Table(
         "accuracy",
         f"Accuracy in per cent, {_over_seeds(experiment)}; {asked} for each seed.",
@@ -119,12 +123,16 @@ def _has_group(measured: Measured, group: str) -> bool:
     return not results or any(group in result.groups for result in results)
 
 
-def _cell_text(cell: Cell | None) -> str:
+def _cell_text(cell: Cell | None, n_seeds: int = 0) -> str:
+    """Per cent with its interval; of fewer seeds than the experiment has, their number, too."""
     if cell is None:
         return "–"
     interval = cell.interval
-    spread = "" if interval is None else f" [{interval[0]:z.1f}, {interval[1]:z.1f}]"
-    return f"{cell.mean:z.1f}{spread}"
+    spread = ""
+    if interval is not None:
+        spread = f" [{max(interval[0], 0.0):z.1f}, {min(interval[1], 100.0):z.1f}]"
+    n = len(cell.values)
+    return f"{cell.mean:z.1f}{spread}" + (f" (of {n})" if n < n_seeds else "")
 
 
 def by_seed_table(measured: Measured) -> str:
@@ -147,9 +155,10 @@ def by_seed_table(measured: Measured) -> str:
 def _claims_table(findings: Sequence[Finding]) -> Table:
     return Table(
         "claims",
-        "Claims. p: paired t test over seeds, corrected for their number (Holm); items: all seeds' "
-        "items that only the second has right, that only the first has, and exact McNemar, given "
-        "these trainings.",
+        "Claims. Difference: in favour of the claim, with its 95 % interval over seeds; p: paired "
+        "t test over seeds, corrected for the number of claims (Holm); items: all seeds' items "
+        "that only the second has right, that only the first has, and exact McNemar, given these "
+        "trainings.",
         ("Claim", "First", "Second", "Difference", "p", "Items", "Verdict"),
         tuple(map(_claim_row, findings)),
     )

@@ -1,4 +1,4 @@
-"""The results of an experiment for programs: every number with the log that it comes from."""
+"""The results of an experiment for programs: accuracies with their logs, claims, cost."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def results_to_json(measured: Measured, findings: Sequence[Finding]) -> dict[str
         ],
         "claims": [_finding(finding) for finding in findings],
         "core_minutes": {"total": measured.cost.total, "arms": dict(measured.cost.arms)},
-        "missing": measured.n_missing,
+        "missing": [{"arm": arm, "seed": seed} for arm, seed in measured.missing],
     }
 
 

@@ -211,12 +211,13 @@ class Merger:
         self, sample: Sample, outcome: Outcome | None, replies: Mapping[str, Completion]
     ) -> MergedTrace:
         """The trace in a reply, or the failure in its place."""
-        if outcome is None or outcome.key is None:
-            raise AssertionError(f"{sample.source}: a call without media has no key")
-        completion = outcome.failure or replies[outcome.key]
+        if outcome is None:
+            raise AssertionError(f"{sample.source}: a call that was planned has no outcome")
+        # Without a key: the workers that asked it died.
+        completion = outcome.failure or replies[outcome.key or ""]
         return MergedTrace(
             sample_id=sample.id,
-            key=outcome.key,
+            key=outcome.key or "",
             status=outcome.status,
             text=completion.text,
             order=list(self.order(sample)),

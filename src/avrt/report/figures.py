@@ -95,7 +95,8 @@ def _name_rows(figure: Any, axes: Any, names: Sequence[str], label: str) -> None
     axes.set_xlim(0, 100)
     axes.set_xlabel(label)
     axes.grid(axis="x", color=_INK, alpha=0.12, linewidth=0.6)
-    figure.legend(loc="outside upper left", ncols=4, frameon=False)
+    if axes.get_legend_handles_labels()[0]:
+        figure.legend(loc="outside upper left", ncols=4, frameon=False)
 
 
 @dataclass(frozen=True)

@@ -79,10 +79,12 @@ def remove_leftovers(folder: Path) -> None:
     """
     for path in folder.glob(f".avrt-{_machine()}-*"):
         process = path.name.split("-")[2]
-        with suppress(OSError):
+        try:
             os.kill(int(process), 0)
-            continue  # it lives
-        path.unlink(missing_ok=True)
+        except ProcessLookupError:
+            path.unlink(missing_ok=True)
+        except OSError:
+            continue  # it lives, and is another user's
 
 
 @contextmanager

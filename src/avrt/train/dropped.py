@@ -40,6 +40,7 @@ class Dropped:
         self._failed: dict[str, str] = {}
         """Reason by sample id."""
         self._tried: set[str] = set()
+        """Samples that this process has read in this session, or failed to."""
         self.step = 1
         """The step whose data are taken now."""
         for row in self._rows():
@@ -78,11 +79,14 @@ class Dropped:
             os.close(descriptor)
         if len(self._failed) <= N_SAID:
             say(f"{self._path.parent.name}: sample {name} is dropped: {error}")
-        n_failed, n_tried = len(self._failed), len(self._tried | self._failed.keys())
+        self._tried.add(name)
+        # Not those of earlier sessions and of other processes, whose tries are not known here.
+        mine = [self._failed[each] for each in self._failed.keys() & self._tried]
+        n_failed, n_tried = len(mine), len(self._tried)
         if n_failed >= MIN_FAILED and n_failed > self._max_failure_rate * n_tried:
             raise AvrtError(
                 f"{self._path.parent.name}: the clips of {n_failed} of {n_tried} samples cannot be "
-                f"read ({self._numbers(self._failed.values())}; the last: {error}), more than "
+                f"read ({self._numbers(mine)}; the last: {error}), more than "
                 f"generate.max_failure_rate = {self._max_failure_rate:g}; {self._path} names them; "
                 "mend that, then repeat the command: it goes on from the last checkpoint"
             )

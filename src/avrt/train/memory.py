@@ -107,15 +107,18 @@ def load_of(
             accumulates=section.gradient_accumulation_steps > 1,
         )
     n_prompts = rows // section.group_size if section.share_prompts else rows
-    prompts = section.prompts_per_step * section.steps_per_rollout
+    # As many are decoded at a time as a step takes; without shared prompts, all of the rollout.
+    prompts = section.prompts_per_step * (1 if section.share_prompts else section.steps_per_rollout)
     decoded = prompts * section.group_size
+    if section.rollouts is not None:
+        prompts = decoded = 0  # a server decodes them
     return Load(
         tokens=n_prompts * n_tokens + rows * section.max_new_tokens,
         keys=n_prompts * n_tokens + rows * (n_tokens + section.max_new_tokens),
         scored=rows * section.max_new_tokens,
         media=n_prompts * n_frames,
         checkpointing=section.gradient_checkpointing,
-        accumulates=decoded > rows,
+        accumulates=section.prompts_per_step * section.group_size > rows,
         reference=section.has_reference,
         rollout_rows=decoded,
         rollout_prompts=prompts if section.share_prompts else decoded,
